@@ -1,0 +1,28 @@
+"""kf_demo: the whole of kneeformer on synthetic knees, in a few minutes, in a folder of its own."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import Bars, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_demo", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("kf_demo"), help="default: ./kf_demo")
+    parser.add_argument("--minutes", type=float, default=2.5, help="of training (default: 2.5)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    run(lambda: _demo(arguments))
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from kneeformer.cli.train import TrainingBar
+    from kneeformer.evaluation.summary import table
+    from kneeformer.stages.demo import run_demo
+
+    bar = TrainingBar()
+    result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
+    bar.close()
+    print("\nTwo synthetic knees that no training has seen:")
+    print(table(result.summary))
+    print("Pictures:", *result.pictures, sep="\n  ")

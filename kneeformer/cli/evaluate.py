@@ -1,0 +1,43 @@
+"""kf_evaluate: compare predicted label maps with references, per case, per structure and in all."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import Bars, add_processes, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_evaluate", description=__doc__)
+    parser.add_argument("references", type=Path, help="folder of true label maps")
+    parser.add_argument("predictions", type=Path, help="folder of predicted ones, of the same names")
+    parser.add_argument(
+        "-d", "--dataset", required=True, help="dataset number or folder name: what the labels mean"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=None, help="folder for summary.json and .csv (default: PRED)"
+    )
+    add_processes(parser)
+    arguments = parser.parse_args()
+    run(lambda: _evaluate(arguments))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.dataset import Dataset
+    from kneeformer.evaluation.summary import table
+    from kneeformer.paths import Folders
+    from kneeformer.stages.evaluate import evaluate_folders
+    from kneeformer.stages.fingerprint import default_processes
+
+    folders = Folders.from_environment()
+    dataset = Dataset.open(folders.raw / folders.resolve(arguments.dataset))
+    output = arguments.output or arguments.predictions
+    summary = evaluate_folders(
+        arguments.references,
+        arguments.predictions,
+        dataset.description,
+        output,
+        arguments.processes or default_processes(),
+        Bars(),
+    )
+    print(table(summary))
+    print(f"summary: {output / 'summary.json'} and summary.csv")

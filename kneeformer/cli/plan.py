@@ -1,0 +1,90 @@
+"""kf_plan: check a dataset, take its fingerprint and write a plan."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, run
+
+if TYPE_CHECKING:
+    from kneeformer.plan import Plan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_plan", description=__doc__)
+    add_planning(parser)
+    arguments = parser.parse_args()
+    run(lambda: _plan_all(arguments))
+
+
+def _plan_all(arguments: argparse.Namespace) -> None:
+    for dataset in arguments.dataset:
+        make_plan(arguments, dataset)
+
+
+def add_planning(parser: argparse.ArgumentParser) -> None:
+    """Options of planning, shared with kf_plan_and_preprocess."""
+    parser.add_argument("-d", "--dataset", nargs="+", required=True, help="dataset numbers or folder names")
+    parser.add_argument(
+        "--verify_dataset_integrity",
+        action="store_true",
+        help="accepted for nnU-Net's sake: every file is always checked",
+    )
+    parser.add_argument(
+        "-gpu_memory_target",
+        type=float,
+        default=None,
+        metavar="GB",
+        help="memory one training step may take (default: what the device has)",
+    )
+    add_plans(parser)
+    add_processes(parser)
+    add_device(parser)
+
+
+def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
+    """Plan one dataset and print what was decided."""
+    from kneeformer.paths import Folders
+    from kneeformer.stages.fingerprint import default_processes
+    from kneeformer.stages.plan import plan_dataset
+
+    folders = Folders.from_environment()
+    name = folders.resolve(dataset)
+    plan = plan_dataset(
+        folders,
+        name,
+        arguments.processes or default_processes(),
+        Bars(),
+        arguments.plans,
+        arguments.device,
+        arguments.gpu_memory_target,
+    )
+    print(describe(plan))
+    print(f"plan: {folders.plan_file(name, arguments.plans)}")
+    return plan
+
+
+def describe(plan: "Plan") -> str:
+    """A few lines on each configuration."""
+    lines = []
+    for name, configuration in plan.configurations.items():
+        network, training, evidence = configuration.network, configuration.training, configuration.evidence
+        lines.append(
+            f"{name}: spacing {_by(configuration.preprocessing.spacing)} mm, tokens of {_by(network.token)} "
+            f"voxels, crop {_by(training.crop)}, batch {training.batch_size}, {network.decoder} decoder"
+        )
+        if evidence is not None and evidence.parameters is not None:
+            lines.append(
+                f"    {evidence.parameters / 1e6:.1f} M parameters; a crop sees "
+                f"{evidence.crop_share_of_volume:.0%} of the median volume"
+            )
+        if evidence is not None and evidence.measured is not None:
+            cost = evidence.measured
+            lines.append(
+                f"    one training step on {cost.device}, measured: {cost.seconds_per_step:.2f} s, "
+                f"{cost.memory_mb:.0f} MB"
+            )
+    return "\n".join(lines)
+
+
+def _by(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{v:.4g}" for v in values)

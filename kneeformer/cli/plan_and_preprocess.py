@@ -1,0 +1,21 @@
+"""kf_plan_and_preprocess: check a dataset, plan it, and prepare its cases."""
+
+import argparse
+
+from kneeformer.cli.console import run
+from kneeformer.cli.plan import add_planning, make_plan
+from kneeformer.cli.preprocess import add_configurations, preprocess
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_plan_and_preprocess", description=__doc__)
+    add_planning(parser)
+    add_configurations(parser)
+    arguments = parser.parse_args()
+    run(lambda: _plan_and_preprocess(arguments))
+
+
+def _plan_and_preprocess(arguments: argparse.Namespace) -> None:
+    for dataset in arguments.dataset:
+        make_plan(arguments, dataset)
+        preprocess(arguments, dataset)

@@ -1,0 +1,78 @@
+"""kf_predict: predict a folder of images, or one file, with trained folds."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kneeformer.cli.console import Bars, add_device, add_plans, run
+
+if TYPE_CHECKING:
+    from kneeformer.stages.predict import Predictor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_predict", description=__doc__)
+    parser.add_argument(
+        "-i", "--input", type=Path, required=True, help="folder of CASE_0000 files, or one file"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
+    parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
+    parser.add_argument("-c", "--configuration", default="3d_vit")
+    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
+    parser.add_argument("-chk", "--checkpoint", default="final", choices=["final", "best", "latest"])
+    parser.add_argument(
+        "--disable_tta", action="store_true", help="no mirroring: faster, a little less accurate"
+    )
+    parser.add_argument(
+        "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
+    )
+    parser.add_argument(
+        "--continue_prediction", action="store_true", help="leave cases alone that are there already"
+    )
+    parser.add_argument(
+        "-num_parts", type=int, default=1, metavar="N", help="split the cases among N calls ..."
+    )
+    parser.add_argument(
+        "-part_id", type=int, default=0, metavar="I", help="... of which this is the I-th, from 0"
+    )
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    last = arguments.num_parts - 1
+    if not 0 <= arguments.part_id <= last:
+        parser.error(f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}")
+    run(lambda: _predict(arguments))
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from kneeformer.errors import KneeformerError
+    from kneeformer.stages.predict import predict_folder
+
+    if not arguments.input.exists():
+        raise KneeformerError(f"{arguments.input}: no such file or folder")
+    failed = predict_folder(
+        _load(arguments),
+        arguments.input,
+        arguments.output,
+        Bars(),
+        arguments.save_probabilities,
+        arguments.continue_prediction,
+        (arguments.part_id, arguments.num_parts),
+    )
+    print(f"predictions: {arguments.output}")
+    if failed:
+        print(f"error: {len(failed)} problems; the other cases are predicted:", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
+        sys.exit(1)
+
+
+def _load(arguments: argparse.Namespace) -> "Predictor":
+    from kneeformer.paths import Folders
+    from kneeformer.stages.predict import Predictor
+
+    folders = Folders.from_environment()
+    model = folders.model(folders.resolve(arguments.dataset), arguments.configuration, arguments.plans)
+    return Predictor.from_model_folder(
+        model, arguments.folds, arguments.checkpoint, arguments.device, mirroring=not arguments.disable_tta
+    )

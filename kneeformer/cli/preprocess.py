@@ -1,0 +1,51 @@
+"""kf_preprocess: prepare the cases of a planned dataset. What is done and unchanged is not done again."""
+
+import argparse
+
+from kneeformer.cli.console import Bars, add_plans, add_processes, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_preprocess", description=__doc__)
+    parser.add_argument("-d", "--dataset", nargs="+", required=True, help="dataset numbers or folder names")
+    add_configurations(parser)
+    add_plans(parser)
+    add_processes(parser)
+    arguments = parser.parse_args()
+    run(lambda: _preprocess_all(arguments))
+
+
+def _preprocess_all(arguments: argparse.Namespace) -> None:
+    for dataset in arguments.dataset:
+        preprocess(arguments, dataset)
+
+
+def add_configurations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--configurations",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help="configurations to prepare for (default: all of the plan)",
+    )
+
+
+def preprocess(arguments: argparse.Namespace, dataset: str) -> None:
+    """Prepare one dataset and print what was made."""
+    from kneeformer.paths import Folders
+    from kneeformer.plan import read_plan
+    from kneeformer.stages.fingerprint import default_processes
+    from kneeformer.stages.preprocess import preprocess_dataset
+
+    folders = Folders.from_environment()
+    name = folders.resolve(dataset)
+    plan = read_plan(folders.plan_file(name, arguments.plans))
+    configurations = arguments.configurations or list(plan.configurations)
+    made = preprocess_dataset(
+        folders, plan, configurations, arguments.processes or default_processes(), Bars()
+    )
+    for folder, count in made.items():
+        print(
+            f"{folder}: {count} cases made, the rest unchanged" if count else f"{folder}: all cases unchanged"
+        )

@@ -1,0 +1,90 @@
+"""kf_train: train one fold of a configuration, then validate it on whole cases."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kneeformer.cli.console import Bars, add_device, add_plans, run
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from kneeformer.training.loop import Moment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_train", description=__doc__)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument("configuration", help="such as 3d_vit")
+    parser.add_argument("fold", help="0, fold0, ... or all")
+    parser.add_argument("--c", dest="resume", action="store_true", help="go on where a training stopped")
+    parser.add_argument(
+        "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
+    )
+    parser.add_argument("--epochs", type=int, default=None, metavar="N", help="instead of the plan's")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=None,
+        metavar="M",
+        help="end after M minutes, with a schedule that ends well; whole-case validation comes after",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the plan for this run, e.g. training.learning_rate=3e-4; kept in its plan.json",
+    )
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    run(lambda: _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from kneeformer.evaluation.summary import table
+    from kneeformer.paths import Folders, fold_name
+    from kneeformer.stages.train import Request, train_fold
+
+    folders = Folders.from_environment()
+    wanted = dict(
+        vars(arguments), dataset=folders.resolve(arguments.dataset), settings=tuple(arguments.settings)
+    )
+    request = Request(**wanted)
+    bar = TrainingBar()
+    summary = train_fold(folders, request, bar, Bars())
+    bar.close()
+    folder = folders.model(request.dataset, request.configuration, request.plans) / fold_name(request.fold)
+    print(
+        table(summary) if summary is not None else "every case was trained on: there are none to validate on"
+    )
+    print(f"results: {folder}")
+
+
+class TrainingBar:
+    """One bar over the whole training, by its share of steps or minutes, with loss and latest scores."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, moment: "Moment") -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(
+                total=1.0, initial=moment.share, desc="Training", bar_format=form, file=sys.stderr
+            )
+        self._bar.update(moment.share - self._bar.n)
+        mean = sum(moment.scores.values()) / len(moment.scores) if moment.scores else float("nan")
+        self._bar.set_postfix_str(
+            f"step {moment.step}, loss {moment.loss:.3f}, validation {mean:.3f}", refresh=False
+        )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,234 @@
+"""What is wrong with a dataset, found before any work: one line a problem, beginning with the file."""
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.dataset import Case, Dataset, DatasetDescription
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import FILE_ENDINGS, Image, read_image
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """A case, opened once: what is wrong with it, and its voxels for those who come next.
+
+    Attributes:
+        problems: one line each, beginning with the file; empty where the case can be used.
+        images: (channels, z, y, x), in the files' own type (float64 and wide integers as float32); None
+            where a channel cannot be read or the channels differ in size.
+        label: (z, y, x) uint8 or int16; None where there is none or it cannot be used.
+        geometry: of the first channel; None where it cannot be read.
+    """
+
+    problems: list[str]
+    images: np.ndarray | None
+    label: np.ndarray | None
+    geometry: Geometry | None
+
+
+def check_layout(dataset: Dataset) -> list[str]:
+    """Problems that can be seen without opening an image: files missing, extra or without a partner."""
+    description = dataset.description
+    problems = _channel_numbers(dataset.folder / "dataset.json", description)
+    cases = dataset.training_cases()
+    if not cases:
+        problems.append(
+            f"{dataset.folder / 'imagesTr'}: no cases; put one file a channel there, "
+            f"called CASE_0000{description.file_ending}"
+        )
+    problems += [line for case in [*cases, *dataset.unlabelled_cases()] for line in _missing_files(case)]
+    if description.dataset is None:
+        problems += _strays(dataset.folder / "labelsTr", description, _partner_of(cases))
+        problems += _strays(dataset.folder / "imagesTr", description, _channel_fault(description))
+    problems += _strays(dataset.folder / "imagesUn", description, _channel_fault(description))
+    return problems
+
+
+def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
+    """Open every file of a case once and list what is wrong with it.
+
+    A reader can crash the process on a bad file: call this through `processes.run_each`.
+    """
+    problems: list[str] = []
+    channels = [(path, _open(path, problems)) for path in case.images]
+    readable = [(path, image) for path, image in channels if image is not None]
+    for path, image in readable:
+        problems += _image_problems(path, image.array)
+    label = None
+    if case.label is not None and (opened := _open(case.label, problems)) is not None:
+        faults = _label_problems(case.label, opened.array, description.scheme)
+        problems += faults
+        label = None if faults else _as_label(opened.array)
+        readable.append((case.label, opened))
+    problems += _grid_problems(readable)
+    geometry = None if channels[0][1] is None else channels[0][1].geometry
+    return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry)
+
+
+def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
+    """A line where the disk of `folder`, which need not exist yet, has less than `needed_bytes` free."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free >= needed_bytes:
+        return None
+    return (
+        f"{folder}: the disk has {free / 1e9:.1f} GB free and about {needed_bytes / 1e9:.1f} GB are needed; "
+        f"free some space or choose a folder on another disk"
+    )
+
+
+def _channel_numbers(file: Path, description: DatasetDescription) -> list[str]:
+    wanted = [str(i) for i in range(len(description.channel_names))]
+    if sorted(description.channel_names, key=int) == wanted:
+        return []
+    return [
+        f"{file}: channel_names are numbered {', '.join(description.channel_names)}; "
+        f"number them {', '.join(wanted)}"
+    ]
+
+
+def _missing_files(case: Case) -> list[str]:
+    lines = [
+        f"{path}: missing; every case needs {len(case.images)} file(s), one a channel: add it or take "
+        f"{case.name} away"
+        for path in case.images
+        if not path.is_file()
+    ]
+    if case.label is not None and not case.label.is_file():
+        lines.append(
+            f"{case.images[0]}: no label for this image; add {case.label}, or move the image to imagesUn, "
+            f"where images without labels live"
+        )
+    return lines
+
+
+def _strays(folder: Path, description: DatasetDescription, fault: Callable[[str], str | None]) -> list[str]:
+    """Problems of the image files in `folder`: another ending, or what `fault` says of the name before it.
+
+    Files that are not images (a README, say) and hidden ones disturb nobody.
+    """
+    if not folder.is_dir():
+        return []
+    lines = []
+    for path in sorted(folder.iterdir()):
+        ending = next((e for e in FILE_ENDINGS if path.name.endswith(e)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        right = ending == description.file_ending
+        wrong_ending = f"not a {description.file_ending} file, as dataset.json says; convert it"
+        reason = fault(path.name.removesuffix(ending)) if right else wrong_ending
+        if reason is not None:
+            lines.append(f"{path}: {reason} or take it away")
+    return lines
+
+
+def _channel_fault(description: DatasetDescription) -> Callable[[str], str | None]:
+    channels = len(description.channel_names)
+
+    def fault(stem: str) -> str | None:
+        match = re.fullmatch(r".+_(\d{4})", stem)
+        if match is None:
+            return f"not called CASE_0000{description.file_ending} (0000 is the channel's number); rename it"
+        if int(match[1]) >= channels:
+            return (
+                f"extra channel {match[1]}: dataset.json names {channels} "
+                f"({', '.join(description.channels)}); name it there"
+            )
+        return None
+
+    return fault
+
+
+def _partner_of(cases: list[Case]) -> Callable[[str], str | None]:
+    names = {case.name for case in cases}
+    return lambda stem: None if stem in names else "no image for this label; add it to imagesTr"
+
+
+def _open(path: Path, problems: list[str]) -> Image | None:
+    try:
+        return read_image(path)
+    except KneeformerError as fault:
+        problems.append(str(fault))
+        return None
+
+
+def _image_problems(path: Path, array: np.ndarray) -> list[str]:
+    low, high = array.min(), array.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return [_not_finite(path, array)]
+    if low == high:
+        return [f"{path}: constant image, every voxel is {low:g}; export it again or take the case away"]
+    return []
+
+
+def _label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
+    if not np.isfinite([array.min(), array.max()]).all():
+        return [_not_finite(path, array)]
+    if array.dtype.kind == "f" and (fractions := int(np.count_nonzero(array != np.rint(array)))):
+        return [
+            f"{path}: {fractions} label voxels are not whole numbers (resampled with interpolation?); "
+            f"export it again with nearest-neighbour interpolation"
+        ]
+    found, declared = _values(array), scheme.declared()
+    if unknown := sorted(found - declared):
+        return [
+            f"{path}: label values {_listed(unknown)} are not declared in dataset.json, which has "
+            f"{_listed(sorted(declared))}; declare them or mend the file"
+        ]
+    if not found - {0, scheme.ignore}:
+        only = "background and ignored voxels" if scheme.ignore in found else "background"
+        return [f"{path}: holds no structure, only {only}; draw one, or move its image to imagesUn"]
+    return []
+
+
+def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
+    """Files that do not lie where the first one lies."""
+    if not opened:
+        return []
+    first, reference = opened[0]
+    return [
+        f"{path}: its grid differs from {first.name}: {differs}; resample one onto the other"
+        for path, image in opened[1:]
+        if (differs := image.geometry.mismatch(reference.geometry))
+    ]
+
+
+def _not_finite(path: Path, array: np.ndarray) -> str:
+    count = array.size - int(np.count_nonzero(np.isfinite(array)))
+    return f"{path}: {count} of {array.size} voxels are NaN or infinite; replace them with a number"
+
+
+def _values(array: np.ndarray) -> set[int]:
+    """The whole numbers that occur, slice by slice where counting is possible: no copy of the volume."""
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 65535:
+        return {int(v) for v in np.unique(array)}
+    counts = np.zeros(high + 1, np.int64)
+    for plane in array:
+        counts += np.bincount(plane.ravel().astype(np.uint16), minlength=high + 1)
+    return set(np.flatnonzero(counts).tolist())
+
+
+def _as_label(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.uint8 if array.min() >= 0 and array.max() <= 255 else np.int16, copy=False)
+
+
+def _stack(images: list[Image | None]) -> np.ndarray | None:
+    arrays = [image.array for image in images if image is not None]
+    if len(arrays) < len(images) or len({a.shape for a in arrays}) > 1:
+        return None
+    common = np.result_type(*arrays)
+    narrow = common if common.itemsize <= 4 and common != np.uint32 else np.dtype(np.float32)
+    return np.stack([a.astype(narrow, copy=False) for a in arrays])
+
+
+def _listed(values: list[int], most: int = 10) -> str:
+    text = ", ".join(map(str, values[:most]))
+    return text if len(values) <= most else f"{text} and {len(values) - most} more"

@@ -1,0 +1,141 @@
+"""A dataset folder in the convention: dataset.json and the files of each case."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kneeformer.data.files import read_json
+from kneeformer.data.images import FILE_ENDINGS
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme, LabelValues
+
+TaskName = Literal["segmentation", "completion", "reconstruction"]
+
+
+def _names_to_numbers(labels: Any) -> Any:
+    """nnU-Net accepts {"1": "femur"} of the older convention nowhere; numbers as text it does."""
+    if not isinstance(labels, dict):
+        return labels
+    return {k: int(v) if isinstance(v, str) and v.lstrip("-").isdigit() else v for k, v in labels.items()}
+
+
+class DatasetDescription(BaseModel):
+    """dataset.json. Keys that kneeformer does not know are left alone, as nnU-Net leaves them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    channel_names: dict[str, str] = Field(min_length=1)
+    labels: Annotated[LabelValues, BeforeValidator(_names_to_numbers)]
+    file_ending: str
+    task: TaskName = "segmentation"
+    regions_class_order: list[int] | None = None
+    subjects: dict[str, str] = {}
+    dataset: dict[str, dict[str, Any]] | None = None
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        return LabelScheme.from_json(self.labels, self.regions_class_order)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names in the order of their numbers."""
+        return tuple(self.channel_names[k] for k in sorted(self.channel_names, key=int))
+
+    def subject(self, case: str) -> str:
+        """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
+
+        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930".
+        """
+        if case in self.subjects:
+            return self.subjects[case]
+        match = re.fullmatch(
+            r"(.+)_(?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", case, re.IGNORECASE
+        )
+        return match.group(1) if match else case
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one case: an image a channel, in order, and its label where there is one."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.images if self.label is None else (*self.images, self.label)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw-data folder and its description."""
+
+    folder: Path
+    description: DatasetDescription
+
+    @classmethod
+    def open(cls, folder: Path) -> "Dataset":
+        """Raises KneeformerError: dataset.json missing or wrong, every fault of it in one text."""
+        file = folder / "dataset.json"
+        try:
+            description = DatasetDescription.model_validate(read_json(file))
+        except ValidationError as faults:
+            lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in faults.errors()]
+            raise KneeformerError(f"{file}: not a dataset description:\n" + "\n".join(lines)) from faults
+        if description.file_ending not in FILE_ENDINGS:
+            raise KneeformerError(
+                f"{file}: file_ending {description.file_ending!r} is not one of {', '.join(FILE_ENDINGS)}"
+            )
+        try:
+            _ = description.scheme
+            _ = description.channels
+        except (KneeformerError, ValueError) as fault:
+            raise KneeformerError(f"{file}: {fault}") from fault
+        return cls(folder, description)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def training_cases(self) -> list[Case]:
+        """Cases of imagesTr with their labels, by name; of the `dataset` key where dataset.json has one."""
+        if self.description.dataset is not None:
+            listed = self.description.dataset.items()
+            return [
+                Case(name, tuple(self.folder / p for p in entry["images"]), self.folder / entry["label"])
+                for name, entry in sorted(listed)
+            ]
+        cases = list_cases(self.folder / "imagesTr", self.description)
+        labels = self.folder / "labelsTr"
+        return [Case(c.name, c.images, labels / f"{c.name}{self.description.file_ending}") for c in cases]
+
+    def unlabelled_cases(self) -> list[Case]:
+        """Cases of imagesUn, by name."""
+        return list_cases(self.folder / "imagesUn", self.description)
+
+
+def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
+    """Cases in a folder of images named CASE_0000.ending, a file a channel, sorted by name.
+
+    Every channel that dataset.json names is listed, whether or not its file exists: the dataset
+    check and the readers say which is missing. A folder that does not exist holds no cases.
+    """
+    ending = re.escape(description.file_ending)
+    pattern = re.compile(rf"(?P<case>.+)_\d{{4}}{ending}")
+    if not folder.is_dir():
+        return []
+    names = {m["case"] for p in folder.iterdir() if (m := pattern.fullmatch(p.name))}
+    return [
+        Case(
+            name,
+            tuple(
+                folder / f"{name}_{i:04d}{description.file_ending}" for i in range(len(description.channels))
+            ),
+        )
+        for name in sorted(names)
+    ]

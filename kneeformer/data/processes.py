@@ -1,0 +1,148 @@
+"""Work on many items in child processes, where a crash is one item's answer and nobody else's."""
+
+import faulthandler
+import os
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import Any, TypeVar
+
+from kneeformer.errors import KneeformerError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLOSC_NTHREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+
+class WorkerDied(KneeformerError):
+    """The process that worked on one item is gone.
+
+    Attributes:
+        name: the item.
+        how: the signal or exit status, in words.
+    """
+
+    def __init__(self, name: str, how: str) -> None:
+        super().__init__(name, how)
+        self.name = name
+        self.how = how
+
+    def __str__(self) -> str:
+        return f"{self.name}: the process that worked on it {self.how}"
+
+
+def run_each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    names: Sequence[str],
+    processes: int,
+    done: Callable[[int], None] | None = None,
+) -> list[Result | Exception]:
+    """`function(item)` for every item, in child processes.
+
+    Each child holds one item at a time, so that a child that dies (a crash of a C library, a kill, memory
+    that ran out) names its item exactly, costs no other item anything, and is replaced. With one process
+    the work still happens in a child. An interrupt, or any exception of `done`, kills the children; and
+    they end by themselves when this process is killed.
+
+    Args:
+        function: importable by name, or anything cloudpickle can carry.
+        items: arguments, one a call; small, for they travel through a pipe, as the results do.
+        names: what to call each item in messages.
+        processes: children at a time.
+        done: called with the number of items finished so far, after each.
+
+    Returns:
+        For each item, in order: its result, the exception that `function` raised, or `WorkerDied`.
+    """
+    workers = [_Worker(processes) for _ in range(min(max(processes, 1), len(items)))]
+    outcomes: dict[int, Result | Exception] = {}
+    waiting = iter(range(len(items)))
+    running: dict[Future[Result], tuple[int, _Worker]] = {}
+    try:
+        idle = workers
+        while len(outcomes) < len(items):
+            for worker, index in zip(idle, waiting, strict=False):
+                running[worker.start(function, items[index])] = index, worker
+            finished = wait(running, return_when=FIRST_COMPLETED).done
+            idle = []
+            for future in finished:
+                index, worker = running.pop(future)
+                outcome: Result | Exception = worker.outcome(future, names[index])
+                outcomes[index] = outcome
+                idle.append(worker)
+                if done is not None:
+                    done(len(outcomes))
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [outcomes[i] for i in range(len(items))]
+
+
+class _Worker:
+    """One child process at a time; a new one in place of one that died."""
+
+    def __init__(self, beside: int) -> None:
+        threads = str(max(1, (os.cpu_count() or 1) // max(beside, 1)))
+        self._environment = dict.fromkeys(THREAD_VARIABLES, threads)
+        self._executor: Any = None
+
+    def start(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        from joblib.externals.loky import ProcessPoolExecutor  # 0.3 s: not before there is work
+
+        if self._executor is None:
+            # a child that has grown by 300 MB is replaced between two items: no news for the user
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+            self._executor = ProcessPoolExecutor(
+                max_workers=1, initializer=_begin_child, initargs=(os.getpid(),), env=self._environment
+            )
+        future: Future[Result] = self._executor.submit(function, item)
+        return future
+
+    def outcome(self, future: Future[Result], name: str) -> Result | Exception:
+        try:
+            return future.result()
+        except BrokenExecutor as fault:
+            self.kill()
+            return WorkerDied(name, _how(str(fault)))
+        except Exception as fault:
+            return fault
+
+    def kill(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor = None
+
+
+def _begin_child(parent: int) -> None:
+    faulthandler.disable()  # a crash is told in one line, by the parent
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: a killed command leaves nobody behind that writes files."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _how(message: str) -> str:
+    """Words for the exit codes in loky's message, e.g. "crashed (SIGSEGV)"."""
+    found = re.search(r"(SIG[A-Z]+|EXIT)\((-?\d+)\)", message)
+    if found is None:
+        return "ended without an answer"
+    kind, number = found.groups()
+    if kind == "SIGKILL":
+        return "was killed (SIGKILL): most often memory ran out; use fewer processes (-np)"
+    crash = f"ended early (exit status {number})" if kind == "EXIT" else f"crashed ({kind})"
+    return f"{crash}: the file may be damaged; export it again or take it away"

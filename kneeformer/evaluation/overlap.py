@@ -1,0 +1,112 @@
+"""How far two masks cover each other: counts, ratios of counts, and volumes.
+
+Every function takes boolean arrays of one shape, in any number of dimensions, or the `Counts` of such a
+pair. Swapping reference and prediction leaves Dice and IoU as they are and swaps precision and recall.
+
+The empty-mask rule, here and in `surface`:
+
+=============  =============  ============================  =====================  ====================
+reference      prediction     Dice, IoU, precision, recall  HD95, ASSD             volume error
+=============  =============  ============================  =====================  ====================
+empty          empty          NaN                           NaN                    NaN
+empty          found          0                             diagonal of the image  NaN
+found          empty          0                             diagonal of the image  -1
+=============  =============  ============================  =====================  ====================
+
+NaN means that the case says nothing about the structure: it is left out of means and written as null.
+Where only one mask is empty the answer is wrong, and counts as the worst value there is, for precision
+and recall too (one of them is 0 / 0), so that all overlap metrics are averaged over the same cases.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Voxels of a confusion matrix: true and false positives, false and true negatives."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def reference(self) -> int:
+        """Voxels of the reference mask."""
+        return self.tp + self.fn
+
+    @property
+    def predicted(self) -> int:
+        """Voxels of the predicted mask."""
+        return self.tp + self.fp
+
+    @property
+    def union(self) -> int:
+        """Voxels in either mask."""
+        return self.tp + self.fp + self.fn
+
+
+def count(reference: np.ndarray, prediction: np.ndarray) -> Counts:
+    """Confusion matrix of two boolean arrays.
+
+    Raises:
+        ValueError: the shapes differ (nothing is broadcast), or an array is not boolean.
+    """
+    check_masks(reference, prediction)
+    tp = int(np.count_nonzero(reference & prediction))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(reference)) - tp
+    return Counts(tp, fp, fn, reference.size - tp - fp - fn)
+
+
+def dice(counts: Counts) -> float:
+    """2 TP / (2 TP + FP + FN) (Dice 1945), in 0..1. Counted over voxels, F1 is the same number."""
+    return _share(2 * counts.tp, counts.reference + counts.predicted, counts)
+
+
+def iou(counts: Counts) -> float:
+    """Intersection over union, TP / (TP + FP + FN) (Jaccard 1901), in 0..1; Dice / (2 - Dice)."""
+    return _share(counts.tp, counts.union, counts)
+
+
+def precision(counts: Counts) -> float:
+    """Share of the prediction that is right, TP / (TP + FP), in 0..1."""
+    return _share(counts.tp, counts.predicted, counts)
+
+
+def recall(counts: Counts) -> float:
+    """Share of the reference that is found, TP / (TP + FN), in 0..1."""
+    return _share(counts.tp, counts.reference, counts)
+
+
+def volume_error(counts: Counts) -> float:
+    """(predicted - reference) / reference volume: 0.1 is 10 % too large, -1 is nothing found.
+
+    NaN where the reference is empty: no volume to relate to (the absolute volumes still tell). Signed, so
+    its mean over cases is a bias and errors of both signs cancel.
+    """
+    return (counts.predicted - counts.reference) / counts.reference if counts.reference else math.nan
+
+
+def volume_mm3(voxels: int, spacing_mm: Sequence[float]) -> float:
+    """Volume of a number of voxels, in cubic millimetres."""
+    return voxels * math.prod(spacing_mm)
+
+
+def check_masks(reference: np.ndarray, prediction: np.ndarray) -> None:
+    """Raises ValueError: the shapes differ, or an array is not boolean."""
+    if reference.shape != prediction.shape:
+        raise ValueError(f"reference {reference.shape} and prediction {prediction.shape} differ in shape")
+    if reference.dtype != bool or prediction.dtype != bool:
+        raise ValueError(f"masks must be boolean, not {reference.dtype} and {prediction.dtype}")
+
+
+def _share(part: int, whole: int, counts: Counts) -> float:
+    """part / whole under the empty-mask rule."""
+    if counts.union == 0:
+        return math.nan
+    return part / whole if whole else 0.0

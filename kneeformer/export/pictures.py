@@ -1,0 +1,77 @@
+"""Pictures a person looks at: slices of an image with reference and prediction drawn over it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.images import read_image
+from kneeformer.labels import LabelScheme
+
+
+def draw_segmentation(
+    image: Path, reference: Path, prediction: Path, scheme: LabelScheme, picture: Path
+) -> None:
+    """A PNG of three slices, rows image | reference | prediction, at the slices that hold most structure.
+
+    Slices are cut along the array's axis with the largest spacing, so thick slices are seen as acquired.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    scan, truth, found = (read_image(p) for p in (image, reference, prediction))
+    axis = int(np.argmax(scan.geometry.spacing))
+    voxels, labels, predicted = (np.moveaxis(i.array, axis, 0) for i in (scan, truth, found))
+    aspect = _aspect(scan.geometry.spacing, axis)
+    slices = _fullest_slices(labels)
+    colours = ListedColormap(plt.get_cmap("tab10").colors[: len(scheme.names)])
+    figure, grid = plt.subplots(
+        len(slices), 3, figsize=(9, 3.1 * len(slices)), layout="constrained", squeeze=False
+    )
+    low, high = np.percentile(voxels, (0.5, 99.5))
+    for row, index in zip(grid, slices, strict=True):
+        for panel, overlay in zip(row, (None, labels, predicted), strict=True):
+            panel.imshow(voxels[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, origin="lower")
+            if overlay is not None:
+                order = _order(overlay[index], scheme)
+                panel.imshow(
+                    order,
+                    cmap=colours,
+                    vmin=0.5,
+                    vmax=len(scheme.names) + 0.5,
+                    alpha=0.55,
+                    aspect=aspect,
+                    interpolation="nearest",
+                    origin="lower",
+                )
+            panel.set_axis_off()
+    for panel, title in zip(grid[0], ("image", "reference", "prediction"), strict=True):
+        panel.set_title(title)
+    handles = [Patch(color=colours(i), label=n.replace("_", " ")) for i, n in enumerate(scheme.names)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def _order(labels: np.ndarray, scheme: LabelScheme) -> np.ma.MaskedArray:
+    """Number of the structure at each pixel, from 1, masked where there is none."""
+    order = np.zeros(labels.shape)
+    for number, value in enumerate(scheme.painted, 1):
+        order[labels == value] = number
+    return np.ma.masked_equal(order, 0)
+
+
+def _fullest_slices(labels: np.ndarray, count: int = 3) -> list[int]:
+    """Slices spread over the middle of what is labelled."""
+    held = np.flatnonzero((labels > 0).any((1, 2)))
+    if not len(held):
+        return [len(labels) // 2]
+    return sorted({int(held[round(q * (len(held) - 1))]) for q in np.linspace(0.25, 0.75, count)})
+
+
+def _aspect(spacing: tuple[float, float, float], axis: int) -> float:
+    rows, columns = (s for a, s in enumerate(spacing) if a != axis)
+    return rows / columns

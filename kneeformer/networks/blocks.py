@@ -1,0 +1,101 @@
+"""The parts networks are made of: convolution blocks and transformer blocks."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kneeformer.networks.positions import rotate
+
+Triple = tuple[int, int, int]
+
+
+class ConvBlock(nn.Module):
+    """Convolution, group normalisation over all channels, leaky ReLU.
+
+    One group is what a CPU computes several times faster than instance normalisation, at equal accuracy.
+
+    Shapes: (batch, in, z, y, x) -> (batch, out, z / stride, y / stride, x / stride).
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: Triple, stride: Triple = (1, 1, 1)
+    ) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
+        self.normalisation = nn.GroupNorm(1, channels_out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.leaky_relu(self.normalisation(self.convolution(features)), 0.01, inplace=True)
+
+
+class ResidualBlock(nn.Module):
+    """A ConvBlock added to its input. Shape is kept."""
+
+    def __init__(self, channels: int, kernel: Triple) -> None:
+        super().__init__()
+        self.block = ConvBlock(channels, channels, kernel)
+
+    def forward(self, features: Tensor) -> Tensor:
+        added: Tensor = features + self.block(features)
+        return added
+
+
+class Expand(nn.Module):
+    """Upsampling by whole factors: a linear map to factor x channels, unfolded into space.
+
+    Equal to a transposed convolution with kernel = stride, as one matrix product.
+
+    Shapes: (batch, in, z, y, x) -> (batch, out, z * fz, y * fy, x * fx).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, factor: Triple) -> None:
+        super().__init__()
+        self.factor = factor
+        self.linear = nn.Linear(channels_in, channels_out * factor[0] * factor[1] * factor[2])
+
+    def forward(self, features: Tensor) -> Tensor:
+        batch, _, z, y, x = features.shape
+        fz, fy, fx = self.factor
+        blocks = self.linear(features.permute(0, 2, 3, 4, 1)).view(batch, z, y, x, fz, fy, fx, -1)
+        space = blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, z * fz, y * fy, x * fx, -1)
+        upsampled: Tensor = space.permute(0, 4, 1, 2, 3)
+        return upsampled
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and MLP with rotary positions and stochastic depth (Huang et al. 2016).
+
+    Shapes: tokens (batch, n, width), rotation (batch or 1, 1, n, head_width / 2) complex parts -> tokens.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.drop_path = drop_path
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.projection = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        hidden = round(width * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        tokens = tokens + self._drop(self._attend(self.norm_attention(tokens), rotation))
+        changed: Tensor = tokens + self._drop(self.mlp(self.norm_mlp(tokens)))
+        return changed
+
+    def _attend(self, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        batch, n, width = tokens.shape
+        qkv = self.qkv(tokens).view(batch, n, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(rotate(query, rotation), rotate(key, rotation), value)
+        projected: Tensor = self.projection(attended.transpose(1, 2).reshape(batch, n, width))
+        return projected
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
+        return branch * kept.to(branch.dtype) / keep

@@ -1,0 +1,54 @@
+"""Where and how networks run: the device, its number format and its memory layout."""
+
+from contextlib import AbstractContextManager
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from kneeformer.errors import KneeformerError
+
+Precision = Literal["auto", "bf16", "fp32"]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device named ("cpu", "cuda", "cuda:1", "mps"), or the best there is.
+
+    Raises:
+        KneeformerError: this machine has none of that name.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.split(":")[0]
+    if not available.get(kind, False):
+        there = ", ".join(k for k, v in available.items() if v)
+        raise KneeformerError(f"-device {name}: not available here; this machine has {there}")
+    return torch.device(name)
+
+
+def half_precision_helps(device: torch.device) -> bool:
+    """Whether bfloat16 is computed in hardware; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Context in which a network computes; "auto" is bfloat16 where it helps."""
+    half = precision == "bf16" or (precision == "auto" and half_precision_helps(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to its device, channels last: convolutions then run 1.2 to 2 x faster on a CPU."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    return network

@@ -1,0 +1,47 @@
+"""Positions of tokens in millimetres, and the rotary embedding that turns attention towards them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def token_positions(grid: tuple[int, int, int], token_mm: tuple[float, float, float]) -> Tensor:
+    """Centres of the tokens of a grid, in mm from its first corner.
+
+    Args:
+        grid: tokens along (z, y, x).
+        token_mm: edge lengths of a token along (z, y, x).
+
+    Returns:
+        (z * y * x, 3) float32, tokens in the order of `flatten` over (z, y, x).
+    """
+    axes = [(torch.arange(n) + 0.5) * mm for n, mm in zip(grid, token_mm, strict=True)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+
+class RotaryPositions:
+    """Axial rotary embedding (Su et al. 2021) with periods in mm: attention sees distances, not indices.
+
+    Each axis owns a third of a head's channels; its pairs turn with periods spread geometrically between
+    the two given.
+    """
+
+    def __init__(self, head_width: int, periods_mm: tuple[float, float]) -> None:
+        pairs = head_width // 6
+        steps = torch.linspace(0, 1, pairs) if pairs > 1 else torch.zeros(1)
+        shortest, longest = periods_mm
+        self.frequencies = 2 * math.pi / (shortest * (longest / shortest) ** steps)
+
+    def __call__(self, positions_mm: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for tokens at (batch or 1, n, 3): each (batch or 1, 1, n, head_width / 2)."""
+        angles = positions_mm[..., None] * self.frequencies.to(positions_mm.device)
+        angles = angles.flatten(-2).unsqueeze(1)
+        return angles.cos(), angles.sin()
+
+
+def rotate(features: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn pairs of channels by their angles; (batch, heads, n, head_width) in and out, dtype kept."""
+    cosine, sine = (part.to(features.dtype) for part in rotation)
+    first, second = features.chunk(2, -1)
+    return torch.cat((first * cosine - second * sine, first * sine + second * cosine), -1)

@@ -1,0 +1,86 @@
+"""The vision transformer: a convolutional stem that makes tokens, and an encoder over them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
+from kneeformer.networks.positions import RotaryPositions, token_positions
+from kneeformer.plan import NetworkSettings, StemStage
+
+
+class Stem(nn.Module):
+    """Strided convolution blocks from voxels to tokens.
+
+    A stage that keeps the full resolution is one convolution alone: voxels are where a CPU's time goes.
+
+    Shapes: (batch, channels, z, y, x) -> features of each stage, finest first; the last holds the tokens.
+    """
+
+    def __init__(self, channels_in: int, stages: Sequence[StemStage]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for stage in stages:
+            convolution = ConvBlock(channels_in, stage.channels, stage.kernel, stage.stride)
+            residual = ResidualBlock(stage.channels, stage.kernel) if max(stage.stride) > 1 else nn.Identity()
+            self.stages.append(nn.Sequential(convolution, residual))
+            channels_in = stage.channels
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = [image]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features[1:]
+
+
+class Encoder(nn.Module):
+    """Transformer blocks over tokens at positions in mm; any subset of a volume's tokens may be given."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        drop = torch.linspace(0, settings.drop_path, settings.depth).tolist()
+        self.rotary = RotaryPositions(settings.width // settings.heads, settings.rotary_periods_mm)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(settings.width, settings.heads, settings.mlp_ratio, d) for d in drop
+        )
+        self.norm = nn.LayerNorm(settings.width)
+
+    def forward(self, tokens: Tensor, positions_mm: Tensor) -> Tensor:
+        """tokens (batch, n, width), positions (batch or 1, n, 3) -> (batch, n, width)."""
+        rotation = self.rotary(positions_mm)
+        for block in self.blocks:
+            tokens = block(tokens, rotation)
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+
+class HybridTransformer(nn.Module):
+    """Stem, encoder and decoder: from an image to a dense output.
+
+    Shapes: (batch, channels, z, y, x), each axis a whole number of tokens -> (batch, outputs, z, y, x).
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        settings: NetworkSettings,
+        spacing_mm: tuple[float, float, float],
+        decoder: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.stem = Stem(channels_in, settings.stem)
+        self.encoder = Encoder(settings)
+        self.decoder = decoder
+        z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
+        self.token_mm = (z, y, x)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.stem(image)
+        grid = features[-1].shape[2:]
+        tokens = features[-1].flatten(2).transpose(1, 2)
+        positions = token_positions((grid[0], grid[1], grid[2]), self.token_mm).to(image.device)
+        encoded = self.encoder(tokens, positions[None])
+        features[-1] = encoded.transpose(1, 2).unflatten(2, grid)
+        output: Tensor = self.decoder(features)
+        return output

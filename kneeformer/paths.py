@@ -1,0 +1,87 @@
+"""Where things live: the three folders, and the names of datasets and folds inside them."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.errors import KneeformerError
+
+DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The three folders of the convention."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def from_environment(cls) -> "Folders":
+        """Read kf_raw, kf_preprocessed and kf_results.
+
+        Raises:
+            KneeformerError: one is not set; the text shows the export line to type.
+        """
+        found = {name: os.environ.get(f"kf_{name}", "") for name in ("raw", "preprocessed", "results")}
+        missing = [name for name, value in found.items() if not value]
+        if missing:
+            lines = "\n".join(f'    export kf_{name}="$HOME/kneeformer/{name}"' for name in missing)
+            raise KneeformerError(
+                f"{' and '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
+                f"the {', '.join(missing)} data lives. Choose folders and type:\n{lines}"
+            )
+        return cls(**{name: Path(value).expanduser() for name, value in found.items()})
+
+    def resolve(self, dataset: int | str) -> str:
+        """Full dataset name, e.g. "Dataset001_Knee", from a number (1, "001") or the name itself.
+
+        Raises:
+            KneeformerError: nothing or more than one dataset answers to it.
+        """
+        known = sorted(
+            {
+                p.name
+                for root in (self.raw, self.preprocessed, self.results)
+                if root.is_dir()
+                for p in root.iterdir()
+                if p.is_dir() and DATASET_PATTERN.fullmatch(p.name)
+            }
+        )
+        text = str(dataset)
+        if text.isdigit():
+            matches = [n for n in known if int(n[7:10]) == int(text)]
+        else:
+            matches = [n for n in known if n == text]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise KneeformerError(
+                f"dataset number {text} is used by {' and '.join(matches)}: rename one of the folders "
+                f"in {self.raw}, {self.preprocessed} or {self.results}, or give the full name"
+            )
+        raise KneeformerError(
+            f"no dataset {text!r} in {self.raw}. Folders there must be called Dataset001_Name; "
+            f"known: {', '.join(known) or 'none'}"
+        )
+
+    def plan_file(self, dataset: str, plans: str = "kfPlans") -> Path:
+        return self.preprocessed / dataset / f"{plans}.json"
+
+    def model(self, dataset: str, configuration: str, plans: str = "kfPlans") -> Path:
+        """Folder of a trained configuration; its folds are `fold_0`, `fold_1`, ... `fold_all`."""
+        return self.results / dataset / f"{plans}__{configuration}"
+
+
+def fold_name(fold: int | str) -> str:
+    """ "fold_0" or "fold_all" from 0, "0", "fold0", "fold_0" or "all".
+
+    Raises:
+        KneeformerError: it is none of these.
+    """
+    match = re.fullmatch(r"(?:fold_?)?(\d+|all)", str(fold))
+    if not match:
+        raise KneeformerError(f"fold {fold!r} is not a fold: give 0, fold0 or all")
+    return f"fold_{match.group(1)}"

@@ -1,0 +1,360 @@
+"""The plan: every setting of a dataset's configurations, frozen and checked. Readable without torch.
+
+A plan is a JSON file that a person reads and edits. A configuration may name another one in
+`inherits_from` and then holds only what differs from it. Reading resolves that, checks every value, and
+refuses a wrong key, type or combination with the path of the key and the choices there are. All axes are
+array axes (z, y, x); spacings are millimetres.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme, LabelValues
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+PerAxis = tuple[Positive, Positive, Positive]
+Voxels = tuple[Count, Count, Count]
+Axis = Annotated[int, Field(ge=0, le=2)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetSettings(Settings):
+    """What the plan keeps of dataset.json, so that a trained model needs no raw data."""
+
+    name: str
+    channel_names: tuple[str, ...] = Field(min_length=1)
+    labels: LabelValues
+    regions_class_order: list[int] | None = None
+    file_ending: str
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        """What the label values mean, and how many outputs a network needs for them."""
+        return LabelScheme.from_json(self.labels, self.regions_class_order)
+
+
+class Normalisation(Settings):
+    """Of one channel: z-score of each image, CT (clip, then z-score of the dataset), [0, 1], or as it is."""
+
+    kind: Literal["zscore", "ct", "unit", "none"]
+    lower: float = 0.0
+    upper: float = 1.0
+    mean: float = 0.0
+    deviation: Positive = 1.0
+
+
+class PreprocessingSettings(Settings):
+    """From files to arrays. Configurations with the same `folder` share their stored cases."""
+
+    folder: str
+    spacing: PerAxis
+    median_shape: Voxels
+    thick_axis: Axis | None = None
+    crop_to_nonzero: bool = True
+    normalisation: tuple[Normalisation, ...] = Field(min_length=1)
+
+
+class StemStage(Settings):
+    """One stage of the convolutional stem: a strided convolution into `channels`, then a residual block."""
+
+    channels: Count
+    stride: Voxels
+    kernel: Voxels
+
+
+class NetworkSettings(Settings):
+    """A vision transformer behind a convolutional stem, with a CNN decoder or the baseline's linear one."""
+
+    kind: Literal["vit"] = "vit"
+    stem: tuple[StemStage, ...] = Field(min_length=1)
+    width: Count
+    depth: Count
+    heads: Count
+    mlp_ratio: Positive = 4.0
+    drop_path: Share = 0.1
+    rotary_periods_mm: tuple[Positive, Positive] = (4.0, 400.0)
+    decoder: Literal["cnn", "linear"] = "cnn"
+
+    @property
+    def token(self) -> tuple[int, int, int]:
+        """Voxels a token covers along each axis: the product of the stem's strides."""
+        size = [1, 1, 1]
+        for stage in self.stem:
+            size = [a * b for a, b in zip(size, stage.stride, strict=True)]
+        return (size[0], size[1], size[2])
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "NetworkSettings":
+        if self.width % self.heads or (self.width // self.heads) % 6:
+            fitting = [h for h in range(1, 33) if self.width % h == 0 and self.width // h % 6 == 0]
+            raise ValueError(
+                f"width {self.width} over heads {self.heads} must be a multiple of 6 (three rotary axes, in "
+                f"pairs); heads that fit: {fitting}"
+            )
+        if self.stem[-1].channels != self.width:
+            raise ValueError(f"the last stem stage must have `width` = {self.width} channels")
+        return self
+
+
+class TrainingSettings(Settings):
+    """The loop: what a step sees, and for how long."""
+
+    crop: Voxels
+    batch_size: Count
+    epochs: Count
+    steps_per_epoch: Count
+    validation_crops: Count = 16
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    gradient_clip: Positive = 1.0
+    ema_decay: Share = 0.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    loss: Literal["dice_ce", "mse", "ssim_mse"] = "dice_ce"
+    foreground_share: Share = 0.5
+
+
+class AugmentationSettings(Settings):
+    """Random changes of a training crop; angles in degrees about each axis, `*_chance` per crop."""
+
+    mirror_axes: tuple[Axis, ...] = ()
+    rotation_degrees: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    affine_chance: Share = 0.3
+    noise_chance: Share = 0.1
+    blur_chance: Share = 0.1
+    brightness_chance: Share = 0.15
+    contrast_chance: Share = 0.15
+    gamma_chance: Share = 0.2
+    low_resolution_chance: Share = 0.1
+    cutmix_chance: Share = 0.0
+
+
+class InferenceSettings(Settings):
+    """Whole volumes up to `whole_volume_tokens`, overlapping windows of the training crop above."""
+
+    whole_volume_tokens: Annotated[int, Field(ge=0)]
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mirror_axes: tuple[Axis, ...] = ()
+
+
+class Cost(Settings):
+    """What one training step takes: by formula, or measured on a device."""
+
+    device: str
+    memory_mb: float
+    seconds_per_step: float
+
+
+class Evidence(Settings):
+    """Why the plan is as it is. Read by people, not by the program."""
+
+    crop_share_of_volume: Share
+    tokens_per_crop: Count
+    parameters: int | None = None
+    estimate: Cost | None = None
+    measured: Cost | None = None
+
+
+class Configuration(Settings):
+    """One trainable model of a plan."""
+
+    task: str
+    inherits_from: str | None = None
+    preprocessing: PreprocessingSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    augmentation: AugmentationSettings
+    inference: InferenceSettings
+    evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _crop_is_whole_tokens(self) -> "Configuration":
+        token, crop = self.network.token, self.training.crop
+        if any(c % t for c, t in zip(crop, token, strict=True)):
+            nearest = [max(t, round(c / t) * t) for c, t in zip(crop, token, strict=True)]
+            raise ValueError(f"training.crop {list(crop)} is not whole tokens of {list(token)}; {nearest} is")
+        return self
+
+
+class Plan(Settings):
+    """The settings of a dataset and of all configurations planned for it."""
+
+    version: Literal[1] = 1
+    plans_name: str = "kfPlans"
+    dataset: DatasetSettings
+    configurations: dict[str, Configuration] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _channels_are_normalised(self) -> "Plan":
+        for name, configuration in self.configurations.items():
+            planned, given = len(configuration.preprocessing.normalisation), len(self.dataset.channel_names)
+            if planned != given:
+                raise ValueError(
+                    f"{name}.preprocessing.normalisation has {planned} entries for {given} channels"
+                )
+        return self
+
+    def configuration(self, name: str) -> Configuration:
+        """Raises KneeformerError: the plan has none of that name."""
+        if name not in self.configurations:
+            raise KneeformerError(
+                f"{self.plans_name} has no configuration {name!r}; it has {', '.join(self.configurations)}"
+            )
+        return self.configurations[name]
+
+    def to_text(self) -> str:
+        """JSON; a configuration that inherits is written as what differs from its parent."""
+        content = self.model_dump(mode="json")
+        whole = content["configurations"]
+        content["configurations"] = {
+            name: {"inherits_from": c["inherits_from"], **_difference(c, whole[c["inherits_from"]])}
+            if c["inherits_from"]
+            else c
+            for name, c in whole.items()
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def with_only(self, name: str) -> "Plan":
+        """The plan of one trained model: its configuration alone, nothing inherited."""
+        alone = self.configuration(name).model_copy(update={"inherits_from": None})
+        return self.model_copy(update={"configurations": {name: alone}})
+
+
+def read_plan(file: Path) -> Plan:
+    """Read and check a plan file.
+
+    Raises:
+        KneeformerError: missing, not JSON, or wrong; every fault with the path of its key.
+    """
+    if not file.is_file():
+        raise KneeformerError(f"{file}: no such plan; make it with kf_plan_and_preprocess (-d DATASET)")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as fault:
+        raise KneeformerError(f"{file}: not valid JSON ({fault})") from fault
+    return parse_plan(content, str(file))
+
+
+def parse_plan(content: Any, source: str) -> Plan:
+    """Check the content of a plan file; `source` is named in errors. Raises as `read_plan`."""
+    try:
+        configurations = content["configurations"]
+        resolved = {name: _resolve(name, configurations, ()) for name in configurations}
+        return Plan.model_validate({**content, "configurations": resolved})
+    except ValidationError as faults:
+        raise KneeformerError(f"{source}: not a valid plan:\n" + describe(faults)) from faults
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise KneeformerError(f"{source}: not a plan: it has no configurations") from fault
+    except KneeformerError as fault:
+        raise KneeformerError(f"{source}: {fault}") from fault
+
+
+def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
+    """Set fields of one configuration from "key.path=value" texts; values are JSON, or plain words.
+
+    Example: `override(plan, "3d_vit", ["training.learning_rate=3e-4", "network.decoder=linear"])`.
+
+    Raises:
+        KneeformerError: a text without "=", or a result that is not a valid plan.
+    """
+    content = plan.model_dump(mode="json")
+    target = content["configurations"][name]
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise KneeformerError(f"--set {assignment}: write key=value, e.g. training.learning_rate=3e-4")
+        *parents, last = path.strip().split(".")
+        place = target
+        for key in parents:
+            if not isinstance(place, dict) or key not in place:
+                raise KneeformerError(f"--set {assignment}: no {key!r} here; keys: {_keys(place)}")
+            place = place[key]
+        if not isinstance(place, dict) or last not in place:
+            raise KneeformerError(f"--set {assignment}: no {last!r} here; keys: {_keys(place)}")
+        place[last] = _value(text)
+    return parse_plan(content, "--set")
+
+
+def describe(faults: ValidationError) -> str:
+    """One line a fault: path of the key, what is wrong, and the choices."""
+    return "\n".join(
+        f"  {'.'.join(map(str, e['loc'])) or 'plan'}: {_explain(e, faults.title)}" for e in faults.errors()
+    )
+
+
+def _explain(fault: Any, _title: str) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"no such setting; {_choices(fault['loc'])}"
+    return str(fault["msg"]).removeprefix("Value error, ") + (
+        f" (it is {fault['input']!r})" if isinstance(fault["input"], (str, int, float, bool)) else ""
+    )
+
+
+def _choices(location: tuple[int | str, ...]) -> str:
+    """The settings there are where the key at `location` stands."""
+    model: Any = Plan
+    for key in location[:-1]:
+        if isinstance(key, int) or model is None:
+            continue
+        if model is Plan and key == "configurations":
+            continue
+        fields = getattr(model, "model_fields", {})
+        model = _model_in(fields[key].annotation) if key in fields else Configuration
+    names = list(getattr(model, "model_fields", {}))
+    return f"settings here: {', '.join(names)}"
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in getattr(annotation, "__args__", ()) if (m := _model_in(a))), None)
+
+
+def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+    if name not in configurations:
+        raise KneeformerError(
+            f"configurations.{seen[-1]}.inherits_from: {name!r} is none of {', '.join(configurations)}"
+        )
+    if name in seen:
+        raise KneeformerError(
+            f"configurations.{name}.inherits_from goes round in a circle: {' > '.join(seen)}"
+        )
+    own: dict[str, Any] = configurations[name]
+    parent = own.get("inherits_from")
+    return own if parent is None else _merge(_resolve(parent, configurations, (*seen, name)), own)
+
+
+def _merge(parent: Any, own: Any) -> Any:
+    if not (isinstance(parent, dict) and isinstance(own, dict)):
+        return own
+    return {**parent, **{k: _merge(parent[k], v) if k in parent else v for k, v in own.items()}}
+
+
+def _difference(own: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    return {
+        k: _difference(v, parent[k]) if isinstance(v, dict) and isinstance(parent.get(k), dict) else v
+        for k, v in own.items()
+        if v != parent.get(k)
+    }
+
+
+def _keys(place: Any) -> str:
+    return ", ".join(place) if isinstance(place, dict) else "none, it is a single value"
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,135 @@
+"""What a dataset looks like: sizes, spacings, intensities and structure volumes, case by case and in all."""
+
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from kneeformer.data.boxes import occupied_box
+from kneeformer.data.geometry import Geometry
+from kneeformer.labels import LabelScheme
+
+SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
+
+
+class Intensities(BaseModel):
+    """Of one channel, over the voxels of the structures of all cases (of the whole image without labels)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    deviation: float
+    percentile_00_5: float
+    percentile_99_5: float
+    minimum: float
+    maximum: float
+
+
+class CaseFingerprint(BaseModel):
+    """One case. Axes (z, y, x); `shape` is that of the box that is not empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int, int]
+    file_shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    left_right_axis: int
+    volumes_mm3: dict[str, float]
+
+
+class Fingerprint(BaseModel):
+    """The dataset: what the rules of planning read. Written to dataset_fingerprint.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cases: dict[str, CaseFingerprint]
+    intensities: tuple[Intensities, ...]
+    structures: tuple[str, ...]
+
+    @property
+    def spacings(self) -> np.ndarray:
+        """(cases, 3) mm."""
+        return np.array([c.spacing for c in self.cases.values()])
+
+    @property
+    def median_spacing(self) -> tuple[float, float, float]:
+        z, y, x = np.median(self.spacings, 0).tolist()
+        return (z, y, x)
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The array axis that is left-right in most cases, or None where cases disagree (over one in ten)."""
+        axes = [c.left_right_axis for c in self.cases.values()]
+        common = max(set(axes), key=axes.count)
+        return common if axes.count(common) >= 0.9 * len(axes) else None
+
+    def median_volume_mm3(self, structure: str) -> float:
+        """Of the cases that have the structure; 0 where none does."""
+        found = [v for c in self.cases.values() if (v := c.volumes_mm3.get(structure, 0.0)) > 0]
+        return median(found) if found else 0.0
+
+
+def case_fingerprint(
+    images: np.ndarray, labels: np.ndarray | None, geometry: Geometry, scheme: LabelScheme, seed: int
+) -> tuple[CaseFingerprint, np.ndarray]:
+    """Fingerprint of a case and a sample of its intensities, (channels, up to SAMPLES_PER_CASE) float32.
+
+    Args:
+        images: (channels, z, y, x).
+        labels: (z, y, x) or None.
+    """
+    box = occupied_box(images, labels)
+    voxel = float(np.prod(geometry.spacing))
+    volumes = {}
+    if labels is not None:
+        counts = np.bincount(labels.astype(np.int64, copy=False).ravel().clip(min=0))
+        volumes = {
+            name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
+            for name, values in zip(scheme.names, scheme.values, strict=True)
+        }
+    facts = CaseFingerprint(
+        shape=_shape([last - first for first, last in box]),
+        file_shape=geometry.shape,
+        spacing=geometry.spacing,
+        left_right_axis=geometry.left_right_axis(),
+        volumes_mm3=volumes,
+    )
+    return facts, _sample(images, labels, seed)
+
+
+def dataset_fingerprint(
+    cases: dict[str, CaseFingerprint], samples: Sequence[np.ndarray], structures: tuple[str, ...]
+) -> Fingerprint:
+    """Pool what was seen of each case."""
+    pooled = np.concatenate(samples, 1)
+    intensities = []
+    for channel in pooled:
+        low, high = np.percentile(channel, (0.5, 99.5))
+        intensities.append(
+            Intensities(
+                mean=float(channel.mean()),
+                deviation=float(channel.std()),
+                percentile_00_5=float(low),
+                percentile_99_5=float(high),
+                minimum=float(channel.min()),
+                maximum=float(channel.max()),
+            )
+        )
+    return Fingerprint(cases=cases, intensities=tuple(intensities), structures=structures)
+
+
+def _sample(images: np.ndarray, labels: np.ndarray | None, seed: int) -> np.ndarray:
+    flat = images.reshape(len(images), -1)
+    rng = np.random.default_rng(seed)
+    inside = None if labels is None else np.flatnonzero(labels)
+    if inside is None or not len(inside):
+        chosen = rng.integers(0, flat.shape[1], SAMPLES_PER_CASE)
+    else:
+        chosen = inside[rng.integers(0, len(inside), SAMPLES_PER_CASE)]
+    return flat[:, chosen].astype(np.float32)
+
+
+def _shape(values: Sequence[int]) -> tuple[int, int, int]:
+    z, y, x = values
+    return (z, y, x)

@@ -1,0 +1,167 @@
+"""The rules of self-configuration, one function a decision, each from what is measured of the data.
+
+They know vision transformers on anisotropic data. All triples are (z, y, x).
+"""
+
+import math
+
+import numpy as np
+
+from kneeformer.plan import AugmentationSettings, Normalisation, StemStage
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+
+Size = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+ANISOTROPIC = 3.0  # an axis this much coarser than the finest has thick slices
+_FACTORS = (1, 2, 4, 8, 16)
+_VOXELS_PER_TOKEN = 1024
+_NORMALISATIONS = {"ct": "ct", "nonorm": "none", "none": "none", "zscore": "zscore", "rescaleto01": "unit"}
+_SIDED = {"left", "right", "l", "r", "lt", "rt", "links", "rechts", "medial", "lateral"}
+
+
+def target_spacing(fingerprint: Fingerprint) -> Spacing:
+    """Median of each axis; where one is thick (over 3 x coarser), its 10th percentile.
+
+    Thick slices are never made thin, nor thin ones thick: 0.3 x 0.3 x 3 mm stays what it is.
+    """
+    spacing = list(fingerprint.median_spacing)
+    coarsest = int(np.argmax(spacing))
+    if spacing[coarsest] > ANISOTROPIC * min(spacing):
+        finest_elsewhere = max(s for axis, s in enumerate(spacing) if axis != coarsest)
+        tenth = float(np.percentile(fingerprint.spacings[:, coarsest], 10))
+        spacing[coarsest] = max(tenth, finest_elsewhere)
+    return _spacing(spacing)
+
+
+def thick_axis(spacing: Spacing) -> int | None:
+    """The axis over 3 x coarser than the finest, or None."""
+    coarsest = int(np.argmax(spacing))
+    return coarsest if spacing[coarsest] > ANISOTROPIC * min(spacing) else None
+
+
+def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
+    """Of the cases, in voxels of the target spacing."""
+    extents = [np.multiply(c.shape, c.spacing) for c in fingerprint.cases.values()]
+    return _size(np.maximum(1, np.round(np.median(extents, 0) / spacing)).astype(int).tolist())
+
+
+def token_size(spacing: Spacing, budget: Budget) -> Size:
+    """Voxels a token covers: powers of two up to 16, as near to a cube in mm as they come.
+
+    The edge is at most 5 mm (8 on a CPU, where the number of tokens is what costs), or eight voxels of the
+    in-plane spacing where those are longer; a thick axis takes at most 2 slices, a token 1024 voxels.
+    """
+    thick = thick_axis(spacing)
+    thin = [s for axis, s in enumerate(spacing) if axis != thick]
+    edge = max(8.0 if budget.is_cpu else 5.0, 8 * max(thin))
+    token = [
+        max(f for f in _FACTORS if f == 1 or (f * s <= edge and (axis != thick or f <= 2)))
+        for axis, s in enumerate(spacing)
+    ]
+    while math.prod(token) > _VOXELS_PER_TOKEN:
+        longest = max(range(3), key=lambda a: (token[a] * spacing[a], token[a]))
+        token[longest] //= 2
+    return _size(token)
+
+
+def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) -> tuple[StemStage, ...]:
+    """From voxels to tokens: halve an axis only while its spacing is the finest within 2 x.
+
+    Kernels reach across an axis (3) once its spacing is under 2 x the finest. Channels double from
+    `first_channels` up to half the width; the last stage has the width.
+    """
+    current, left = list(spacing), list(token)
+    stages = [StemStage(channels=first_channels, stride=(1, 1, 1), kernel=_kernel(current))]
+    while max(left) > 1:
+        finest = min(s for s, f in zip(current, left, strict=True) if f > 1)
+        stride = [2 if f > 1 and s < 2 * finest else 1 for s, f in zip(current, left, strict=True)]
+        current = [s * f for s, f in zip(current, stride, strict=True)]
+        left = [a // b for a, b in zip(left, stride, strict=True)]
+        channels = min(stages[-1].channels * 2, width // 2) if max(left) > 1 else width
+        stages.append(StemStage(channels=channels, stride=_size(stride), kernel=_kernel(current)))
+    if len(stages) == 1:  # tokens of one voxel
+        stages.append(StemStage(channels=width, stride=(1, 1, 1), kernel=_kernel(current)))
+    return tuple(stages)
+
+
+def crop_size(shape: Size, spacing: Spacing, token: Size, tokens: int) -> Size:
+    """The largest crop of at most `tokens`, whole tokens along each axis, no larger than the volume needs.
+
+    Starting from the median volume, the side that is longest in mm gives up a token until the rest fit:
+    crops come out as near to a cube as the volume lets them.
+    """
+    grid = [math.ceil(n / t) for n, t in zip(shape, token, strict=True)]
+    while math.prod(grid) > tokens:
+        longest = max((a for a in range(3) if grid[a] > 1), key=lambda a: grid[a] * token[a] * spacing[a])
+        grid[longest] -= 1
+    return _size([g * t for g, t in zip(grid, token, strict=True)])
+
+
+def encoder_size(cases: int, budget: Budget) -> tuple[int, int, int]:
+    """Width, depth and heads: about 4 M parameters on a CPU; S, B or M with the number of cases on a GPU."""
+    if budget.is_cpu:
+        return 192, 8, 4
+    if cases < 500:
+        return 384, 12, 8
+    return (768, 12, 16) if cases < 3000 else (864, 16, 12)
+
+
+def normalisation(fingerprint: Fingerprint, channel_names: tuple[str, ...]) -> tuple[Normalisation, ...]:
+    """CT by the dataset's percentiles, "noNorm" and "rescale_to_0_1" as nnU-Net names them, else z-score."""
+    chosen = []
+    for name, seen in zip(channel_names, fingerprint.intensities, strict=True):
+        kind = _NORMALISATIONS.get(name.lower().replace("_", "").replace("-", "").replace(" ", ""), "zscore")
+        if kind == "ct":
+            chosen.append(
+                Normalisation(
+                    kind="ct",
+                    lower=seen.percentile_00_5,
+                    upper=seen.percentile_99_5,
+                    mean=seen.mean,
+                    deviation=max(seen.deviation, 1e-6),
+                )
+            )
+        else:
+            chosen.append(Normalisation.model_validate({"kind": kind}))
+    return tuple(chosen)
+
+
+def mirror_axes(fingerprint: Fingerprint) -> tuple[int, ...]:
+    """Left-right alone, and only where no structure is named after a side.
+
+    A mirrored left knee is a right knee; a knee upside down is none. Where the cases' axes disagree, or a
+    label tells the sides apart, nothing is mirrored.
+    """
+    words = {w for name in fingerprint.structures for w in name.lower().replace("-", "_").split("_")}
+    axis = fingerprint.left_right_axis
+    return () if axis is None or words & _SIDED else (axis,)
+
+
+def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSettings:
+    """Rotations about every axis, or in-plane only where slices are thick."""
+    thick = thick_axis(spacing)
+    z, y, x = (15.0 if thick in (None, axis) else 0.0 for axis in range(3))
+    return AugmentationSettings(
+        mirror_axes=mirror_axes(fingerprint), rotation_degrees=(z, y, x), scale=(0.85, 1.18)
+    )
+
+
+def crop_share(crop: Size, shape: Size) -> float:
+    """Part of the median volume that a crop sees."""
+    return float(np.prod([min(c, n) / n for c, n in zip(crop, shape, strict=True)]))
+
+
+def _kernel(spacing: list[float]) -> Size:
+    return _size([3 if s < 2 * min(spacing) else 1 for s in spacing])
+
+
+def _size(values: list[int]) -> Size:
+    z, y, x = values
+    return (int(z), int(y), int(x))
+
+
+def _spacing(values: list[float]) -> Spacing:
+    z, y, x = values
+    return (float(z), float(y), float(x))

@@ -1,0 +1,89 @@
+"""Check a dataset and take its fingerprint, opening each file once."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.check import check_case, check_layout, free_disk_problem
+from kneeformer.data.dataset import Case, Dataset, DatasetDescription
+from kneeformer.data.files import write_text
+from kneeformer.data.processes import run_each
+from kneeformer.errors import KneeformerError
+from kneeformer.planning.fingerprint import (
+    CaseFingerprint,
+    Fingerprint,
+    case_fingerprint,
+    dataset_fingerprint,
+)
+
+Watch = Callable[[str, int, int], None]  # what is done, how many of how many
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a child process reports of a case."""
+
+    problems: list[str]
+    facts: CaseFingerprint | None = None
+    sample: np.ndarray | None = None
+
+
+def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watch) -> Fingerprint:
+    """Check every file of the dataset; write and return dataset_fingerprint.json in `folder`.
+
+    Raises:
+        KneeformerError: the dataset has problems: all of them, one a line.
+    """
+    labelled, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
+    problems = check_layout(dataset)
+    whole = [c for c in [*labelled, *unlabelled] if all(f.is_file() for f in c.files)]
+    jobs = [(case, dataset.description) for case in whole]
+    outcomes = run_each(
+        _inspect,
+        jobs,
+        [str(c.images[0]) for c in whole],
+        processes,
+        lambda done: watch("Checking and measuring cases", done, len(jobs)),
+    )
+    inspections = [Inspection([str(o)]) if isinstance(o, Exception) else o for o in outcomes]
+    problems += [line for inspection in inspections for line in inspection.problems]
+    facts = {c.name: i.facts for c, i in zip(whole, inspections, strict=True) if i.facts and c.label}
+    problems += _disk_problems(
+        folder, [i.facts for i in inspections if i.facts], len(dataset.description.channels)
+    )
+    if problems:
+        raise KneeformerError(_listed(dataset, problems))
+    samples = [i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.label]
+    fingerprint = dataset_fingerprint(facts, samples, dataset.description.scheme.names)
+    write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
+    return fingerprint
+
+
+def default_processes() -> int:
+    return os.cpu_count() or 1
+
+
+def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
+    case, description = job
+    checked = check_case(case, description)
+    if checked.problems or checked.images is None or checked.geometry is None:
+        return Inspection(checked.problems)
+    seed = int.from_bytes(case.name.encode()[-8:], "little")
+    facts, sample = case_fingerprint(
+        checked.images, checked.label, checked.geometry, description.scheme, seed
+    )
+    return Inspection([], facts, sample)
+
+
+def _disk_problems(folder: Path, facts: list[CaseFingerprint], channels: int) -> list[str]:
+    needed = sum(int(np.prod(f.shape)) for f in facts) * (4 * channels + 1)
+    problem = free_disk_problem(folder, needed)
+    return [problem] if problem else []
+
+
+def _listed(dataset: Dataset, problems: list[str]) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return f"{dataset.folder}: {count} to mend before any work:\n" + "\n".join(f"  {p}" for p in problems)

@@ -1,0 +1,103 @@
+"""From a fingerprint and a machine to a plan, with one real training step measured."""
+
+import torch
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.files import write_text
+from kneeformer.data.splits import load_or_make_splits
+from kneeformer.errors import KneeformerError
+from kneeformer.networks.compute import choose_device
+from kneeformer.paths import Folders
+from kneeformer.plan import Configuration, DatasetSettings, Plan
+from kneeformer.planning.budget import Budget, machine_memory_gb
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.stages.fingerprint import Watch, take_fingerprint
+from kneeformer.tasks import task_named
+from kneeformer.training.measure import estimate_step, measure_step
+
+
+def plan_dataset(
+    folders: Folders,
+    name: str,
+    processes: int,
+    watch: Watch,
+    plans: str = "kfPlans",
+    device: str | None = None,
+    memory_gb: float | None = None,
+) -> Plan:
+    """Check, fingerprint, split and plan a dataset; writes its folder in kf_preprocessed.
+
+    Args:
+        name: full dataset name.
+        memory_gb: what a training step may take; None asks the machine.
+
+    Raises:
+        KneeformerError: the dataset has problems, or the device is not there.
+    """
+    chosen = choose_device(device)
+    dataset = Dataset.open(folders.raw / name)
+    folder = folders.preprocessed / name
+    fingerprint = take_fingerprint(dataset, folder, processes, watch)
+    cases = [c.name for c in dataset.training_cases()]
+    load_or_make_splits(folder / "splits_final.json", {c: dataset.description.subject(c) for c in cases})
+    budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
+    settings = DatasetSettings(
+        name=name,
+        channel_names=dataset.description.channels,
+        labels=dataset.description.labels,
+        regions_class_order=dataset.description.regions_class_order,
+        file_ending=dataset.description.file_ending,
+    )
+    watch("Measuring a training step", 0, 1)
+    configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen)
+    watch("Measuring a training step", 1, 1)
+    plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
+    write_text(folders.plan_file(name, plans), plan.to_text())
+    return plan
+
+
+def _measured(
+    fingerprint: Fingerprint, task_name: str, dataset: DatasetSettings, budget: Budget, device: torch.device
+) -> dict[str, Configuration]:
+    """The task's configurations with their costs; a crop whose real step does not fit is made smaller."""
+    task = task_named(task_name)
+    while True:
+        proposed = task.configurations(fingerprint, dataset, budget)
+        costed = {n: _with_estimate(c, dataset, device) for n, c in proposed.items()}
+        name, first = next(iter(costed.items()))
+        network, lesson = task.network(dataset, first), task.lesson(dataset, first)
+        measured = measure_step(network, lesson, len(dataset.channel_names), first, device)
+        if measured.memory_mb <= budget.memory_gb * 1024:
+            return {**costed, name: _with_evidence(first, {"measured": measured})}
+        smaller = budget.with_fewer_tokens()
+        if smaller is None:
+            raise KneeformerError(
+                f"a training step of the smallest crop takes {measured.memory_mb:.0f} MB on {device}, more "
+                f"than the {budget.memory_gb:g} GB given; raise -gpu_memory_target or choose another -device"
+            )
+        budget = smaller
+
+
+def _with_estimate(
+    configuration: Configuration, dataset: DatasetSettings, device: torch.device
+) -> Configuration:
+    network = task_named(configuration.task).network(dataset, configuration)
+    return _with_evidence(
+        configuration,
+        {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "estimate": estimate_step(network, configuration, device),
+        },
+    )
+
+
+def _with_evidence(configuration: Configuration, update: dict[str, object]) -> Configuration:
+    assert configuration.evidence is not None
+    return configuration.model_copy(update={"evidence": configuration.evidence.model_copy(update=update)})
+
+
+def _device_memory_gb(device: torch.device) -> float:
+    """What a step may take: a GPU's memory less a tenth; half of the machine's for a CPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
+    return machine_memory_gb() / 2

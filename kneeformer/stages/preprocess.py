@@ -1,0 +1,104 @@
+"""Prepare the cases of a dataset for a plan's configurations: parallel, resumable, whole or not at all."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.check import check_case
+from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.files import stamp
+from kneeformer.data.processes import run_each
+from kneeformer.data.storage import CaseRecord, save_case, stored_key, structure_points
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme
+from kneeformer.paths import Folders
+from kneeformer.plan import Configuration, Plan, PreprocessingSettings
+from kneeformer.preprocessing.prepare import prepare
+from kneeformer.stages.fingerprint import Watch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to prepare, as it travels to a child process."""
+
+    case: Case
+    dataset: Dataset
+    settings: PreprocessingSettings
+    crop: tuple[int, int, int]
+    folder: Path
+    key: str
+
+
+def preprocess_dataset(
+    folders: Folders, plan: Plan, configurations: list[str], processes: int, watch: Watch
+) -> dict[str, int]:
+    """Prepare every labelled and unlabelled case for each configuration.
+
+    A case whose files and settings are unchanged is not made again. Configurations that share a folder
+    share its cases.
+
+    Returns:
+        How many cases were made in each folder (0: all were there).
+
+    Raises:
+        KneeformerError: cases failed, or their process died: each is named; the others are done.
+    """
+    dataset = Dataset.open(folders.raw / plan.dataset.name)
+    cases = [*dataset.training_cases(), *dataset.unlabelled_cases()]
+    by_folder = {
+        plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
+    }
+    made = {}
+    for name, configuration in by_folder.items():
+        folder = folders.preprocessed / plan.dataset.name / name
+        jobs = [_job(case, dataset, configuration, folder) for case in cases]
+        jobs = [job for job in jobs if stored_key(folder, job.case.name) != job.key]
+        made[name] = len(jobs)
+        _run(jobs, name, processes, watch)
+    return made
+
+
+def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:
+    outcomes = run_each(
+        _prepare,
+        jobs,
+        [job.case.name for job in jobs],
+        processes,
+        lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
+    )
+    failed = [f"  {job.case.name}: {o}" for job, o in zip(jobs, outcomes, strict=True) if o is not None]
+    if failed:
+        raise KneeformerError(
+            f"{len(failed)} of {len(jobs)} cases could not be preprocessed; mend them and run the command "
+            f"again, finished cases are kept:\n" + "\n".join(failed)
+        )
+
+
+def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Path) -> Job:
+    settings = configuration.preprocessing
+    content = settings.model_dump_json() + str(dataset.description.labels) + stamp(*case.files)
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return Job(case, dataset, settings, configuration.training.crop, folder, key)
+
+
+def _prepare(job: Job) -> None:
+    checked = check_case(job.case, job.dataset.description)
+    if checked.problems or checked.images is None or checked.geometry is None:
+        raise KneeformerError("; ".join(checked.problems))
+    prepared = prepare(checked.images, checked.label, checked.geometry, job.settings)
+    scheme = job.dataset.description.scheme
+    z, y, x = prepared.image.shape[1:]
+    record = CaseRecord(
+        key=job.key,
+        shape=(z, y, x),
+        spacing=job.settings.spacing,
+        points={} if prepared.labels is None else _points(prepared.labels, scheme),
+    )
+    save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, job.crop)
+
+
+def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[tuple[int, int, int]]]:
+    masks = {name: scheme.structure(labels, name) for name in scheme.names}
+    return structure_points(labels, masks, seed=0)

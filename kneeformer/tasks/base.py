@@ -1,0 +1,90 @@
+"""What a task is: all that differs between segmentation, completion, reconstruction and pre-training."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from torch.utils.data import Dataset
+
+from kneeformer.data.geometry import Geometry
+from kneeformer.evaluation.scores import CaseMetrics
+from kneeformer.labels import LabelScheme
+from kneeformer.plan import Configuration, DatasetSettings
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.training.loop import Batch, Lesson
+
+Volumes = dict[str, np.ndarray]
+
+
+class Task(ABC):
+    """One kind of job. Tasks hold no state and never import each other.
+
+    A case's outputs are volumes on its native grid, named by what is added to the case's file name: ""
+    is the main one (CASE.nrrd), "_probabilities" would be CASE_probabilities.
+    """
+
+    @abstractmethod
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, Configuration]:
+        """The configurations this task proposes for a dataset on a machine, by name."""
+
+    @abstractmethod
+    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+        """The network, from the plan alone: the same in training and in prediction."""
+
+    @abstractmethod
+    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+        """Loss and validation scores."""
+
+    @abstractmethod
+    def batches(
+        self,
+        folder: Path,
+        cases: list[str],
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        seed: int,
+    ) -> Dataset[Batch]:
+        """Augmented training batches from prepared cases, by step number."""
+
+    @abstractmethod
+    def validation_batches(
+        self,
+        folder: Path,
+        cases: list[str],
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        seed: int,
+    ) -> Dataset[Batch]:
+        """A few batches as they are, the same every epoch."""
+
+    @abstractmethod
+    def predict(
+        self,
+        networks: Sequence[nn.Module],
+        image: np.ndarray,
+        geometry: Geometry,
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        probabilities: bool = False,
+    ) -> Volumes:
+        """Outputs of one case.
+
+        Args:
+            networks: one a fold, in evaluation mode on their device; their outputs are averaged.
+            image: (channels, z, y, x) on its native grid, as read.
+        """
+
+    @abstractmethod
+    def score(
+        self,
+        reference: np.ndarray,
+        prediction: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        scheme: LabelScheme,
+    ) -> CaseMetrics:
+        """Metrics of a case's main output against its reference, both (z, y, x) on the native grid."""

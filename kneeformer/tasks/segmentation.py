@@ -1,0 +1,230 @@
+"""Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from kneeformer.augmentation.pipeline import Augmentation
+from kneeformer.data.boxes import paste
+from kneeformer.data.geometry import Geometry
+from kneeformer.evaluation.scores import CaseMetrics, score_case
+from kneeformer.inference.native import to_label_map, to_probabilities
+from kneeformer.inference.windows import VolumePredictor
+from kneeformer.labels import LabelScheme
+from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.vit import HybridTransformer
+from kneeformer.plan import (
+    AugmentationSettings,
+    Configuration,
+    DatasetSettings,
+    Evidence,
+    InferenceSettings,
+    NetworkSettings,
+    PreprocessingSettings,
+    TrainingSettings,
+)
+from kneeformer.planning import rules
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.preprocessing.prepare import prepare
+from kneeformer.tasks.base import Task, Volumes
+from kneeformer.training.loop import Batch, Lesson
+from kneeformer.training.losses import UNCOUNTED, DiceCrossEntropy, region_targets
+from kneeformer.training.sampling import CropBatches
+
+_PLAIN = AugmentationSettings(
+    affine_chance=0,
+    noise_chance=0,
+    blur_chance=0,
+    brightness_chance=0,
+    contrast_chance=0,
+    gamma_chance=0,
+    low_resolution_chance=0,
+)
+
+
+class Segmentation(Task):
+    """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, Configuration]:
+        hybrid = _hybrid(fingerprint, dataset, budget)
+        linear = hybrid.model_copy(
+            update={
+                "inherits_from": "3d_vit",
+                "network": hybrid.network.model_copy(update={"decoder": "linear"}),
+            }
+        )
+        return {"3d_vit": hybrid, "3d_vit_linear": linear}
+
+    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+        settings = configuration.network
+        decoder = build_decoder(settings, dataset.scheme.outputs)
+        spacing = configuration.preprocessing.spacing
+        return HybridTransformer(len(dataset.channel_names), settings, spacing, decoder)
+
+    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+        return SegmentationLesson(dataset.scheme)
+
+    def batches(
+        self,
+        folder: Path,
+        cases: list[str],
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        seed: int,
+    ) -> Dataset[Batch]:
+        return _crops(folder, cases, dataset, configuration, configuration.augmentation, seed, 2**40)
+
+    def validation_batches(
+        self,
+        folder: Path,
+        cases: list[str],
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        seed: int,
+    ) -> Dataset[Batch]:
+        count = -(-configuration.training.validation_crops // configuration.training.batch_size)
+        return _crops(folder, cases, dataset, configuration, _PLAIN, seed, count)
+
+    def predict(
+        self,
+        networks: Sequence[nn.Module],
+        image: np.ndarray,
+        geometry: Geometry,
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        probabilities: bool = False,
+    ) -> Volumes:
+        scheme, settings = dataset.scheme, configuration.preprocessing
+        prepared = prepare(image, None, geometry, settings)
+        predictor = VolumePredictor(
+            networks,
+            scheme.outputs,
+            configuration.training.crop,
+            configuration.network.token,
+            configuration.inference,
+            configuration.training.precision,
+        )
+        logits = predictor(torch.from_numpy(prepared.image))
+        z, y, x = (last - first for first, last in prepared.box)
+        labels = to_label_map(logits, (z, y, x), scheme, settings.thick_axis)
+        outputs = {"": paste(labels, prepared.box, geometry.shape)}
+        if probabilities:
+            shares = to_probabilities(logits, (z, y, x), scheme, settings.thick_axis)
+            outputs["_probabilities"] = paste(shares, prepared.box, geometry.shape)
+        return outputs
+
+    def score(
+        self,
+        reference: np.ndarray,
+        prediction: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        scheme: LabelScheme,
+    ) -> CaseMetrics:
+        return score_case(reference, prediction, spacing_mm, scheme)
+
+
+class SegmentationLesson:
+    """Dice + cross entropy; scored by the Dice of each structure, voxels of all validation crops pooled."""
+
+    def __init__(self, scheme: LabelScheme) -> None:
+        self.scheme = scheme
+        self.criterion = DiceCrossEntropy(scheme)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.criterion(network(batch["image"]), batch["labels"])
+
+    def scores(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        overlap = torch.zeros(len(self.scheme.names))
+        size = torch.zeros(len(self.scheme.names))
+        for batch in batches:
+            labels = batch["labels"]
+            truth = region_targets(labels, self.scheme)
+            found = self._found(network(batch["image"])) & (labels != UNCOUNTED).unsqueeze(1)
+            overlap += (truth & found).sum((0, 2, 3, 4)).cpu()
+            size += (truth.sum((0, 2, 3, 4)) + found.sum((0, 2, 3, 4))).cpu()
+        present = size > 0
+        dice = 2 * overlap / size.clamp(min=1)
+        return {n: float(d) for n, d, there in zip(self.scheme.names, dice, present, strict=True) if there}
+
+    def _found(self, logits: Tensor) -> Tensor:
+        if self.scheme.has_regions:
+            return logits > 0
+        winner = logits.argmax(1)
+        return torch.stack([winner == channel for channel in range(1, self.scheme.outputs)], 1)
+
+
+def _hybrid(fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget) -> Configuration:
+    spacing = rules.target_spacing(fingerprint)
+    shape = rules.median_shape(fingerprint, spacing)
+    token = rules.token_size(spacing, budget)
+    width, depth, heads = rules.encoder_size(len(fingerprint.cases), budget)
+    crop = rules.crop_size(shape, spacing, token, budget.tokens)
+    augmentation = rules.augmentation(fingerprint, spacing)
+    return Configuration(
+        task="segmentation",
+        preprocessing=PreprocessingSettings(
+            folder="3d_vit",
+            spacing=spacing,
+            median_shape=shape,
+            thick_axis=rules.thick_axis(spacing),
+            normalisation=rules.normalisation(fingerprint, dataset.channel_names),
+        ),
+        network=NetworkSettings(
+            stem=rules.stem_stages(spacing, token, width, 16 if budget.is_cpu else 32),
+            width=width,
+            depth=depth,
+            heads=heads,
+        ),
+        training=_training(crop, budget),
+        augmentation=augmentation,
+        inference=InferenceSettings(
+            whole_volume_tokens=8192 if budget.is_cpu else 16384, mirror_axes=augmentation.mirror_axes
+        ),
+        evidence=Evidence(
+            crop_share_of_volume=rules.crop_share(crop, shape),
+            tokens_per_crop=int(np.prod(np.array(crop) // token)),
+        ),
+    )
+
+
+def _training(crop: rules.Size, budget: Budget) -> TrainingSettings:
+    voxels = int(np.prod(crop))
+    if budget.is_cpu:
+        return TrainingSettings(
+            crop=crop,
+            batch_size=int(np.clip(360_000 // voxels, 2, 4)),
+            epochs=60,
+            steps_per_epoch=50,
+            learning_rate=1e-3,
+            warmup_steps=50,
+        )
+    return TrainingSettings(
+        crop=crop,
+        batch_size=int(np.clip(4_000_000 // voxels, 2, 16)),
+        epochs=400,
+        steps_per_epoch=250,
+        validation_crops=64,
+        learning_rate=3e-4,
+        warmup_steps=2000,
+    )
+
+
+def _crops(
+    folder: Path,
+    cases: list[str],
+    dataset: DatasetSettings,
+    configuration: Configuration,
+    augmentation: AugmentationSettings,
+    seed: int,
+    length: int,
+) -> CropBatches:
+    preprocessing = configuration.preprocessing
+    changes = Augmentation(augmentation, preprocessing.spacing, preprocessing.thick_axis)
+    return CropBatches(folder, cases, configuration.training, dataset.scheme, changes, seed, length)

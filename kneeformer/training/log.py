@@ -1,0 +1,85 @@
+"""training_log.jsonl: one line a step and one an epoch, continuous across kills; and its picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kneeformer.data.files import write_text
+
+Line = dict[str, Any]
+
+
+class TrainingLog:
+    """Appends lines as they happen; going on from a step drops the lines of lost work after it."""
+
+    def __init__(self, file: Path, last_step: int) -> None:
+        """Open the log of a training that goes on after `last_step` (0: from the start)."""
+        self.file = file
+        kept = [line for line in read_log(file) if line["step"] <= last_step] if last_step else []
+        write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
+        self._handle = file.open("a", encoding="utf-8")
+
+    def write(self, line: Line) -> None:
+        """Append a line; it must have a "step"."""
+        self._handle.write(json.dumps(line) + "\n")
+        self._handle.flush()
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+def read_log(file: Path) -> list[Line]:
+    """The complete lines of a log; a line cut short by a kill is left out. A missing log is empty."""
+    if not file.is_file():
+        return []
+    lines = []
+    for text in file.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def draw_progress(log: Path, picture: Path) -> None:
+    """progress.png: losses, validation scores and learning rate against steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = read_log(log)
+    steps = [line for line in lines if "loss" in line]
+    epochs = [line for line in lines if "validation_loss" in line]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    left.plot(
+        [s["step"] for s in steps], _smooth([s["loss"] for s in steps]), label="training (running mean)"
+    )
+    left.plot(
+        [e["step"] for e in epochs],
+        [e["validation_loss"] for e in epochs],
+        "o-",
+        ms=3,
+        label="validation crops",
+    )
+    left.set(xlabel="step", ylabel="loss", title="Loss")
+    left.legend()
+    for name in epochs[-1]["scores"] if epochs else {}:
+        right.plot([e["step"] for e in epochs], [e["scores"][name] for e in epochs], "o-", ms=3, label=name)
+    right.set(xlabel="step", ylabel="score", title="Validation crops", ylim=(0, 1))
+    if epochs:
+        right.legend(fontsize=8)
+    rate = right.twinx()
+    rate.plot([s["step"] for s in steps], [s["learning_rate"] for s in steps], color="0.8", lw=1, zorder=0)
+    rate.set_ylabel("learning rate", color="0.6")
+    unfinished = picture.with_name(f".{picture.name}")
+    figure.savefig(unfinished, dpi=100, format="png")
+    plt.close(figure)
+    unfinished.replace(picture)
+
+
+def _smooth(values: list[float], weight: float = 0.9) -> list[float]:
+    smoothed: list[float] = []
+    for value in values:
+        smoothed.append(value if not smoothed else weight * smoothed[-1] + (1 - weight) * value)
+    return smoothed

@@ -1,0 +1,216 @@
+"""The one training loop: steps, validation on crops, checkpoints, and going on after a kill."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from kneeformer.errors import KneeformerError
+from kneeformer.networks.compute import autocast
+from kneeformer.plan import TrainingSettings
+from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
+from kneeformer.training.log import TrainingLog, draw_progress
+from kneeformer.training.optimiser import learning_rate, make_optimiser
+
+Batch = dict[str, Tensor]
+FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
+
+
+class Lesson(Protocol):
+    """What a task teaches its network: the only part of a training that differs between tasks."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Scalar loss of a batch that is already on the network's device."""
+
+    def scores(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Named scores in [0, 1] over the validation crops; their mean chooses the best checkpoint."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One training: what is learnt, from which batches, for how long, and where it is kept.
+
+    Attributes:
+        training: batch of each step, by number.
+        validation: the same few batches every epoch.
+        minutes: end by the clock instead of after `settings.epochs`; validation crops included.
+        workers: processes that prepare batches; 0 prepares them in this one.
+    """
+
+    network: nn.Module
+    lesson: Lesson
+    training: Dataset[Batch]
+    validation: Dataset[Batch]
+    settings: TrainingSettings
+    folder: Path
+    device: torch.device
+    seed: int
+    minutes: float | None = None
+    workers: int = 0
+
+
+@dataclass
+class State:
+    """How far a training is. Everything else follows from the step's number."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a watcher is told after each step."""
+
+    step: int
+    share: float
+    loss: float
+    seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def train(course: Course, resume: bool = False, watch: Callable[[Moment], None] = lambda _: None) -> State:
+    """Train to the end, leaving checkpoints, log and picture in the course's folder.
+
+    Raises:
+        KneeformerError: the loss is no longer a number, or there is nothing to resume.
+    """
+    return _Training(course, resume, watch).run()
+
+
+class _Training:
+    def __init__(self, course: Course, resume: bool, watch: Callable[[Moment], None]) -> None:
+        self.course, self.settings, self.watch = course, course.settings, watch
+        self.network = course.network
+        self.optimiser = make_optimiser(self.network, self.settings)
+        self.average = _moving_average(self.network, self.settings)
+        self.state = State()
+        if resume:
+            self._restore(load_checkpoint(course.folder / LATEST, course.device))
+        self.log = TrainingLog(course.folder / "training_log.jsonl", self.state.step)
+        self.started = time.monotonic() - self.state.seconds
+        self.scores: dict[str, float] = {}
+
+    def run(self) -> State:
+        while not self._over():
+            self._epoch()
+            self._validate()
+            self._save(LATEST)
+            draw_progress(self.log.file, self.course.folder / "progress.png")
+        self.state.finished = True
+        self._save(LATEST)
+        self._save(FINAL)
+        self.log.close()
+        return self.state
+
+    def _epoch(self) -> None:
+        self.network.train()
+        first = self.state.step
+        for step, batch in enumerate(self._batches(first), first):
+            share = self._share()
+            rate = learning_rate(self.settings, step, share)
+            loss = self._step(step, batch, rate)
+            self.state.step = step + 1
+            self.state.seconds = time.monotonic() - self.started
+            self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
+            self.watch(Moment(step + 1, self._share(), loss, self.state.seconds, self.scores))
+            if self._over():
+                break
+
+    def _batches(self, first: int) -> Iterable[Batch]:
+        steps = range(first, first + self.settings.steps_per_epoch)
+        loader = DataLoader(
+            Subset(self.course.training, steps),
+            batch_size=None,
+            num_workers=self.course.workers,
+            pin_memory=self.course.device.type == "cuda",
+        )
+        return (self._to_device(batch) for batch in loader)
+
+    def _step(self, step: int, batch: Batch, rate: float) -> float:
+        torch.manual_seed(hash((self.course.seed, step)) % 2**63)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with autocast(self.course.device, self.settings.precision):
+            loss = self.course.lesson.loss(self.network, batch)
+        value = float(loss.detach())
+        if math.isnan(value):
+            raise KneeformerError(
+                f"{self.course.folder}: the loss is not a number at step {step + 1}; lower "
+                f"training.learning_rate or set training.precision=fp32, then go on with --c"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return value
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        network = self._result()
+        network.eval()
+        losses: list[float] = []
+
+        def batches() -> Iterable[Batch]:
+            for batch in DataLoader(self.course.validation, batch_size=None):
+                placed = self._to_device(batch)
+                losses.append(float(self.course.lesson.loss(network, placed)))
+                yield placed
+
+        with autocast(self.course.device, self.settings.precision):
+            self.scores = self.course.lesson.scores(network, batches())
+        score = sum(self.scores.values()) / max(1, len(self.scores))
+        self.state.seconds = time.monotonic() - self.started
+        self.log.write(
+            {
+                "step": self.state.step,
+                "validation_loss": sum(losses) / len(losses),
+                "scores": self.scores,
+                "seconds": round(self.state.seconds, 1),
+            }
+        )
+        if score > self.state.best:
+            self.state.best = score
+            self._save(BEST)
+
+    def _result(self) -> nn.Module:
+        return self.network if self.average is None else self.average.module
+
+    def _share(self) -> float:
+        if self.course.minutes is not None:
+            return min(1.0, (time.monotonic() - self.started) / (60 * self.course.minutes))
+        return self.state.step / (self.settings.epochs * self.settings.steps_per_epoch)
+
+    def _over(self) -> bool:
+        return self.state.finished or self._share() >= 1
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {k: v.to(self.course.device, non_blocking=True) for k, v in batch.items()}
+
+    def _save(self, name: str) -> None:
+        content: dict[str, Any] = {"network": self._result().state_dict(), "state": dict(vars(self.state))}
+        if name == LATEST:
+            content |= {"optimiser": self.optimiser.state_dict(), "learner": self.network.state_dict()}
+        save_checkpoint(self.course.folder / name, content)
+
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
+        self.network.load_state_dict(checkpoint["learner"])
+        self._result().load_state_dict(checkpoint["network"])
+        self.optimiser.load_state_dict(checkpoint["optimiser"])
+        self.state = State(**checkpoint["state"])
+
+
+def _moving_average(network: nn.Module, settings: TrainingSettings) -> AveragedModel | None:
+    if settings.ema_decay == 0:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))  # type: ignore[no-untyped-call]

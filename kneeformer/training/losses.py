@@ -1,0 +1,71 @@
+"""Losses of dense outputs. Voxels labelled UNCOUNTED take no part in any of them."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kneeformer.labels import LabelScheme
+
+UNCOUNTED = -1  # label of voxels outside the image, and of the ignore label, in a training batch
+
+
+class DiceCrossEntropy:
+    """Soft Dice over the batch (Milletari et al. 2016; Drozdzal et al. 2016) plus cross entropy, equal parts.
+
+    Exclusive labels: softmax, the background left out of the Dice. Regions: a sigmoid each.
+    """
+
+    def __init__(self, scheme: LabelScheme) -> None:
+        self.scheme = scheme
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits (batch, outputs, z, y, x), labels (batch, z, y, x) integers -> scalar float32."""
+        logits = logits.float()
+        counted = labels != UNCOUNTED
+        targets = region_targets(labels, self.scheme)
+        if self.scheme.has_regions:
+            probabilities = logits.sigmoid()
+            entropy = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(1)
+            entropy = entropy[counted].mean() if counted.any() else entropy.sum() * 0
+        else:
+            classes = class_indices(labels, self.scheme)
+            log_probabilities = F.log_softmax(logits, 1)
+            probabilities = log_probabilities.exp()[:, 1:]
+            entropy = F.nll_loss(log_probabilities, classes, ignore_index=UNCOUNTED, reduction="sum")
+            entropy = entropy / counted.sum().clamp(min=1)
+        return entropy + 1 - soft_dice(probabilities, targets, counted)
+
+
+def soft_dice(probabilities: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    """Mean soft Dice over channels, voxels of the whole batch pooled.
+
+    Args:
+        probabilities: (batch, channels, z, y, x) in [0, 1].
+        targets: the same shape, boolean.
+        counted: (batch, z, y, x) boolean.
+    """
+    probabilities = probabilities * counted.unsqueeze(1)
+    over = (0, 2, 3, 4)
+    overlap = (probabilities * targets).sum(over)
+    size = probabilities.sum(over) + targets.sum(over)
+    return ((2 * overlap + 1e-5) / (size + 1e-5)).mean()
+
+
+def region_targets(labels: Tensor, scheme: LabelScheme) -> Tensor:
+    """(batch, z, y, x) label values -> (batch, structures, z, y, x) boolean, one channel a structure."""
+    masks = [
+        torch.isin(labels, torch.tensor(v, device=labels.device)) if len(v) > 1 else labels == v[0]
+        for v in scheme.values
+    ]
+    return torch.stack(masks, 1)
+
+
+def class_indices(labels: Tensor, scheme: LabelScheme) -> Tensor:
+    """Label values -> output channels 0, 1, 2, ... (int64); UNCOUNTED stays."""
+    values = [v[0] for v in scheme.values]
+    if values == list(range(1, len(values) + 1)):
+        return labels.long()
+    indices = torch.where(labels == UNCOUNTED, UNCOUNTED, 0).long()
+    for channel, value in enumerate(values, 1):
+        indices[labels == value] = channel
+    return indices

@@ -1,0 +1,80 @@
+"""What a training step really takes on this machine, beside what a formula says."""
+
+import math
+import resource
+import sys
+import time
+
+import torch
+from torch import nn
+
+from kneeformer.networks.compute import autocast, half_precision_helps, place
+from kneeformer.plan import Configuration, Cost
+from kneeformer.training.loop import Batch, Lesson
+from kneeformer.training.optimiser import make_optimiser
+
+
+def estimate_step(network: nn.Module, configuration: Configuration, device: torch.device) -> Cost:
+    """Cost of a step by formula: stem features held for the backward pass, and weights four times over.
+
+    Each stem stage and its mirror in the decoder keep about six maps; the time is that of their
+    convolutions at a rate typical of the device. Good to a factor of two or three, hence `measure_step`.
+    """
+    training, stem = configuration.training, configuration.network.stem
+    bytes_per_value = 2 if half_precision_helps(device) else 4
+    voxels = training.batch_size * math.prod(training.crop)
+    values, operations = 0.0, 0.0
+    for stage in stem:
+        voxels //= math.prod(stage.stride)
+        values += 6 * voxels * stage.channels
+        operations += 2 * 3 * 3 * voxels * stage.channels**2 * math.prod(stage.kernel)
+    parameters = sum(p.numel() for p in network.parameters())
+    rate = 2e11 if device.type == "cpu" else 4e13
+    return Cost(
+        device=str(device),
+        memory_mb=round((values * bytes_per_value + 16 * parameters) / 2**20 + 300),
+        seconds_per_step=round(operations / rate, 3),
+    )
+
+
+def measure_step(
+    network: nn.Module, lesson: Lesson, channels: int, configuration: Configuration, device: torch.device
+) -> Cost:
+    """Run one real training step on random voxels: its seconds and its peak memory.
+
+    The memory is this process's on a CPU, the device allocator's on a GPU. A step on a few tokens goes
+    before it and takes what only first steps take.
+    """
+    settings = configuration.training
+    network = place(network, device).train()
+    optimiser = make_optimiser(network, settings)
+    few = tuple(min(c, 2 * t) for c, t in zip(settings.crop, configuration.network.token, strict=True))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for size in (few, settings.crop):
+        batch = _random_batch(settings.batch_size, channels, size, device)
+        started = time.perf_counter()
+        with autocast(device, settings.precision):
+            loss = lesson.loss(network, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return Cost(
+        device=str(device),
+        memory_mb=round(_peak_mb(device)),
+        seconds_per_step=round(time.perf_counter() - started, 3),
+    )
+
+
+def _random_batch(size: int, channels: int, crop: tuple[int, ...], device: torch.device) -> Batch:
+    image = torch.randn(size, channels, *crop, device=device)
+    return {"image": image, "labels": (image[:, 0] > 1).to(torch.int16)}
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

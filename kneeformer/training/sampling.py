@@ -1,0 +1,112 @@
+"""Training batches, each drawn from its own number: step 7 is the same batch in any process, at any time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kneeformer.augmentation.pipeline import Augmentation
+from kneeformer.data.storage import StoredCase, open_case
+from kneeformer.labels import LabelScheme
+from kneeformer.plan import TrainingSettings
+from kneeformer.training.losses import UNCOUNTED
+
+Batch = dict[str, Tensor]
+Size = tuple[int, int, int]
+
+
+class CropBatches(Dataset[Batch]):
+    """Batches of random crops: "image" (b, c, z, y, x) float32 and "labels" (b, z, y, x) int16.
+
+    The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
+    the rest anywhere. What lies outside the volume repeats its border and is labelled UNCOUNTED.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cases: list[str],
+        settings: TrainingSettings,
+        scheme: LabelScheme,
+        augmentation: Augmentation,
+        seed: int,
+        length: int,
+    ) -> None:
+        self.folder, self.cases, self.settings, self.scheme = folder, cases, settings, scheme
+        self.augmentation, self.seed, self.length = augmentation, seed, length
+        self._open: dict[str, StoredCase] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= self.length:
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        size = self.settings.batch_size
+        first_aimed = round(size * (1 - self.settings.foreground_share))
+        crops = [self._crop(rng, aimed=i >= first_aimed) for i in range(size)]
+        images, labels = self.augmentation.mix(
+            np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]), rng
+        )
+        return {"image": torch.from_numpy(images), "labels": torch.from_numpy(labels[:, 0])}
+
+    def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray]:
+        case = self._case(self.cases[rng.integers(len(self.cases))])
+        draw = self.augmentation.draw(rng, self.settings.crop)
+        centre = _centre(rng, case, self.settings.crop, aimed)
+        image = read_region(case.image, centre, draw.region)
+        labels = self._labels(case, centre, draw.region)
+        return self.augmentation.apply(draw, image, labels, rng, outside=UNCOUNTED)
+
+    def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
+        if case.labels is None:
+            return np.full((1, *region), UNCOUNTED, np.int16)
+        labels = read_region(case.labels, centre, region, outside=UNCOUNTED)
+        if self.scheme.ignore is not None:
+            labels[labels == self.scheme.ignore] = UNCOUNTED
+        return labels
+
+    def _case(self, name: str) -> StoredCase:
+        if name not in self._open:
+            self._open[name] = open_case(self.folder, name)
+        return self._open[name]
+
+
+def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
+    """(channels, *size) around a voxel, of an array (channels, z, y, x) or (z, y, x), stored or in memory.
+
+    Args:
+        outside: value beyond the array, the result then int16; None repeats the border.
+    """
+    box = [[c - s // 2, c - s // 2 + s] for c, s in zip(centre, size, strict=True)]
+    if outside is None:
+        region = crop_and_pad_nd(array, box, pad_mode="edge")
+    else:
+        region = crop_and_pad_nd(array, box, pad_value=outside, cast_cropped_to=np.int16)
+    return np.asarray(region if region.ndim == 4 else region[None])
+
+
+def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool) -> Size:
+    """Centre voxel of a crop that stays inside the volume on each axis where it fits, else is centred."""
+    shape = case.record.shape
+    structures = [points for points in case.record.points.values() if points]
+    if aimed and structures:
+        points = structures[rng.integers(len(structures))]
+        wanted = np.array(points[rng.integers(len(points))])
+    else:
+        wanted = rng.integers(0, shape)
+    return inside_centre(wanted, shape, crop)
+
+
+def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:
+    """The centre nearest to `wanted` at which a crop of an array of `shape` has the least outside it."""
+    centre = [
+        int(np.clip(w, c // 2, n - c + c // 2)) if n >= c else n // 2
+        for w, n, c in zip(wanted, shape, crop, strict=True)
+    ]
+    return (centre[0], centre[1], centre[2])

@@ -1,0 +1,349 @@
+"""Every bad input that the dataset check knows, each with its message."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from kneeformer.data.check import CheckedCase, check_case, check_layout, free_disk_problem
+from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import write_image
+from kneeformer.data.processes import WorkerDied, run_each
+
+MakeDataset = Callable[..., Dataset]
+GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
+RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
+
+
+def layout(dataset: Dataset) -> list[str]:
+    """Problems of the layout, without the folder before each."""
+    return [line.removeprefix(f"{dataset.folder}/") for line in check_layout(dataset)]
+
+
+def check(dataset: Dataset, name: str = "a") -> CheckedCase:
+    return check_case({c.name: c for c in dataset.training_cases()}[name], dataset.description)
+
+
+def problems(dataset: Dataset, name: str = "a") -> list[str]:
+    return [line.removeprefix(f"{dataset.folder}/") for line in check(dataset, name).problems]
+
+
+class TestLayout:
+    def test_sound(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()  # its numTraining says 99
+        (dataset.folder / "imagesTr" / "README.txt").touch()
+        (dataset.folder / "labelsTr" / ".hidden.nrrd").touch()
+        assert check_layout(dataset) == []
+
+    def test_missing_channel(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        (dataset.folder / "imagesTr/a_0001.nrrd").unlink()
+        assert layout(dataset) == [
+            "imagesTr/a_0001.nrrd: missing; every case needs 2 file(s), one a channel: add it or take a away"
+        ]
+
+    def test_extra_channel(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "imagesTr/a_0001.nrrd", RAMP, GRID)
+        assert layout(dataset) == [
+            "imagesTr/a_0001.nrrd: extra channel 0001: dataset.json names 1 (PD); "
+            "name it there or take it away"
+        ]
+
+    def test_channel_numbers(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"1": "PD"})
+        assert layout(dataset) == ["dataset.json: channel_names are numbered 1; number them 0"]
+
+    def test_image_without_label(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        (dataset.folder / "labelsTr/b.nrrd").unlink()
+        assert layout(dataset) == [
+            f"imagesTr/b_0000.nrrd: no label for this image; add {dataset.folder}/labelsTr/b.nrrd, "
+            "or move the image to imagesUn, where images without labels live"
+        ]
+
+    def test_label_without_image(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        (dataset.folder / "imagesTr/b_0000.nrrd").unlink()
+        assert layout(dataset) == [
+            "labelsTr/b.nrrd: no image for this label; add it to imagesTr or take it away"
+        ]
+
+    def test_stray_files(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        for stray in ("imagesTr/knee.nrrd", "imagesTr/b_0000.nii.gz", "labelsTr/a.seg.nrrd"):
+            (dataset.folder / stray).touch()
+        assert layout(dataset) == [
+            "labelsTr/a.seg.nrrd: not a .nrrd file, as dataset.json says; convert it or take it away",
+            "imagesTr/b_0000.nii.gz: not a .nrrd file, as dataset.json says; convert it or take it away",
+            "imagesTr/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); "
+            "rename it or take it away",
+        ]
+
+    def test_images_without_labels_are_checked_too(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        write_image(dataset.folder / "imagesUn/u_0000.nrrd", RAMP, GRID)
+        assert [line.split(";")[0] for line in layout(dataset)] == ["imagesUn/u_0001.nrrd: missing"]
+
+    def test_no_cases(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=())
+        assert layout(dataset) == ["imagesTr: no cases; put one file a channel there, called CASE_0000.nrrd"]
+
+    def test_files_listed_in_dataset_json(self, make_dataset: MakeDataset) -> None:
+        listed = {"k": {"images": ["scans/k.nrrd"], "label": "masks/k.nrrd"}}
+        dataset = make_dataset(cases=(), dataset=listed)
+        assert [line.split(":")[0] for line in layout(dataset)] == ["scans/k.nrrd", "scans/k.nrrd"]
+        write_image(dataset.folder / "scans/k.nrrd", RAMP, GRID)
+        write_image(dataset.folder / "masks/k.nrrd", RAMP, GRID)
+        assert layout(dataset) == []
+
+
+class TestSoundCase:
+    @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd"])
+    def test_arrays_and_grid(self, make_dataset: MakeDataset, ending: str) -> None:
+        dataset = make_dataset(ending=ending, channel_names={"0": "PD", "1": "T2"})
+        checked = check(dataset)
+        assert check_layout(dataset) == checked.problems == []
+        assert checked.images is not None and checked.label is not None
+        assert checked.images.dtype == np.int16 and checked.label.dtype == np.uint8
+        np.testing.assert_array_equal(checked.images, np.stack([RAMP, RAMP]))
+        np.testing.assert_array_equal(checked.label, RAMP % 3)
+        assert checked.geometry == GRID
+
+    def test_without_label(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        checked = check_case(Case("a", (dataset.folder / "imagesTr/a_0000.nrrd",)), dataset.description)
+        assert checked.problems == [] and checked.label is None
+
+    @pytest.mark.parametrize(
+        ("stored", "kept"),
+        [
+            (np.uint8, np.uint8),
+            (np.uint16, np.uint16),
+            (np.float32, np.float32),
+            (np.float64, np.float32),
+            (np.int64, np.float32),
+            (np.uint32, np.float32),
+        ],
+    )
+    def test_types(self, make_dataset: MakeDataset, stored: type, kept: type) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "imagesTr/a_0000.nrrd", RAMP.astype(stored), GRID)
+        images = check(dataset).images
+        assert images is not None and images.dtype == kept
+        np.testing.assert_array_equal(images[0], RAMP)
+
+    def test_whole_floats_are_labels(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "labelsTr/a.nrrd", (RAMP % 3).astype(np.float32), GRID)
+        checked = check(dataset)
+        assert checked.problems == []
+        assert checked.label is not None and checked.label.dtype == np.uint8
+
+    def test_regions_and_ignore(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(
+            labels={"background": 0, "bone": [1, 2], "cartilage": 300, "ignore": 400},
+            regions_class_order=[1, 300],
+        )
+        values = np.array([0, 1, 2, 300, 400], dtype=np.int16)
+        write_image(dataset.folder / "labelsTr/a.nrrd", values[RAMP % 5], GRID)
+        checked = check(dataset)
+        assert checked.problems == []
+        assert checked.label is not None and checked.label.dtype == np.int16
+
+
+class TestBadCase:
+    def test_channels_on_other_grids(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        smaller = Geometry((4, 5, 5), GRID.spacing)
+        write_image(dataset.folder / "imagesTr/a_0001.nrrd", RAMP[:, :, :5], smaller)
+        assert problems(dataset) == [
+            "imagesTr/a_0001.nrrd: its grid differs from a_0000.nrrd: "
+            "size 4 x 5 x 5 against 4 x 5 x 6 voxels; resample one onto the other"
+        ]
+        assert check(dataset).images is None
+
+    @pytest.mark.parametrize(
+        ("geometry", "words"),
+        [
+            (Geometry((4, 5, 6), (3.5, 1, 1)), "spacing 3.5 x 1 x 1 against 3 x 1 x 1 mm"),
+            (
+                Geometry((4, 5, 6), (3, 1, 1), (0, 0, 2)),
+                "same size and spacing, but corners 2 mm apart (origin or direction differ)",
+            ),
+        ],
+    )
+    def test_label_on_another_grid(self, make_dataset: MakeDataset, geometry: Geometry, words: str) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "labelsTr/a.nrrd", (RAMP % 3).astype(np.uint8), geometry)
+        assert problems(dataset) == [
+            f"labelsTr/a.nrrd: its grid differs from a_0000.nrrd: {words}; resample one onto the other"
+        ]
+
+    @pytest.mark.parametrize(
+        ("values", "listed"),
+        [
+            ([0, 1, 7, 9], "7, 9"),
+            ([0, -1, 2], "-1"),
+            ([0, 1, 70000], "70000"),
+            (list(range(16)), "3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 3 more"),
+        ],
+    )
+    def test_values_not_declared(self, make_dataset: MakeDataset, values: list[int], listed: str) -> None:
+        dataset = make_dataset()
+        label = np.array(values, dtype=np.int32)[RAMP % len(values)]
+        write_image(dataset.folder / "labelsTr/a.nrrd", label, GRID)
+        assert problems(dataset) == [
+            f"labelsTr/a.nrrd: label values {listed} are not declared in dataset.json, which has 0, 1, 2; "
+            "declare them or mend the file"
+        ]
+        assert check(dataset).label is None
+
+    @pytest.mark.parametrize(("value", "words"), [(0, "background"), (3, "background and ignored voxels")])
+    def test_no_structure(self, make_dataset: MakeDataset, value: int, words: str) -> None:
+        dataset = make_dataset(labels={"background": 0, "femur": 1, "ignore": 3}, cases=("a",))
+        write_image(dataset.folder / "labelsTr/a.nrrd", np.full((4, 5, 6), value, np.uint8), GRID)
+        assert problems(dataset) == [
+            f"labelsTr/a.nrrd: holds no structure, only {words}; draw one, or move its image to imagesUn"
+        ]
+
+    def test_fractions_as_labels(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        smooth = np.where(RAMP < 4, 0.5, RAMP % 3).astype(np.float32)
+        write_image(dataset.folder / "labelsTr/a.nrrd", smooth, GRID)
+        assert problems(dataset) == [
+            "labelsTr/a.nrrd: 4 label voxels are not whole numbers (resampled with interpolation?); "
+            "export it again with nearest-neighbour interpolation"
+        ]
+
+    @pytest.mark.parametrize(
+        ("file", "value"),
+        [
+            ("imagesTr/a_0000.nrrd", np.nan),
+            ("imagesTr/a_0000.nrrd", np.inf),
+            ("imagesTr/a_0000.nrrd", -np.inf),
+            ("labelsTr/a.nrrd", np.nan),
+        ],
+    )
+    def test_not_finite(self, make_dataset: MakeDataset, file: str, value: float) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / file, np.where(RAMP < 3, value, RAMP % 3).astype(np.float32), GRID)
+        assert problems(dataset) == [
+            f"{file}: 3 of 120 voxels are NaN or infinite; replace them with a number"
+        ]
+
+    def test_constant_image(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "imagesTr/a_0000.nrrd", np.full_like(RAMP, 7), GRID)
+        assert problems(dataset) == [
+            "imagesTr/a_0000.nrrd: constant image, every voxel is 7; export it again or take the case away"
+        ]
+
+    def test_two_dimensional(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        sitk.WriteImage(sitk.GetImageFromArray(RAMP[0]), str(dataset.folder / "imagesTr/a_0000.nrrd"))
+        write_image(dataset.folder / "labelsTr/a.nrrd", RAMP[:1], Geometry((1, 5, 6), GRID.spacing))
+        remedy = "write one three-dimensional volume a file"
+        assert problems(dataset) == [
+            f"imagesTr/a_0000.nrrd: two-dimensional (size 6 x 5); {remedy}",
+            f"labelsTr/a.nrrd: two-dimensional (size 6 x 5 x 1); {remedy}",
+        ]
+
+    def test_four_dimensional(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(ending=".mha")
+        series = sitk.JoinSeries([sitk.GetImageFromArray(RAMP)] * 2)
+        sitk.WriteImage(series, str(dataset.folder / "imagesTr/a_0000.mha"))
+        assert problems(dataset) == [
+            "imagesTr/a_0000.mha: 4-dimensional (size 6 x 5 x 4 x 2); "
+            "write one three-dimensional volume a file"
+        ]
+
+    @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+    def test_rgb(self, make_dataset: MakeDataset, ending: str) -> None:
+        dataset = make_dataset(ending=ending)
+        colours = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
+        sitk.WriteImage(colours, str(dataset.folder / f"imagesTr/a_0000{ending}"))
+        assert problems(dataset) == [
+            f"imagesTr/a_0000{ending}: 3 values a voxel (RGB, complex, vector or layers of overlapping "
+            "segments); write one value a voxel, one file a channel"
+        ]
+
+    def test_complex(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(ending=".mha")
+        sitk.WriteImage(
+            sitk.GetImageFromArray(RAMP.astype(np.complex64)), str(dataset.folder / "imagesTr/a_0000.mha")
+        )
+        assert problems(dataset) == [
+            "imagesTr/a_0000.mha: 2 values a voxel (RGB, complex, vector or layers of overlapping segments); "
+            "write one value a voxel, one file a channel"
+        ]
+
+    @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii", ".mha"])
+    def test_cut_short(self, make_dataset: MakeDataset, ending: str) -> None:
+        dataset = make_dataset(ending=ending)
+        file = dataset.folder / f"imagesTr/a_0000{ending}"
+        file.write_bytes(file.read_bytes()[:-12])
+        (line,) = problems(dataset)
+        assert line.startswith(f"imagesTr/a_0000{ending}: cannot be read (")
+        assert line.endswith("; export it again")
+
+    def test_unreadable_and_empty(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        (dataset.folder / "imagesTr/a_0000.nrrd").write_text("not an image")
+        (dataset.folder / "labelsTr/a.nrrd").write_bytes(b"")
+        first, second = problems(dataset)
+        assert first.startswith("imagesTr/a_0000.nrrd: cannot be read (")
+        assert second == "labelsTr/a.nrrd: empty file (0 bytes); export it again"
+        checked = check(dataset)
+        assert checked.images is None and checked.label is None and checked.geometry is None
+
+    def test_every_fault_of_a_case_is_listed(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        write_image(dataset.folder / "imagesTr/a_0000.nrrd", np.zeros_like(RAMP), GRID)
+        (dataset.folder / "imagesTr/a_0001.nrrd").unlink()
+        write_image(dataset.folder / "labelsTr/a.nrrd", np.full((4, 5, 6), 9, np.uint8), GRID)
+        assert [line.split(";")[0] for line in problems(dataset)] == [
+            "imagesTr/a_0001.nrrd: no such file",
+            "imagesTr/a_0000.nrrd: constant image, every voxel is 0",
+            "labelsTr/a.nrrd: label values 9 are not declared in dataset.json, which has 0, 1, 2",
+        ]
+
+
+def problems_of(work: tuple[Case, Dataset]) -> list[str]:
+    return check_case(work[0], work[1].description).problems
+
+
+def test_a_reader_that_crashes_is_one_line(
+    make_dataset: MakeDataset, write_crasher: Callable[[Path], None]
+) -> None:
+    dataset = make_dataset(cases=("a", "b", "c"), ending=".mha")
+    crasher = dataset.folder / "imagesTr/b_0000.mha"
+    write_crasher(crasher)
+    cases = dataset.training_cases()
+    outcomes = run_each(problems_of, [(c, dataset) for c in cases], [str(c.images[0]) for c in cases], 2)
+    assert [outcomes[0], outcomes[2]] == [[], []]
+    assert isinstance(outcomes[1], WorkerDied)
+    assert re.fullmatch(
+        re.escape(f"{crasher}: the process that worked on it crashed (")
+        + "SIG(ABRT|SEGV|BUS)"
+        + re.escape("): the file may be damaged; export it again or take it away"),
+        str(outcomes[1]),
+    )
+
+
+class TestFreeDisk:
+    def test_enough(self, tmp_path: Path) -> None:
+        assert free_disk_problem(tmp_path / "not" / "there" / "yet", 1) is None
+
+    def test_too_little(self, tmp_path: Path) -> None:
+        line = free_disk_problem(tmp_path / "not yet", 10**18)
+        assert line is not None
+        assert line.startswith(f"{tmp_path}/not yet: the disk has ")
+        assert line.endswith(
+            " GB free and about 1000000000.0 GB are needed; "
+            "free some space or choose a folder on another disk"
+        )

@@ -1,0 +1,224 @@
+"""The folder convention, what labels mean, and who trains with whom."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneeformer.data.dataset import Dataset, DatasetDescription
+from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme
+
+MakeDataset = Callable[..., Dataset]
+PLAIN = {"channel_names": {"0": "PD"}, "labels": {"background": 0, "femur": 1}, "file_ending": ".nrrd"}
+
+
+def refusal(tmp_path: Path, description: object) -> str:
+    """What Dataset.open says about a description, without the file before it."""
+    file = tmp_path / "dataset.json"
+    file.write_text(description if isinstance(description, str) else json.dumps(description))
+    with pytest.raises(KneeformerError) as caught:
+        Dataset.open(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+    return str(caught.value).removeprefix(f"{file}: ")
+
+
+class TestListing:
+    def test_cases(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=("knee_2", "knee_1"), channel_names={"0": "PD", "1": "T2"})
+        folder = dataset.folder
+        first, second = dataset.training_cases()
+        assert (dataset.name, first.name, second.name) == ("Dataset001_Knee", "knee_1", "knee_2")
+        assert first.images == (folder / "imagesTr/knee_1_0000.nrrd", folder / "imagesTr/knee_1_0001.nrrd")
+        assert first.label == folder / "labelsTr/knee_1.nrrd"
+        assert first.files == (*first.images, first.label)
+        assert dataset.unlabelled_cases() == []
+
+    def test_missing_channels_are_listed_all_the_same(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        (dataset.folder / "imagesTr/a_0000.nrrd").unlink()
+        assert [len(c.images) for c in dataset.training_cases()] == [2, 2]
+
+    def test_cases_without_labels(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        (dataset.folder / "imagesUn").mkdir()
+        (dataset.folder / "imagesUn/u_0000.nrrd").touch()
+        (case,) = dataset.unlabelled_cases()
+        assert (case.name, case.label, case.files) == ("u", None, case.images)
+
+    def test_files_listed_in_dataset_json(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(dataset={"k": {"images": ["scans/k.nrrd"], "label": "masks/k.nrrd"}})
+        (case,) = dataset.training_cases()
+        assert case.files == (dataset.folder / "scans/k.nrrd", dataset.folder / "masks/k.nrrd")
+
+
+class TestDescription:
+    def test_what_nnunet_writes_is_read(self, tmp_path: Path) -> None:
+        extra = {"numTraining": 3, "overwrite_image_reader_writer": "SimpleITKIO", "licence": "CC"}
+        (tmp_path / "dataset.json").write_text(json.dumps({**PLAIN, **extra}))
+        assert Dataset.open(tmp_path).description.channels == ("PD",)
+
+    def test_channels_are_in_the_order_of_their_numbers(self) -> None:
+        channels = {str(i): f"c{i}" for i in (10, 2, 0)}
+        assert DatasetDescription(**{**PLAIN, "channel_names": channels}).channels == ("c0", "c2", "c10")
+
+    @pytest.mark.parametrize(
+        ("case", "subject"),
+        [
+            ("9031930_36m", "9031930"),
+            ("knee_07_V01", "knee_07"),
+            ("P1_T2", "P1"),
+            ("P1_visit3", "P1"),
+            ("P1_baseline", "P1_baseline"),
+            ("hippocampus_003", "hippocampus_003"),
+            ("left_first", "person"),
+        ],
+    )
+    def test_subjects(self, case: str, subject: str) -> None:
+        description = DatasetDescription(**PLAIN, subjects={"left_first": "person"})
+        assert description.subject(case) == subject
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(KneeformerError, match=r"dataset\.json: no such file"):
+            Dataset.open(tmp_path)
+
+    def test_no_json(self, tmp_path: Path) -> None:
+        assert refusal(tmp_path, "{").startswith("not valid JSON (Expecting property name")
+
+    def test_every_wrong_field_is_named(self, tmp_path: Path) -> None:
+        text = refusal(
+            tmp_path, {"channel_names": {}, "labels": {"background": 0, "femur": "one"}, "task": "sorting"}
+        )
+        assert text.startswith("not a dataset description:\n")
+        for field in ("channel_names: ", "labels.femur", "file_ending: ", "task: "):
+            assert f"\n  {field}" in text
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                {"file_ending": ".dcm"},
+                "file_ending '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd",
+            ),
+            ({"labels": {"femur": 1}}, 'labels must contain "background": 0'),
+            ({"labels": {"background": 0}}, "labels name no structure besides the background"),
+            (
+                {"labels": {"background": 0, "femur": 2, "ignore": 1}},
+                'the "ignore" label must be the highest number',
+            ),
+            (
+                {"labels": {"background": 0, "femur": 2, "ignore": [3]}},
+                'the "ignore" label must be one number',
+            ),
+            (
+                {"labels": {"background": 0, "bone": [1, 2], "femur": 1}},
+                "labels with regions (lists of values) need regions_class_order, 2 numbers: the value to write for "
+                "bone, femur, later ones over earlier ones",
+            ),
+        ],
+    )
+    def test_refused(self, tmp_path: Path, change: dict[str, object], message: str) -> None:
+        assert refusal(tmp_path, {**PLAIN, **change}) == message
+
+
+class TestLabels:
+    LABELS = np.array([0, 1, 2, 3])
+
+    def test_plain(self) -> None:
+        scheme = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
+        assert (scheme.names, scheme.painted, scheme.outputs) == (("femur", "tibia"), (1, 2), 3)
+        assert not scheme.has_regions and scheme.ignore is None
+        assert scheme.declared() == {0, 1, 2}
+        assert scheme.structure(self.LABELS, "tibia").tolist() == [False, False, True, False]
+        assert scheme.scored(self.LABELS).all()
+
+    def test_ignore(self) -> None:
+        scheme = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2, "ignore": 3})
+        assert (scheme.outputs, scheme.ignore) == (3, 3)
+        assert scheme.declared() == {0, 1, 2, 3}
+        assert scheme.scored(self.LABELS).tolist() == [True, True, True, False]
+
+    def test_regions(self) -> None:
+        scheme = LabelScheme.from_json({"background": 0, "joint": [1, 2], "femur": 1, "ignore": 3}, [2, 1])
+        assert (scheme.names, scheme.painted, scheme.outputs) == (("joint", "femur"), (2, 1), 2)
+        assert scheme.has_regions
+        assert scheme.declared() == {0, 1, 2, 3}
+        assert scheme.structure(self.LABELS, "joint").tolist() == [False, True, True, False]
+        assert scheme.structure(self.LABELS, "femur").tolist() == [False, True, False, False]
+
+    def test_numbers_written_as_text(self) -> None:
+        description = DatasetDescription(**{**PLAIN, "labels": {"background": "0", "femur": "1"}})
+        assert description.scheme.values == ((1,),)
+
+
+def visits(subjects: int, each: int = 2) -> dict[str, str]:
+    return {f"s{s:02d}_T{t}": f"s{s:02d}" for s in range(subjects) for t in range(each)}
+
+
+class TestSplits:
+    @pytest.mark.parametrize(("subjects", "folds"), [(2, 2), (3, 3), (4, 4), (5, 5), (6, 5), (24, 5)])
+    def test_properties(self, subjects: int, folds: int) -> None:
+        subject_of = visits(subjects)
+        splits = make_splits(subject_of)
+        assert len(splits) == folds
+        for split in splits:
+            assert sorted(split["train"] + split["val"]) == sorted(subject_of)
+            assert not {subject_of[c] for c in split["train"]} & {subject_of[c] for c in split["val"]}
+        assert sorted(c for s in splits for c in s["val"]) == sorted(subject_of)  # each validates once
+        sizes = [len(s["val"]) for s in splits]
+        assert max(sizes) - min(sizes) <= 2  # one subject of two visits
+
+    def test_leave_one_out_under_five(self) -> None:
+        assert all(len(s["val"]) == 1 for s in make_splits(visits(4, each=1)))
+
+    def test_the_seed_decides(self) -> None:
+        first, again, other = (make_splits(visits(10), seed=seed) for seed in (1, 1, 2))
+        assert first == again != other
+
+    def test_one_subject(self) -> None:
+        with pytest.raises(KneeformerError, match="1 labelled subject: cross-validation needs two"):
+            make_splits(visits(1))
+
+    def test_made_once_and_stored(self, tmp_path: Path) -> None:
+        file = tmp_path / "splits_final.json"
+        assert load_or_make_splits(file, visits(6)) == make_splits(visits(6)) == json.loads(file.read_text())
+
+    def test_an_edited_file_is_honoured(self, tmp_path: Path) -> None:
+        file = tmp_path / "splits_final.json"
+        edited = [{"train": ["s00_T0"], "val": ["s02_T1"]}]
+        file.write_text(json.dumps(edited))
+        assert load_or_make_splits(file, visits(6)) == edited
+
+    @pytest.mark.parametrize(
+        ("split", "message"),
+        [
+            ({"train": ["s00_T0"], "val": ["s00_T1"]}, "fold 0: subject s00 is in train and in val"),
+            ({"train": ["s00_T0"], "val": ["gone"]}, "fold 0: no such case: gone"),
+            ({"train": ["s00_T0"], "val": []}, "fold 0: no 'val' cases"),
+            ({"val": ["s00_T0"]}, "fold 0: no 'train' cases"),
+        ],
+    )
+    def test_a_bad_edit_is_refused(self, tmp_path: Path, split: dict[str, list[str]], message: str) -> None:
+        file = tmp_path / "splits_final.json"
+        file.write_text(json.dumps([split]))
+        with pytest.raises(KneeformerError) as caught:
+            load_or_make_splits(file, visits(6))
+        assert str(caught.value) == f"{file}: mend it, or delete it to have new splits made\n  {message}"
+
+    @pytest.mark.parametrize("content", ["{}", "[]", "[1]", '[{"train": "a", "val": "b"}]', '[{"val": [1]}]'])
+    def test_a_file_of_another_shape_is_refused(self, tmp_path: Path, content: str) -> None:
+        file = tmp_path / "splits_final.json"
+        file.write_text(content)
+        with pytest.raises(KneeformerError, match=r"splits_final\.json: "):
+            load_or_make_splits(file, visits(6))
+
+    def test_folds(self) -> None:
+        splits = make_splits(visits(6))
+        assert fold_cases(splits, "fold_2") == splits[2]
+        everything = fold_cases(splits, "fold_all")
+        assert everything == {"train": sorted(visits(6)), "val": splits[0]["val"]}
+        with pytest.raises(KneeformerError, match="fold_5 does not exist: the dataset has folds 0 to 4, and"):
+            fold_cases(splits, "fold_5")

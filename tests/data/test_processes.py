@@ -1,0 +1,167 @@
+"""run_each: real children, really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kneeformer.data.processes import WorkerDied, run_each
+from kneeformer.errors import KneeformerError
+
+DEATHS = {"segfault": signal.SIGSEGV, "abort": signal.SIGABRT, "kill": signal.SIGKILL}
+
+
+def work(order: object) -> object:
+    """Obey: square a number, or die or fail as told."""
+    if isinstance(order, int):
+        return order * order
+    if order in DEATHS:
+        os.kill(os.getpid(), DEATHS[str(order)])
+    if order == "exit":
+        os._exit(7)
+    if order == "user fault":
+        raise KneeformerError("knee.nrrd: cannot be read; export it again")
+    raise ValueError(order)
+
+
+def where(_: object) -> tuple[int, str]:
+    return os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def die_once(marker: Path) -> str:
+    """Killed the first time; a second call would answer."""
+    if marker.exists():
+        return "called twice"
+    marker.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def run(orders: list[object], processes: int = 2) -> list[object]:
+    return run_each(work, orders, [f"case {i}" for i in range(len(orders))], processes)
+
+
+def test_results_come_back_in_the_order_of_the_items() -> None:
+    assert run(list(range(7))) == [0, 1, 4, 9, 16, 25, 36]
+
+
+def test_nothing_to_do() -> None:
+    assert run([]) == []
+
+
+def test_every_death_is_named_and_costs_no_other_item() -> None:
+    outcomes = run([1, "segfault", 2, "exit", "abort", 3, "kill", 4])
+    dead = [o for o in outcomes if isinstance(o, WorkerDied)]
+    assert [o for o in outcomes if isinstance(o, int)] == [1, 4, 9, 16]
+    assert [d.name for d in dead] == ["case 1", "case 3", "case 4", "case 6"]
+    assert [d.how.split(":")[0] for d in dead] == [
+        "crashed (SIGSEGV)",
+        "ended early (exit status 7)",
+        "crashed (SIGABRT)",
+        "was killed (SIGKILL)",
+    ]
+    assert str(dead[0]) == (
+        "case 1: the process that worked on it crashed (SIGSEGV): "
+        "the file may be damaged; export it again or take it away"
+    )
+    assert "memory ran out; use fewer processes (-np)" in str(dead[3])
+
+
+def test_one_process_is_still_a_child() -> None:
+    outcomes = run([2, "segfault", 3], processes=1)
+    assert [outcomes[0], outcomes[2]] == [4, 9]
+    assert isinstance(outcomes[1], WorkerDied)
+
+
+def test_a_killed_item_is_not_tried_again(tmp_path: Path) -> None:
+    (outcome,) = run_each(die_once, [tmp_path / "marker"], ["case"], 1)
+    assert isinstance(outcome, WorkerDied)
+
+
+def test_exceptions_are_values_and_keep_their_text() -> None:
+    outcomes = run(["user fault", 5, "odd"])
+    assert isinstance(outcomes[0], KneeformerError)
+    assert str(outcomes[0]) == "knee.nrrd: cannot be read; export it again"
+    assert outcomes[1] == 25
+    assert isinstance(outcomes[2], ValueError)
+
+
+def test_progress_counts_every_item_once() -> None:
+    counts: list[int] = []
+    run_each(work, [1, "exit", 2], ["a", "b", "c"], 2, counts.append)
+    assert counts == [1, 2, 3]
+
+
+def test_children_share_the_processors() -> None:
+    (first, threads), (second, _) = run_each(where, [0, 1], ["a", "b"], 2)
+    assert os.getpid() not in {first, second}
+    assert threads == str(max(1, (os.cpu_count() or 1) // 2))
+
+
+def test_lambdas_can_be_run() -> None:
+    factor = 3
+    assert run_each(lambda x: factor * x, [1, 2], ["a", "b"], 1) == [3, 6]
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+from kneeformer.data.processes import run_each
+
+def sleep(folder):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)
+
+run_each(sleep, [sys.argv[1]] * 2, ["a", "b"], 2)
+"""
+
+
+@pytest.mark.parametrize("death", [signal.SIGINT, signal.SIGKILL])
+def test_children_end_with_the_command(tmp_path: Path, death: signal.Signals) -> None:
+    script, seen = tmp_path / "script.py", tmp_path / "seen"  # no "if __name__ == '__main__'" needed
+    script.write_text(SLEEPER)
+    seen.mkdir()
+    command = subprocess.Popen(
+        [sys.executable, script, seen], env=child_environment(), stderr=subprocess.PIPE
+    )
+    wait_until(lambda: len(list(seen.iterdir())) == 2)
+    children = [int(p.name) for p in seen.iterdir()]
+    command.send_signal(death)
+    _, errors = command.communicate(timeout=10)
+    wait_until(lambda: not any(map(is_running, children)))
+    assert command.returncode == (-signal.SIGKILL if death == signal.SIGKILL else -signal.SIGINT)
+    assert death == signal.SIGKILL or b"KeyboardInterrupt" in errors
+
+
+def test_a_worker_starts_without_torch_and_quickly() -> None:
+    code = (
+        "import sys; from kneeformer.data import check, processes; "
+        "sys.exit('torch' in sys.modules or 'joblib' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=child_environment(), check=True)
+    outcome = run_each(lambda _: "torch" in sys.modules, [0], ["a"], 1)
+    assert outcome == [False]
+
+
+def child_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def is_running(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
+    limit = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < limit, "did not happen in time"
+        time.sleep(0.05)
