@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues
@@ -71,6 +71,16 @@ class StemStage(Settings):
     stride: Voxels
     kernel: Voxels
 
+    @field_validator("kernel")
+    @classmethod
+    def _kernel_is_odd(cls, kernel: Voxels) -> Voxels:
+        if any(side % 2 == 0 for side in kernel):
+            odd = [side + 1 - side % 2 for side in kernel]
+            raise ValueError(
+                f"a kernel of {list(kernel)} has no middle voxel: sides must be odd, as {odd} is"
+            )
+        return kernel
+
 
 class NetworkSettings(Settings):
     """A vision transformer behind a convolutional stem, with a CNN decoder or the baseline's linear one."""
@@ -118,7 +128,6 @@ class TrainingSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     gradient_clip: Positive = 1.0
-    ema_decay: Share = 0.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     loss: Literal["dice_ce", "mse", "ssim_mse"] = "dice_ce"
     foreground_share: Share = 0.5
@@ -138,6 +147,7 @@ class AugmentationSettings(Settings):
     gamma_chance: Share = 0.2
     low_resolution_chance: Share = 0.1
     cutmix_chance: Share = 0.0
+    position_jitter_mm: Annotated[float, Field(ge=0)] = 10.0
 
 
 class InferenceSettings(Settings):
@@ -254,7 +264,7 @@ def parse_plan(content: Any, source: str) -> Plan:
         return Plan.model_validate({**content, "configurations": resolved})
     except ValidationError as faults:
         raise KneeformerError(f"{source}: not a valid plan:\n" + describe(faults)) from faults
-    except (KeyError, TypeError, AttributeError) as fault:
+    except (LookupError, TypeError, AttributeError) as fault:
         raise KneeformerError(f"{source}: not a plan: it has no configurations") from fault
     except KneeformerError as fault:
         raise KneeformerError(f"{source}: {fault}") from fault

@@ -91,6 +91,15 @@ class Augmentation:
         warped = draw.apply(image, "image")
         return self.change_intensity(warped, rng), draw.apply(label, "label", outside)
 
+    def place(self, draw: Draw, centre_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(3,) float32: where the crop seems to lie in its volume, mirrored with it and a little off.
+
+        Fields of view differ from scan to scan: the network must not trust a position to the millimetre.
+        """
+        signs = np.array([-1.0 if axis in draw.mirrored else 1.0 for axis in range(3)])
+        jitter = rng.normal(0, self.settings.position_jitter_mm, 3)
+        return np.asarray(centre_mm * signs + jitter, np.float32)
+
     def change_intensity(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A (c, z, y, x) float32 image after the intensity changes that chance picks, in fixed order."""
         for chance, change in self.intensity_changes:

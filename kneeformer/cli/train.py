@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from kneeformer.cli.console import Bars, add_device, add_plans, run
@@ -29,7 +30,7 @@ def main() -> None:
         metavar="M",
         help="end after M minutes, with a schedule that ends well; whole-case validation comes after",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--seed", type=int, default=None, metavar="S", help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
     parser.add_argument(
         "--set",
@@ -55,9 +56,8 @@ def _train(arguments: argparse.Namespace) -> None:
         vars(arguments), dataset=folders.resolve(arguments.dataset), settings=tuple(arguments.settings)
     )
     request = Request(**wanted)
-    bar = TrainingBar()
-    summary = train_fold(folders, request, bar, Bars())
-    bar.close()
+    with closing(TrainingBar()) as bar:
+        summary = train_fold(folders, request, bar, Bars())
     folder = folders.model(request.dataset, request.configuration, request.plans) / fold_name(request.fold)
     print(
         table(summary) if summary is not None else "every case was trained on: there are none to validate on"
@@ -84,7 +84,10 @@ class TrainingBar:
         self._bar.set_postfix_str(
             f"step {moment.step}, loss {moment.loss:.3f}, validation {mean:.3f}", refresh=False
         )
+        if moment.share >= 1:
+            self.close()
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._bar = None

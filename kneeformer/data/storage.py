@@ -58,7 +58,9 @@ def save_case(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").unlink(missing_ok=True)
     _save(folder / f"{name}.b2nd", image, crop)
-    if labels is not None:
+    if labels is None:
+        (folder / f"{name}_seg.b2nd").unlink(missing_ok=True)
+    else:
         _save(folder / f"{name}_seg.b2nd", labels, crop)
     write_text(folder / f"{name}.json", record.model_dump_json() + "\n")
 

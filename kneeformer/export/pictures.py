@@ -27,7 +27,7 @@ def draw_segmentation(
     voxels, labels, predicted = (np.moveaxis(i.array, axis, 0) for i in (scan, truth, found))
     aspect = _aspect(scan.geometry.spacing, axis)
     slices = _fullest_slices(labels)
-    colours = ListedColormap(plt.get_cmap("tab10").colors[: len(scheme.names)])
+    colours = ListedColormap([plt.get_cmap("tab10")(i % 10) for i in range(len(scheme.names))])
     figure, grid = plt.subplots(
         len(slices), 3, figsize=(9, 3.1 * len(slices)), layout="constrained", squeeze=False
     )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kneeformer.networks.compute import Precision, autocast
-from kneeformer.plan import InferenceSettings
+from kneeformer.networks.compute import autocast
+from kneeformer.plan import Configuration
 
 Size = tuple[int, int, int]
 
@@ -20,61 +20,56 @@ class VolumePredictor:
 
     Attributes:
         networks: trained networks of one configuration, on one device, in evaluation mode.
-        crop: window size, that of training (z, y, x).
-        token: the networks take whole multiples of it.
+        outputs: channels of their output.
     """
 
-    def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        outputs: int,
-        crop: Size,
-        token: Size,
-        settings: InferenceSettings,
-        precision: Precision = "auto",
-    ) -> None:
-        self.networks, self.outputs, self.crop, self.token = networks, outputs, crop, token
-        self.settings, self.precision = settings, precision
+    def __init__(self, networks: Sequence[nn.Module], outputs: int, configuration: Configuration) -> None:
+        self.networks, self.outputs, self.configuration = networks, outputs, configuration
         self.device = next(networks[0].parameters()).device
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> Tensor:
         """(channels, z, y, x) float32 -> (outputs, z, y, x) float32 on the CPU."""
-        size = _size(image)
-        padded = _pad(image, self.token)
-        tokens = math.prod(n // t for n, t in zip(_size(padded), self.token, strict=True))
-        if tokens <= self.settings.whole_volume_tokens:
-            logits = self._forward(padded[None])[0].cpu()
+        token = self.configuration.network.token
+        padded, (z, y, x) = _pad(image, token)
+        tokens = math.prod(n // t for n, t in zip(_size(padded), token, strict=True))
+        if tokens <= self.configuration.inference.whole_volume_tokens:
+            logits = self._forward(padded, (0.0, 0.0, 0.0))
         else:
             logits = self._windows(padded)
-        return logits[:, : size[0], : size[1], : size[2]]
+        return logits[:, z, y, x]
 
     def _windows(self, image: Tensor) -> Tensor:
-        size = _size(image)
-        window = _size_of([min(n, c) for n, c in zip(size, self.crop, strict=True)])
+        size, spacing = _size(image), self.configuration.preprocessing.spacing
+        window = _size_of([min(n, c) for n, c in zip(size, self.configuration.training.crop, strict=True)])
         weight = gaussian_window(window)
         total = torch.zeros((self.outputs, *size))
         weights = torch.zeros(size)
-        for z, y, x in window_places(size, window, self.settings.window_overlap):
-            logits = self._forward(image[None, :, z, y, x])[0].cpu()
-            total[:, z, y, x] += logits * weight
+        for place in window_places(size, window, self.configuration.inference.window_overlap):
+            z, y, x = place
+            centre = [
+                ((p.start + p.stop) / 2 - n / 2) * mm for p, n, mm in zip(place, size, spacing, strict=True)
+            ]
+            total[:, z, y, x] += self._forward(image[:, z, y, x], centre) * weight
             weights[z, y, x] += weight
         return total.div_(weights)
 
-    def _forward(self, batch: Tensor) -> Tensor:
-        """Mean logits over mirrorings and networks, float32, on the device."""
-        batch = batch.to(self.device)
-        mirrorings = list(subsets(self.settings.mirror_axes))
+    def _forward(self, image: Tensor, centre_mm: Sequence[float]) -> Tensor:
+        """Mean logits over mirrorings and networks, of an image whose centre lies there in its volume."""
+        image = image[None].to(self.device)
+        mirrorings = list(subsets(self.configuration.inference.mirror_axes))
         total: Tensor | None = None
         for axes in mirrorings:
             dims = [a + 2 for a in axes]
+            place = [-mm if axis in axes else mm for axis, mm in enumerate(centre_mm)]
+            centre = torch.tensor([place], dtype=torch.float32, device=self.device)
             for network in self.networks:
-                with autocast(self.device, self.precision):
-                    logits = network(batch.flip(dims) if dims else batch)
+                with autocast(self.device, self.configuration.training.precision):
+                    logits = network(image.flip(dims) if dims else image, centre)
                 logits = (logits.flip(dims) if dims else logits).float()
                 total = logits if total is None else total.add_(logits)
         assert total is not None
-        return total.div_(len(mirrorings) * len(self.networks))
+        return total.div_(len(mirrorings) * len(self.networks))[0].cpu()
 
 
 def subsets(axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -102,12 +97,14 @@ def gaussian_window(window: Size) -> Tensor:
     return torch.einsum("z,y,x->zyx", *profiles).clamp(min=1e-4)
 
 
-def _pad(image: Tensor, token: Size) -> Tensor:
-    """Repeat the far borders until each side is whole tokens."""
+def _pad(image: Tensor, token: Size) -> tuple[Tensor, tuple[slice, slice, slice]]:
+    """Repeat the borders evenly until each side is whole tokens; also where the image then lies."""
     missing = [-n % t for n, t in zip(_size(image), token, strict=True)]
-    if not any(missing):
-        return image
-    return F.pad(image[None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")[0]
+    sides = [(m // 2, m - m // 2) for m in missing]
+    z, y, x = (slice(first, first + n) for (first, _), n in zip(sides, _size(image), strict=True))
+    if any(missing):
+        image = F.pad(image[None], [*sides[2], *sides[1], *sides[0]], mode="replicate")[0]
+    return image, (z, y, x)
 
 
 def _size(image: Tensor) -> Size:

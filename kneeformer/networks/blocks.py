@@ -9,10 +9,25 @@ from kneeformer.networks.positions import rotate
 Triple = tuple[int, int, int]
 
 
-class ConvBlock(nn.Module):
-    """Convolution, group normalisation over all channels, leaky ReLU.
+class InstanceNorm(nn.Module):
+    """Instance normalisation (Ulyanov et al. 2016) that keeps the channels-last layout.
 
-    One group is what a CPU computes several times faster than instance normalisation, at equal accuracy.
+    nn.InstanceNorm3d folds batch into channels, which copies a channels-last tensor; batch normalisation of
+    each image alone computes the same without.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        images = torch.split(features, 1)
+        return torch.cat([F.batch_norm(i, None, None, self.weight, self.bias, training=True) for i in images])
+
+
+class ConvBlock(nn.Module):
+    """Convolution, instance normalisation, leaky ReLU.
 
     Shapes: (batch, in, z, y, x) -> (batch, out, z / stride, y / stride, x / stride).
     """
@@ -23,7 +38,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
-        self.normalisation = nn.GroupNorm(1, channels_out)
+        self.normalisation = InstanceNorm(channels_out)
 
     def forward(self, features: Tensor) -> Tensor:
         return F.leaky_relu(self.normalisation(self.convolution(features)), 0.01, inplace=True)

@@ -1,13 +1,13 @@
-"""Positions of tokens in millimetres, and the rotary embedding that turns attention towards them."""
+"""Positions of tokens in millimetres: rotary for attention, absolute for where in the volume a token lies."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def token_positions(grid: tuple[int, int, int], token_mm: tuple[float, float, float]) -> Tensor:
-    """Centres of the tokens of a grid, in mm from its first corner.
+    """Centres of the tokens of a grid, in mm from the grid's own centre.
 
     Args:
         grid: tokens along (z, y, x).
@@ -16,7 +16,7 @@ def token_positions(grid: tuple[int, int, int], token_mm: tuple[float, float, fl
     Returns:
         (z * y * x, 3) float32, tokens in the order of `flatten` over (z, y, x).
     """
-    axes = [(torch.arange(n) + 0.5) * mm for n, mm in zip(grid, token_mm, strict=True)]
+    axes = [(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(grid, token_mm, strict=True)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
@@ -38,6 +38,28 @@ class RotaryPositions:
         angles = positions_mm[..., None] * self.frequencies.to(positions_mm.device)
         angles = angles.flatten(-2).unsqueeze(1)
         return angles.cos(), angles.sin()
+
+
+class AbsolutePositions(nn.Module):
+    """Where in the volume a token lies, as features to add to it: sines and cosines of its position, mapped.
+
+    A femur lies above a tibia in every knee scan; a crop alone does not show which of them it holds.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, periods_mm: tuple[float, float] = (64.0, 1024.0), waves: int = 6) -> None:
+        super().__init__()
+        shortest, longest = periods_mm
+        periods = shortest * (longest / shortest) ** torch.linspace(0, 1, waves)
+        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
+        self.linear = nn.Linear(3 * 2 * waves, width)
+
+    def forward(self, positions_mm: Tensor) -> Tensor:
+        """(batch or 1, n, 3) mm from the volume's centre -> (batch or 1, n, width)."""
+        angles = (positions_mm[..., None] * self.frequencies).flatten(-2)
+        features: Tensor = self.linear(torch.cat((angles.sin(), angles.cos()), -1))
+        return features
 
 
 def rotate(features: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
-from kneeformer.networks.positions import RotaryPositions, token_positions
+from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
 from kneeformer.plan import NetworkSettings, StemStage
 
 
@@ -41,13 +41,15 @@ class Encoder(nn.Module):
         super().__init__()
         drop = torch.linspace(0, settings.drop_path, settings.depth).tolist()
         self.rotary = RotaryPositions(settings.width // settings.heads, settings.rotary_periods_mm)
+        self.absolute = AbsolutePositions(settings.width)
         self.blocks = nn.ModuleList(
             TransformerBlock(settings.width, settings.heads, settings.mlp_ratio, d) for d in drop
         )
         self.norm = nn.LayerNorm(settings.width)
 
     def forward(self, tokens: Tensor, positions_mm: Tensor) -> Tensor:
-        """tokens (batch, n, width), positions (batch or 1, n, 3) -> (batch, n, width)."""
+        """tokens (batch, n, width) at (batch or 1, n, 3) mm from the volume's centre -> (batch, n, width)."""
+        tokens = tokens + self.absolute(positions_mm)
         rotation = self.rotary(positions_mm)
         for block in self.blocks:
             tokens = block(tokens, rotation)
@@ -75,12 +77,13 @@ class HybridTransformer(nn.Module):
         z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
         self.token_mm = (z, y, x)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+        """image as above; centre_mm (batch, 3): where it lies, from the centre of its whole volume."""
         features = self.stem(image)
-        grid = features[-1].shape[2:]
+        z, y, x = features[-1].shape[2:]
         tokens = features[-1].flatten(2).transpose(1, 2)
-        positions = token_positions((grid[0], grid[1], grid[2]), self.token_mm).to(image.device)
-        encoded = self.encoder(tokens, positions[None])
-        features[-1] = encoded.transpose(1, 2).unflatten(2, grid)
+        positions = token_positions((z, y, x), self.token_mm).to(image.device)
+        encoded = self.encoder(tokens, positions + centre_mm[:, None])
+        features[-1] = encoded.transpose(1, 2).unflatten(2, (z, y, x))
         output: Tensor = self.decoder(features)
         return output

@@ -95,7 +95,8 @@ def case_fingerprint(
         left_right_axis=geometry.left_right_axis(),
         volumes_mm3=volumes,
     )
-    return facts, _sample(images, labels, seed)
+    structures = None if labels is None else (labels > 0) & scheme.scored(labels)
+    return facts, _sample(images, structures, seed)
 
 
 def dataset_fingerprint(
@@ -119,10 +120,10 @@ def dataset_fingerprint(
     return Fingerprint(cases=cases, intensities=tuple(intensities), structures=structures)
 
 
-def _sample(images: np.ndarray, labels: np.ndarray | None, seed: int) -> np.ndarray:
+def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.ndarray:
     flat = images.reshape(len(images), -1)
     rng = np.random.default_rng(seed)
-    inside = None if labels is None else np.flatnonzero(labels)
+    inside = None if structures is None else np.flatnonzero(structures)
     if inside is None or not len(inside):
         chosen = rng.integers(0, flat.shape[1], SAMPLES_PER_CASE)
     else:

@@ -102,7 +102,7 @@ def crop_size(shape: Size, spacing: Spacing, token: Size, tokens: int) -> Size:
 def encoder_size(cases: int, budget: Budget) -> tuple[int, int, int]:
     """Width, depth and heads: about 4 M parameters on a CPU; S, B or M with the number of cases on a GPU."""
     if budget.is_cpu:
-        return 192, 8, 4
+        return 192, 6, 4
     if cases < 500:
         return 384, 12, 8
     return (768, 12, 16) if cases < 3000 else (864, 16, 12)

@@ -1,4 +1,4 @@
-"""One case from its native grid to the network's: crop, normalise, resample. For training and prediction alike."""
+"""One case from its native grid to the network's: crop, normalise, resample."""
 
 from dataclasses import dataclass
 

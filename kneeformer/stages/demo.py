@@ -1,4 +1,4 @@
-"""The whole of kneeformer on knees it makes up: phantom, plan, preprocess, train, predict, evaluate, picture."""
+"""The whole of kneeformer on knees it makes up: phantom, plan, preprocess, train, predict, evaluate, draw."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

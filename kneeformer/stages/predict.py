@@ -58,7 +58,7 @@ class Predictor:
         plans = [read_plan(path / "plan.json") for path in paths]
         (configuration,) = plans[0].configurations.values()
         for path, plan in zip(paths, plans, strict=True):
-            if _essence(plan) != _essence(plans[0]):
+            if essence(plan) != essence(plans[0]):
                 raise KneeformerError(
                     f"{path}: trained by another plan than {paths[0]}; choose folds with -f"
                 )
@@ -195,23 +195,30 @@ def _input_problems(job: tuple[Case, DatasetDescription]) -> list[str]:
 
 
 def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
-    if folds is not None:
-        return [folder / fold_name(f) for f in folds]
     found = sorted(p.parent for p in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
     if not found:
         raise KneeformerError(
             f"{folder}: no trained fold (fold_0/checkpoint_{checkpoint}.pt); train one with kf_train"
         )
-    return [p for p in found if p.name != "fold_all"] or found
+    if folds is None:
+        return [p for p in found if p.name != "fold_all"] or found
+    wanted = [folder / fold_name(f) for f in folds]
+    if missing := [p.name for p in wanted if p not in found]:
+        raise KneeformerError(
+            f"{folder}: {', '.join(missing)} has no checkpoint_{checkpoint}.pt; those that have one: "
+            f"{', '.join(p.name for p in found)}"
+        )
+    return wanted
 
 
-def _essence(plan: Plan) -> tuple[object, ...]:
+def essence(plan: Plan) -> tuple[object, ...]:
     """What folds must share to be averaged."""
     (configuration,) = plan.configurations.values()
     return plan.dataset, configuration.preprocessing, configuration.network, configuration.task
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     with unfinished.open("wb") as handle:
         np.savez_compressed(handle, probabilities=array)

@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,14 +22,16 @@ from kneeformer.paths import Folders, fold_name
 from kneeformer.plan import Plan, override, read_plan
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
-from kneeformer.stages.predict import Predictor
+from kneeformer.stages.predict import Predictor, essence
 from kneeformer.tasks import task_named
 from kneeformer.training.loop import FINAL, LATEST, Course, Moment, train
+
+RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
 
 
 @dataclass(frozen=True)
 class Request:
-    """One training as the user asks for it; what is None is the plan's."""
+    """One training as the user asks for it; what is None is the plan's, or what the training began with."""
 
     dataset: str
     configuration: str
@@ -37,12 +39,17 @@ class Request:
     plans: str = "kfPlans"
     epochs: int | None = None
     minutes: float | None = None
-    seed: int = 0
+    seed: int | None = None
     device: str | None = None
     resume: bool = False
     overwrite: bool = False
     validate_only: bool = False
     settings: tuple[str, ...] = ()
+
+    @property
+    def assignments(self) -> list[str]:
+        """What differs from the plan, as --set would say it."""
+        return [*self.settings, *([] if self.epochs is None else [f"training.epochs={self.epochs}"])]
 
 
 def train_fold(
@@ -54,79 +61,92 @@ def train_fold(
         The validation's summary; None for the fold "all", whose cases all trained.
 
     Raises:
-        KneeformerError: the fold is finished, unfinished or being trained already; the data is not
-            prepared; the loss diverged.
+        KneeformerError: no such configuration or fold; the fold is finished, unfinished or being trained
+            already; the data is not prepared; the loss diverged.
     """
     fold = fold_name(request.fold)
+    planned = read_plan(folders.plan_file(request.dataset, request.plans)).with_only(request.configuration)
+    split = fold_cases(read_json(folders.preprocessed / request.dataset / "splits_final.json"), fold)
     folder = folders.model(request.dataset, request.configuration, request.plans) / fold
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
+        _refuse_to_overwrite(folder, request)
         if not request.validate_only:
-            _refuse_to_overwrite(folder, request)
-        plan = _plan_of(folders, folder, request)
-        split = fold_cases(read_json(folders.preprocessed / request.dataset / "splits_final.json"), fold)
-        if not request.validate_only:
-            _train(folders, folder, plan, split, request, watch_training)
+            _train(folders, folder, planned, split, request, watch_training)
         return None if fold == "fold_all" else _validate(folders, folder, split["val"], request, watch)
 
 
 def _train(
     folders: Folders,
     folder: Path,
-    plan: Plan,
+    planned: Plan,
     split: Split,
     request: Request,
     watch: Callable[[Moment], None],
 ) -> None:
+    if request.resume:
+        planned, request = _as_begun(folder, request)
+    plan, seed = override(planned, request.configuration, request.assignments), request.seed or 0
     configuration = plan.configuration(request.configuration)
     stored = folders.preprocessed / request.dataset / configuration.preprocessing.folder
     _require_prepared(stored, split, request)
     device = choose_device(request.device)
-    torch.manual_seed(request.seed)
+    _begin(folder, plan, request, device)
+    torch.manual_seed(seed)
     task = task_named(configuration.task)
     network = place(task.network(plan.dataset, configuration), device)
     course = Course(
         network=network,
         lesson=task.lesson(plan.dataset, configuration),
-        training=task.batches(stored, split["train"], plan.dataset, configuration, request.seed),
-        validation=task.validation_batches(
-            stored, split["val"], plan.dataset, configuration, request.seed + 1
-        ),
+        training=task.batches(stored, split["train"], plan.dataset, configuration, seed),
+        validation=task.validation_batches(stored, split["val"], plan.dataset, configuration, seed + 1),
         settings=configuration.training,
         folder=folder,
         device=device,
-        seed=request.seed,
+        seed=seed,
         minutes=request.minutes,
         workers=0 if device.type == "cpu" else 8,
     )
-    train(course, request.resume, watch)
+    train(course, (folder / LATEST).is_file(), watch)
 
 
-def _plan_of(folders: Folders, folder: Path, request: Request) -> Plan:
-    """The plan a fold is trained by. A training that goes on keeps the one it began with."""
-    if request.resume or request.validate_only:
-        return read_plan(folder / "plan.json")
-    plan = read_plan(folders.plan_file(request.dataset, request.plans)).with_only(request.configuration)
-    assignments = list(request.settings)
-    if request.epochs is not None:
-        assignments.append(f"training.epochs={request.epochs}")
-    plan = override(plan, request.configuration, assignments)
+def _begin(folder: Path, plan: Plan, request: Request, device: torch.device) -> None:
+    """Write down what the fold is trained by; a new training clears away earlier checkpoints."""
+    if not request.resume:
+        for file in (folder / RUN, *folder.glob("checkpoint_*.pt")):
+            file.unlink(missing_ok=True)
     write_text(folder / "plan.json", plan.to_text())
     write_json(
-        folder / "run.json",
+        folder / RUN,
         {
             "kneeformer": __version__,
             "torch": torch.__version__,
             "machine": platform.platform(),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "seed": request.seed,
+            "seed": request.seed or 0,
             "minutes": request.minutes,
-            "set": assignments,
-            "device": str(choose_device(request.device)),
+            "set": request.assignments,
+            "device": str(device),
             "threads": torch.get_num_threads(),
         },
     )
-    return plan
+
+
+def _as_begun(folder: Path, request: Request) -> tuple[Plan, Request]:
+    """The plan of a training that goes on; and its seed, minutes and settings where no others are given."""
+    plan, begun = read_plan(folder / "plan.json"), read_json(folder / RUN)
+    changed = override(plan, request.configuration, request.assignments)
+    if essence(changed) != essence(plan):
+        raise KneeformerError(
+            f"{folder}: --c can change neither the network nor its input; leave --set network... and "
+            f"preprocessing... away, or start anew with --overwrite"
+        )
+    return plan, replace(
+        request,
+        seed=begun["seed"] if request.seed is None else request.seed,
+        minutes=request.minutes or begun["minutes"],
+        settings=(*begun["set"], *request.settings),
+    )
 
 
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Watch) -> Summary:
@@ -153,19 +173,19 @@ def _alone_in(folder: Path) -> AbstractContextManager[object]:
 
 def _refuse_to_overwrite(folder: Path, request: Request) -> None:
     finished, begun = (folder / FINAL).is_file(), (folder / LATEST).is_file()
-    if request.resume:
-        if not begun:
+    if request.validate_only:
+        if not finished:
+            raise KneeformerError(f"{folder}: not trained to its end; there is nothing to validate")
+    elif request.resume:
+        if not (folder / RUN).is_file():
             raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
+    elif request.overwrite:
         return
-    if request.overwrite:
-        for file in folder.glob("checkpoint_*.pt"):
-            file.unlink()
-        return
-    if finished:
+    elif finished:
         raise KneeformerError(
             f"{folder}: this fold is trained; train it anew with --overwrite, or validate with --val"
         )
-    if begun:
+    elif begun:
         raise KneeformerError(
             f"{folder}: a training stopped here; go on with --c, or start anew with --overwrite"
         )

@@ -33,7 +33,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.prepare import prepare
 from kneeformer.tasks.base import Task, Volumes
 from kneeformer.training.loop import Batch, Lesson
-from kneeformer.training.losses import UNCOUNTED, DiceCrossEntropy, region_targets
+from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
 from kneeformer.training.sampling import CropBatches
 
 _PLAIN = AugmentationSettings(
@@ -44,6 +44,7 @@ _PLAIN = AugmentationSettings(
     contrast_chance=0,
     gamma_chance=0,
     low_resolution_chance=0,
+    position_jitter_mm=0,
 )
 
 
@@ -69,7 +70,7 @@ class Segmentation(Task):
         return HybridTransformer(len(dataset.channel_names), settings, spacing, decoder)
 
     def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
-        return SegmentationLesson(dataset.scheme)
+        return SegmentationLesson(dataset.scheme, configuration.training.loss)
 
     def batches(
         self,
@@ -103,14 +104,7 @@ class Segmentation(Task):
     ) -> Volumes:
         scheme, settings = dataset.scheme, configuration.preprocessing
         prepared = prepare(image, None, geometry, settings)
-        predictor = VolumePredictor(
-            networks,
-            scheme.outputs,
-            configuration.training.crop,
-            configuration.network.token,
-            configuration.inference,
-            configuration.training.precision,
-        )
+        predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image))
         z, y, x = (last - first for first, last in prepared.box)
         labels = to_label_map(logits, (z, y, x), scheme, settings.thick_axis)
@@ -131,14 +125,14 @@ class Segmentation(Task):
 
 
 class SegmentationLesson:
-    """Dice + cross entropy; scored by the Dice of each structure, voxels of all validation crops pooled."""
+    """The plan's loss; scored by the Dice of each structure, voxels of all validation crops pooled."""
 
-    def __init__(self, scheme: LabelScheme) -> None:
+    def __init__(self, scheme: LabelScheme, loss: str = "dice_ce") -> None:
         self.scheme = scheme
-        self.criterion = DiceCrossEntropy(scheme)
+        self.criterion = segmentation_loss(loss, scheme)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self.criterion(network(batch["image"]), batch["labels"])
+        return self.criterion(network(batch["image"], batch["centre_mm"]), batch["labels"])
 
     def scores(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         overlap = torch.zeros(len(self.scheme.names))
@@ -146,7 +140,9 @@ class SegmentationLesson:
         for batch in batches:
             labels = batch["labels"]
             truth = region_targets(labels, self.scheme)
-            found = self._found(network(batch["image"])) & (labels != UNCOUNTED).unsqueeze(1)
+            found = self._found(network(batch["image"], batch["centre_mm"])) & (
+                labels != UNCOUNTED
+            ).unsqueeze(1)
             overlap += (truth & found).sum((0, 2, 3, 4)).cpu()
             size += (truth.sum((0, 2, 3, 4)) + found.sum((0, 2, 3, 4))).cpu()
         present = size > 0

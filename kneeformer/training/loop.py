@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.errors import KneeformerError
@@ -91,20 +90,21 @@ class _Training:
         self.course, self.settings, self.watch = course, course.settings, watch
         self.network = course.network
         self.optimiser = make_optimiser(self.network, self.settings)
-        self.average = _moving_average(self.network, self.settings)
         self.state = State()
         if resume:
             self._restore(load_checkpoint(course.folder / LATEST, course.device))
         self.log = TrainingLog(course.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
+        self.drawn = 0.0
 
     def run(self) -> State:
         while not self._over():
             self._epoch()
             self._validate()
             self._save(LATEST)
-            draw_progress(self.log.file, self.course.folder / "progress.png")
+            self._draw(every_seconds=30)
+        self._draw()
         self.state.finished = True
         self._save(LATEST)
         self._save(FINAL)
@@ -151,24 +151,21 @@ class _Training:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update_parameters(self.network)
         return value
 
     @torch.no_grad()
     def _validate(self) -> None:
-        network = self._result()
-        network.eval()
+        self.network.eval()
         losses: list[float] = []
 
         def batches() -> Iterable[Batch]:
             for batch in DataLoader(self.course.validation, batch_size=None):
                 placed = self._to_device(batch)
-                losses.append(float(self.course.lesson.loss(network, placed)))
+                losses.append(float(self.course.lesson.loss(self.network, placed)))
                 yield placed
 
         with autocast(self.course.device, self.settings.precision):
-            self.scores = self.course.lesson.scores(network, batches())
+            self.scores = self.course.lesson.scores(self.network, batches())
         score = sum(self.scores.values()) / max(1, len(self.scores))
         self.state.seconds = time.monotonic() - self.started
         self.log.write(
@@ -183,8 +180,10 @@ class _Training:
             self.state.best = score
             self._save(BEST)
 
-    def _result(self) -> nn.Module:
-        return self.network if self.average is None else self.average.module
+    def _draw(self, every_seconds: float = 0) -> None:
+        if time.monotonic() - self.drawn >= every_seconds:
+            draw_progress(self.log.file, self.course.folder / "progress.png")
+            self.drawn = time.monotonic()
 
     def _share(self) -> float:
         if self.course.minutes is not None:
@@ -198,19 +197,12 @@ class _Training:
         return {k: v.to(self.course.device, non_blocking=True) for k, v in batch.items()}
 
     def _save(self, name: str) -> None:
-        content: dict[str, Any] = {"network": self._result().state_dict(), "state": dict(vars(self.state))}
+        content: dict[str, Any] = {"network": self.network.state_dict(), "state": dict(vars(self.state))}
         if name == LATEST:
-            content |= {"optimiser": self.optimiser.state_dict(), "learner": self.network.state_dict()}
+            content["optimiser"] = self.optimiser.state_dict()
         save_checkpoint(self.course.folder / name, content)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
-        self.network.load_state_dict(checkpoint["learner"])
-        self._result().load_state_dict(checkpoint["network"])
+        self.network.load_state_dict(checkpoint["network"])
         self.optimiser.load_state_dict(checkpoint["optimiser"])
         self.state = State(**checkpoint["state"])
-
-
-def _moving_average(network: nn.Module, settings: TrainingSettings) -> AveragedModel | None:
-    if settings.ema_decay == 0:
-        return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))  # type: ignore[no-untyped-call]

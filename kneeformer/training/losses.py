@@ -1,10 +1,13 @@
 """Losses of dense outputs. Voxels labelled UNCOUNTED take no part in any of them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.labels import LabelScheme
+from kneeformer.training.ssim import ssim
 
 UNCOUNTED = -1  # label of voxels outside the image, and of the ignore label, in a training batch
 
@@ -24,16 +27,37 @@ class DiceCrossEntropy:
         counted = labels != UNCOUNTED
         targets = region_targets(labels, self.scheme)
         if self.scheme.has_regions:
+            entropies = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(1)
+            entropy = (entropies * counted).sum()
             probabilities = logits.sigmoid()
-            entropy = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(1)
-            entropy = entropy[counted].mean() if counted.any() else entropy.sum() * 0
         else:
-            classes = class_indices(labels, self.scheme)
             log_probabilities = F.log_softmax(logits, 1)
-            probabilities = log_probabilities.exp()[:, 1:]
+            classes = class_indices(labels, self.scheme)
             entropy = F.nll_loss(log_probabilities, classes, ignore_index=UNCOUNTED, reduction="sum")
-            entropy = entropy / counted.sum().clamp(min=1)
-        return entropy + 1 - soft_dice(probabilities, targets, counted)
+            probabilities = log_probabilities.exp()[:, 1:]
+        return entropy / counted.sum().clamp(min=1) + 1 - soft_dice(probabilities, targets, counted)
+
+
+class ProbabilityError:
+    """Squared error between probabilities and label masks, with (1 - SSIM) where asked: the knee paper's."""
+
+    def __init__(self, scheme: LabelScheme, with_ssim: bool) -> None:
+        self.scheme, self.with_ssim = scheme, with_ssim
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As DiceCrossEntropy."""
+        logits = logits.float()
+        counted = (labels != UNCOUNTED).unsqueeze(1)
+        probabilities = logits.sigmoid() if self.scheme.has_regions else logits.softmax(1)[:, 1:]
+        targets = region_targets(labels, self.scheme).float() * counted
+        probabilities = probabilities * counted
+        error = (probabilities - targets).square().sum() / (counted.sum() * targets.shape[1]).clamp(min=1)
+        return error + 1 - ssim(probabilities, targets) if self.with_ssim else error
+
+
+def segmentation_loss(name: str, scheme: LabelScheme) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that a plan names for label maps: "dice_ce", "mse" or "ssim_mse"."""
+    return DiceCrossEntropy(scheme) if name == "dice_ce" else ProbabilityError(scheme, name == "ssim_mse")
 
 
 def soft_dice(probabilities: Tensor, targets: Tensor, counted: Tensor) -> Tensor:

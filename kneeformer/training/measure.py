@@ -70,7 +70,11 @@ def measure_step(
 
 def _random_batch(size: int, channels: int, crop: tuple[int, ...], device: torch.device) -> Batch:
     image = torch.randn(size, channels, *crop, device=device)
-    return {"image": image, "labels": (image[:, 0] > 1).to(torch.int16)}
+    return {
+        "image": image,
+        "labels": (image[:, 0] > 1).to(torch.int16),
+        "centre_mm": torch.zeros(size, 3, device=device),
+    }
 
 
 def _peak_mb(device: torch.device) -> float:

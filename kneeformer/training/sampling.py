@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kneeformer.augmentation.pipeline import Augmentation
-from kneeformer.data.storage import StoredCase, open_case
+from kneeformer.data.storage import CaseRecord, StoredCase, open_case
 from kneeformer.labels import LabelScheme
 from kneeformer.plan import TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
@@ -20,7 +20,8 @@ Size = tuple[int, int, int]
 
 
 class CropBatches(Dataset[Batch]):
-    """Batches of random crops: "image" (b, c, z, y, x) float32 and "labels" (b, z, y, x) int16.
+    """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, and "centre_mm"
+    (b, 3) float32, where in its volume each lies.
 
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. What lies outside the volume repeats its border and is labelled UNCOUNTED.
@@ -53,15 +54,20 @@ class CropBatches(Dataset[Batch]):
         images, labels = self.augmentation.mix(
             np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]), rng
         )
-        return {"image": torch.from_numpy(images), "labels": torch.from_numpy(labels[:, 0])}
+        return {
+            "image": torch.from_numpy(images),
+            "labels": torch.from_numpy(labels[:, 0]),
+            "centre_mm": torch.from_numpy(np.stack([c[2] for c in crops])),
+        }
 
-    def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         case = self._case(self.cases[rng.integers(len(self.cases))])
         draw = self.augmentation.draw(rng, self.settings.crop)
         centre = _centre(rng, case, self.settings.crop, aimed)
         image = read_region(case.image, centre, draw.region)
         labels = self._labels(case, centre, draw.region)
-        return self.augmentation.apply(draw, image, labels, rng, outside=UNCOUNTED)
+        place = self.augmentation.place(draw, centre_mm(centre, case.record), rng)
+        return *self.augmentation.apply(draw, image, labels, rng, outside=UNCOUNTED), place
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if case.labels is None:
@@ -89,6 +95,11 @@ def read_region(array: Any, centre: Size, size: Size, outside: int | None = None
     else:
         region = crop_and_pad_nd(array, box, pad_value=outside, cast_cropped_to=np.int16)
     return np.asarray(region if region.ndim == 4 else region[None])
+
+
+def centre_mm(centre: Size, record: CaseRecord) -> np.ndarray:
+    """(3,) mm from the middle of a case's volume to the voxel at `centre`."""
+    return (np.array(centre) - np.array(record.shape) / 2) * record.spacing
 
 
 def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool) -> Size:

@@ -115,8 +115,8 @@ class TestDescription:
             ),
             (
                 {"labels": {"background": 0, "bone": [1, 2], "femur": 1}},
-                "labels with regions (lists of values) need regions_class_order, 2 numbers: the value to write for "
-                "bone, femur, later ones over earlier ones",
+                "labels with regions (lists of values) need regions_class_order, 2 numbers: the value to "
+                "write for bone, femur, later ones over earlier ones",
             ),
         ],
     )

@@ -1,0 +1,43 @@
+"""Structural similarity of volumes (Wang et al. 2004), differentiable."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def ssim(
+    first: Tensor, second: Tensor, window: int = 7, deviation: float = 1.5, data_range: float = 1.0
+) -> Tensor:
+    """Mean SSIM over voxels and channels, 1 for equal volumes.
+
+    Args:
+        first, second: (batch, channels, z, y, x) float32.
+        window: width in voxels of the Gaussian window, at most the smallest side; sides shorter than it
+            are compared with a window that fits.
+        deviation: of the Gaussian, in voxels.
+        data_range: largest minus smallest value there can be.
+    """
+    profiles = [_profile(min(window, n - (n + 1) % 2), deviation, first) for n in first.shape[2:]]
+
+    def mean(volume: Tensor) -> Tensor:
+        for axis, profile in enumerate(profiles):
+            shape = [1, 1, 1, 1, 1]
+            shape[2 + axis] = len(profile)
+            kernel = profile.view(shape).expand(volume.shape[1], 1, *shape[2:])
+            volume = F.conv3d(volume, kernel, groups=volume.shape[1])
+        return volume
+
+    mean_first, mean_second = mean(first), mean(second)
+    variance_first = mean(first * first) - mean_first**2
+    variance_second = mean(second * second) - mean_second**2
+    covariance = mean(first * second) - mean_first * mean_second
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * mean_first * mean_second + c1) / (mean_first**2 + mean_second**2 + c1)
+    structure = (2 * covariance + c2) / (variance_first + variance_second + c2)
+    return (luminance * structure).mean()
+
+
+def _profile(width: int, deviation: float, like: Tensor) -> Tensor:
+    offsets = torch.arange(width, dtype=like.dtype, device=like.device) - (width - 1) / 2
+    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    return weights / weights.sum()

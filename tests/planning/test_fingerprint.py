@@ -1,0 +1,122 @@
+"""The fingerprint of cases made by hand."""
+
+import numpy as np
+import pytest
+
+from kneeformer.data.geometry import Geometry
+from kneeformer.labels import LabelScheme
+from kneeformer.planning.fingerprint import (
+    SAMPLES_PER_CASE,
+    CaseFingerprint,
+    Fingerprint,
+    case_fingerprint,
+    dataset_fingerprint,
+)
+
+GRID = Geometry((4, 6, 8), (3.0, 0.5, 0.5))
+SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
+
+
+def volume() -> tuple[np.ndarray, np.ndarray]:
+    """An image whose voxels of value 10, 20 and 30 are background, femur (6 voxels) and tibia (4)."""
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[1, 2, 1:7] = 1
+    labels[2, 3:5, 2:4] = 2
+    image = np.zeros(GRID.shape, np.int16)
+    image[1:3, 2:5, 1:7] = 10
+    image[labels == 1], image[labels == 2] = 20, 30
+    return image[None], labels
+
+
+def case(
+    axis: int = 0, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), **volumes: float
+) -> CaseFingerprint:
+    return CaseFingerprint(
+        shape=(1, 1, 1), file_shape=(1, 1, 1), spacing=spacing, left_right_axis=axis, volumes_mm3=volumes
+    )
+
+
+def test_a_case_by_hand() -> None:
+    facts, sample = case_fingerprint(*volume(), GRID, SCHEME, seed=0)
+    assert facts.shape == (2, 3, 6) and facts.file_shape == (4, 6, 8)
+    assert facts.spacing == (3.0, 0.5, 0.5)
+    assert facts.volumes_mm3 == {"femur": 6 * 0.75, "tibia": 4 * 0.75}
+    assert facts.left_right_axis == 2  # direction is the identity: x is left-right, the last array axis
+    assert sample.shape == (1, SAMPLES_PER_CASE) and sample.dtype == np.float32
+
+
+def test_intensities_are_those_of_the_structures() -> None:
+    image, labels = volume()
+    _, sample = case_fingerprint(image, labels, GRID, SCHEME, seed=0)
+    assert set(np.unique(sample)) == {20, 30}
+    assert sample.mean() == pytest.approx((6 * 20 + 4 * 30) / 10, abs=0.3)
+    _, everywhere = case_fingerprint(image, None, GRID, SCHEME, seed=0)
+    assert set(np.unique(everywhere)) == {0, 10, 20, 30}
+
+
+def test_ignored_voxels_are_no_structure() -> None:
+    image, labels = volume()
+    scheme = LabelScheme.from_json({"background": 0, "femur": 1, "ignore": 2})
+    facts, sample = case_fingerprint(image, labels, GRID, scheme, seed=0)
+    assert set(np.unique(sample)) == {20} and facts.volumes_mm3 == {"femur": 4.5}
+
+
+def test_regions_sum_their_values() -> None:
+    scheme = LabelScheme.from_json({"background": 0, "bone": [1, 2], "tibia": [2]}, [1, 2])
+    facts, _ = case_fingerprint(*volume(), GRID, scheme, seed=0)
+    assert facts.volumes_mm3 == {"bone": 7.5, "tibia": 3.0}
+
+
+def test_a_structure_that_is_absent_has_no_volume() -> None:
+    image, labels = volume()
+    facts, _ = case_fingerprint(image, np.where(labels == 2, 0, labels), GRID, SCHEME, seed=0)
+    assert facts.volumes_mm3 == {"femur": 4.5, "tibia": 0.0}
+
+
+def test_the_seed_decides_the_sample() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(2, 4, 6, 8)).astype(np.float32)
+    first, same, other = (case_fingerprint(image, None, GRID, SCHEME, seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_channels_are_sampled_at_the_same_voxels() -> None:
+    image, labels = volume()
+    _, sample = case_fingerprint(np.concatenate([image, image + 5]), labels, GRID, SCHEME, seed=0)
+    assert np.array_equal(sample[1], sample[0] + 5)
+
+
+def test_intensities_of_the_dataset_are_pooled() -> None:
+    samples = [np.arange(0, 101, dtype=np.float32)[None], np.arange(100, 201, dtype=np.float32)[None]]
+    pooled = dataset_fingerprint({"a": case(), "b": case()}, samples, ("femur",)).intensities[0]
+    assert (pooled.minimum, pooled.maximum, pooled.mean) == (0, 200, 100)
+    # 202 values, 0 to 100 and 100 to 200: place 0.005 * 201 = 1.005 lies at value 1.005
+    assert pooled.percentile_00_5 == pytest.approx(1.005)
+    assert pooled.percentile_99_5 == pytest.approx(200 - 1.005)
+
+
+def test_medians() -> None:
+    cases = {
+        "a": case(spacing=(3.0, 0.5, 0.4), femur=10.0),
+        "b": case(spacing=(4.0, 0.4, 0.4), femur=30.0, tibia=0.0),
+        "c": case(spacing=(3.5, 0.3, 0.6), femur=0.0),
+    }
+    fingerprint = Fingerprint(cases=cases, intensities=(), structures=("femur", "tibia"))
+    assert fingerprint.median_spacing == (3.5, 0.4, 0.4)
+    assert fingerprint.median_volume_mm3("femur") == 20.0  # of the two that have it
+    assert fingerprint.median_volume_mm3("tibia") == 0.0
+
+
+def test_left_right_axis_needs_nine_in_ten() -> None:
+    def axis(*axes: int) -> int | None:
+        cases = {str(i): case(axis=a) for i, a in enumerate(axes)}
+        return Fingerprint(cases=cases, intensities=(), structures=()).left_right_axis
+
+    assert axis(2, 2, 2) == 2 and axis(*[2] * 9, 0) == 2
+    assert axis(*[2] * 8, 0) is None and axis(0, 2) is None
+
+
+def test_json_round_trip() -> None:
+    facts, sample = case_fingerprint(*volume(), GRID, SCHEME, seed=0)
+    fingerprint = dataset_fingerprint({"a": facts}, [sample], SCHEME.names)
+    assert Fingerprint.model_validate_json(fingerprint.model_dump_json()) == fingerprint

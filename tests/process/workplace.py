@@ -1,0 +1,111 @@
+"""A place with the three folders of the convention, in which the real console scripts run as real processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(sys.executable).parent
+NAME = "Dataset001_Knee"
+SHAPE, SPACING_MM = (8, 32, 32), (10.0, 3.75, 3.75)
+
+# A network and a schedule of seconds: 2 epochs of 4 steps.
+TINY = (
+    *("--set", "network.depth=1", "--set", "training.steps_per_epoch=4", "--set", "training.warmup_steps=2"),
+    *("--set", "training.validation_crops=4", "--epochs", "2"),
+)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Folders `raw`, `preprocessed` and `results` under one root."""
+
+    root: Path
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "raw" / NAME
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.root / "preprocessed" / NAME
+
+    @property
+    def model(self) -> Path:
+        return self.root / "results" / NAME / "kfPlans__3d_vit"
+
+    def copy(self, root: Path) -> "Workplace":
+        shutil.copytree(self.root, root)
+        return Workplace(root)
+
+    def start(self, *command: object) -> subprocess.Popen[str]:
+        """A console script on its way, in this place; its output is kept for `finish`."""
+        script, *arguments = map(str, command)
+        folders = {f"kf_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
+        return subprocess.Popen(
+            [str(SCRIPTS / script), *arguments],
+            cwd=self.root,
+            env=os.environ | folders | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *command: object, code: int = 0) -> str:
+        """Run a console script to its end; what it printed. Its exit status must be `code`."""
+        return finish(self.start(*command), code)
+
+    def kill_when(self, moment: Callable[[], bool], *command: object) -> bool:
+        """Start a script and SIGKILL it as soon as `moment` is true; False if it ended before."""
+        process = self.start(*command)
+        try:
+            wait_for(lambda: process.poll() is not None or moment())
+            alive = process.poll() is None
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        return alive
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for a script; a fault is told in words, never as a traceback."""
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert process.returncode == code, f"{process.args}: {process.returncode}\n{out}\n{err}"
+    assert "Traceback" not in err, err
+    return out + err
+
+
+def wait_for(moment: Callable[[], bool], seconds: float = 60) -> None:
+    """Return as soon as `moment` is true."""
+    end = time.monotonic() + seconds
+    while not moment():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def read_json(file: Path) -> Any:
+    return json.loads(file.read_text())
+
+
+def log_lines(fold: Path) -> list[dict[str, Any]]:
+    """training_log.jsonl; a line that is being written is left out."""
+    file = fold / "training_log.jsonl"
+    text = file.read_text() if file.is_file() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def losses(fold: Path) -> list[float]:
+    """The loss of each step; the steps must be 1, 2, 3, ... without a gap or a repetition."""
+    steps = [line for line in log_lines(fold) if "loss" in line]
+    assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
+    return [s["loss"] for s in steps]
