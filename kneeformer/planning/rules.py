@@ -4,6 +4,7 @@ They know vision transformers on anisotropic data. All triples are (z, y, x).
 """
 
 import math
+import re
 
 import numpy as np
 
@@ -18,7 +19,7 @@ ANISOTROPIC = 3.0  # an axis this much coarser than the finest has thick slices
 _FACTORS = (1, 2, 4, 8, 16)
 _VOXELS_PER_TOKEN = 1024
 _NORMALISATIONS = {"ct": "ct", "nonorm": "none", "none": "none", "zscore": "zscore", "rescaleto01": "unit"}
-_SIDED = {"left", "right", "l", "r", "lt", "rt", "links", "rechts", "medial", "lateral"}
+_SIDED = {"left", "right", "l", "r", "lt", "rt"}
 
 
 def target_spacing(fingerprint: Fingerprint) -> Spacing:
@@ -51,11 +52,10 @@ def token_size(spacing: Spacing, budget: Budget) -> Size:
     """Voxels a token covers: powers of two up to 16, as near to a cube in mm as they come.
 
     The edge is at most 5 mm (8 on a CPU, where the number of tokens is what costs), or eight voxels of the
-    in-plane spacing where those are longer; a thick axis takes at most 2 slices, a token 1024 voxels.
+    finest spacing where those are longer; a thick axis takes at most 2 slices, a token 1024 voxels.
     """
     thick = thick_axis(spacing)
-    thin = [s for axis, s in enumerate(spacing) if axis != thick]
-    edge = max(8.0 if budget.is_cpu else 5.0, 8 * max(thin))
+    edge = max(8.0 if budget.is_cpu else 5.0, 8 * min(spacing))
     token = [
         max(f for f in _FACTORS if f == 1 or (f * s <= edge and (axis != thick or f <= 2)))
         for axis, s in enumerate(spacing)
@@ -134,7 +134,7 @@ def mirror_axes(fingerprint: Fingerprint) -> tuple[int, ...]:
     A mirrored left knee is a right knee; a knee upside down is none. Where the cases' axes disagree, or a
     label tells the sides apart, nothing is mirrored.
     """
-    words = {w for name in fingerprint.structures for w in name.lower().replace("-", "_").split("_")}
+    words = {word for name in fingerprint.structures for word in re.split(r"[^a-z]+", name.lower())}
     axis = fingerprint.left_right_axis
     return () if axis is None or words & _SIDED else (axis,)
 

@@ -32,7 +32,7 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.prepare import prepare
 from kneeformer.tasks.base import Task, Volumes
-from kneeformer.training.loop import Batch, Lesson
+from kneeformer.training.loop import Batch, Lesson, Validation
 from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
 from kneeformer.training.sampling import CropBatches
 
@@ -134,20 +134,21 @@ class SegmentationLesson:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         return self.criterion(network(batch["image"], batch["centre_mm"]), batch["labels"])
 
-    def scores(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        losses: list[float] = []
         overlap = torch.zeros(len(self.scheme.names))
         size = torch.zeros(len(self.scheme.names))
         for batch in batches:
             labels = batch["labels"]
+            logits = network(batch["image"], batch["centre_mm"])
+            losses.append(float(self.criterion(logits, labels)))
             truth = region_targets(labels, self.scheme)
-            found = self._found(network(batch["image"], batch["centre_mm"])) & (
-                labels != UNCOUNTED
-            ).unsqueeze(1)
+            found = self._found(logits) & (labels != UNCOUNTED).unsqueeze(1)
             overlap += (truth & found).sum((0, 2, 3, 4)).cpu()
             size += (truth.sum((0, 2, 3, 4)) + found.sum((0, 2, 3, 4))).cpu()
-        present = size > 0
         dice = 2 * overlap / size.clamp(min=1)
-        return {n: float(d) for n, d, there in zip(self.scheme.names, dice, present, strict=True) if there}
+        named = zip(self.scheme.names, dice.tolist(), size.tolist(), strict=True)
+        return Validation(sum(losses) / len(losses), {name: d for name, d, there in named if there})
 
     def _found(self, logits: Tensor) -> Tensor:
         if self.scheme.has_regions:

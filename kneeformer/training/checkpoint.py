@@ -35,6 +35,6 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
         raise KneeformerError(
             f"{path}: not a readable checkpoint ({type(fault).__name__}); train it again"
         ) from fault
-    if "network" not in content:
+    if not isinstance(content, dict) or "network" not in content:
         raise KneeformerError(f"{path}: not a checkpoint of kneeformer: it holds no network")
     return content

@@ -65,7 +65,8 @@ def draw_progress(log: Path, picture: Path) -> None:
     left.set(xlabel="step", ylabel="loss", title="Loss")
     left.legend()
     for name in epochs[-1]["scores"] if epochs else {}:
-        right.plot([e["step"] for e in epochs], [e["scores"][name] for e in epochs], "o-", ms=3, label=name)
+        scored = [e for e in epochs if name in e["scores"]]
+        right.plot([e["step"] for e in scored], [e["scores"][name] for e in scored], "o-", ms=3, label=name)
     right.set(xlabel="step", ylabel="score", title="Validation crops", ylim=(0, 1))
     if epochs:
         right.legend(fontsize=8)

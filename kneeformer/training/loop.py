@@ -22,14 +22,22 @@ Batch = dict[str, Tensor]
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Mean loss, and named scores in [0, 1] whose mean chooses the best checkpoint."""
+
+    loss: float
+    scores: dict[str, float]
+
+
 class Lesson(Protocol):
     """What a task teaches its network: the only part of a training that differs between tasks."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scalar loss of a batch that is already on the network's device."""
 
-    def scores(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """Named scores in [0, 1] over the validation crops; their mean chooses the best checkpoint."""
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        """Loss and scores over the validation batches, each seen once."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ class _Training:
         with autocast(self.course.device, self.settings.precision):
             loss = self.course.lesson.loss(self.network, batch)
         value = float(loss.detach())
-        if math.isnan(value):
+        if not math.isfinite(value):
             raise KneeformerError(
                 f"{self.course.folder}: the loss is not a number at step {step + 1}; lower "
                 f"training.learning_rate or set training.precision=fp32, then go on with --c"
@@ -156,26 +164,20 @@ class _Training:
     @torch.no_grad()
     def _validate(self) -> None:
         self.network.eval()
-        losses: list[float] = []
-
-        def batches() -> Iterable[Batch]:
-            for batch in DataLoader(self.course.validation, batch_size=None):
-                placed = self._to_device(batch)
-                losses.append(float(self.course.lesson.loss(self.network, placed)))
-                yield placed
-
+        batches = (self._to_device(batch) for batch in DataLoader(self.course.validation, batch_size=None))
         with autocast(self.course.device, self.settings.precision):
-            self.scores = self.course.lesson.scores(self.network, batches())
-        score = sum(self.scores.values()) / max(1, len(self.scores))
+            validation = self.course.lesson.validate(self.network, batches)
+        self.scores = validation.scores
         self.state.seconds = time.monotonic() - self.started
         self.log.write(
             {
                 "step": self.state.step,
-                "validation_loss": sum(losses) / len(losses),
-                "scores": self.scores,
+                "validation_loss": validation.loss,
+                "scores": validation.scores,
                 "seconds": round(self.state.seconds, 1),
             }
         )
+        score = sum(self.scores.values()) / max(1, len(self.scores))
         if score > self.state.best:
             self.state.best = score
             self._save(BEST)

@@ -37,7 +37,7 @@ def features(network: NetworkSettings, grid: Triple) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("decoder", ["cnn", "linear"])
-@pytest.mark.parametrize("grid", [(1, 1, 1), (3, 5, 1), (1, 3, 7)])
+@pytest.mark.parametrize("grid", [(1, 1, 2), (3, 5, 1), (1, 3, 7)])
 @pytest.mark.parametrize(
     "strides",
     [
@@ -47,7 +47,9 @@ def features(network: NetworkSettings, grid: Triple) -> list[torch.Tensor]:
         ((2, 4, 1),),
     ],
 )
-def test_the_output_has_the_size_of_the_input(strides: tuple[Triple, ...], grid: Triple, decoder: str) -> None:
+def test_the_output_has_the_size_of_the_input(
+    strides: tuple[Triple, ...], grid: Triple, decoder: str
+) -> None:
     network = settings(*strides, decoder=decoder)
     output = build_decoder(network, outputs=3)(features(network, grid))
     assert output.shape == (2, 3, *[n * t for n, t in zip(grid, network.token, strict=True)])

@@ -1,4 +1,4 @@
-"""Tiny knees, planned, prepared and trained once for all tests of this folder; a test that changes them copies."""
+"""Tiny knees, planned, prepared and trained once for all tests of this folder; tests that change them copy."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def trained(planned: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 @pytest.fixture(scope="session")
 def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """As nnU-Net users have it: .nii.gz, two channels, overlapping regions, voxels to ignore. Fold 0 is trained."""
+    """As nnU-Net has it: .nii.gz, two channels, overlapping regions, voxels to ignore. Fold 0 is trained."""
     place = Workplace(tmp_path_factory.mktemp("nnunet"))
     for case in range(5):
         write_regions_case(place.raw, "Tr", f"knee{case}", case)

@@ -185,7 +185,7 @@ def test_minutes_end_on_time_and_well(fresh: Workplace) -> None:
     fresh.run("kf_train", 1, "3d_vit", "0", *TINY, "--minutes", 0.07)
     steps = [line for line in log_lines(fresh.model / "fold_0") if "loss" in line]
     (*_, last) = [line for line in log_lines(fresh.model / "fold_0") if "validation_loss" in line]
-    assert 4.2 <= last["seconds"] <= 4.2 + 3
+    assert 4.2 <= last["seconds"] <= 4.2 + 4
     rates = [s["learning_rate"] for s in steps]
     assert rates[-1] < 0.05 * max(rates)
 
@@ -222,13 +222,16 @@ def test_what_does_not_exist_is_told_with_what_does(planned: Workplace) -> None:
     assert not [p for p in planned.model.parent.glob("*/*/*") if not p.name.startswith(".")]
 
 
-def test_an_nnunet_dataset_with_regions_and_ignored_voxels(two_channels: Workplace) -> None:
+def test_an_nnunet_dataset_with_regions_and_ignored_voxels(two_channels: Workplace, tmp_path: Path) -> None:
     place = two_channels
-    output = place.root / "out"
-    place.run("kf_predict", "-i", place.raw / "imagesTs", "-o", output, "-d", 1)
+    place.run("kf_predict", "-i", place.raw / "imagesTs", "-o", tmp_path, "-d", 1)
     for case in ("test0", "test1", "test2"):
-        predicted = read_image(output / f"{case}.nii.gz")
-        assert predicted.geometry == read_image(place.raw / "imagesTs" / f"{case}_0000.nii.gz").geometry
+        predicted = read_image(tmp_path / f"{case}.nii.gz")
+        image = read_image(place.raw / "imagesTs" / f"{case}_0000.nii.gz")
+        assert predicted.geometry.spacing == image.geometry.spacing
+        assert predicted.geometry.origin == image.geometry.origin
+        # NIfTI keeps cosines as float32, of which ITK may change the last bit
+        assert np.allclose(predicted.geometry.direction, image.geometry.direction, rtol=0, atol=2**-23)
         assert set(np.unique(predicted.array).tolist()) <= {0, 1, 2, 3}
-    place.run("kf_evaluate", place.raw / "labelsTs", output, "-d", 1)
-    assert set(read_summary(output).mean) == {"femur", "cartilage", "tibia"}
+    place.run("kf_evaluate", place.raw / "labelsTs", tmp_path, "-d", 1)
+    assert set(read_summary(tmp_path).mean) == {"femur", "cartilage", "tibia"}

@@ -1,4 +1,4 @@
-"""A place with the three folders of the convention, in which the real console scripts run as real processes."""
+"""A place with the three folders of the convention, in which the real commands run as real processes."""
 
 import json
 import os
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 SCRIPTS = Path(sys.executable).parent
 NAME = "Dataset001_Knee"
-SHAPE, SPACING_MM = (8, 32, 32), (10.0, 3.75, 3.75)
+# Thick slices, small enough for steps of some hundredths of a second.
+SHAPE, SPACING_MM = (6, 32, 32), (14.0, 3.75, 3.75)
 
 # A network and a schedule of seconds: 2 epochs of 4 steps.
 TINY = (
@@ -62,22 +65,23 @@ class Workplace:
         """Run a console script to its end; what it printed. Its exit status must be `code`."""
         return finish(self.start(*command), code)
 
-    def kill_when(self, moment: Callable[[], bool], *command: object) -> bool:
-        """Start a script and SIGKILL it as soon as `moment` is true; False if it ended before."""
+    def kill_when(self, moment: Callable[[], bool], *command: object) -> None:
+        """Start a script and SIGKILL it as soon as `moment` is true; it leaves no process behind."""
         process = self.start(*command)
         try:
             wait_for(lambda: process.poll() is not None or moment())
-            alive = process.poll() is None
+            assert process.poll() is None, f"{process.args}: ended before it could be killed"
+            children = psutil.Process(process.pid).children(recursive=True)
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        return alive
+        wait_for(lambda: all(not c.is_running() or c.status() == psutil.STATUS_ZOMBIE for c in children))
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """Wait for a script; a fault is told in words, never as a traceback."""
     try:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == code, f"{process.args}: {process.returncode}\n{out}\n{err}"
@@ -85,7 +89,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
-def wait_for(moment: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(moment: Callable[[], bool], seconds: float = 120) -> None:
     """Return as soon as `moment` is true."""
     end = time.monotonic() + seconds
     while not moment():

@@ -1,0 +1,133 @@
+"""kf_predict with what people give it: bad files, one file; and the answers it gives beside label maps."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from workplace import SPACING_MM, Workplace
+
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import read_image, write_image
+from kneeformer.labels import LabelScheme
+from kneeformer.plan import read_plan
+from kneeformer.stages.predict import Predictor
+
+
+def scheme(place: Workplace) -> LabelScheme:
+    return read_plan(place.preprocessed / "kfPlans.json").dataset.scheme
+
+
+def probabilities(file: Path) -> np.ndarray:
+    with np.load(file) as archive:
+        return archive["probabilities"].astype(np.float32)
+
+
+def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path: Path) -> None:
+    given, source, output = tmp_path / "in", two_channels.raw / "imagesTs", tmp_path / "out"
+    given.mkdir()
+    for case in ("cut", "empty", "good0", "lone", "moved", "nan", "zgood1"):
+        for channel in ("0000", "0001"):
+            shutil.copy(source / f"test1_{channel}.nii.gz", given / f"{case}_{channel}.nii.gz")
+    whole = gzip.decompress((given / "cut_0000.nii.gz").read_bytes())
+    (given / "cut_0000.nii.gz").write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    (given / "empty_0001.nii.gz").write_bytes(b"")
+    (given / "lone_0001.nii.gz").unlink()
+    image = read_image(given / "nan_0000.nii.gz")
+    voxels = image.array.astype(np.float32)
+    voxels[2, 3, 4] = np.nan
+    write_image(given / "nan_0000.nii.gz", voxels, image.geometry)
+    elsewhere = Geometry(image.geometry.shape, image.geometry.spacing, (900.0, 0.0, 0.0))
+    write_image(given / "moved_0001.nii.gz", image.array, elsewhere)
+
+    said = two_channels.run("kf_predict", "-i", given, "-o", output, "-d", 1, code=1)
+    assert sorted(p.name for p in output.iterdir()) == ["good0.nii.gz", "zgood1.nii.gz"]
+    faults = said[said.index("error: 5 problems") :].splitlines()[1:]
+    for file, word in (
+        ("cut_0000", "cut short"),
+        ("empty_0001", "0 bytes"),
+        ("lone_0001", "no such file"),
+        ("moved_0001", "grid differs"),
+        ("nan_0000", "1 of"),
+    ):
+        (line,) = [f for f in faults if file in f.split(":")[0]]
+        assert word in line
+
+
+def test_one_file_in(trained: Workplace, tmp_path: Path) -> None:
+    images = trained.raw / "imagesTs"
+    trained.run("kf_predict", "-i", images / "phantom_07_0000.nrrd", "-o", tmp_path / "one", "-d", 1)
+    trained.run("kf_predict", "-i", images, "-o", tmp_path / "all", "-d", "Dataset001_Knee")
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["phantom_07.nrrd"]
+    one, same = (read_image(tmp_path / folder / "phantom_07.nrrd") for folder in ("one", "all"))
+    assert one.geometry == same.geometry
+    assert np.array_equal(one.array, same.array)
+
+
+def test_probabilities_belong_to_the_labels(trained: Workplace, tmp_path: Path) -> None:
+    file = trained.raw / "imagesTs" / "phantom_07_0000.nrrd"
+    trained.run("kf_predict", "-i", file, "-o", tmp_path, "-d", 1, "--save_probabilities")
+    labels = read_image(tmp_path / "phantom_07.nrrd").array
+    shares = probabilities(tmp_path / "phantom_07_probabilities.npz")
+    assert shares.shape == (scheme(trained).outputs, *labels.shape)
+    assert np.abs(shares.sum(0) - 1).max() < 0.005
+    best = np.array((0, *scheme(trained).painted))[shares.argmax(0)]
+    second, first = np.sort(shares, 0)[-2:]
+    assert (best == labels)[first - second > 1e-3].all()
+
+
+def test_probabilities_of_regions_belong_to_the_labels(two_channels: Workplace, tmp_path: Path) -> None:
+    source = two_channels.raw / "imagesTs"
+    two_channels.run("kf_predict", "-i", source, "-o", tmp_path, "-d", 1, "--save_probabilities")
+    labels = read_image(tmp_path / "test0.nii.gz").array
+    shares = probabilities(tmp_path / "test0_probabilities.npz")
+    painted = np.zeros_like(labels)
+    for value, share in zip(scheme(two_channels).painted, shares, strict=True):
+        painted[share > 0.5] = value
+    assert (painted == labels)[(np.abs(shares - 0.5) > 1e-3).all(0)].all()
+
+
+def test_empty_borders_are_background(trained: Workplace, tmp_path: Path) -> None:
+    """What the crop to voxels that are not zero cuts off comes back as background, for certain."""
+    image = read_image(trained.raw / "imagesTs" / "phantom_07_0000.nrrd")
+    voxels = image.array.copy()
+    voxels[:, :5] = 0
+    voxels[:, :, -6:] = 0
+    write_image(tmp_path / "in" / "bordered_0000.nrrd", voxels, image.geometry)
+    trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path, "-d", 1, "-f", 0, "--save_probabilities")
+    labels = read_image(tmp_path / "bordered.nrrd")
+    shares = probabilities(tmp_path / "bordered_probabilities.npz")
+    assert labels.geometry == image.geometry
+    assert not labels.array[:, :5].any()
+    assert not labels.array[:, :, -6:].any()
+    assert np.abs(shares.sum(0) - 1).max() < 0.005
+    assert (shares[0, :, :5] == 1).all()
+
+
+def test_python_predicts_what_the_command_predicts(trained: Workplace, tmp_path: Path) -> None:
+    file = trained.raw / "imagesTs" / "phantom_08_0000.nrrd"
+    trained.run("kf_predict", "-i", file, "-o", tmp_path, "-d", 1, "-f", 1)
+    torch.set_num_threads(1)
+    predictor = Predictor.from_model_folder(trained.model, (1,))
+    labels = predictor.predict(read_image(file).array, SPACING_MM)
+    assert np.array_equal(labels, read_image(tmp_path / "phantom_08.nrrd").array)
+
+
+def test_folds_are_averaged(trained: Workplace, tmp_path: Path) -> None:
+    file = trained.raw / "imagesTs" / "phantom_09_0000.nrrd"
+
+    def shares(*folds: int) -> np.ndarray:
+        output = tmp_path / "-".join(map(str, folds))
+        flags = ("-f", *folds) if folds else ()
+        trained.run("kf_predict", "-i", file, "-o", output, "-d", 1, "--save_probabilities", *flags)
+        return probabilities(output / "phantom_09_probabilities.npz")
+
+    first, second, both, found = shares(0), shares(1), shares(0, 1), shares()
+    assert np.array_equal(found, both), "folds that exist are found by themselves"
+    assert not np.array_equal(first, both)
+    mean = np.sqrt(np.maximum(first, 1e-7) * np.maximum(second, 1e-7))  # of logits
+    assert np.abs(mean / mean.sum(0) - both).max() < 0.01
+    said = trained.run("kf_predict", "-i", file, "-o", tmp_path, "-d", 1, "-f", 0, 4, code=1)
+    assert "fold_4" in said
+    assert "fold_0, fold_1" in said

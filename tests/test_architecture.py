@@ -1,0 +1,122 @@
+"""Rules of the house that a linter does not know, read from the source."""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kneeformer
+from kneeformer.tasks import TASKS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = Path(kneeformer.__file__).parent
+PROJECT = Path(__file__).parent.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0]
+
+
+def place(file: Path, node: ast.AST) -> str:
+    return f"{file.relative_to(PACKAGE)}:{getattr(node, 'lineno', '?')}"
+
+
+def decisions(module: ast.Module) -> Iterator[ast.AST]:
+    """Every comparison and every case of a match."""
+    return (node for node in ast.walk(module) if isinstance(node, (ast.Compare, ast.match_case)))
+
+
+def names_a_task(decision: ast.AST) -> bool:
+    return any(isinstance(node, ast.Constant) and node.value in TASKS for node in ast.walk(decision))
+
+
+def is_print(node: ast.AST) -> bool:
+    """A call of print, or sys.stdout and sys.stderr by name."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in {"print", "pprint"}
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in {"stdout", "stderr"}
+        and (isinstance(node.value, ast.Name) and node.value.id == "sys")
+    )
+
+
+def scripts() -> dict[str, str]:
+    content = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    found: dict[str, str] = content["project"]["scripts"]
+    return found
+
+
+def functions(file: Path) -> set[str]:
+    return {node.name for node in tree(file).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_rules_themselves_see_what_they_forbid() -> None:
+    seen = ast.parse('if task in ("segmentation", "x"): pass\nmatch task:\n  case "segmentation": pass')
+    assert [names_a_task(d) for d in decisions(seen)] == [True, True]
+    assert any(map(is_print, ast.walk(ast.parse("print(1)"))))
+    assert any(map(is_print, ast.walk(ast.parse("sys.stderr.write('x')"))))
+
+
+def test_no_decision_names_a_task_outside_tasks_and_the_plan() -> None:
+    assert len(MODULES) > 40 and "segmentation" in TASKS
+    found = [
+        place(file, decision)
+        for file in MODULES
+        if room(file) not in {"tasks", "plan.py"}
+        for decision in decisions(tree(file))
+        if names_a_task(decision)
+    ]
+    assert not found
+
+
+def test_nothing_prints_outside_the_command_line() -> None:
+    found = [
+        place(file, node)
+        for file in MODULES
+        if room(file) != "cli"
+        for node in ast.walk(tree(file))
+        if is_print(node)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("script", scripts())
+def test_every_console_script_has_its_module(script: str) -> None:
+    module, function = scripts()[script].split(":")
+    assert script.startswith("kf_") and module == f"kneeformer.cli.{script.removeprefix('kf_')}"
+    specification = importlib.util.find_spec(module)
+    assert specification is not None and specification.origin is not None
+    assert function in functions(Path(specification.origin))
+
+
+def test_every_command_has_its_console_script() -> None:
+    commands = {f.stem for f in (PACKAGE / "cli").glob("*.py") if "main" in functions(f)}
+    assert commands == {name.removeprefix("kf_") for name in scripts()}
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    assert not [f for f in MODULES if {"util", "utils", "helpers", "misc", "common"} & {*f.parts, f.stem}]
+
+
+def test_user_errors_are_no_asserts() -> None:
+    """An assert may tell a type checker what holds (`is not None`); it has no message for a person."""
+    found = [
+        place(file, node)
+        for file in MODULES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Assert) and node.msg is not None
+    ]
+    assert not found

@@ -1,0 +1,212 @@
+"""The documentation says what is so: its commands run, its links lead somewhere, its tables are complete."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from kneeformer.plan import Plan
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "documentation").rglob("*.md"))]
+SCRIPTS = {e.name: e for e in entry_points(group="console_scripts") if e.value.startswith("kneeformer.")}
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def sections(text: str) -> dict[str, str]:
+    """Text below each heading of the second level."""
+    parts = re.split(r"^## (.+)$", prose(text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def rows(section: str) -> list[list[str]]:
+    """Cells of the rows of a section's table whose first cell is code."""
+    lines = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" |")] for line in lines]
+
+
+# ---- commands that run
+
+
+@pytest.fixture(scope="module")
+def worked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The tutorial, done: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    commands = "\n".join(blocks(page("documentation/tutorial.md"), "bash"))
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    return folder, run.stdout
+
+
+def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, str]) -> None:
+    folder, printed = worked_through
+    assert "3d_vit: spacing 3.5 x 1.25 x 1.25 mm" in printed
+    assert "patellar_cartilage" in printed
+    assert (folder / "predictions" / "K06.nrrd").is_file()
+    assert json.loads((folder / "predictions" / "summary.json").read_text())["cases"] == 1
+    shallow = folder / "results" / "Dataset001_Knee" / "myPlans__3d_vit_shallow" / "fold_0" / "plan.json"
+    assert Plan.model_validate_json(shallow.read_text()).configuration("3d_vit_shallow").network.depth == 4
+
+
+def test_every_file_of_a_fold_is_documented(worked_through: tuple[Path, str]) -> None:
+    folder, _ = worked_through
+    fold = folder / "results" / "Dataset001_Knee" / "kfPlans__3d_vit" / "fold_0"
+    named = re.findall(r"^  (\S+)", page("documentation/reference/dataset-folder.md"), re.MULTILINE)
+    assert {p.name for p in fold.iterdir() if p.is_file() and not p.name.startswith(".")} <= set(named)
+
+
+def test_the_python_pages_run(worked_through: tuple[Path, str]) -> None:
+    folder, _ = worked_through
+    shutil.copy(folder / "exports" / "K06.nrrd", folder / "scan.nrrd")
+    code = blocks(page("README.md"), "python") + blocks(page("documentation/how-to/python-api.md"), "python")
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    assert "Preprocessing 3d_vit" in run.stdout or "Validating" in run.stdout
+
+
+def test_the_readme_has_one_command_for_the_demo_and_one_for_the_tests() -> None:
+    for mark, last in (("demo-command", "kf_demo"), ("test-command", "pytest")):
+        marked = re.findall(rf"<!-- {mark} -->\n(.*?)<!-- /{mark} -->", page("README.md"), re.DOTALL)
+        (command,) = blocks(marked[0], "bash")
+        assert len(command.strip().splitlines()) == 1
+        assert command.strip().endswith(f"&& .venv/bin/{last}")
+
+
+# ---- links
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(file: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(file.read_text(encoding="utf-8"))):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        to = file.parent / path if path else file
+        if not to.exists() or (anchor and anchor not in anchors(to)):
+            broken.append(target)
+    assert not broken
+
+
+def anchors(file: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(file.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    documentation = ROOT / "documentation"
+    linked = {
+        (index.parent / target).resolve()
+        for index in (documentation / "README.md", documentation / "decisions" / "README.md")
+        for target in re.findall(r"\]\(([^)#\s]+)\)", index.read_text(encoding="utf-8"))
+    }
+    assert {p.resolve() for p in documentation.rglob("*.md")} <= {*linked, documentation / "README.md"}
+
+
+# ---- commands.md against -h
+
+
+def test_every_command_is_in_the_reference_and_in_the_readme() -> None:
+    assert set(sections(page("documentation/reference/commands.md"))) == set(SCRIPTS)
+    assert {row[0].strip("`") for row in rows(page("README.md"))} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_flags_in_the_reference_are_those_of_the_command(script: str) -> None:
+    section = sections(page("documentation/reference/commands.md"))[script]
+    documented = {flag for row in rows(section) for flag in re.findall(r"`(--?\w+)`", row[0])}
+    assert documented == flags(script)
+    assert set(re.findall(r"`(--?\w+)[^`]*`", section)) <= documented
+
+
+@cache
+def flags(script: str) -> set[str]:
+    """Those that `-h` lists."""
+    entry = SCRIPTS[script]
+    run = subprocess.run(
+        [sys.executable, "-c", f"from {entry.module} import {entry.attr} as main; main()", "-h"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = re.findall(r"^  (-.*?)(?:   *|$)", run.stdout.partition("options:")[2], re.MULTILINE)
+    return {flag for line in listed for flag in re.findall(r"(?<!\S)(--?\w+)", line)}
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_blocks_exist_with_their_flags(file: Path) -> None:
+    for line in "\n".join(blocks(file.read_text(encoding="utf-8"), "bash")).splitlines():
+        command = re.match(r"\s*(kf_\w+)([^#]*)", line)
+        if command is None or command[1] in ("kf_raw", "kf_preprocessed", "kf_results"):
+            continue
+        assert set(re.findall(r"(?<!\S)(--?[a-zA-Z_]\w*)", command[2])) <= flags(command[1]), line
+
+
+# ---- plan.md against plan.py
+
+
+def models(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every model of the plan, under the name of the field that holds it."""
+    yield name, model
+    for field, info in model.model_fields.items():
+        for inner in inner_models(info.annotation):
+            yield from models(field, inner)
+
+
+def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from inner_models(argument)
+
+
+@pytest.mark.parametrize(("name", "model"), models("plan", Plan))
+def test_every_field_of_the_plan_is_documented(name: str, model: type[BaseModel]) -> None:
+    titles = sections(page("documentation/reference/plan.md"))
+    (section,) = (text for title, text in titles.items() if name in title.split(", "))
+    documented = {row[0].strip("| `"): row[1].strip("| `") for row in rows(section)}
+    assert set(documented) == set(model.model_fields)
+    for field, info in model.model_fields.items():
+        fixed = info.default is not PydanticUndefined and info.default is not None
+        assert documented[field] == (json.dumps(info.default) if fixed else ""), field

@@ -1,0 +1,244 @@
+"""The training loop on a network of a few weights: seeds, going on after a kill, the clock, the best."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from kneeformer.errors import KneeformerError
+from kneeformer.plan import TrainingSettings
+from kneeformer.training.checkpoint import load_checkpoint
+from kneeformer.training.log import read_log
+from kneeformer.training.loop import BEST, FINAL, LATEST, Batch, Course, Moment, Validation, train
+
+SETTINGS = TrainingSettings(
+    crop=(2, 4, 4),
+    batch_size=2,
+    epochs=4,
+    steps_per_epoch=3,
+    learning_rate=0.01,
+    warmup_steps=2,
+    precision="fp32",
+)
+
+
+class Noise(Dataset[Batch]):
+    """Random images; the target is a tenth of the image, or the NaN of a chosen step."""
+
+    def __init__(self, length: int, broken_step: int = -1, broken_value: float = float("nan")) -> None:
+        self.length, self.broken_step, self.broken_value = length, broken_step, broken_value
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= self.length:
+            raise IndexError(step)
+        generator = torch.Generator().manual_seed(step)
+        image = torch.randn(2, 1, 2, 4, 4, generator=generator)
+        target = image / 10 if step != self.broken_step else image * self.broken_value
+        return {"image": image, "target": target}
+
+
+class Regression:
+    """Squared error; the score is read from a list, one an epoch, or made from the error."""
+
+    def __init__(self, scores: Iterable[float] = ()) -> None:
+        self.given = iter(scores)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return (network(batch["image"]) - batch["target"]).square().mean()
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        assert not network.training
+        errors = [float(self.loss(network, batch)) for batch in batches]
+        error = sum(errors) / len(errors)
+        return Validation(error, {"quality": next(self.given, 1 / (1 + error))})
+
+
+class Killed(Exception):
+    """Stands for the end of the process: nothing of the loop runs after it."""
+
+
+def course(folder: Path, **changes: object) -> Course:
+    """A course whose network has convolution, normalisation and dropout, made from a fixed seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.GroupNorm(1, 4), nn.GELU(), nn.Dropout(0.2), nn.Conv3d(4, 1, 1)
+    )
+    made = Course(
+        network=network,
+        lesson=Regression(),
+        training=Noise(10_000),
+        validation=Noise(3),
+        settings=SETTINGS,
+        folder=folder,
+        device=torch.device("cpu"),
+        seed=5,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [
+        (line["step"], line["loss"]) for line in read_log(folder / "training_log.jsonl") if "loss" in line
+    ]
+
+
+def killed_at(step: int, made: Course, resume: bool = False) -> None:
+    def watch(moment: Moment) -> None:
+        if moment.step == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(made, resume, watch)
+
+
+def weights(folder: Path, name: str = FINAL) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = load_checkpoint(folder / name)["network"]
+    return found
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_it_learns_and_leaves_its_files(tmp_path: Path) -> None:
+    state = train(course(tmp_path, settings=SETTINGS.model_copy(update={"epochs": 15})))
+    assert state.finished and state.step == 45
+    found = [loss for _, loss in losses(tmp_path)]
+    assert len(found) == 45 and sum(found[-9:]) < 0.5 * sum(found[:9])
+    assert {p.name for p in tmp_path.iterdir()} == {BEST, LATEST, FINAL, "training_log.jsonl", "progress.png"}
+
+
+def test_the_log_holds_each_step_once_and_each_epoch(tmp_path: Path) -> None:
+    train(course(tmp_path))
+    lines = read_log(tmp_path / "training_log.jsonl")
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    assert [line["step"] for line in lines if "scores" in line] == [3, 6, 9, 12]
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    assert rates[:2] == pytest.approx([0.005, 0.01]) and rates[2] < 0.01 and rates[-1] < 0.001
+
+
+def test_same_seed_same_losses_and_weights(tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        train(course(tmp_path / name, seed=seed))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_the_callers_random_state_does_not_matter(tmp_path: Path) -> None:
+    train(course(tmp_path / "a"))
+    made = course(tmp_path / "b")
+    torch.rand(100)
+    train(made, watch=lambda _: torch.rand(3))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"epochs": 2})
+    train(course(tmp_path / "a", settings=short))
+    train(course(tmp_path / "b", settings=short, workers=1))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+@pytest.mark.parametrize("step", [4, 6, 7, 11])
+def test_going_on_after_a_kill_equals_a_training_without_one(tmp_path: Path, step: int) -> None:
+    train(course(tmp_path / "whole"))
+    killed_at(step, course(tmp_path / "killed"))
+    assert not (tmp_path / "killed" / FINAL).exists()
+    state = train(course(tmp_path / "killed"), resume=True)
+    assert state.finished and state.step == 12
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert equal(weights(tmp_path / "killed", BEST), weights(tmp_path / "whole", BEST))
+
+
+def test_two_kills(tmp_path: Path) -> None:
+    train(course(tmp_path / "whole"))
+    killed_at(5, course(tmp_path / "killed"))
+    killed_at(8, course(tmp_path / "killed"), resume=True)
+    train(course(tmp_path / "killed"), resume=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def test_the_best_is_not_forgotten_by_a_kill(tmp_path: Path) -> None:
+    killed_at(7, course(tmp_path, lesson=Regression([0.2, 0.9])))
+    best = weights(tmp_path, BEST)
+    state = train(course(tmp_path, lesson=Regression([0.5, 0.6])), resume=True)
+    assert state.best == 0.9 and equal(weights(tmp_path, BEST), best)
+    assert not equal(weights(tmp_path), best)
+
+
+def test_the_best_has_the_highest_score(tmp_path: Path) -> None:
+    state = train(course(tmp_path, lesson=Regression([0.2, 0.7, 0.7, 0.1])))
+    best = load_checkpoint(tmp_path / BEST)
+    assert state.best == 0.7 and best["state"]["step"] == 6
+
+
+def test_nothing_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(KneeformerError, match="no such checkpoint"):
+        train(course(tmp_path), resume=True)
+
+
+def test_a_finished_training_that_goes_on_is_over(tmp_path: Path) -> None:
+    train(course(tmp_path))
+    before = weights(tmp_path)
+    assert train(course(tmp_path), resume=True).step == 12
+    assert equal(weights(tmp_path), before) and len(losses(tmp_path)) == 12
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path, value: float) -> None:
+    broken = Noise(10_000, broken_step=5, broken_value=value)  # the last step of the second epoch
+    with pytest.raises(
+        KneeformerError, match=r"the loss is not a number at step 6; lower training\.learning"
+    ):
+        train(course(tmp_path, training=broken))
+    latest = load_checkpoint(tmp_path / LATEST)
+    assert latest["state"]["step"] == 3
+    assert all(w.isfinite().all() for w in latest["network"].values())
+    assert train(course(tmp_path), resume=True).finished
+
+
+def test_it_ends_by_the_clock(tmp_path: Path) -> None:
+    endless = SETTINGS.model_copy(update={"epochs": 1, "steps_per_epoch": 10**6})
+    shares: list[float] = []
+    made = course(tmp_path, settings=endless, minutes=0.01, training=Noise(10**6))
+    state = train(made, watch=lambda m: shares.append(m.share))
+    lines = read_log(tmp_path / "training_log.jsonl")
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    assert state.finished and (tmp_path / FINAL).is_file()
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert rates[:2] == pytest.approx([0.005, 0.01])  # the warm-up is counted in steps
+    assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.5 * rates[2]
+
+
+def test_the_clock_counts_what_was_spent_before_a_kill(tmp_path: Path) -> None:
+    endless = SETTINGS.model_copy(update={"epochs": 10**6})
+    killed_at(7, course(tmp_path, settings=endless, minutes=10))
+    spent = load_checkpoint(tmp_path / LATEST)["state"]["seconds"]
+    assert spent > 0
+    state = train(course(tmp_path, settings=endless, minutes=spent / 60), resume=True)
+    assert state.finished and state.step == 6  # its time was over when it was killed
+
+
+def test_the_watcher_is_told_of_each_step(tmp_path: Path) -> None:
+    moments: list[Moment] = []
+    train(course(tmp_path), watch=moments.append)
+    assert [m.step for m in moments] == list(range(1, 13))
+    assert [m.share for m in moments] == pytest.approx([n / 12 for n in range(1, 13)])
+    assert moments[2].scores == {} and set(moments[3].scores) == {"quality"}
+    assert [(m.step, m.loss) for m in moments] == losses(tmp_path)
+
+
+def test_checkpoints_for_prediction_hold_no_optimiser(tmp_path: Path) -> None:
+    train(course(tmp_path))
+    assert "optimiser" in load_checkpoint(tmp_path / LATEST)
+    assert all("optimiser" not in load_checkpoint(tmp_path / name) for name in (BEST, FINAL))
