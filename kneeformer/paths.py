@@ -30,8 +30,8 @@ class Folders:
         if missing:
             lines = "\n".join(f'    export kf_{name}="$HOME/kneeformer/{name}"' for name in missing)
             raise KneeformerError(
-                f"{' and '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
-                f"the {', '.join(missing)} data lives. Choose folders and type:\n{lines}"
+                f"{', '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
+                f"its data lives. Choose folders and type:\n{lines}"
             )
         return cls(**{name: Path(value).expanduser() for name, value in found.items()})
 

@@ -235,6 +235,11 @@ class Plan(Settings):
         }
         return json.dumps(content, indent=2) + "\n"
 
+    def without_evidence(self) -> "Plan":
+        """What is decided, without what was measured on the way."""
+        bare = {n: c.model_copy(update={"evidence": None}) for n, c in self.configurations.items()}
+        return self.model_copy(update={"configurations": bare})
+
     def with_only(self, name: str) -> "Plan":
         """The plan of one trained model: its configuration alone, nothing inherited."""
         alone = self.configuration(name).model_copy(update={"inherits_from": None})

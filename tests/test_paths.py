@@ -30,7 +30,7 @@ def test_a_missing_variable_shows_the_line_to_type(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KneeformerError) as caught:
         Folders.from_environment()
     assert str(caught.value) == (
-        "kf_preprocessed and kf_results not set: kneeformer does not know where the preprocessed, results "
+        "kf_preprocessed, kf_results not set: kneeformer does not know where its "
         'data lives. Choose folders and type:\n    export kf_preprocessed="$HOME/kneeformer/preprocessed"\n'
         '    export kf_results="$HOME/kneeformer/results"'
     )

@@ -49,6 +49,14 @@ class Bars:
         self._bar, self._what = None, ""
 
 
+def positive(text: str) -> float:
+    """Type of an option that must be a number above zero."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
 def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",

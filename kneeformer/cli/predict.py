@@ -18,9 +18,11 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
     parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
-    parser.add_argument("-c", "--configuration", default="3d_vit")
+    parser.add_argument("-c", "--configuration", default="3d_vit", help="default: 3d_vit")
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
-    parser.add_argument("-chk", "--checkpoint", default="final", choices=["final", "best", "latest"])
+    parser.add_argument(
+        "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
+    )
     parser.add_argument(
         "--disable_tta", action="store_true", help="no mirroring: faster, a little less accurate"
     )

@@ -5,7 +5,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from kneeformer.cli.console import Bars, add_device, add_plans, run
+from kneeformer.cli.console import Bars, add_device, add_plans, positive, run
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None, metavar="N", help="instead of the plan's")
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=positive,
         default=None,
         metavar="M",
         help="end after M minutes, with a schedule that ends well; whole-case validation comes after",
@@ -80,10 +80,10 @@ class TrainingBar:
                 total=1.0, initial=moment.share, desc="Training", bar_format=form, file=sys.stderr
             )
         self._bar.update(moment.share - self._bar.n)
-        mean = sum(moment.scores.values()) / len(moment.scores) if moment.scores else float("nan")
-        self._bar.set_postfix_str(
-            f"step {moment.step}, loss {moment.loss:.3f}, validation {mean:.3f}", refresh=False
-        )
+        text = f", step {moment.step}, loss {moment.loss:.3f}"
+        if moment.scores:
+            text += f", validation {sum(moment.scores.values()) / len(moment.scores):.3f}"
+        self._bar.set_postfix_str(text, refresh=False)
         if moment.share >= 1:
             self.close()
 

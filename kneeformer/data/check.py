@@ -122,7 +122,9 @@ def _strays(folder: Path, description: DatasetDescription, fault: Callable[[str]
         if ending is None or path.name.startswith("."):
             continue
         right = ending == description.file_ending
-        wrong_ending = f"not a {description.file_ending} file, as dataset.json says; convert it"
+        wrong_ending = (
+            f"its ending is not the {description.file_ending} of dataset.json; rename or convert it"
+        )
         reason = fault(path.name.removesuffix(ending)) if right else wrong_ending
         if reason is not None:
             lines.append(f"{path}: {reason} or take it away")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.images import read_image
+from kneeformer.data.images import Image, read_image
 from kneeformer.labels import LabelScheme
 
 
@@ -24,8 +24,7 @@ def draw_segmentation(
 
     scan, truth, found = (read_image(p) for p in (image, reference, prediction))
     axis = int(np.argmax(scan.geometry.spacing))
-    voxels, labels, predicted = (np.moveaxis(i.array, axis, 0) for i in (scan, truth, found))
-    aspect = _aspect(scan.geometry.spacing, axis)
+    (voxels, aspect), (labels, _), (predicted, _) = (upright(i, axis) for i in (scan, truth, found))
     slices = _fullest_slices(labels)
     colours = ListedColormap([plt.get_cmap("tab10")(i % 10) for i in range(len(scheme.names))])
     figure, grid = plt.subplots(
@@ -34,7 +33,7 @@ def draw_segmentation(
     low, high = np.percentile(voxels, (0.5, 99.5))
     for row, index in zip(grid, slices, strict=True):
         for panel, overlay in zip(row, (None, labels, predicted), strict=True):
-            panel.imshow(voxels[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, origin="lower")
+            panel.imshow(voxels[index], cmap="gray", vmin=low, vmax=high, aspect=aspect)
             if overlay is not None:
                 order = _order(overlay[index], scheme)
                 panel.imshow(
@@ -45,7 +44,6 @@ def draw_segmentation(
                     alpha=0.55,
                     aspect=aspect,
                     interpolation="nearest",
-                    origin="lower",
                 )
             panel.set_axis_off()
     for panel, title in zip(grid[0], ("image", "reference", "prediction"), strict=True):
@@ -72,6 +70,22 @@ def _fullest_slices(labels: np.ndarray, count: int = 3) -> list[int]:
     return sorted({int(held[round(q * (len(held) - 1))]) for q in np.linspace(0.25, 0.75, count)})
 
 
-def _aspect(spacing: tuple[float, float, float], axis: int) -> float:
-    rows, columns = (s for a, s in enumerate(spacing) if a != axis)
-    return rows / columns
+def upright(image: Image, axis: int) -> tuple[np.ndarray, float]:
+    """Slices along an axis, (n, rows, columns), as radiologists hang them, and the aspect of a pixel.
+
+    Rows run down to the feet, or to the back in an axial slice; columns to the patient's left, or to the
+    back in a sagittal one.
+    """
+    slices = np.moveaxis(image.array, axis, 0)
+    cosines = np.array(image.geometry.direction).reshape(3, 3)
+    rows, columns = (a for a in range(3) if a != axis)
+    down, right = cosines[:, 2 - rows], cosines[:, 2 - columns]  # patient directions (x, y, z) of the axes
+    height, width = image.geometry.spacing[rows], image.geometry.spacing[columns]
+    if np.argmax(np.abs(down)) < np.argmax(np.abs(right)):
+        slices, down, right, height, width = slices.swapaxes(1, 2), right, down, width, height
+    wanted = np.array([1, 1, -1])  # towards left, back, feet
+    for direction, place in ((down, 1), (right, 2)):
+        main = int(np.argmax(np.abs(direction)))
+        if direction[main] * wanted[main] < 0:
+            slices = np.flip(slices, place)
+    return slices, height / width

@@ -23,7 +23,10 @@ class InstanceNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         images = torch.split(features, 1)
-        return torch.cat([F.batch_norm(i, None, None, self.weight, self.bias, training=True) for i in images])
+        return torch.cat([self._normalise(image) for image in images])
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return torch.batch_norm(image, self.weight, self.bias, None, None, True, 0.0, 1e-5, True)
 
 
 class ConvBlock(nn.Module):

@@ -61,16 +61,16 @@ def token_size(spacing: Spacing, budget: Budget) -> Size:
         for axis, s in enumerate(spacing)
     ]
     while math.prod(token) > _VOXELS_PER_TOKEN:
-        longest = max(range(3), key=lambda a: (token[a] * spacing[a], token[a]))
-        token[longest] //= 2
+        edges = [f * s for f, s in zip(token, spacing, strict=True)]
+        token = [f // 2 if e > 0.99 * max(edges) else f for f, e in zip(token, edges, strict=True)]
     return _size(token)
 
 
 def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) -> tuple[StemStage, ...]:
     """From voxels to tokens: halve an axis only while its spacing is the finest within 2 x.
 
-    Kernels reach across an axis (3) once its spacing is under 2 x the finest. Channels double from
-    `first_channels` up to half the width; the last stage has the width.
+    Kernels reach across an axis (3) once its spacing is under 2 x the finest, or where it is halved.
+    Channels double from `first_channels` up to half the width; the last stage has the width.
     """
     current, left = list(spacing), list(token)
     stages = [StemStage(channels=first_channels, stride=(1, 1, 1), kernel=_kernel(current))]
@@ -80,7 +80,8 @@ def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) 
         current = [s * f for s, f in zip(current, stride, strict=True)]
         left = [a // b for a, b in zip(left, stride, strict=True)]
         channels = min(stages[-1].channels * 2, width // 2) if max(left) > 1 else width
-        stages.append(StemStage(channels=channels, stride=_size(stride), kernel=_kernel(current)))
+        kernel = _size([3 if s == 2 else k for s, k in zip(stride, _kernel(current), strict=True)])
+        stages.append(StemStage(channels=channels, stride=_size(stride), kernel=kernel))
     if len(stages) == 1:  # tokens of one voxel
         stages.append(StemStage(channels=width, stride=(1, 1, 1), kernel=_kernel(current)))
     return tuple(stages)

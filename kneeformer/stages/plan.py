@@ -1,5 +1,9 @@
 """From a fingerprint and a machine to a plan, with one real training step measured."""
 
+import logging
+import time
+from pathlib import Path
+
 import torch
 
 from kneeformer.data.dataset import Dataset
@@ -8,7 +12,7 @@ from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import choose_device
 from kneeformer.paths import Folders
-from kneeformer.plan import Configuration, DatasetSettings, Plan
+from kneeformer.plan import Configuration, DatasetSettings, Plan, read_plan
 from kneeformer.planning.budget import Budget, machine_memory_gb
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.stages.fingerprint import Watch, take_fingerprint
@@ -52,8 +56,25 @@ def plan_dataset(
     configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen)
     watch("Measuring a training step", 1, 1)
     plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
+    _keep_another_plan(folders.plan_file(name, plans), plan)
     write_text(folders.plan_file(name, plans), plan.to_text())
     return plan
+
+
+def _keep_another_plan(file: Path, plan: Plan) -> None:
+    """Set a plan aside that says something else, by a person's hand or other data: edits are not lost."""
+    if not file.is_file() or _decisions(file) == plan.without_evidence().to_text():
+        return
+    kept = file.with_suffix(f".{time.strftime('%Y%m%d-%H%M%S')}.json")
+    file.rename(kept)
+    logging.getLogger(__name__).warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+
+
+def _decisions(file: Path) -> str | None:
+    try:
+        return read_plan(file).without_evidence().to_text()
+    except KneeformerError:
+        return None
 
 
 def _measured(

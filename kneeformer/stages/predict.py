@@ -140,6 +140,8 @@ def predict_folder(
     Raises:
         KneeformerError: nothing to predict.
     """
+    if output.is_file():
+        raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
     cases = _input_cases(predictor, source)[part[0] :: part[1]]
     ending = predictor.plan.dataset.file_ending
     if skip_existing:

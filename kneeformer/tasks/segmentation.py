@@ -112,6 +112,9 @@ class Segmentation(Task):
         if probabilities:
             shares = to_probabilities(logits, (z, y, x), scheme, settings.thick_axis)
             outputs["_probabilities"] = paste(shares, prepared.box, geometry.shape)
+            if not scheme.has_regions:  # what was cut away as empty is background
+                background = outputs["_probabilities"][0]
+                background[outputs["_probabilities"].sum(0) == 0] = 1
         return outputs
 
     def score(

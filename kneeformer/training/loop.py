@@ -70,7 +70,6 @@ class State:
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,6 @@ class _Training:
             self._save(LATEST)
             self._draw(every_seconds=30)
         self._draw()
-        self.state.finished = True
-        self._save(LATEST)
         self._save(FINAL)
         self.log.close()
         return self.state
@@ -193,7 +190,7 @@ class _Training:
         return self.state.step / (self.settings.epochs * self.settings.steps_per_epoch)
 
     def _over(self) -> bool:
-        return self.state.finished or self._share() >= 1
+        return self._share() >= 1
 
     def _to_device(self, batch: Batch) -> Batch:
         return {k: v.to(self.course.device, non_blocking=True) for k, v in batch.items()}

@@ -1,10 +1,10 @@
 """What a training step really takes on this machine, beside what a formula says."""
 
 import math
-import resource
-import sys
+import threading
 import time
 
+import psutil
 import torch
 from torch import nn
 
@@ -49,23 +49,47 @@ def measure_step(
     network = place(network, device).train()
     optimiser = make_optimiser(network, settings)
     few = tuple(min(c, 2 * t) for c, t in zip(settings.crop, configuration.network.token, strict=True))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     for size in (few, settings.crop):
         batch = _random_batch(settings.batch_size, channels, size, device)
         started = time.perf_counter()
-        with autocast(device, settings.precision):
-            loss = lesson.loss(network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return Cost(
-        device=str(device),
-        memory_mb=round(_peak_mb(device)),
-        seconds_per_step=round(time.perf_counter() - started, 3),
-    )
+        with PeakMemory(device) as peak:
+            with autocast(device, settings.precision):
+                loss = lesson.loss(network, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - started
+    return Cost(device=str(device), memory_mb=round(peak.megabytes), seconds_per_step=round(seconds, 3))
+
+
+class PeakMemory:
+    """The most memory held while a block runs: a GPU's by its allocator, a process's by looking often."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.megabytes = 0.0
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            self.megabytes = torch.cuda.max_memory_allocated(self.device) / 2**20
+        else:
+            self._over.set()
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self._over.wait(0.005):
+            self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
 
 
 def _random_batch(size: int, channels: int, crop: tuple[int, ...], device: torch.device) -> Batch:
@@ -75,10 +99,3 @@ def _random_batch(size: int, channels: int, crop: tuple[int, ...], device: torch
         "labels": (image[:, 0] > 1).to(torch.int16),
         "centre_mm": torch.zeros(size, 3, device=device),
     }
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -78,8 +78,10 @@ class TestLayout:
         for stray in ("imagesTr/knee.nrrd", "imagesTr/b_0000.nii.gz", "labelsTr/a.seg.nrrd"):
             (dataset.folder / stray).touch()
         assert layout(dataset) == [
-            "labelsTr/a.seg.nrrd: not a .nrrd file, as dataset.json says; convert it or take it away",
-            "imagesTr/b_0000.nii.gz: not a .nrrd file, as dataset.json says; convert it or take it away",
+            "labelsTr/a.seg.nrrd: its ending is not the .nrrd of dataset.json; rename or convert it "
+            "or take it away",
+            "imagesTr/b_0000.nii.gz: its ending is not the .nrrd of dataset.json; rename or convert it "
+            "or take it away",
             "imagesTr/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); "
             "rename it or take it away",
         ]

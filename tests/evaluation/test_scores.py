@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from kneeformer.labels import LabelScheme
 from kneeformer.evaluation.scores import METRICS, score_case
+from kneeformer.labels import LabelScheme
 
 SPACING = (2.0, 0.5, 1.0)
 PLAIN = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})

@@ -89,7 +89,6 @@ def test_one_set_of_weights_takes_crops_and_larger_volumes() -> None:
     assert {name: tuple(w.shape) for name, w in model.state_dict().items()} == weights
 
 
-@pytest.mark.xfail(reason="blocks.InstanceNorm: batch_norm refuses one voxel a channel", strict=True)
 @pytest.mark.parametrize("decoder", ["cnn", "linear"])
 def test_a_volume_of_one_token(decoder: str) -> None:
     assert run(network(decoder), torch.randn(1, 1, 2, 4, 4)).shape == (1, 3, 2, 4, 4)

@@ -169,9 +169,6 @@ def test_strides_multiply_to_the_token_and_halve_only_fine_axes(budget: Budget) 
             current, left = current * stage.stride, left // stage.stride
 
 
-@pytest.mark.xfail(
-    reason="rules.stem_stages: kernel 1 where the axis is halved, e.g. 4 x 0.25 x 0.25 mm", strict=True
-)
 def test_no_voxel_is_skipped_where_an_axis_is_halved() -> None:
     skipping = [
         (spacing, stage)

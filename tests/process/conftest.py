@@ -1,4 +1,4 @@
-"""Tiny knees, planned, prepared and trained once for all tests of this folder; tests that change them copy."""
+"""Tiny knees, planned, prepared and trained once for all tests of this folder; who changes them copies."""
 
 import json
 import shutil

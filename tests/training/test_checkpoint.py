@@ -10,7 +10,7 @@ from torch import nn
 from kneeformer.errors import KneeformerError
 from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 
-STATE = {"step": 7, "seconds": 1.5, "best": -1.0, "finished": False}
+STATE = {"step": 7, "seconds": 1.5, "best": -1.0}
 
 
 class Unfriendly:
