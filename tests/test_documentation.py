@@ -183,7 +183,7 @@ def test_commands_in_blocks_exist_with_their_flags(file: Path) -> None:
         assert set(re.findall(r"(?<!\S)(--?[a-zA-Z_]\w*)", command[2])) <= flags(command[1]), line
 
 
-# ---- plan.md against plan.py
+# ---- plan.md against the settings
 
 
 def models(name: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

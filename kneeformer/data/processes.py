@@ -83,9 +83,12 @@ def run_each(
                 idle.append(worker)
                 if done is not None:
                     done(len(outcomes))
-    finally:
+    except BaseException:
         for worker in workers:
-            worker.kill()
+            worker.end(kill=True)
+        raise
+    for worker in workers:
+        worker.end()
     return [outcomes[i] for i in range(len(items))]
 
 
@@ -113,14 +116,14 @@ class _Worker:
         try:
             return future.result()
         except BrokenExecutor as fault:
-            self.kill()
+            self.end(kill=True)
             return WorkerDied(name, _how(str(fault)))
         except Exception as fault:
             return fault
 
-    def kill(self) -> None:
+    def end(self, kill: bool = False) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor.shutdown(wait=True, kill_workers=kill)
             self._executor = None
 
 

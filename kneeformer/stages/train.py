@@ -24,6 +24,7 @@ from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.stages.predict import Predictor, essence
 from kneeformer.tasks import task_named
+from kneeformer.tasks.base import StoredCases
 from kneeformer.training.loop import FINAL, LATEST, Course, Moment, train
 
 RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
@@ -98,8 +99,12 @@ def _train(
     course = Course(
         network=network,
         lesson=task.lesson(plan.dataset, configuration),
-        training=task.batches(stored, split["train"], plan.dataset, configuration, seed),
-        validation=task.validation_batches(stored, split["val"], plan.dataset, configuration, seed + 1),
+        training=task.batches(
+            StoredCases(stored, split["train"]), plan.dataset, configuration, seed, training=True
+        ),
+        validation=task.batches(
+            StoredCases(stored, split["val"]), plan.dataset, configuration, seed + 1, training=False
+        ),
         settings=configuration.training,
         folder=folder,
         device=device,

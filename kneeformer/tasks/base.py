@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.training.loop import Batch, Lesson
 
 Volumes = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class StoredCases:
+    """Prepared cases, by name, in one folder."""
+
+    folder: Path
+    names: list[str]
 
 
 class Task(ABC):
@@ -43,24 +52,17 @@ class Task(ABC):
     @abstractmethod
     def batches(
         self,
-        folder: Path,
-        cases: list[str],
+        stored: StoredCases,
         dataset: DatasetSettings,
         configuration: Configuration,
         seed: int,
+        training: bool,
     ) -> Dataset[Batch]:
-        """Augmented training batches from prepared cases, by step number."""
+        """Batches from prepared cases, by number.
 
-    @abstractmethod
-    def validation_batches(
-        self,
-        folder: Path,
-        cases: list[str],
-        dataset: DatasetSettings,
-        configuration: Configuration,
-        seed: int,
-    ) -> Dataset[Batch]:
-        """A few batches as they are, the same every epoch."""
+        Args:
+            training: augmented batches without end, one a step; else the few validation batches, as they are.
+        """
 
     @abstractmethod
     def predict(

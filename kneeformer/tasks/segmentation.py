@@ -1,7 +1,6 @@
 """Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.prepare import prepare
-from kneeformer.tasks.base import Task, Volumes
+from kneeformer.tasks.base import StoredCases, Task, Volumes
 from kneeformer.training.loop import Batch, Lesson, Validation
 from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
 from kneeformer.training.sampling import CropBatches
@@ -74,24 +73,17 @@ class Segmentation(Task):
 
     def batches(
         self,
-        folder: Path,
-        cases: list[str],
+        stored: StoredCases,
         dataset: DatasetSettings,
         configuration: Configuration,
         seed: int,
+        training: bool,
     ) -> Dataset[Batch]:
-        return _crops(folder, cases, dataset, configuration, configuration.augmentation, seed, 2**40)
-
-    def validation_batches(
-        self,
-        folder: Path,
-        cases: list[str],
-        dataset: DatasetSettings,
-        configuration: Configuration,
-        seed: int,
-    ) -> Dataset[Batch]:
-        count = -(-configuration.training.validation_crops // configuration.training.batch_size)
-        return _crops(folder, cases, dataset, configuration, _PLAIN, seed, count)
+        settings, grid = configuration.training, configuration.preprocessing
+        changes = configuration.augmentation if training else _PLAIN
+        augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
+        length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
+        return CropBatches(stored.folder, stored.names, settings, dataset.scheme, augmentation, seed, length)
 
     def predict(
         self,
@@ -214,17 +206,3 @@ def _training(crop: rules.Size, budget: Budget) -> TrainingSettings:
         learning_rate=3e-4,
         warmup_steps=2000,
     )
-
-
-def _crops(
-    folder: Path,
-    cases: list[str],
-    dataset: DatasetSettings,
-    configuration: Configuration,
-    augmentation: AugmentationSettings,
-    seed: int,
-    length: int,
-) -> CropBatches:
-    preprocessing = configuration.preprocessing
-    changes = Augmentation(augmentation, preprocessing.spacing, preprocessing.thick_axis)
-    return CropBatches(folder, cases, configuration.training, dataset.scheme, changes, seed, length)

@@ -17,7 +17,7 @@ from kneeformer.training.checkpoint import load_checkpoint
 
 PREPROCESS = ("kf_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
 TRAIN = ("kf_train", 1, "3d_vit", "0")
-COURSE = (*TINY, "--epochs", 6, "--set", "training.ema_decay=0.9", "--seed", 5)
+COURSE = (*TINY, "--epochs", 6, "--seed", 5)
 PREPARED = [*(f"phantom_{i:02d}" for i in range(1, 7)), "phantom_10"]
 
 Content = tuple[CaseRecord, list[Any], list[Any]]

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+
+from kneeformer.data.geometry import Geometry
 
 SCRIPTS = Path(sys.executable).parent
 NAME = "Dataset001_Knee"
@@ -95,6 +98,16 @@ def wait_for(moment: Callable[[], bool], seconds: float = 120) -> None:
     while not moment():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
+
+
+def same_place(one: Geometry, other: Geometry, cosine_tolerance: float = 1e-15) -> bool:
+    """Equal to the last digit, in which the product of spacing and cosines in an NRRD file may round."""
+    return (
+        one.shape == other.shape
+        and np.allclose(one.spacing, other.spacing, rtol=1e-15, atol=0)
+        and one.origin == other.origin
+        and np.allclose(one.direction, other.direction, rtol=0, atol=cosine_tolerance)
+    )
 
 
 def read_json(file: Path) -> Any:

@@ -212,7 +212,7 @@ def test_it_ends_by_the_clock(tmp_path: Path) -> None:
     endless = SETTINGS.model_copy(update={"epochs": 1, "steps_per_epoch": 10**6})
     shares: list[float] = []
     made = course(tmp_path, settings=endless, minutes=0.01, training=Noise(10**6))
-    state = train(made, watch=lambda m: shares.append(m.share))
+    train(made, watch=lambda m: shares.append(m.share))
     lines = read_log(tmp_path / "training_log.jsonl")
     rates = [line["learning_rate"] for line in lines if "loss" in line]
     assert (tmp_path / FINAL).is_file()

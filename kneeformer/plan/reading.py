@@ -1,0 +1,129 @@
+"""Reading a plan: inheritance resolved, changes of one run applied, faults told with key and choices."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from kneeformer.errors import KneeformerError
+from kneeformer.plan.settings import Configuration, Plan
+
+
+def read_plan(file: Path) -> Plan:
+    """Read and check a plan file.
+
+    Raises:
+        KneeformerError: missing, not JSON, or wrong; every fault with the path of its key.
+    """
+    if not file.is_file():
+        raise KneeformerError(f"{file}: no such plan; make it with kf_plan_and_preprocess (-d DATASET)")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as fault:
+        raise KneeformerError(f"{file}: not valid JSON ({fault})") from fault
+    return parse_plan(content, str(file))
+
+
+def parse_plan(content: Any, source: str) -> Plan:
+    """Check the content of a plan file; `source` is named in errors. Raises as `read_plan`."""
+    try:
+        configurations = content["configurations"]
+        resolved = {name: _resolve(name, configurations, ()) for name in configurations}
+        return Plan.model_validate({**content, "configurations": resolved})
+    except ValidationError as faults:
+        raise KneeformerError(f"{source}: not a valid plan:\n" + describe(faults)) from faults
+    except (LookupError, TypeError, AttributeError) as fault:
+        raise KneeformerError(f"{source}: not a plan: it has no configurations") from fault
+    except KneeformerError as fault:
+        raise KneeformerError(f"{source}: {fault}") from fault
+
+
+def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
+    """Set fields of one configuration from "key.path=value" texts; values are JSON, or plain words.
+
+    Example: `override(plan, "3d_vit", ["training.learning_rate=3e-4", "network.decoder=linear"])`.
+
+    Raises:
+        KneeformerError: a text without "=", or a result that is not a valid plan.
+    """
+    content = plan.model_dump(mode="json")
+    target = content["configurations"][name]
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise KneeformerError(f"--set {assignment}: write key=value, e.g. training.learning_rate=3e-4")
+        *parents, last = path.strip().split(".")
+        place = target
+        for key in parents:
+            if not isinstance(place, dict) or key not in place:
+                raise KneeformerError(f"--set {assignment}: no {key!r} here; keys: {_keys(place)}")
+            place = place[key]
+        if not isinstance(place, dict) or last not in place:
+            raise KneeformerError(f"--set {assignment}: no {last!r} here; keys: {_keys(place)}")
+        place[last] = _value(text)
+    return parse_plan(content, "--set")
+
+
+def describe(faults: ValidationError) -> str:
+    """One line a fault: path of the key, what is wrong, and the choices."""
+    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'plan'}: {_explain(e)}" for e in faults.errors())
+
+
+def _explain(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"no such setting; {_choices(fault['loc'])}"
+    return str(fault["msg"]).removeprefix("Value error, ") + (
+        f" (it is {fault['input']!r})" if isinstance(fault["input"], (str, int, float, bool)) else ""
+    )
+
+
+def _choices(location: tuple[int | str, ...]) -> str:
+    """The settings there are where the key at `location` stands."""
+    model: Any = Plan
+    for key in location[:-1]:
+        if isinstance(key, int) or model is None:
+            continue
+        if model is Plan and key == "configurations":
+            continue
+        fields = getattr(model, "model_fields", {})
+        model = _model_in(fields[key].annotation) if key in fields else Configuration
+    names = list(getattr(model, "model_fields", {}))
+    return f"settings here: {', '.join(names)}"
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in getattr(annotation, "__args__", ()) if (m := _model_in(a))), None)
+
+
+def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+    if name not in configurations:
+        raise KneeformerError(
+            f"configurations.{seen[-1]}.inherits_from: {name!r} is none of {', '.join(configurations)}"
+        )
+    if name in seen:
+        raise KneeformerError(
+            f"configurations.{name}.inherits_from goes round in a circle: {' > '.join(seen)}"
+        )
+    own: dict[str, Any] = configurations[name]
+    parent = own.get("inherits_from")
+    return own if parent is None else _merge(_resolve(parent, configurations, (*seen, name)), own)
+
+
+def _merge(parent: Any, own: Any) -> Any:
+    if not (isinstance(parent, dict) and isinstance(own, dict)):
+        return own
+    return {**parent, **{k: _merge(parent[k], v) if k in parent else v for k, v in own.items()}}
+
+
+def _keys(place: Any) -> str:
+    return ", ".join(place) if isinstance(place, dict) else "none, it is a single value"
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
