@@ -77,7 +77,7 @@ class Workplace:
             children = psutil.Process(process.pid).children(recursive=True)
         finally:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
+            print(*process.communicate(), sep="\n")  # pytest shows it where a test fails
         wait_for(lambda: all(not c.is_running() or c.status() == psutil.STATUS_ZOMBIE for c in children))
 
 
