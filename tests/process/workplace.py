@@ -92,7 +92,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
-def wait_for(moment: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(moment: Callable[[], bool], seconds: float = 300) -> None:
     """Return as soon as `moment` is true."""
     end = time.monotonic() + seconds
     while not moment():
