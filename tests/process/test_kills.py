@@ -20,7 +20,7 @@ TRAIN = ("kf_train", 1, "3d_vit", "0")
 COURSE = (*TINY, "--epochs", 6, "--seed", 5)
 PREPARED = [*(f"phantom_{i:02d}" for i in range(1, 7)), "phantom_10"]
 
-Content = tuple[CaseRecord, list[Any], list[Any]]
+Content = tuple[CaseRecord, bytes, bytes | None]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def slow(fresh: Workplace) -> Workplace:
     shutil.rmtree(fresh.preprocessed / "3d_vit")
     file = fresh.preprocessed / "kfPlans.json"
     plan = json.loads(file.read_text())
-    plan["configurations"]["3d_vit"]["preprocessing"]["spacing"] = [7.0, 0.8, 0.8]
+    plan["configurations"]["3d_vit"]["preprocessing"]["spacing"] = [7.0, 0.5, 0.5]
     file.write_text(json.dumps(plan))
     return fresh
 
@@ -42,7 +42,7 @@ def finished(place: Workplace) -> dict[str, int]:
 def contents(place: Workplace, names: list[str]) -> dict[str, Content]:
     cases = {name: open_case(place.preprocessed / "3d_vit", name) for name in names}
     return {
-        n: (c.record, c.image[:].tolist(), [] if c.labels is None else c.labels[:].tolist())
+        n: (c.record, c.image[:].tobytes(), None if c.labels is None else c.labels[:].tobytes())
         for n, c in cases.items()
     }
 
@@ -72,6 +72,7 @@ def test_killed_worker_names_its_case(slow: Workplace) -> None:
         for c in psutil.Process(process.pid).children(recursive=True)
         if any("popen_loky" in part for part in c.cmdline())
     ]
+    wait_for(lambda: any((slow.preprocessed / "3d_vit").glob(".*.b2nd")))  # it is at work on a case
     workers[0].send_signal(signal.SIGKILL)
     said = finish(process, code=1)
     (line,) = [line for line in said.splitlines() if "was killed (SIGKILL)" in line]
