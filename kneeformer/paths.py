@@ -8,6 +8,7 @@ from pathlib import Path
 from kneeformer.errors import KneeformerError
 
 DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
+PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
 
 
 @dataclass(frozen=True)

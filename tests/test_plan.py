@@ -294,8 +294,8 @@ def test_set_of_nothing_changes_nothing() -> None:
         ),
         (
             "trainig.epochs=1",
-            "--set trainig.epochs=1: no 'trainig' here; keys: task, inherits_from, preprocessing, network, "
-            "training, augmentation, inference, evidence",
+            "--set trainig.epochs=1: no 'trainig' here; keys: task, inherits_from, previous_stage, "
+            "preprocessing, network, training, augmentation, inference, masking, evidence",
         ),
         (
             "training.epochs.more=1",
@@ -312,3 +312,179 @@ def test_set_refuses(assignment: str, message: str) -> None:
 def test_set_is_checked_like_the_file() -> None:
     with pytest.raises(KneeformerError, match=r"--set: not a valid plan:\n  .*crop \[8, 32, 33\]"):
         override(plan(), "3d_vit", ["training.crop=[8,32,33]"])
+
+
+MASKED = {"kind": "slab", "ratio": 0.6, "target": "normalised", "filler_width": 48, "filler_depth": 1}
+
+
+def staged() -> dict[str, Any]:
+    """The content with pre-training before 3d_vit, and so before what inherits from it."""
+    edited = changed("configurations.3d_vit.previous_stage", "3d_mae")
+    edited["configurations"]["3d_vit"]["training"]["fine_tuning"] = {"learning_rate": 0.0003}
+    edited["configurations"]["3d_mae"] = {
+        "task": "pretraining",
+        "inherits_from": "3d_vit",
+        "previous_stage": None,
+        "training": {"fine_tuning": None},
+        "masking": MASKED,
+    }
+    return edited
+
+
+def test_stages_and_masking_round_trip() -> None:
+    plan = parse_plan(staged(), "test")
+    assert parse_plan(json.loads(plan.to_text()), "test") == plan
+    found = {name: (c.previous_stage, c.masking) for name, c in plan.configurations.items()}
+    masking = found["3d_mae"][1]
+    assert masking is not None and masking.model_dump() == MASKED
+    assert found == {"3d_vit": ("3d_mae", None), "3d_vit_linear": ("3d_mae", None), "3d_mae": (None, masking)}
+    tuning = {name: c.training.fine_tuning for name, c in plan.configurations.items()}
+    assert tuning["3d_mae"] is None and tuning["3d_vit"] == tuning["3d_vit_linear"] is not None
+
+
+def test_pretraining_is_written_as_what_differs() -> None:
+    written = json.loads(parse_plan(staged(), "test").to_text())["configurations"]
+    assert written["3d_mae"] == staged()["configurations"]["3d_mae"]
+
+
+def test_what_inherits_from_pretraining_may_have_no_masking() -> None:
+    edited = staged()
+    edited["configurations"]["child"] = {"inherits_from": "3d_mae", "task": "segmentation", "masking": None}
+    edited["configurations"]["other"] = {"inherits_from": "3d_mae", "masking": {"ratio": 0.9}}
+    plan = parse_plan(edited, "test")
+    other = plan.configuration("other").masking
+    assert plan.configuration("child").masking is None
+    assert other is not None and other.model_dump() == {**MASKED, "ratio": 0.9}
+    assert parse_plan(json.loads(plan.to_text()), "test") == plan
+
+
+def test_masking_and_fine_tuning_have_defaults() -> None:
+    edited = staged()
+    edited["configurations"]["3d_mae"]["masking"] = {}
+    plan = parse_plan(edited, "test")
+    masking, tuning = plan.configuration("3d_mae").masking, plan.configuration("3d_vit").training.fine_tuning
+    assert masking is not None and masking.model_dump() == {
+        "kind": "token",
+        "ratio": 0.75,
+        "target": "intensity",
+        "filler_width": 96,
+        "filler_depth": 2,
+    }
+    assert tuning is not None and (tuning.frozen_steps, tuning.warmup_steps) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "fault"),
+    [
+        ("3d_vit", "2d_mae", "  plan: 3d_vit.previous_stage '2d_mae' is none of 3d_vit_linear, 3d_mae"),
+        ("3d_vit", "3d_vit", "  plan: 3d_vit.previous_stage '3d_vit' is none of 3d_vit_linear, 3d_mae"),
+        ("3d_mae", "3d_mae", "  plan: 3d_mae.previous_stage '3d_mae' is none of 3d_vit, 3d_vit_linear"),
+    ],
+)
+def test_the_previous_stage_is_another_configuration_of_the_plan(name: str, stage: str, fault: str) -> None:
+    edited = staged()
+    edited["configurations"][name]["previous_stage"] = stage
+    assert fault in refusal(edited).splitlines()
+
+
+def test_a_previous_stage_that_is_inherited_is_not_oneself() -> None:
+    edited = staged()
+    del edited["configurations"]["3d_mae"]["previous_stage"]
+    assert "3d_mae.previous_stage '3d_mae' is none of 3d_vit, 3d_vit_linear" in refusal(edited)
+
+
+def test_the_only_configuration_has_no_stage_before_it() -> None:
+    edited = changed("configurations.3d_vit.previous_stage", "3d_mae")
+    del edited["configurations"]["3d_vit_linear"]
+    assert "3d_vit.previous_stage '3d_mae' is none of (no others)" in refusal(edited)
+
+
+def stages(**before: str) -> dict[str, Any]:
+    """Configurations a, b, c and d, alike but for the stage before each."""
+    edited = content()
+    one = edited["configurations"]["3d_vit"]
+    edited["configurations"] = {name: {**one, "previous_stage": before.get(name)} for name in "abcd"}
+    return edited
+
+
+@pytest.mark.parametrize(
+    ("before", "fault"),
+    [
+        ({"a": "b", "b": "a"}, "  plan: a.previous_stage 'b' comes after a itself"),
+        ({"a": "b", "b": "c", "c": "a"}, "  plan: a.previous_stage 'b' comes after a itself"),
+        ({"a": "b", "b": "c", "c": "d", "d": "b"}, "  plan: b.previous_stage 'c' comes after b itself"),
+        ({"c": "c"}, "  plan: c.previous_stage 'c' is none of a, b, d"),
+    ],
+)
+def test_stages_that_go_round_in_a_circle_are_refused(before: dict[str, str], fault: str) -> None:
+    assert refusal(stages(**before)).splitlines() == ["kfPlans.json: not a valid plan:", fault]
+
+
+def test_a_stage_may_have_a_stage_before_it_and_come_before_several() -> None:
+    plan = parse_plan(stages(a="b", b="c", d="b"), "test")
+    assert [c.previous_stage for c in plan.configurations.values()] == ["b", "c", None, "b"]
+
+
+def test_a_circle_through_inheritance_is_refused_too() -> None:
+    edited = staged()
+    edited["configurations"]["3d_mae"]["previous_stage"] = "3d_vit_linear"  # which inherits 3d_mae before it
+    assert "3d_vit_linear.previous_stage '3d_mae' comes after 3d_vit_linear itself" in refusal(edited)
+
+
+def test_set_cannot_make_a_circle() -> None:
+    plan = parse_plan(staged(), "test")
+    with pytest.raises(KneeformerError, match="--set: not a valid plan"):
+        override(plan, "3d_mae", ["previous_stage=3d_vit"])
+
+
+def test_one_configuration_alone_has_no_stage_before_it() -> None:
+    for name in ("3d_vit", "3d_vit_linear", "3d_mae"):
+        whole = parse_plan(staged(), "test")
+        alone = whole.with_only(name)
+        assert alone.configuration(name).previous_stage is None
+        assert alone.configuration(name).masking == whole.configuration(name).masking
+        assert alone.configuration(name).training == whole.configuration(name).training
+        assert parse_plan(json.loads(alone.to_text()), "test") == alone
+
+
+@pytest.mark.parametrize(("width", "offered"), [(1, 6), (64, 66), (100, 102)])
+def test_the_width_of_the_filler_holds_three_rotary_axes(width: int, offered: int) -> None:
+    edited = staged()
+    edited["configurations"]["3d_mae"]["masking"] = {"filler_width": width}
+    place = "  configurations.3d_mae.masking.filler_width: "
+    fault = f"{place}{width} is not a multiple of 6; {offered} is (it is {width})"
+    assert fault in refusal(edited).splitlines()
+    edited["configurations"]["3d_mae"]["masking"] = {"filler_width": offered}
+    assert parse_plan(edited, "test")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ratio", 0),
+        ("ratio", 1),
+        ("kind", "voxel"),
+        ("target", "edges"),
+        ("filler_depth", 0),
+        ("decoder_depth", 2),
+        ("share", 0.5),
+    ],
+)
+def test_masking_that_cannot_be_is_refused(key: str, value: Any) -> None:
+    edited = staged()
+    edited["configurations"]["3d_mae"]["masking"] = {key: value}
+    assert f"  configurations.3d_mae.masking.{key}: " in refusal(edited)
+
+
+def test_set_reaches_masking_and_fine_tuning() -> None:
+    plan = parse_plan(staged(), "test")
+    masking = override(plan, "3d_mae", ["masking.ratio=0.5"]).configuration("3d_mae").masking
+    assert masking is not None and masking.model_dump() == {**MASKED, "ratio": 0.5}
+    masking = override(plan, "3d_mae", ["masking={}"]).configuration("3d_mae").masking
+    assert masking is not None and masking.kind == "token"
+    tuning = override(plan, "3d_vit", ["training.fine_tuning.frozen_steps=0"]).configuration("3d_vit")
+    assert tuning.training.fine_tuning is not None and tuning.training.fine_tuning.frozen_steps == 0
+    without = override(plan, "3d_vit", ["training.fine_tuning=null", "previous_stage=null"])
+    assert without.configuration("3d_vit").training.fine_tuning is None
+    assert without.configuration("3d_vit").previous_stage is None
+    assert without.configuration("3d_vit_linear") == plan.configuration("3d_vit_linear")

@@ -16,6 +16,16 @@ from kneeformer.augmentation import intensity, masking, spatial
 from kneeformer.augmentation.spatial import Role, Size, Triple
 from kneeformer.plan import AugmentationSettings
 
+UNCHANGED = AugmentationSettings(
+    affine_chance=0,
+    noise_chance=0,
+    blur_chance=0,
+    brightness_chance=0,
+    contrast_chance=0,
+    gamma_chance=0,
+    low_resolution_chance=0,
+    position_jitter_mm=0,
+)
 IntensityChange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 

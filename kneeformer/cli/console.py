@@ -15,6 +15,7 @@ def run(command: Callable[[], None]) -> None:
     from kneeformer.errors import KneeformerError
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kneeformer").setLevel(logging.INFO)
     try:
         command()
     except KneeformerError as fault:

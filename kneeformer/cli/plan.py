@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, run
+from kneeformer.paths import PLANS
 
 if TYPE_CHECKING:
     from kneeformer.plan import Plan
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 def main() -> None:
     parser = argparse.ArgumentParser("kf_plan", description=__doc__)
     add_planning(parser)
-    arguments = parser.parse_args()
+    arguments = parse_planning(parser)
     run(lambda: _plan_all(arguments))
 
 
@@ -24,6 +25,13 @@ def _plan_all(arguments: argparse.Namespace) -> None:
 def add_planning(parser: argparse.ArgumentParser) -> None:
     """Options of planning, shared with kf_plan_and_preprocess."""
     parser.add_argument("-d", "--dataset", nargs="+", required=True, help="dataset numbers or folder names")
+    parser.add_argument(
+        "-pl",
+        "--planner",
+        default="default",
+        choices=PLANS,
+        help="the recipe: our own (default), or the published knee paper's as printed",
+    )
     parser.add_argument(
         "--verify_dataset_integrity",
         action="store_true",
@@ -37,8 +45,16 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
         help="memory one training step may take (default: what the device has)",
     )
     add_plans(parser)
+    parser.set_defaults(plans=None)
     add_processes(parser)
     add_device(parser)
+
+
+def parse_planning(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Arguments of a parser that has the options of planning; the plan is named after the planner."""
+    arguments = parser.parse_args()
+    arguments.plans = arguments.plans or PLANS[arguments.planner]
+    return arguments
 
 
 def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
@@ -57,6 +73,7 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
         arguments.plans,
         arguments.device,
         arguments.gpu_memory_target,
+        arguments.planner,
     )
     print(describe(plan))
     print(f"plan: {folders.plan_file(name, arguments.plans)}")

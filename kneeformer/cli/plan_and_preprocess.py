@@ -3,7 +3,7 @@
 import argparse
 
 from kneeformer.cli.console import run
-from kneeformer.cli.plan import add_planning, make_plan
+from kneeformer.cli.plan import add_planning, make_plan, parse_planning
 from kneeformer.cli.preprocess import add_configurations, preprocess
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("kf_plan_and_preprocess", description=__doc__)
     add_planning(parser)
     add_configurations(parser)
-    arguments = parser.parse_args()
+    arguments = parse_planning(parser)
     run(lambda: _plan_and_preprocess(arguments))
 
 

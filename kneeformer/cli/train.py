@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kneeformer.cli.console import Bars, add_device, add_plans, positive, run
@@ -33,6 +34,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
     parser.add_argument(
+        "--no_pretraining", action="store_true", help="start from chance, whatever stage the plan has before"
+    )
+    parser.add_argument(
+        "-pretrained_weights",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="checkpoint to start from; what fits is taken, and it is told what was",
+    )
+    parser.add_argument(
+        "--pretrain_from",
+        default=None,
+        metavar="DATASET",
+        help="a second dataset, whose images are learnt from as well where no labels are needed",
+    )
+    parser.add_argument(
         "--set",
         dest="settings",
         action="append",
@@ -48,21 +65,21 @@ def main() -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from kneeformer.evaluation.summary import table
-    from kneeformer.paths import Folders, fold_name
-    from kneeformer.stages.train import Request, train_fold
+    from kneeformer.paths import Folders
+    from kneeformer.stages.request import Request
+    from kneeformer.stages.train import train_fold
 
     folders = Folders.from_environment()
-    wanted = dict(
-        vars(arguments), dataset=folders.resolve(arguments.dataset), settings=tuple(arguments.settings)
-    )
-    request = Request(**wanted)
+    other = None if arguments.pretrain_from is None else folders.resolve(arguments.pretrain_from)
+    wanted = dict(vars(arguments), settings=tuple(arguments.settings), pretrain_from=other)
+    request = Request(**{**wanted, "dataset": folders.resolve(arguments.dataset)})
     with closing(TrainingBar()) as bar:
-        summary = train_fold(folders, request, bar, Bars())
-    folder = folders.model(request.dataset, request.configuration, request.plans) / fold_name(request.fold)
-    print(
-        table(summary) if summary is not None else "every case was trained on: there are none to validate on"
-    )
-    print(f"results: {folder}")
+        outcome = train_fold(folders, request, bar, Bars())
+    if outcome.summary is not None:
+        print(table(outcome.summary))
+    else:
+        print(outcome.review or "every case was trained on: there are none to validate on")
+    print(f"results: {outcome.folder}")
 
 
 class TrainingBar:

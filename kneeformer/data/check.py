@@ -37,13 +37,18 @@ def check_layout(dataset: Dataset) -> list[str]:
     """Problems that can be seen without opening an image: files missing, extra or without a partner."""
     description = dataset.description
     problems = _channel_numbers(dataset.folder / "dataset.json", description)
-    cases = dataset.training_cases()
-    if not cases:
+    cases, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
+    if not cases and not unlabelled:
         problems.append(
             f"{dataset.folder / 'imagesTr'}: no cases; put one file a channel there, "
-            f"called CASE_0000{description.file_ending}"
+            f"called CASE_0000{description.file_ending}, or into imagesUn where there are no labels"
         )
-    problems += [line for case in [*cases, *dataset.unlabelled_cases()] for line in _missing_files(case)]
+    problems += [line for case in [*cases, *unlabelled] for line in _missing_files(case)]
+    twice = sorted({c.name for c in cases} & {c.name for c in unlabelled})
+    problems += [
+        f"{dataset.folder / 'imagesUn'}: {name} is in imagesTr too; a case has one place: take one away"
+        for name in twice
+    ]
     if description.dataset is None:
         problems += _strays(dataset.folder / "labelsTr", description, _partner_of(cases))
         problems += _strays(dataset.folder / "imagesTr", description, _channel_fault(description))

@@ -54,6 +54,39 @@ def draw_segmentation(
     plt.close(figure)
 
 
+def draw_reconstruction(
+    panels: list[np.ndarray], spacing_mm: tuple[float, float, float], picture: Path
+) -> None:
+    """A PNG of three slices, columns original | masked | reconstructed, across the coarsest axis.
+
+    Args:
+        panels: original, masked (NaN where hidden) and reconstructed, each (z, y, x).
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    axis = int(np.argmax(spacing_mm))
+    height, width = (mm for a, mm in enumerate(spacing_mm) if a != axis)
+    volumes = [np.moveaxis(panel, axis, 0) for panel in panels]
+    slices = [round(share * (len(volumes[0]) - 1)) for share in (0.3, 0.5, 0.7)]
+    low, high = np.percentile(panels[0], (0.5, 99.5))
+    grey = plt.get_cmap("gray").with_extremes(bad="#24476b")
+    figure, grid = plt.subplots(
+        3, 3, figsize=(9, 9 * volumes[0].shape[1] * height / (volumes[0].shape[2] * width))
+    )
+    figure.set_layout_engine("constrained")
+    for row, index in zip(grid, slices, strict=True):
+        for place, volume in zip(row, volumes, strict=True):
+            place.imshow(volume[index], cmap=grey, vmin=low, vmax=high, aspect=height / width)
+            place.set_axis_off()
+    for place, title in zip(grid[0], ("original", "masked", "reconstructed"), strict=True):
+        place.set_title(title)
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+
+
 def _order(labels: np.ndarray, scheme: LabelScheme) -> np.ma.MaskedArray:
     """Number of the structure at each pixel, from 1, masked where there is none."""
     order = np.zeros(labels.shape)

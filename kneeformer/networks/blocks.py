@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.networks.positions import rotate
+from kneeformer.networks.visible import VisibleTokens
 
 Triple = tuple[int, int, int]
 
@@ -30,7 +31,7 @@ class InstanceNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, instance normalisation, leaky ReLU.
+    """Convolution, instance normalisation, leaky ReLU; of a whole image, or of its visible tokens alone.
 
     Shapes: (batch, in, z, y, x) -> (batch, out, z / stride, y / stride, x / stride).
     """
@@ -43,8 +44,11 @@ class ConvBlock(nn.Module):
         self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
         self.normalisation = InstanceNorm(channels_out)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return F.leaky_relu(self.normalisation(self.convolution(features)), 0.01, inplace=True)
+    def forward(self, features: Tensor, tokens: VisibleTokens | None = None) -> Tensor:
+        convolved = (
+            self.convolution(features) if tokens is None else tokens.convolve(self.convolution, features)
+        )
+        return F.leaky_relu(self.normalisation(convolved), 0.01, inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -54,8 +58,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.block = ConvBlock(channels, channels, kernel)
 
-    def forward(self, features: Tensor) -> Tensor:
-        added: Tensor = features + self.block(features)
+    def forward(self, features: Tensor, tokens: VisibleTokens | None = None) -> Tensor:
+        added: Tensor = features + self.block(features, tokens)
         return added
 
 

@@ -1,12 +1,14 @@
 """The vision transformer: a convolutional stem that makes tokens, and an encoder over them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
+from kneeformer.networks.visible import VisibleTokens
 from kneeformer.plan import NetworkSettings, StemStage
 
 
@@ -22,16 +24,21 @@ class Stem(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList()
         for stage in stages:
-            convolution = ConvBlock(channels_in, stage.channels, stage.kernel, stage.stride)
-            residual = ResidualBlock(stage.channels, stage.kernel) if max(stage.stride) > 1 else nn.Identity()
-            self.stages.append(nn.Sequential(convolution, residual))
+            blocks = nn.ModuleList([ConvBlock(channels_in, stage.channels, stage.kernel, stage.stride)])
+            if max(stage.stride) > 1:
+                blocks.append(ResidualBlock(stage.channels, stage.kernel))
+            self.stages.append(blocks)
             channels_in = stage.channels
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        features = [image]
+    def forward(self, image: Tensor, tokens: VisibleTokens | None = None) -> list[Tensor]:
+        """With `tokens`, hidden voxels are left out; features are then those of visible tokens, as there."""
+        features = image if tokens is None else tokens.voxels(image)
+        outputs = []
         for stage in self.stages:
-            features.append(stage(features[-1]))
-        return features[1:]
+            for block in cast(nn.ModuleList, stage):
+                features = block(features, tokens)
+            outputs.append(features)
+        return outputs
 
 
 class Encoder(nn.Module):

@@ -50,14 +50,29 @@ class Normalisation(Settings):
 
 
 class PreprocessingSettings(Settings):
-    """From files to arrays. Configurations with the same `folder` share their stored cases."""
+    """From files to arrays. Configurations with the same `folder` share their stored cases.
+
+    With a `fixed_shape` every case is brought to so many voxels, whatever its own spacing: `spacing` is then
+    that of the median case, and positions in mm are exact for that case alone.
+    """
 
     folder: str
     spacing: PerAxis
     median_shape: Voxels
+    fixed_shape: Voxels | None = None
     thick_axis: Axis | None = None
+    interpolation: Literal["cubic", "linear"] = "cubic"
     crop_to_nonzero: bool = True
     normalisation: tuple[Normalisation, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _a_fixed_shape_is_of_the_whole_file(self) -> "PreprocessingSettings":
+        if self.fixed_shape is not None and self.crop_to_nonzero:
+            raise ValueError(
+                "fixed_shape is of the whole file: a box cut from it would be stretched differently in each "
+                "case; set crop_to_nonzero to false"
+            )
+        return self
 
 
 class StemStage(Settings):
@@ -112,6 +127,31 @@ class NetworkSettings(Settings):
         return self
 
 
+class MaskingSettings(Settings):
+    """What pre-training hides, and what is asked of it: see kneeformer.networks.mae."""
+
+    kind: Literal["token", "block", "slab"] = "token"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    target: Literal["normalised", "intensity"] = "intensity"
+    filler_width: Count = 96
+    filler_depth: Count = 2
+
+    @field_validator("filler_width")
+    @classmethod
+    def _width_holds_three_rotary_axes(cls, width: int) -> int:
+        if width % 6:
+            raise ValueError(f"{width} is not a multiple of 6; {width + 6 - width % 6} is")
+        return width
+
+
+class FineTuningSettings(Settings):
+    """How pre-trained weights go on learning: first not at all, then with a rate of their own."""
+
+    learning_rate: Positive
+    frozen_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+
+
 class TrainingSettings(Settings):
     """The loop: what a step sees, and for how long."""
 
@@ -120,6 +160,7 @@ class TrainingSettings(Settings):
     epochs: Count
     steps_per_epoch: Count
     validation_crops: Count = 16
+    optimiser: Literal["adamw", "adam"] = "adamw"
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_steps: Annotated[int, Field(ge=0)] = 50
@@ -127,6 +168,7 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     loss: Literal["dice_ce", "mse", "ssim_mse"] = "dice_ce"
     foreground_share: Share = 0.5
+    fine_tuning: FineTuningSettings | None = None
 
 
 class AugmentationSettings(Settings):
@@ -177,11 +219,13 @@ class Configuration(Settings):
 
     task: str
     inherits_from: str | None = None
+    previous_stage: str | None = None
     preprocessing: PreprocessingSettings
     network: NetworkSettings
     training: TrainingSettings
     augmentation: AugmentationSettings
     inference: InferenceSettings
+    masking: MaskingSettings | None = None
     evidence: Evidence | None = None
 
     @model_validator(mode="after")
@@ -211,6 +255,26 @@ class Plan(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _previous_stages_exist(self) -> "Plan":
+        for name, configuration in self.configurations.items():
+            stage = configuration.previous_stage
+            if stage is not None and (stage == name or stage not in self.configurations):
+                others = ", ".join(n for n in self.configurations if n != name)
+                raise ValueError(f"{name}.previous_stage {stage!r} is none of {others or '(no others)'}")
+            if name in self._stages_before(name):
+                raise ValueError(f"{name}.previous_stage {stage!r} comes after {name} itself")
+        return self
+
+    def _stages_before(self, name: str) -> list[str]:
+        """Names of the stages before a configuration, nearest first; a circle is gone round once."""
+        found: list[str] = []
+        stage = self.configurations[name].previous_stage
+        while stage is not None and stage in self.configurations and stage not in found:
+            found.append(stage)
+            stage = self.configurations[stage].previous_stage
+        return found
+
     def configuration(self, name: str) -> Configuration:
         """Raises KneeformerError: the plan has none of that name."""
         if name not in self.configurations:
@@ -238,7 +302,7 @@ class Plan(Settings):
 
     def with_only(self, name: str) -> "Plan":
         """The plan of one trained model: its configuration alone, nothing inherited."""
-        alone = self.configuration(name).model_copy(update={"inherits_from": None})
+        alone = self.configuration(name).model_copy(update={"inherits_from": None, "previous_stage": None})
         return self.model_copy(update={"configurations": {name: alone}})
 
 

@@ -39,13 +39,24 @@ class CaseFingerprint(BaseModel):
 
 
 class Fingerprint(BaseModel):
-    """The dataset: what the rules of planning read. Written to dataset_fingerprint.json."""
+    """The dataset: what the rules of planning read. Written to dataset_fingerprint.json.
+
+    Attributes:
+        cases: those with labels; where there are none, those without.
+        unlabelled: subjects of imagesUn that have no labels.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cases: dict[str, CaseFingerprint]
     intensities: tuple[Intensities, ...]
     structures: tuple[str, ...]
+    unlabelled: int = 0
+
+    @property
+    def labelled(self) -> int:
+        """Cases with labels."""
+        return sum(bool(c.volumes_mm3) for c in self.cases.values())
 
     @property
     def spacings(self) -> np.ndarray:
@@ -100,7 +111,10 @@ def case_fingerprint(
 
 
 def dataset_fingerprint(
-    cases: dict[str, CaseFingerprint], samples: Sequence[np.ndarray], structures: tuple[str, ...]
+    cases: dict[str, CaseFingerprint],
+    samples: Sequence[np.ndarray],
+    structures: tuple[str, ...],
+    unlabelled: int = 0,
 ) -> Fingerprint:
     """Pool what was seen of each case."""
     pooled = np.concatenate(samples, 1)
@@ -117,7 +131,9 @@ def dataset_fingerprint(
                 maximum=float(channel.max()),
             )
         )
-    return Fingerprint(cases=cases, intensities=tuple(intensities), structures=structures)
+    return Fingerprint(
+        cases=cases, intensities=tuple(intensities), structures=structures, unlabelled=unlabelled
+    )
 
 
 def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.ndarray:

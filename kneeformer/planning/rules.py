@@ -100,6 +100,12 @@ def crop_size(shape: Size, spacing: Spacing, token: Size, tokens: int) -> Size:
     return _size([g * t for g, t in zip(grid, token, strict=True)])
 
 
+def batch_size(crop: Size, budget: Budget) -> int:
+    """Crops a step of segmentation: 2 to 4 on a CPU, 2 to 16 on a GPU, as many as the voxels allow."""
+    voxels = math.prod(crop)
+    return min(4, max(2, 360_000 // voxels)) if budget.is_cpu else min(16, max(2, 4_000_000 // voxels))
+
+
 def encoder_size(cases: int, budget: Budget) -> tuple[int, int, int]:
     """Width, depth and heads: about 4 M parameters on a CPU; S, B or M with the number of cases on a GPU."""
     if budget.is_cpu:
@@ -147,6 +153,11 @@ def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSett
     return AugmentationSettings(
         mirror_axes=mirror_axes(fingerprint), rotation_degrees=(z, y, x), scale=(0.85, 1.18)
     )
+
+
+def worth_pretraining(fingerprint: Fingerprint) -> bool:
+    """Whether a masked autoencoder is trained first: see documentation/explanation/self-configuration.md."""
+    return fingerprint.unlabelled >= 3 * fingerprint.labelled
 
 
 def crop_share(crop: Size, shape: Size) -> float:

@@ -29,7 +29,7 @@ class Prepared:
 def prepare(
     image: np.ndarray, labels: np.ndarray | None, geometry: Geometry, settings: PreprocessingSettings
 ) -> Prepared:
-    """Crop to what is not empty, normalise, and resample to the plan's spacing.
+    """Crop to what is not empty, normalise, and resample to the plan's spacing or fixed shape.
 
     Args:
         image: (channels, z, y, x) as read.
@@ -41,7 +41,7 @@ def prepare(
     shape = resampled_shape(box, geometry, settings)
     image = normalise(image, settings.normalisation)
     if image.shape[1:] != shape:
-        image = resample_image(image, shape, settings.thick_axis)
+        image = resample_image(image, shape, settings.thick_axis, settings.interpolation)
     if labels is not None:
         labels = resample_labels(labels, shape, settings.thick_axis)
     return Prepared(image, labels, box)
@@ -49,5 +49,7 @@ def prepare(
 
 def resampled_shape(box: Box, geometry: Geometry, settings: PreprocessingSettings) -> Shape:
     """Shape of a box of the native grid on the network's grid."""
+    if settings.fixed_shape is not None:
+        return settings.fixed_shape
     z, y, x = (last - first for first, last in box)
     return new_shape((z, y, x), geometry.spacing, settings.spacing)

@@ -19,9 +19,11 @@ def new_shape(shape: Shape, spacing: tuple[float, ...], target: tuple[float, ...
     return (z, y, x)
 
 
-def resample_image(image: np.ndarray, shape: Shape, thick_axis: int | None) -> np.ndarray:
-    """(channels, z, y, x) -> (channels, *shape) float32; cubic, linear along the thick axis."""
-    kernels: list[Kernel] = ["linear" if axis == thick_axis else "cubic" for axis in range(3)]
+def resample_image(
+    image: np.ndarray, shape: Shape, thick_axis: int | None, kernel: Kernel = "cubic"
+) -> np.ndarray:
+    """(channels, z, y, x) -> (channels, *shape) float32; by the kernel, linear along the thick axis."""
+    kernels: list[Kernel] = ["linear" if axis == thick_axis else kernel for axis in range(3)]
     return np.stack([_resample(channel.astype(np.float32, copy=False), shape, kernels) for channel in image])
 
 

@@ -14,7 +14,8 @@ from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.stages.plan import plan_dataset
 from kneeformer.stages.predict import Predictor, predict_folder
 from kneeformer.stages.preprocess import preprocess_dataset
-from kneeformer.stages.train import Request, train_fold
+from kneeformer.stages.request import Request
+from kneeformer.stages.train import train_fold
 from kneeformer.training.loop import Moment
 
 NAME = "Dataset000_Phantom"

@@ -50,14 +50,19 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
     )
     inspections = [Inspection([str(o)]) if isinstance(o, Exception) else o for o in outcomes]
     problems += [line for inspection in inspections for line in inspection.problems]
-    facts = {c.name: i.facts for c, i in zip(whole, inspections, strict=True) if i.facts and c.label}
+    used = {c.name for c in labelled or unlabelled}
+    facts = {c.name: i.facts for c, i in zip(whole, inspections, strict=True) if i.facts and c.name in used}
     problems += _disk_problems(
         folder, [i.facts for i in inspections if i.facts], len(dataset.description.channels)
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
-    samples = [i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.label]
-    fingerprint = dataset_fingerprint(facts, samples, dataset.description.scheme.names)
+    samples = [
+        i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
+    ]
+    subject = dataset.description.subject
+    without = {subject(c.name) for c in unlabelled} - {subject(c.name) for c in labelled}
+    fingerprint = dataset_fingerprint(facts, samples, dataset.description.scheme.names, len(without))
     write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
     return fingerprint
 

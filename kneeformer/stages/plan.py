@@ -15,8 +15,9 @@ from kneeformer.paths import Folders
 from kneeformer.plan import Configuration, DatasetSettings, Plan, read_plan
 from kneeformer.planning.budget import Budget, machine_memory_gb
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.presets import Preset, preset_named
 from kneeformer.stages.fingerprint import Watch, take_fingerprint
-from kneeformer.tasks import task_named
+from kneeformer.tasks import task_named, tasks_for
 from kneeformer.training.measure import estimate_step, measure_step
 
 
@@ -28,22 +29,26 @@ def plan_dataset(
     plans: str = "kfPlans",
     device: str | None = None,
     memory_gb: float | None = None,
+    planner: str = "default",
 ) -> Plan:
     """Check, fingerprint, split and plan a dataset; writes its folder in kf_preprocessed.
 
     Args:
         name: full dataset name.
         memory_gb: what a training step may take; None asks the machine.
+        planner: one of planning.presets.PRESETS.
 
     Raises:
-        KneeformerError: the dataset has problems, or the device is not there.
+        KneeformerError: the dataset has problems, or the device or the planner is not there.
     """
+    preset = preset_named(planner)
     chosen = choose_device(device)
     dataset = Dataset.open(folders.raw / name)
     folder = folders.preprocessed / name
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     cases = [c.name for c in dataset.training_cases()]
-    load_or_make_splits(folder / "splits_final.json", {c: dataset.description.subject(c) for c in cases})
+    if cases:
+        load_or_make_splits(folder / "splits_final.json", {c: dataset.description.subject(c) for c in cases})
     budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
     settings = DatasetSettings(
         name=name,
@@ -53,7 +58,7 @@ def plan_dataset(
         file_ending=dataset.description.file_ending,
     )
     watch("Measuring a training step", 0, 1)
-    configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen)
+    configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen, preset)
     watch("Measuring a training step", 1, 1)
     plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
     _keep_another_plan(folders.plan_file(name, plans), plan)
@@ -78,14 +83,21 @@ def _decisions(file: Path) -> str | None:
 
 
 def _measured(
-    fingerprint: Fingerprint, task_name: str, dataset: DatasetSettings, budget: Budget, device: torch.device
+    fingerprint: Fingerprint,
+    task_name: str,
+    dataset: DatasetSettings,
+    budget: Budget,
+    device: torch.device,
+    preset: Preset,
 ) -> dict[str, Configuration]:
-    """The task's configurations with their costs; a crop whose real step does not fit is made smaller."""
-    task = task_named(task_name)
+    """The tasks' configurations with their costs; a crop whose real step does not fit is made smaller."""
+    tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
     while True:
-        proposed = task.configurations(fingerprint, dataset, budget)
-        costed = {n: _with_estimate(c, dataset, device) for n, c in proposed.items()}
+        proposed = [task.configurations(fingerprint, dataset, budget) for task in tasks]
+        planned = {n: preset(c, fingerprint, budget) for each in proposed for n, c in each.items()}
+        costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
         name, first = next(iter(costed.items()))
+        task = task_named(first.task)
         network, lesson = task.network(dataset, first), task.lesson(dataset, first)
         measured = measure_step(network, lesson, len(dataset.channel_names), first, device)
         if measured.memory_mb <= budget.memory_gb * 1024:

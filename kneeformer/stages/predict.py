@@ -17,7 +17,7 @@ from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import fold_name
 from kneeformer.plan import Configuration, Plan, read_plan
 from kneeformer.stages.fingerprint import Watch, default_processes
-from kneeformer.tasks import task_named
+from kneeformer.tasks import predictive
 from kneeformer.tasks.base import Volumes
 from kneeformer.training.checkpoint import load_checkpoint
 
@@ -65,7 +65,7 @@ class Predictor:
         if not mirroring:
             inference = configuration.inference.model_copy(update={"mirror_axes": ()})
             configuration = configuration.model_copy(update={"inference": inference})
-        task, where = task_named(configuration.task), choose_device(device)
+        task, where = predictive(configuration.task), choose_device(device)
         networks = []
         for path in paths:
             network = task.network(plans[0].dataset, configuration)
@@ -97,7 +97,7 @@ class Predictor:
 
     def predict_volumes(self, image: np.ndarray, geometry: Geometry, probabilities: bool = False) -> Volumes:
         """Everything the task predicts of (channels, z, y, x) on a grid, by name."""
-        task = task_named(self.configuration.task)
+        task = predictive(self.configuration.task)
         return task.predict(
             self.networks, image, geometry, self.plan.dataset, self.configuration, probabilities
         )

@@ -50,14 +50,26 @@ def preprocess_dataset(
     by_folder = {
         plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
     }
-    made = {}
-    for name, configuration in by_folder.items():
-        folder = folders.preprocessed / plan.dataset.name / name
-        jobs = [_job(case, dataset, configuration, folder) for case in cases]
-        jobs = [job for job in jobs if stored_key(folder, job.case.name) != job.key]
-        made[name] = len(jobs)
-        _run(jobs, name, processes, watch)
-    return made
+    home = folders.preprocessed / plan.dataset.name
+    return {
+        name: preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
+        for name, configuration in by_folder.items()
+    }
+
+
+def preprocess_cases(
+    cases: list[Case],
+    dataset: Dataset,
+    configuration: Configuration,
+    folder: Path,
+    processes: int,
+    watch: Watch,
+) -> int:
+    """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`."""
+    jobs = [_job(case, dataset, configuration, folder) for case in cases]
+    jobs = [job for job in jobs if stored_key(folder, job.case.name) != job.key]
+    _run(jobs, folder.name, processes, watch)
+    return len(jobs)
 
 
 def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:

@@ -22,18 +22,21 @@ Volumes = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StoredCases:
-    """Prepared cases, by name, in one folder."""
+    """Prepared cases, each as folder / name."""
 
-    folder: Path
-    names: list[str]
+    cases: list[Path]
 
 
 class Task(ABC):
     """One kind of job. Tasks hold no state and never import each other.
 
-    A case's outputs are volumes on its native grid, named by what is added to the case's file name: ""
-    is the main one (CASE.nrrd), "_probabilities" would be CASE_probabilities.
+    Attributes:
+        prepared_by: names of the tasks whose configurations may come before this one's.
+        needs_labels: False where images alone are learnt from: those of imagesUn then train as well.
     """
+
+    prepared_by: tuple[str, ...] = ()
+    needs_labels: bool = True
 
     @abstractmethod
     def configurations(
@@ -63,6 +66,36 @@ class Task(ABC):
         Args:
             training: augmented batches without end, one a step; else the few validation batches, as they are.
         """
+
+
+class PreparatoryTask(Task):
+    """A task whose networks predict nothing themselves and hand their weights on."""
+
+    @abstractmethod
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: Configuration,
+        output: Path,
+    ) -> str:
+        """Leave pictures and figures of a trained network in a folder.
+
+        Args:
+            network: in evaluation mode on its device.
+
+        Returns:
+            What to print of it.
+        """
+
+
+class PredictiveTask(Task):
+    """A task whose networks are applied to cases, and scored against references.
+
+    A case's outputs are volumes on its native grid, named by what is added to the case's file name: ""
+    is the main one (CASE.nrrd), "_probabilities" would be CASE_probabilities.
+    """
 
     @abstractmethod
     def predict(

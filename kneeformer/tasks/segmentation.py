@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kneeformer.augmentation.pipeline import Augmentation
+from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
 from kneeformer.data.boxes import paste
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics, score_case
@@ -17,43 +17,28 @@ from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import HybridTransformer
 from kneeformer.plan import (
-    AugmentationSettings,
     Configuration,
     DatasetSettings,
-    Evidence,
-    InferenceSettings,
-    NetworkSettings,
-    PreprocessingSettings,
-    TrainingSettings,
 )
-from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.preprocessing.prepare import prepare
-from kneeformer.tasks.base import StoredCases, Task, Volumes
+from kneeformer.tasks.base import PredictiveTask, StoredCases, Volumes
 from kneeformer.training.loop import Batch, Lesson, Validation
 from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
 from kneeformer.training.sampling import CropBatches
 
-_PLAIN = AugmentationSettings(
-    affine_chance=0,
-    noise_chance=0,
-    blur_chance=0,
-    brightness_chance=0,
-    contrast_chance=0,
-    gamma_chance=0,
-    low_resolution_chance=0,
-    position_jitter_mm=0,
-)
 
-
-class Segmentation(Task):
+class Segmentation(PredictiveTask):
     """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
+
+    prepared_by = ("pretraining",)
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
     ) -> dict[str, Configuration]:
-        hybrid = _hybrid(fingerprint, dataset, budget)
+        hybrid = hybrid_transformer(fingerprint, dataset, budget)
         linear = hybrid.model_copy(
             update={
                 "inherits_from": "3d_vit",
@@ -80,10 +65,10 @@ class Segmentation(Task):
         training: bool,
     ) -> Dataset[Batch]:
         settings, grid = configuration.training, configuration.preprocessing
-        changes = configuration.augmentation if training else _PLAIN
+        changes = configuration.augmentation if training else UNCHANGED
         augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
         length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-        return CropBatches(stored.folder, stored.names, settings, dataset.scheme, augmentation, seed, length)
+        return CropBatches(stored.cases, settings, dataset.scheme, augmentation, seed, length)
 
     def predict(
         self,
@@ -150,59 +135,3 @@ class SegmentationLesson:
             return logits > 0
         winner = logits.argmax(1)
         return torch.stack([winner == channel for channel in range(1, self.scheme.outputs)], 1)
-
-
-def _hybrid(fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget) -> Configuration:
-    spacing = rules.target_spacing(fingerprint)
-    shape = rules.median_shape(fingerprint, spacing)
-    token = rules.token_size(spacing, budget)
-    width, depth, heads = rules.encoder_size(len(fingerprint.cases), budget)
-    crop = rules.crop_size(shape, spacing, token, budget.tokens)
-    augmentation = rules.augmentation(fingerprint, spacing)
-    return Configuration(
-        task="segmentation",
-        preprocessing=PreprocessingSettings(
-            folder="3d_vit",
-            spacing=spacing,
-            median_shape=shape,
-            thick_axis=rules.thick_axis(spacing),
-            normalisation=rules.normalisation(fingerprint, dataset.channel_names),
-        ),
-        network=NetworkSettings(
-            stem=rules.stem_stages(spacing, token, width, 16 if budget.is_cpu else 32),
-            width=width,
-            depth=depth,
-            heads=heads,
-        ),
-        training=_training(crop, budget),
-        augmentation=augmentation,
-        inference=InferenceSettings(
-            whole_volume_tokens=8192 if budget.is_cpu else 16384, mirror_axes=augmentation.mirror_axes
-        ),
-        evidence=Evidence(
-            crop_share_of_volume=rules.crop_share(crop, shape),
-            tokens_per_crop=int(np.prod(np.array(crop) // token)),
-        ),
-    )
-
-
-def _training(crop: rules.Size, budget: Budget) -> TrainingSettings:
-    voxels = int(np.prod(crop))
-    if budget.is_cpu:
-        return TrainingSettings(
-            crop=crop,
-            batch_size=int(np.clip(360_000 // voxels, 2, 4)),
-            epochs=60,
-            steps_per_epoch=50,
-            learning_rate=1e-3,
-            warmup_steps=50,
-        )
-    return TrainingSettings(
-        crop=crop,
-        batch_size=int(np.clip(4_000_000 // voxels, 2, 16)),
-        epochs=400,
-        steps_per_epoch=250,
-        validation_crops=64,
-        learning_rate=3e-4,
-        warmup_steps=2000,
-    )

@@ -16,7 +16,7 @@ from kneeformer.networks.compute import autocast
 from kneeformer.plan import TrainingSettings
 from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.training.log import TrainingLog, draw_progress
-from kneeformer.training.optimiser import learning_rate, make_optimiser
+from kneeformer.training.optimiser import fine_tuning_rate, learning_rate, make_optimiser
 
 Batch = dict[str, Tensor]
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
@@ -24,10 +24,11 @@ FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_l
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean loss, and named scores in [0, 1] whose mean chooses the best checkpoint."""
+    """Mean loss, named scores in [0, 1] whose mean chooses the best checkpoint, and figures only logged."""
 
     loss: float
     scores: dict[str, float]
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 class Lesson(Protocol):
@@ -49,6 +50,7 @@ class Course:
         validation: the same few batches every epoch.
         minutes: end by the clock instead of after `settings.epochs`; validation crops included.
         workers: processes that prepare batches; 0 prepares them in this one.
+        pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
     """
 
     network: nn.Module
@@ -61,6 +63,7 @@ class Course:
     seed: int
     minutes: float | None = None
     workers: int = 0
+    pretrained: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -96,7 +99,7 @@ class _Training:
     def __init__(self, course: Course, resume: bool, watch: Callable[[Moment], None]) -> None:
         self.course, self.settings, self.watch = course, course.settings, watch
         self.network = course.network
-        self.optimiser = make_optimiser(self.network, self.settings)
+        self.optimiser = make_optimiser(self.network, self.settings, course.pretrained)
         self.state = State()
         if resume:
             self._restore(load_checkpoint(course.folder / LATEST, course.device))
@@ -121,8 +124,8 @@ class _Training:
         first = self.state.step
         for step, batch in enumerate(self._batches(first), first):
             share = self._share()
-            rate = learning_rate(self.settings, step, share)
-            loss = self._step(step, batch, rate)
+            rate = self._set_rates(step, share)
+            loss = self._step(step, batch)
             self.state.step = step + 1
             self.state.seconds = time.monotonic() - self.started
             self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
@@ -140,10 +143,25 @@ class _Training:
         )
         return (self._to_device(batch) for batch in loader)
 
-    def _step(self, step: int, batch: Batch, rate: float) -> float:
+    def _set_rates(self, step: int, share: float) -> float:
+        """Learning rates of a step; what does not learn yet is left out of the backward pass.
+
+        A network that is pre-trained as a whole waits for nothing: it begins where the frozen steps end.
+        """
+        groups, tuning = self.optimiser.param_groups, self.settings.fine_tuning
+        frozen_steps = 0 if tuning is None else tuning.frozen_steps
+        skipped = frozen_steps if all(group["pretrained"] for group in groups) else 0
+        frozen = step + skipped < frozen_steps
+        rate = learning_rate(self.settings, step, share)
+        tuned = fine_tuning_rate(self.settings, step + skipped, share)
+        for group in groups:
+            group["lr"] = tuned if group["pretrained"] else rate
+            for parameter in group["params"]:
+                parameter.requires_grad_(not (frozen and group["pretrained"]))
+        return rate
+
+    def _step(self, step: int, batch: Batch) -> float:
         torch.manual_seed(hash((self.course.seed, step)) % 2**63)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         with autocast(self.course.device, self.settings.precision):
             loss = self.course.lesson.loss(self.network, batch)
         value = float(loss.detach())
@@ -171,6 +189,7 @@ class _Training:
                 "step": self.state.step,
                 "validation_loss": validation.loss,
                 "scores": validation.scores,
+                **({"figures": validation.figures} if validation.figures else {}),
                 "seconds": round(self.state.seconds, 1),
             }
         )

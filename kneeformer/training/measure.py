@@ -4,10 +4,12 @@ import math
 import threading
 import time
 
+import numpy as np
 import psutil
 import torch
 from torch import nn
 
+from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.networks.compute import autocast, half_precision_helps, place
 from kneeformer.plan import Configuration, Cost
 from kneeformer.training.loop import Batch, Lesson
@@ -50,7 +52,7 @@ def measure_step(
     optimiser = make_optimiser(network, settings)
     few = tuple(min(c, 2 * t) for c, t in zip(settings.crop, configuration.network.token, strict=True))
     for size in (few, settings.crop):
-        batch = _random_batch(settings.batch_size, channels, size, device)
+        batch = _random_batch(configuration, channels, size, device)
         started = time.perf_counter()
         with PeakMemory(device) as peak:
             with autocast(device, settings.precision):
@@ -92,10 +94,18 @@ class PeakMemory:
             self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
 
 
-def _random_batch(size: int, channels: int, crop: tuple[int, ...], device: torch.device) -> Batch:
+def _random_batch(
+    configuration: Configuration, channels: int, crop: tuple[int, ...], device: torch.device
+) -> Batch:
+    size = configuration.training.batch_size
     image = torch.randn(size, channels, *crop, device=device)
-    return {
+    batch = {
         "image": image,
         "labels": (image[:, 0] > 1).to(torch.int16),
         "centre_mm": torch.zeros(size, 3, device=device),
     }
+    if configuration.masking is not None:
+        z, y, x = (c // t for c, t in zip(crop, configuration.network.token, strict=True))
+        visible = draw_visible(np.random.default_rng(0), (z, y, x), configuration.masking)
+        batch["visible"] = torch.from_numpy(visible).to(device).expand(size, -1, -1, -1)
+    return batch

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kneeformer.augmentation.pipeline import Augmentation
+from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.data.storage import CaseRecord, StoredCase, open_case
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import TrainingSettings
+from kneeformer.plan import MaskingSettings, TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
 
 Batch = dict[str, Tensor]
@@ -25,21 +26,24 @@ class CropBatches(Dataset[Batch]):
 
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. What lies outside the volume repeats its border and is labelled UNCOUNTED.
+
+    Attributes:
+        cases: stored cases, each as folder / name.
+        scheme: None reads no labels: everything inside a volume is 0.
     """
 
     def __init__(
         self,
-        folder: Path,
-        cases: list[str],
+        cases: list[Path],
         settings: TrainingSettings,
-        scheme: LabelScheme,
+        scheme: LabelScheme | None,
         augmentation: Augmentation,
         seed: int,
         length: int,
     ) -> None:
-        self.folder, self.cases, self.settings, self.scheme = folder, cases, settings, scheme
+        self.cases, self.settings, self.scheme = cases, settings, scheme
         self.augmentation, self.seed, self.length = augmentation, seed, length
-        self._open: dict[str, StoredCase] = {}
+        self._open: dict[Path, StoredCase] = {}
 
     def __len__(self) -> int:
         return self.length
@@ -70,17 +74,18 @@ class CropBatches(Dataset[Batch]):
         return *self.augmentation.apply(draw, image, labels, rng, outside=UNCOUNTED), place
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
-        if case.labels is None:
-            return np.full((1, *region), UNCOUNTED, np.int16)
+        if self.scheme is None or case.labels is None:
+            blank = np.broadcast_to(np.int16(0 if self.scheme is None else UNCOUNTED), case.record.shape)
+            return read_region(blank, centre, region, outside=UNCOUNTED)
         labels = read_region(case.labels, centre, region, outside=UNCOUNTED)
         if self.scheme.ignore is not None:
             labels[labels == self.scheme.ignore] = UNCOUNTED
         return labels
 
-    def _case(self, name: str) -> StoredCase:
-        if name not in self._open:
-            self._open[name] = open_case(self.folder, name)
-        return self._open[name]
+    def _case(self, path: Path) -> StoredCase:
+        if path not in self._open:
+            self._open[path] = open_case(path.parent, path.name)
+        return self._open[path]
 
 
 def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
@@ -121,3 +126,23 @@ def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:
         for w, n, c in zip(wanted, shape, crop, strict=True)
     ]
     return (centre[0], centre[1], centre[2])
+
+
+class MaskedBatches(Dataset[Batch]):
+    """The batches of `crops`, each with "visible", (b, z, y, x) bool over the grid of tokens."""
+
+    def __init__(
+        self, crops: CropBatches, token: Size, masking: MaskingSettings, thick_axis: int | None = None
+    ) -> None:
+        self.crops, self.masking, self.thick_axis = crops, masking, thick_axis
+        z, y, x = (n // t for n, t in zip(crops.settings.crop, token, strict=True))
+        self.grid = (z, y, x)
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = self.crops[step]
+        rng = np.random.default_rng([self.crops.seed, step, 1])
+        drawn = [draw_visible(rng, self.grid, self.masking, self.thick_axis) for _ in batch["image"]]
+        return {**batch, "visible": torch.from_numpy(np.stack(drawn))}

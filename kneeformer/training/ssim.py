@@ -6,7 +6,12 @@ from torch.nn import functional as F
 
 
 def ssim(
-    first: Tensor, second: Tensor, window: int = 7, deviation: float = 1.5, data_range: float = 1.0
+    first: Tensor,
+    second: Tensor,
+    window: int = 7,
+    deviation: float = 1.5,
+    data_range: float = 1.0,
+    within: Tensor | None = None,
 ) -> Tensor:
     """Mean SSIM over voxels and channels, 1 for equal volumes.
 
@@ -16,6 +21,8 @@ def ssim(
             are compared with a window that fits.
         deviation: of the Gaussian, in voxels.
         data_range: largest minus smallest value there can be.
+        within: (batch, 1, z, y, x) bool; the mean is then over windows whose middle voxel is within, and
+            1 where there is none.
     """
     profiles = [_profile(min(window, n - (n + 1) % 2), deviation, first) for n in first.shape[2:]]
 
@@ -34,7 +41,13 @@ def ssim(
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_first * mean_second + c1) / (mean_first**2 + mean_second**2 + c1)
     structure = (2 * covariance + c2) / (variance_first + variance_second + c2)
-    return (luminance * structure).mean()
+    similarity = luminance * structure
+    if within is None:
+        return similarity.mean()
+    margins = [len(profile) // 2 for profile in profiles]
+    middle = [slice(m, n - m) for m, n in zip(margins, within.shape[2:], strict=True)]
+    counted = within[:, :, middle[0], middle[1], middle[2]].expand_as(similarity)
+    return similarity[counted].mean() if counted.any() else similarity.new_ones(())
 
 
 def _profile(width: int, deviation: float, like: Tensor) -> Tensor:

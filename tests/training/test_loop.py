@@ -1,7 +1,10 @@
-"""The training loop on a network of a few weights: seeds, going on after a kill, the clock, the best."""
+"""The training loop on a network of a few weights: seeds, going on after a kill, the clock, the best,
+fine-tuning.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.errors import KneeformerError
-from kneeformer.plan import TrainingSettings
+from kneeformer.plan import FineTuningSettings, TrainingSettings
 from kneeformer.training.checkpoint import load_checkpoint
 from kneeformer.training.log import read_log
 from kneeformer.training.loop import BEST, FINAL, LATEST, Batch, Course, Moment, Validation, train
@@ -243,3 +246,127 @@ def test_checkpoints_for_prediction_hold_no_optimiser(tmp_path: Path) -> None:
     train(course(tmp_path))
     assert "optimiser" in load_checkpoint(tmp_path / LATEST)
     assert all("optimiser" not in load_checkpoint(tmp_path / name) for name in (BEST, FINAL))
+
+
+PRETRAINED = frozenset({"0.weight", "0.bias", "1.weight", "1.bias"})
+NEW = frozenset({"4.weight", "4.bias"})
+
+
+def fine_tuned(folder: Path, frozen: int = 4, pretrained: frozenset[str] = PRETRAINED) -> Course:
+    """A course whose first convolution and normalisation were learnt elsewhere."""
+    tuning = FineTuningSettings(learning_rate=0.004, frozen_steps=frozen, warmup_steps=2)
+    settings = SETTINGS.model_copy(update={"fine_tuning": tuning})
+    return course(folder, settings=settings, pretrained=pretrained)
+
+
+def history(made: Course) -> list[dict[str, Tensor]]:
+    """The weights before the first step and after each."""
+
+    def now() -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in made.network.state_dict().items()}
+
+    found = [now()]
+    train(made, watch=lambda _: found.append(now()))
+    return found
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 4, 6])
+def test_pretrained_weights_stay_bit_by_bit_while_frozen_and_then_learn(tmp_path: Path, frozen: int) -> None:
+    found = history(fine_tuned(tmp_path, frozen))
+    assert len(found) == 13
+    for step, (before, after) in enumerate(pairwise(found)):
+        assert moved(before, after) == (NEW if step < frozen else NEW | PRETRAINED)
+
+
+def test_their_first_steps_are_those_of_their_own_rate(tmp_path: Path) -> None:
+    # Adam's first step of a vector, which does not decay, is the rate itself, up or down
+    found = history(fine_tuned(tmp_path))
+    for name, step, rate in (("4.bias", 0, 0.01 / 2), ("1.bias", 4, 0.004 / 2), ("1.weight", 4, 0.004 / 2)):
+        change = (found[step + 1][name] - found[step][name]).abs()
+        assert change.tolist() == pytest.approx([rate] * len(change), rel=1e-3)
+
+
+def test_the_log_tells_the_rate_of_new_weights(tmp_path: Path) -> None:
+    train(course(tmp_path / "plain"))
+    train(fine_tuned(tmp_path / "tuned"))
+    plain, tuned = (
+        [line["learning_rate"] for line in read_log(tmp_path / name / "training_log.jsonl") if "loss" in line]
+        for name in ("plain", "tuned")
+    )
+    assert plain == tuned
+
+
+@pytest.mark.parametrize(
+    ("frozen", "step"),
+    [
+        (4, 4),
+        (4, 5),
+        (4, 8),
+        (6, 7),
+        (2, 4),
+    ],  # goes on from step 3 or 6: before, at or after the frozen steps
+)
+def test_fine_tuning_that_goes_on_after_a_kill_equals_one_without(
+    tmp_path: Path, frozen: int, step: int
+) -> None:
+    train(fine_tuned(tmp_path / "whole", frozen))
+    killed_at(step, fine_tuned(tmp_path / "killed", frozen))
+    train(fine_tuned(tmp_path / "killed", frozen), resume=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    for name in (FINAL, BEST):
+        assert equal(weights(tmp_path / "killed", name), weights(tmp_path / "whole", name))
+
+
+def test_a_network_that_is_pretrained_as_a_whole_does_not_wait(tmp_path: Path) -> None:
+    found = history(fine_tuned(tmp_path, pretrained=PRETRAINED | NEW))
+    for before, after in pairwise(found):
+        assert moved(before, after) == PRETRAINED | NEW
+    for name in ("1.bias", "4.bias"):
+        change = (found[1][name] - found[0][name]).abs()
+        assert change.tolist() == pytest.approx([0.004 / 2] * len(change), rel=1e-3)
+
+
+def test_a_network_that_is_pretrained_as_a_whole_goes_on_after_a_kill(tmp_path: Path) -> None:
+    train(fine_tuned(tmp_path / "whole", pretrained=PRETRAINED | NEW))
+    killed_at(4, fine_tuned(tmp_path / "killed", pretrained=PRETRAINED | NEW))
+    train(fine_tuned(tmp_path / "killed", pretrained=PRETRAINED | NEW), resume=True)
+    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def test_settings_of_fine_tuning_change_nothing_where_nothing_is_pretrained(tmp_path: Path) -> None:
+    train(course(tmp_path / "plain"))
+    train(fine_tuned(tmp_path / "tuned", pretrained=frozenset()))
+    assert equal(weights(tmp_path / "plain"), weights(tmp_path / "tuned"))
+
+
+def test_pretrained_weights_without_settings_of_fine_tuning_learn_like_new_ones(tmp_path: Path) -> None:
+    train(course(tmp_path / "plain"))
+    train(course(tmp_path / "tuned", pretrained=PRETRAINED))
+    assert equal(weights(tmp_path / "plain"), weights(tmp_path / "tuned"))
+
+
+def test_a_parameter_that_is_not_to_learn_does_not(tmp_path: Path) -> None:
+    made = fine_tuned(tmp_path)
+    made.network.get_parameter("4.bias").requires_grad_(False)
+    found = history(made)
+    assert moved(found[0], found[-1]) == {"4.weight"} | PRETRAINED
+
+
+def test_figures_are_logged_beside_the_scores_and_do_not_choose(tmp_path: Path) -> None:
+    class Figured(Regression):
+        def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+            return replace(super().validate(network, batches), figures={"PSNR": 31.5})
+
+    train(course(tmp_path / "plain", lesson=Regression([0.2, 0.7, 0.1, 0.1])))
+    state = train(course(tmp_path / "figured", lesson=Figured([0.2, 0.7, 0.1, 0.1])))
+    assert state.best == 0.7 and load_checkpoint(tmp_path / "figured" / BEST)["state"]["step"] == 6
+    lines = {
+        name: [line for line in read_log(tmp_path / name / "training_log.jsonl") if "scores" in line]
+        for name in ("plain", "figured")
+    }
+    assert [line["figures"] for line in lines["figured"]] == [{"PSNR": 31.5}] * 4
+    assert not any("figures" in line for line in lines["plain"])

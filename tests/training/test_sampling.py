@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Subset
 from kneeformer.augmentation.pipeline import Augmentation
 from kneeformer.data.storage import CaseRecord, save_case, structure_points
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import AugmentationSettings, TrainingSettings
+from kneeformer.plan import AugmentationSettings, MaskingSettings, TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
-from kneeformer.training.sampling import CropBatches, inside_centre, read_region
+from kneeformer.training.sampling import CropBatches, MaskedBatches, inside_centre, read_region
 
 SHAPE = (12, 40, 50)
 SMALL = (5, 40, 50)  # thinner than the crop
@@ -62,7 +62,7 @@ def crops(
     folder: Path,
     *cases: str,
     augmentation: AugmentationSettings = PLAIN,
-    scheme: LabelScheme = SCHEME,
+    scheme: LabelScheme | None = SCHEME,
     batch: int = 4,
     share: float = 0.5,
     seed: int = 0,
@@ -77,7 +77,7 @@ def crops(
         foreground_share=share,
     )
     changes = Augmentation(augmentation, SPACING, thick_axis=0)
-    return CropBatches(folder, list(cases), settings, scheme, changes, seed, length=1000)
+    return CropBatches([folder / case for case in cases], settings, scheme, changes, seed, length=1000)
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -217,3 +217,100 @@ def test_the_centre_keeps_the_crop_inside() -> None:
                 assert middle == w or first in (0, n - c)
             else:
                 assert first <= 0 and first + c >= n and abs(-first - (first + c - n)) <= 1
+
+
+@pytest.mark.parametrize("case", ["large", "thin", "unlabelled", "empty"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_without_a_scheme_labels_tell_inside_from_outside(folder: Path, case: str, share: float) -> None:
+    labels = crops(folder, case, scheme=None, share=share)[0]["labels"]
+    expected = torch.zeros(4, *CROP, dtype=torch.int16)
+    if case == "thin":
+        expected[:, [0, 1, 7]] = UNCOUNTED  # 5 slices in the middle of 8
+    assert labels.dtype == torch.int16 and torch.equal(labels, expected)
+
+
+def test_a_scheme_changes_no_image(folder: Path) -> None:
+    with_labels, without = crops(folder, "large", "thin"), crops(folder, "large", "thin", scheme=None)
+    for step in range(5):
+        assert torch.equal(with_labels[step]["image"], without[step]["image"])
+        assert torch.equal(with_labels[step]["centre_mm"], without[step]["centre_mm"])
+
+
+def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(folder: Path) -> None:
+    dataset = crops(folder, "unlabelled", augmentation=BUSY, scheme=None, crop=SHAPE)
+    labels = torch.cat([dataset[s]["labels"] for s in range(5)])
+    assert labels.unique().tolist() == [UNCOUNTED, 0]
+
+
+def test_cases_may_come_from_several_folders(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    record = CaseRecord(key="k", shape=SHAPE, spacing=SPACING, points={})
+    save_case(other, "large", image_of(SHAPE) + 1e6, None, record, CROP)
+    first = crops(folder, "large", scheme=None)
+    both = CropBatches(
+        [folder / "large", other / "large"], first.settings, None, first.augmentation, seed=0, length=10
+    )
+    found = torch.cat([both[s]["image"][:, 0, 0, 0, 0] for s in range(10)]) >= 1e6
+    assert 10 < int(found.sum()) < 30
+
+
+TOKEN = (2, 4, 3)  # a grid of 4 x 4 x 4 tokens
+
+
+def masked(
+    folder: Path, kind: str = "token", ratio: float = 0.75, seed: int = 0, thick_axis: int | None = None
+) -> MaskedBatches:
+    masking = MaskingSettings.model_validate({"kind": kind, "ratio": ratio})
+    dataset = crops(folder, "large", "thin", augmentation=BUSY, scheme=None, seed=seed)
+    return MaskedBatches(dataset, TOKEN, masking, thick_axis)
+
+
+@pytest.mark.parametrize("kind", ["token", "block", "slab"])
+@pytest.mark.parametrize(("ratio", "hidden"), [(0.5, 32), (0.75, 48), (0.6, 38)])
+def test_the_share_of_tokens_is_hidden_in_each_image(
+    folder: Path, kind: str, ratio: float, hidden: int
+) -> None:
+    dataset = masked(folder, kind, ratio)
+    for step in range(3):
+        visible = dataset[step]["visible"]
+        assert visible.shape == (4, 4, 4, 4) and visible.dtype == torch.bool
+        assert (~visible).flatten(1).sum(1).tolist() == [hidden] * 4
+        assert len({image.numpy().tobytes() for image in visible}) > 1
+
+
+def test_the_grid_is_that_of_the_tokens_of_the_crop(folder: Path) -> None:
+    for token, grid in (((8, 16, 12), (1, 1, 1)), ((1, 8, 4), (8, 2, 3)), ((4, 1, 6), (2, 16, 2))):
+        assert MaskedBatches(crops(folder, "large"), token, MaskingSettings()).grid == grid
+
+
+def test_masking_changes_nothing_else_of_a_batch(folder: Path) -> None:
+    dataset = masked(folder)
+    batch = dataset[3]
+    del batch["visible"]
+    assert same(batch, crops(folder, "large", "thin", augmentation=BUSY, scheme=None)[3])
+    assert len(dataset) == 1000
+    with pytest.raises(IndexError):
+        dataset[1000]
+
+
+@pytest.mark.parametrize("kind", ["token", "block", "slab"])
+def test_a_masked_step_is_the_same_batch_in_any_order_and_any_process(folder: Path, kind: str) -> None:
+    forwards = [masked(folder, kind)[step] for step in range(3)]
+    one = masked(folder, kind)
+    backwards = [one[step] for step in (2, 1, 0)][::-1]
+    loader = DataLoader(Subset(masked(folder, kind), range(3)), batch_size=None, num_workers=1)
+    for a, b, c in zip(forwards, backwards, loader, strict=True):
+        assert same(a, b) and same(a, c)
+
+
+def test_masks_of_steps_and_seeds_differ(folder: Path) -> None:
+    first, second, other = masked(folder)[0], masked(folder)[1], masked(folder, seed=1)[0]
+    assert not torch.equal(first["visible"], second["visible"])
+    assert not torch.equal(first["visible"], other["visible"])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slabs_lie_across_the_thick_axis(folder: Path, axis: int) -> None:
+    visible = masked(folder, "slab", 0.5, thick_axis=axis)[0]["visible"]
+    shares = visible.float().mean([a + 1 for a in range(3) if a != axis])
+    assert torch.equal(shares.sort(1).values, torch.tensor([[0.0, 0, 1, 1]] * 4))

@@ -26,3 +26,21 @@ def test_symmetric_and_scaled_by_the_range() -> None:
 def test_sides_shorter_than_the_window() -> None:
     volume = torch.rand(1, 1, 2, 4, 12)
     assert torch.allclose(ssim(volume, volume), torch.tensor(1.0))
+
+
+def test_within_one_voxel_it_is_that_of_the_window_around_it() -> None:
+    first, second = torch.rand(2, 2, 11, 9, 10), torch.rand(2, 2, 11, 9, 10)
+    within = torch.zeros(2, 1, 11, 9, 10, dtype=torch.bool)
+    within[1, 0, 6, 3, 5] = True
+    alone = ssim(first[1:, :, 3:10, 0:7, 2:9], second[1:, :, 3:10, 0:7, 2:9])
+    assert torch.allclose(ssim(first, second, within=within), alone, atol=1e-6)
+
+
+def test_within_everything_it_is_the_mean_and_nowhere_it_is_one() -> None:
+    first, second = torch.rand(1, 2, 8, 9, 4), torch.rand(1, 2, 8, 9, 4)
+    everywhere = torch.ones(1, 1, 8, 9, 4, dtype=torch.bool)
+    assert torch.allclose(ssim(first, second, within=everywhere), ssim(first, second))
+    assert ssim(first, second, within=~everywhere) == 1
+    border = everywhere.clone()
+    border[:, :, 3:-3, 3:-3, 1:-1] = False  # middles of no whole window: 7 voxels wide, and 3 along x
+    assert ssim(first, second, within=border) == 1

@@ -1,0 +1,30 @@
+"""kf_compare_with_paper: trained configurations beside the published figures of the knee paper."""
+
+import argparse
+
+from kneeformer.cli.console import run
+
+NO_CONTEST = (
+    "This is no contest: the published figures are of other scans and other labels. Ours are means over\n"
+    "structures, of whole validation cases."
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_compare_with_paper", description=__doc__)
+    parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
+    arguments = parser.parse_args()
+    run(lambda: _compare(arguments))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from kneeformer.evaluation.published import comparison_table
+    from kneeformer.paths import Folders
+    from kneeformer.stages.paper import compare_with_paper
+
+    folders = Folders.from_environment()
+    comparison = compare_with_paper(folders, folders.resolve(arguments.dataset))
+    print(comparison_table(comparison.trained))
+    print(NO_CONTEST)
+    if comparison.missing:
+        print("Not trained yet; these commands do it:", *comparison.missing, sep="\n  ")

@@ -1,0 +1,66 @@
+"""kf_pretraining_study: what pre-training buys with few labels, as a table and a plot with intervals."""
+
+import argparse
+from contextlib import closing
+
+from kneeformer.cli.console import Bars, add_device, add_plans, positive, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_pretraining_study", description=__doc__)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument("-c", "--configuration", default="3d_vit", help="what is trained (default: 3d_vit)")
+    parser.add_argument("-f", "--fold", default="0", help="default: 0")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        type=_labels,
+        default=[5, 10, 20, None],
+        metavar="N",
+        help="numbers of labelled subjects, or all (default: 5 10 20 all)",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="default: 0 1 2")
+    for stage, which in (("", "each training with labels"), ("pretraining_", "the pre-training")):
+        parser.add_argument(
+            f"--{stage}epochs", type=int, default=None, metavar="N", help=f"of {which}, instead of the plan's"
+        )
+        parser.add_argument(
+            f"--{stage}minutes", type=positive, default=None, metavar="M", help=f"of {which}, by the clock"
+        )
+    parser.add_argument("--pretrain_from", default=None, metavar="DATASET", help="as in kf_train")
+    parser.add_argument(
+        "--ablations",
+        action="store_true",
+        help="other masking ratios and kinds, target, depths and the linear decoder as well",
+    )
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    run(lambda: _study(arguments))
+
+
+def _labels(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of subjects nor all")
+    return int(text)
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from kneeformer.cli.train import TrainingBar
+    from kneeformer.paths import Folders
+    from kneeformer.stages.study import ABLATIONS, PLANNED, Study, markdown, run_study
+
+    folders = Folders.from_environment()
+    wanted = dict(vars(arguments))
+    ablations = wanted.pop("ablations")
+    other = arguments.pretrain_from
+    wanted["pretrain_from"] = None if other is None else folders.resolve(other)
+    wanted |= {key: tuple(wanted[key]) for key in ("labels", "seeds")}
+    wanted |= {"dataset": folders.resolve(arguments.dataset)}
+    study = Study(**wanted, variants=(PLANNED, *ABLATIONS) if ablations else (PLANNED,))
+    with closing(TrainingBar()) as bar:
+        rows, folder = run_study(folders, study, bar, Bars())
+    print(markdown(rows))
+    print(f"table.csv, table.md and curves.png: {folder}")

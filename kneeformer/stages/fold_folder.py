@@ -1,0 +1,109 @@
+"""A trained fold's folder: who may write in it, and what it says of how it was trained."""
+
+import platform
+import time
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from kneeformer import __version__
+from kneeformer.data.files import read_json, write_json, write_text
+from kneeformer.errors import KneeformerError
+from kneeformer.plan import Plan, override, read_plan
+from kneeformer.stages.predict import essence
+from kneeformer.stages.request import Request
+from kneeformer.training.loop import FINAL, LATEST
+from kneeformer.training.transfer import Transfer
+
+RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
+
+
+def alone_in(folder: Path) -> AbstractContextManager[object]:
+    """A lock that the system lets go of when its process ends, however it ends."""
+    lock = FileLock(folder / ".training.lock", timeout=0)
+    try:
+        return lock.acquire()
+    except Timeout as fault:
+        raise KneeformerError(
+            f"{folder}: another kf_train is training this fold; wait for it or stop it"
+        ) from fault
+
+
+def refuse_to_overwrite(folder: Path, request: Request) -> None:
+    """Raises KneeformerError: the fold is finished or unfinished, and the request does not say what to do."""
+    finished, begun = (folder / FINAL).is_file(), (folder / LATEST).is_file()
+    if request.validate_only:
+        if not finished:
+            raise KneeformerError(f"{folder}: not trained to its end; there is nothing to validate")
+    elif request.resume:
+        if not (folder / RUN).is_file():
+            raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
+    elif request.overwrite:
+        return
+    elif finished:
+        raise KneeformerError(
+            f"{folder}: this fold is trained; train it anew with --overwrite, or validate with --val"
+        )
+    elif begun:
+        raise KneeformerError(
+            f"{folder}: a training stopped here; go on with --c, or start anew with --overwrite"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier training left to go on with."""
+    for file in (folder / RUN, *folder.glob("checkpoint_*.pt")):
+        file.unlink(missing_ok=True)
+
+
+def write_run(
+    folder: Path, plan: Plan, request: Request, device: torch.device, pretrained: Transfer | None
+) -> None:
+    """Write down what the fold is trained by: plan.json and run.json."""
+    write_text(folder / "plan.json", plan.to_text())
+    write_json(
+        folder / RUN,
+        {
+            "kneeformer": __version__,
+            "torch": torch.__version__,
+            "machine": platform.platform(),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seed": request.seed or 0,
+            "minutes": request.minutes,
+            "set": request.assignments,
+            "device": str(device),
+            "threads": torch.get_num_threads(),
+            "subjects": request.subjects,
+            "pretrain_from": request.pretrain_from,
+            "pretrained": None
+            if pretrained is None
+            else {"file": str(request.pretrained_weights), **vars(pretrained)},
+        },
+    )
+
+
+def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
+    """A training that goes on: its plan; its seed, minutes and settings where no others are given; and
+    which of its weights came from elsewhere.
+    """
+    plan, begun = read_plan(folder / "plan.json"), read_json(folder / RUN)
+    changed = override(plan, request.configuration, request.assignments)
+    if essence(changed) != essence(plan):
+        raise KneeformerError(
+            f"{folder}: --c can change neither the network nor its input; leave --set network... and "
+            f"preprocessing... away, or start anew with --overwrite"
+        )
+    pretrained = begun["pretrained"]
+    request = replace(
+        request,
+        seed=begun["seed"] if request.seed is None else request.seed,
+        minutes=request.minutes or begun["minutes"],
+        settings=(*begun["set"], *request.settings),
+        subjects=begun["subjects"],
+        pretrain_from=begun["pretrain_from"],
+        pretrained_weights=Path(pretrained.pop("file")) if pretrained else None,
+    )
+    return plan, request, Transfer(**pretrained) if pretrained else None

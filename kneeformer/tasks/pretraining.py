@@ -1,0 +1,102 @@
+"""Pre-training: the transformer learns to fill in hidden patches of images that need no labels."""
+
+from pathlib import Path
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
+from kneeformer.errors import KneeformerError
+from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.mae import MaskedAutoencoder
+from kneeformer.plan import AugmentationSettings, Configuration, DatasetSettings, MaskingSettings
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import hybrid_transformer
+from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.training.loop import Batch, Lesson
+from kneeformer.training.reconstruction import ReconstructionLesson
+from kneeformer.training.reconstruction_review import Review
+from kneeformer.training.sampling import CropBatches, MaskedBatches
+
+
+class Pretraining(PreparatoryTask):
+    """Configuration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
+
+    needs_labels = False
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, Configuration]:
+        hybrid = hybrid_transformer(fingerprint, dataset, budget)
+        training = hybrid.training.model_copy(
+            update={
+                "batch_size": 2 * hybrid.training.batch_size,
+                "epochs": 4 * hybrid.training.epochs,
+                "loss": "mse",
+                "foreground_share": 0.0,
+                "fine_tuning": None,
+            }
+        )
+        spatial = hybrid.augmentation
+        masked = hybrid.model_copy(
+            update={
+                "task": "pretraining",
+                "inherits_from": "3d_vit" if fingerprint.labelled else None,
+                "previous_stage": None,
+                "network": hybrid.network.model_copy(update={"drop_path": 0.0}),
+                "training": training,
+                "augmentation": AugmentationSettings(
+                    mirror_axes=spatial.mirror_axes,
+                    rotation_degrees=spatial.rotation_degrees,
+                    scale=spatial.scale,
+                    noise_chance=0,
+                    blur_chance=0,
+                    low_resolution_chance=0,
+                    position_jitter_mm=0,
+                ),
+                "masking": MaskingSettings(),
+            }
+        )
+        return {"3d_mae": masked}
+
+    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+        channels, settings = len(dataset.channel_names), configuration.network
+        decoder = build_decoder(settings, channels)
+        spacing = configuration.preprocessing.spacing
+        return MaskedAutoencoder(channels, settings, _masking(configuration), spacing, decoder)
+
+    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+        normalised = _masking(configuration).target == "normalised"
+        return ReconstructionLesson(normalised, with_ssim=configuration.training.loss == "ssim_mse")
+
+    def batches(
+        self,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: Configuration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        settings, grid = configuration.training, configuration.preprocessing
+        changes = configuration.augmentation if training else UNCHANGED
+        augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
+        length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
+        crops = CropBatches(stored.cases, settings, None, augmentation, seed, length)
+        return MaskedBatches(crops, configuration.network.token, _masking(configuration), grid.thick_axis)
+
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: Configuration,
+        output: Path,
+    ) -> str:
+        return Review(network, training.cases, validation.cases, configuration, output).run()
+
+
+def _masking(configuration: Configuration) -> MaskingSettings:
+    if configuration.masking is None:
+        raise KneeformerError('a configuration of task "pretraining" needs `masking`: {} takes the defaults')
+    return configuration.masking
