@@ -3,6 +3,9 @@
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import binary_dilation
+from scipy.spatial import QhullError
+
+_SHAKE = 1e-4  # voxels: on an exact lattice, where every cell is cut at will, a crop takes hours
 
 
 def interpolate_hidden(
@@ -11,7 +14,7 @@ def interpolate_hidden(
     """The image with its hidden voxels interpolated linearly from the visible ones around them.
 
     Linear within the tetrahedra of a Delaunay triangulation (in mm) of the visible voxels that touch hidden
-    ones; beyond these, the nearest.
+    ones; beyond these, the nearest. Their places are shaken a little, by the same chance every time.
 
     Args:
         image: (z, y, x); hidden voxels are not read.
@@ -25,9 +28,14 @@ def interpolate_hidden(
     if not rim.any():
         return filled
     known, wanted = (np.argwhere(mask) * np.array(spacing_mm) for mask in (rim, hidden))
-    nearest = NearestNDInterpolator(known, image[rim])(wanted)
-    if np.all(np.ptp(known, axis=0) > 0):
-        linear = LinearNDInterpolator(known, image[rim])(wanted)
-        nearest = np.where(np.isnan(linear), nearest, linear)
-    filled[hidden] = nearest
+    filled[hidden] = NearestNDInterpolator(known, image[rim])(wanted)
+    little = _SHAKE * np.array(spacing_mm)
+    shaken = known + np.random.default_rng(0).uniform(-little, little, known.shape)
+    middle = (known.min(0) + known.max(0)) / 2
+    within = wanted + np.clip(middle - wanted, -2 * little, 2 * little)  # what was on a border is inside
+    try:
+        linear = LinearNDInterpolator(shaken, image[rim])(within)
+    except QhullError:  # fewer than five
+        return filled
+    filled[hidden] = np.where(np.isnan(linear), filled[hidden], linear)
     return filled

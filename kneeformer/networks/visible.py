@@ -1,6 +1,7 @@
 """A volume of which only some tokens are seen: hidden voxels are gone before the first convolution."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,9 @@ class VisibleTokens:
     Features of n visible tokens an image are (batch, channels, n * z, y, x), channels last in memory: the
     tokens' blocks of z, y, x voxels stacked along z, in the order of `flatten` over the grid. What works
     voxel by voxel or over a whole image (activation, normalisation) needs no change; a convolution sees the
-    voxels of visible neighbours, and zeros where a neighbour is hidden: it equals the dense one whose input
-    is set to zero at hidden tokens (sparse masked modelling, Tian et al. 2023), and costs the visible share
-    of it.
+    voxels of visible neighbours and none of hidden ones, and is scaled up by the part of its kernel that saw
+    something (partial convolution, Liu et al. 2018). So features beside a hole have the size that they have
+    in a whole image, which is what the weights are for; and it costs the visible share of a dense one.
 
     Attributes:
         visible: (batch, z, y, x) bool over the grid of tokens, True is visible.
@@ -57,13 +58,35 @@ class VisibleTokens:
         return rows.permute(0, 4, 1, 2, 3)
 
     def convolve(self, convolution: nn.Conv3d, features: Tensor) -> Tensor:
-        """A "same" convolution of odd kernel whose strides divide the blocks, on features of this layout."""
-        blocks = self._blocks(features)
-        size, stride = blocks.shape[1:4], convolution.stride
-        reach = [_reach(n, k, s) for n, k, s in zip(size, convolution.kernel_size, stride, strict=True)]
-        windows: Tensor = _WithNeighbours.apply(blocks, self, reach)  # type: ignore[no-untyped-call]
-        convolved = F.conv3d(windows.permute(0, 4, 1, 2, 3), convolution.weight, convolution.bias, stride)
-        return self._stacked(convolved.permute(0, 2, 3, 4, 1))
+        """A "same" convolution of odd kernel, without bias, whose strides divide the blocks of `features`.
+
+        It equals the dense one of an image that is zero at hidden tokens, divided by the share of the
+        kernel's voxels that are not hidden; outside the image are zeros that count, as in the dense one.
+        """
+        size, kernel, stride = self._size(features), convolution.kernel_size, convolution.stride
+        reach = [_reach(n, k, s) for n, k, s in zip(size, kernel, stride, strict=True)]
+        widened = math.prod(n + sum(r) for n, r in zip(size, reach, strict=True)) * self.index.numel()
+        if widened < math.prod(size) * self.visible.numel():
+            windows: Tensor = _WithNeighbours.apply(self._blocks(features), self, reach)  # type: ignore[no-untyped-call]
+            convolved = F.conv3d(windows.permute(0, 4, 1, 2, 3), convolution.weight, stride=stride)
+            convolved = self._stacked(convolved.permute(0, 2, 3, 4, 1))
+        else:  # small blocks, whose margins are more than what is hidden
+            whole = F.conv3d(self.dense(features), convolution.weight, None, stride, [k // 2 for k in kernel])
+            convolved = self.voxels(whole)
+        return convolved / self._seen(size, kernel, stride).to(convolved.dtype)
+
+    def _seen(self, size: Triple, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+        """Share of a kernel that falls on no hidden voxel, as features of one channel."""
+        known = self.visible[:, None].float()
+        for axis, n in enumerate(size):
+            known = known.repeat_interleave(n, axis + 2)
+        around = [k // 2 for k in kernel[::-1] for _ in range(2)]
+        return self.voxels(F.avg_pool3d(F.pad(known, around, value=1.0), kernel, stride))
+
+    def _size(self, features: Tensor) -> Triple:
+        """Voxels (z, y, x) of a token's block."""
+        z, y, x = features.shape[2:]
+        return z // self.index.shape[1], y, x
 
     def _blocks(self, features: Tensor) -> Tensor:
         """(batch, channels, n * z, y, x) -> (batch * n, z, y, x, channels)."""

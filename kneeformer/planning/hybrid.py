@@ -73,4 +73,5 @@ def _training(crop: rules.Size, budget: Budget) -> TrainingSettings:
         validation_crops=64,
         learning_rate=3e-4,
         warmup_steps=2000,
+        fine_tuning=FineTuningSettings(learning_rate=3e-4, frozen_steps=1000, warmup_steps=2000),
     )

@@ -31,8 +31,7 @@ class Pretraining(PreparatoryTask):
         hybrid = hybrid_transformer(fingerprint, dataset, budget)
         training = hybrid.training.model_copy(
             update={
-                "batch_size": 2 * hybrid.training.batch_size,
-                "epochs": 4 * hybrid.training.epochs,
+                "epochs": 2 * hybrid.training.epochs,
                 "loss": "mse",
                 "foreground_share": 0.0,
                 "fine_tuning": None,

@@ -4,7 +4,6 @@ Volumes are (batch, channels, z, y, x) float32, grids of tokens (batch, z, y, x)
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,30 +18,18 @@ _TISSUE = 0.05  # part of a token's voxels that must be brighter than air
 _FLAT = 0.01  # part of an image's variance that a token's is taken to have at least
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """The hidden voxels of a batch that count, and the tokens they belong to.
+def hidden_voxels(batch: Batch) -> Tensor:
+    """The hidden voxels that count, (batch, 1, z, y, x) bool.
 
-    Attributes:
-        voxels: (batch, 1, z, y, x) bool.
-        tokens: (batch, z, y, x) bool over the grid of tokens; one that has such a voxel.
+    Those inside the volume, but for air: tokens of which less than a twentieth is brighter than the darkest
+    tenth of the crop's range, in every channel.
     """
-
-    voxels: Tensor
-    tokens: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> "Hidden":
-        """Hidden tokens inside the volume, but for air: tokens of which less than a twentieth is brighter
-        than the darkest tenth of the crop's range, in every channel.
-        """
-        image, visible = batch["image"], batch["visible"]
-        low, high = intensity_range(image)
-        bright = (image > low + _AIR * (high - low)).any(1, keepdim=True)
-        grid = tuple(visible.shape[1:])
-        tissue = by_token(bright.float(), grid).mean(-1)[:, 0] >= _TISSUE
-        voxels = spread(tissue & ~visible, image) & (batch["labels"] != UNCOUNTED).unsqueeze(1)
-        return cls(voxels, by_token(voxels, grid).any(-1)[:, 0])
+    image, visible = batch["image"], batch["visible"]
+    low, high = intensity_range(image)
+    bright = (image > low + _AIR * (high - low)).any(1, keepdim=True)
+    grid = tuple(visible.shape[1:])
+    tissue = by_token(bright.float(), grid).mean(-1)[:, 0] >= _TISSUE
+    return spread(tissue & ~visible, image) & (batch["labels"] != UNCOUNTED).unsqueeze(1)
 
 
 class ReconstructionLesson:
@@ -57,33 +44,31 @@ class ReconstructionLesson:
         self.normalised, self.with_ssim = normalised, with_ssim
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self._error(_predict(network, batch), batch, Hidden.of(batch))
+        return self._error(_predict(network, batch), batch, hidden_voxels(batch))
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses, ratios, similarities = [], [], []
         for batch in batches:
-            hidden = Hidden.of(batch)
+            hidden = hidden_voxels(batch)
             predicted = _predict(network, batch)
             losses.append(float(self._error(predicted, batch, hidden)))
-            ratios += psnr(batch["image"], predicted, hidden.voxels)
-            similarities += hidden_ssim(batch["image"], predicted, hidden.voxels)
+            ratios += psnr(batch["image"], predicted, hidden)
+            similarities += hidden_ssim(batch["image"], predicted, hidden)
         return Validation(mean(losses), {"SSIM": mean(similarities)}, {"PSNR": mean(ratios)})
 
-    def _error(self, predicted: Tensor, batch: Batch, hidden: Hidden) -> Tensor:
+    def _error(self, predicted: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
         image, grid = batch["image"], tuple(batch["visible"].shape[1:])
-        squared = (predicted - image).square() * hidden.voxels
+        squared = (predicted - image).square() * hidden
         if self.normalised:
             variance = by_token(image, grid).var(-1, correction=0)
             least = _FLAT * image.var((2, 3, 4), correction=0)[..., None, None, None]
             squared = squared / spread(variance.clamp(min=1e-6) + least, image)
-        error = squared.sum() / (hidden.voxels.sum() * image.shape[1]).clamp(min=1)
+        error = squared.sum() / (hidden.sum() * image.shape[1]).clamp(min=1)
         if not self.with_ssim:
             return error
         low, high = intensity_range(image)
-        seen = torch.where(hidden.voxels, predicted, image)
-        return (
-            error + 1 - ssim((seen - low) / (high - low), (image - low) / (high - low), within=hidden.voxels)
-        )
+        seen = torch.where(hidden, predicted, image)
+        return error + 1 - ssim((seen - low) / (high - low), (image - low) / (high - low), within=hidden)
 
 
 def psnr(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:

@@ -16,7 +16,7 @@ from kneeformer.export.pictures import draw_reconstruction
 from kneeformer.networks.compute import autocast
 from kneeformer.plan import Configuration
 from kneeformer.training.losses import UNCOUNTED
-from kneeformer.training.reconstruction import Hidden, hidden_ssim, psnr, spread
+from kneeformer.training.reconstruction import hidden_ssim, hidden_voxels, psnr, spread
 from kneeformer.training.sampling import read_region
 
 PICTURES, CASES, TEMPLATES = 4, 8, 64
@@ -53,7 +53,7 @@ class Review:
 
     def _score(self, case: Path, mean_image: Tensor, number: int) -> Scores:
         batch = self._batch(case, number)
-        image, hidden = batch["image"], Hidden.of(batch)
+        image, hidden = batch["image"], hidden_voxels(batch)
         covered = spread(~batch["visible"], image)
         filled = {
             "network": self._network(batch),
@@ -70,11 +70,11 @@ class Review:
             )
         return {
             method: {
-                "psnr": psnr(image, volume, hidden.voxels)[0],
-                "ssim": hidden_ssim(image, volume, hidden.voxels)[0],
+                "psnr": psnr(image, volume, hidden)[0],
+                "ssim": hidden_ssim(image, volume, hidden)[0],
             }
             for method, volume in filled.items()
-            if hidden.voxels.any()
+            if hidden.any()
         }
 
     def _middle(self, case: Path) -> tuple[Tensor, Tensor]:

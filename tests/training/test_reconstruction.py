@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from kneeformer.networks.blocks import Expand
 from kneeformer.training.losses import UNCOUNTED
 from kneeformer.training.reconstruction import (
-    Hidden,
     ReconstructionLesson,
     by_token,
     hidden_ssim,
+    hidden_voxels,
     intensity_range,
     psnr,
     spread,
@@ -108,13 +108,18 @@ def test_expanding_the_voxels_of_tokens_gives_the_volume_back(grid: Triple, toke
 # What counts
 
 
+def tokens_of(hidden: Tensor, grid: Triple = (3, 2, 2)) -> Tensor:
+    """Hidden tokens of which a voxel counts."""
+    return by_token(hidden, grid).any(-1)[:, 0]
+
+
 def test_all_of_a_hidden_token_counts_and_nothing_of_a_visible_one() -> None:
     batch = batch_of(noise())
-    hidden = Hidden.of(batch)
-    assert torch.equal(hidden.tokens, ~batch["visible"])
-    assert hidden.voxels.shape == (2, 1, 6, 8, 8)
-    assert torch.equal(by_token(hidden.voxels, (3, 2, 2))[:, 0].all(-1), ~batch["visible"])
-    assert torch.equal(by_token(hidden.voxels, (3, 2, 2))[:, 0].any(-1), ~batch["visible"])
+    hidden = hidden_voxels(batch)
+    assert torch.equal(tokens_of(hidden), ~batch["visible"])
+    assert hidden.shape == (2, 1, 6, 8, 8)
+    assert torch.equal(by_token(hidden, (3, 2, 2))[:, 0].all(-1), ~batch["visible"])
+    assert torch.equal(by_token(hidden, (3, 2, 2))[:, 0].any(-1), ~batch["visible"])
 
 
 def test_tokens_of_air_do_not_count() -> None:
@@ -125,9 +130,9 @@ def test_tokens_of_air_do_not_count() -> None:
     image[0, 0, 0, :2, 5] = 1  # two in token (0, 0, 1)
     batch = {**batch_of(image), "visible": torch.zeros(1, 3, 2, 2, dtype=torch.bool)}
     batch["visible"][0, 2] = True
-    hidden = Hidden.of(batch)
-    assert hidden.tokens[0].int().tolist() == [[[0, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]]
-    assert int(hidden.voxels.sum()) == 5 * 32
+    hidden = hidden_voxels(batch)
+    assert tokens_of(hidden)[0].int().tolist() == [[[0, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]]
+    assert int(hidden.sum()) == 5 * 32
 
 
 def test_air_is_what_is_dark_in_every_channel() -> None:
@@ -135,8 +140,8 @@ def test_air_is_what_is_dark_in_every_channel() -> None:
     image[:, 0, :2] = 1
     image[:, 1, 2:4] = -0.5
     image[:, 1, 4:] = -5
-    hidden = Hidden.of({**batch_of(image), "visible": torch.zeros(1, 3, 2, 2, dtype=torch.bool)})
-    assert hidden.tokens[0].flatten(1).all(1).tolist() == [True, True, False]
+    hidden = hidden_voxels({**batch_of(image), "visible": torch.zeros(1, 3, 2, 2, dtype=torch.bool)})
+    assert tokens_of(hidden)[0].flatten(1).all(1).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(("darkest", "counts"), [(0.09, False), (0.11, True)])
@@ -145,17 +150,17 @@ def test_air_is_the_darkest_tenth_of_the_range_of_the_crop(darkest: float, count
     image[:, :, :2] = darkest
     image[:, :, 2:4] = 0
     batch = {**batch_of(100 * image - 40), "visible": torch.zeros(1, 3, 2, 2, dtype=torch.bool)}
-    assert Hidden.of(batch).tokens[0].flatten(1).all(1).tolist() == [counts, False, True]
+    assert tokens_of(hidden_voxels(batch))[0].flatten(1).all(1).tolist() == [counts, False, True]
 
 
 def test_what_lies_outside_the_volume_does_not_count() -> None:
     batch = batch_of(noise(), hidden=0.999)
     batch["visible"][:] = False
     batch["labels"][:, 3:] = UNCOUNTED  # one and a half layers of tokens
-    hidden = Hidden.of(batch)
-    assert hidden.tokens.flatten(2).all(2).tolist() == [[True, True, False]] * 2
-    assert not hidden.tokens[:, 2].any()
-    assert torch.equal(hidden.voxels, (batch["labels"] == 0)[:, None])
+    hidden = hidden_voxels(batch)
+    assert tokens_of(hidden).flatten(2).all(2).tolist() == [[True, True, False]] * 2
+    assert not tokens_of(hidden)[:, 2].any()
+    assert torch.equal(hidden, (batch["labels"] == 0)[:, None])
 
 
 # The error
@@ -170,7 +175,7 @@ def test_squared_error_by_hand() -> None:
 def test_squared_error_counts_each_hidden_voxel_and_channel_once() -> None:
     batch = batch_of(noise(), hidden=0.25)  # 3 of 12 tokens of 32 voxels, 2 images, 2 channels
     predicted = batch["image"].clone()
-    z, y, x = Hidden.of(batch).voxels[1, 0].nonzero()[5].tolist()
+    z, y, x = hidden_voxels(batch)[1, 0].nonzero()[5].tolist()
     predicted[1, 1, z, y, x] += 8
     assert loss(predicted, batch) == pytest.approx(64 / (3 * 32 * 2 * 2), rel=1e-4)
 
@@ -221,10 +226,10 @@ def test_what_is_predicted_of_visible_voxels_does_not_matter(normalised: bool, w
     lesson = ReconstructionLesson(normalised, with_ssim)
     value = lesson.loss(network, batch)
     value.backward()
-    counted = Hidden.of(batch).voxels.expand_as(network.predicted)
+    hidden = hidden_voxels(batch).expand_as(network.predicted)
     gradient = network.predicted.grad
-    assert gradient is not None and (gradient[~counted] == 0).all() and (gradient[counted] != 0).all()
-    other = torch.where(counted, network.predicted.detach(), -70.0)
+    assert gradient is not None and (gradient[~hidden] == 0).all() and (gradient[hidden] != 0).all()
+    other = torch.where(hidden, network.predicted.detach(), -70.0)
     assert loss(other, batch, normalised, with_ssim) == float(value.detach())
 
 
@@ -233,7 +238,7 @@ def test_similarity_is_added_to_the_error(normalised: bool) -> None:
     batch = batch_of(noise((3, 2, 2), (4, 6, 5)))
     guess, image = noise((3, 2, 2), (4, 6, 5), seed=9), batch["image"]
     low, high = intensity_range(image)
-    hidden = Hidden.of(batch).voxels
+    hidden = hidden_voxels(batch)
     first, second = ((v - low) / (high - low) for v in (torch.where(hidden, guess, image), image))
     expected = loss(guess, batch, normalised) + 1 - float(ssim(first, second, within=hidden))
     assert loss(guess, batch, normalised, with_ssim=True) == pytest.approx(expected, abs=1e-6)
@@ -286,7 +291,7 @@ def test_signal_to_noise_is_that_of_the_voxels_within() -> None:
 
 def test_a_perfect_completion_is_one() -> None:
     image = noise((3, 2, 2), (4, 6, 5))
-    within = Hidden.of(batch_of(image)).voxels
+    within = hidden_voxels(batch_of(image))
     assert hidden_ssim(image, image, within) == pytest.approx([1, 1])
     elsewhere = torch.where(within, image, 99.0)
     assert hidden_ssim(image, elsewhere, within) == pytest.approx([1, 1])
@@ -295,14 +300,14 @@ def test_a_perfect_completion_is_one() -> None:
 
 def test_similarity_does_not_depend_on_the_units_of_the_scan() -> None:
     image, guess = noise((3, 2, 2), (4, 6, 5)), noise((3, 2, 2), (4, 6, 5), seed=9)
-    within = Hidden.of(batch_of(image)).voxels
+    within = hidden_voxels(batch_of(image))
     scaled = hidden_ssim(300 * image - 200, 300 * guess - 200, within)
     assert scaled == pytest.approx(hidden_ssim(image, guess, within), abs=1e-3)
 
 
 def test_images_without_a_counted_voxel_are_left_out_of_the_scores() -> None:
     image = noise((3, 2, 2), (4, 6, 5))
-    within = Hidden.of(batch_of(image)).voxels
+    within = hidden_voxels(batch_of(image))
     within[0] = False
     assert len(hidden_ssim(image, image + 1, within)) == len(psnr(image, image + 1, within)) == 1
 
@@ -318,7 +323,7 @@ def test_validation_is_the_mean_over_batches_and_images() -> None:
     assert set(found.scores) == {"SSIM"} and set(found.figures) == {"PSNR"}
     similarities, ratios = [], []
     for batch in (first, second):
-        within = Hidden.of(batch).voxels
+        within = hidden_voxels(batch)
         similarities += hidden_ssim(batch["image"], guess, within)
         ratios += psnr(batch["image"], guess, within)
     assert len(similarities) == len(ratios) == 3
