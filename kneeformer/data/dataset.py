@@ -48,14 +48,24 @@ class DatasetDescription(BaseModel):
     def subject(self, case: str) -> str:
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 
-        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930".
+        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". Where
+        `subjects` knows another time point of that name, it is the same person.
         """
         if case in self.subjects:
             return self.subjects[case]
-        match = re.fullmatch(
-            r"(.+)_(?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", case, re.IGNORECASE
-        )
-        return match.group(1) if match else case
+        name = _without_time_point(case)
+        return self._subject_of_name.get(name, name)
+
+    @cached_property
+    def _subject_of_name(self) -> dict[str, str]:
+        return {_without_time_point(case): subject for case, subject in self.subjects.items()}
+
+
+def _without_time_point(case: str) -> str:
+    match = re.fullmatch(
+        r"(.+)_(?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", case, re.IGNORECASE
+    )
+    return match.group(1) if match else case
 
 
 @dataclass(frozen=True)

@@ -41,21 +41,13 @@ class VisibleTokens:
 
     def voxels(self, image: Tensor) -> Tensor:
         """The voxels of visible tokens, as features; image (batch, channels, z, y, x), whole tokens."""
-        batch, channels = image.shape[:2]
-        grid = self.visible.shape[1:]
-        size = [n // g for n, g in zip(image.shape[2:], grid, strict=True)]
-        cells = image.view(batch, channels, grid[0], size[0], grid[1], size[1], grid[2], size[2])
-        return self._stacked(cells.permute(0, 2, 4, 6, 3, 5, 7, 1)[self.visible])
+        features: Tensor = _Take.apply(image, self)  # type: ignore[no-untyped-call]
+        return features
 
     def dense(self, features: Tensor) -> Tensor:
         """Features put back to where they are in the image, (batch, channels, z, y, x); zeros elsewhere."""
-        blocks = self._blocks(features)
-        batch, *grid = self.visible.shape
-        _, z, y, x, channels = blocks.shape
-        cells = blocks.new_zeros(batch, *grid, z, y, x, channels)
-        cells[self.visible] = blocks
-        rows = cells.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, grid[0] * z, grid[1] * y, -1, channels)
-        return rows.permute(0, 4, 1, 2, 3)
+        image: Tensor = _Put.apply(features, self)  # type: ignore[no-untyped-call]
+        return image
 
     def convolve(self, convolution: nn.Conv3d, features: Tensor) -> Tensor:
         """A "same" convolution of odd kernel, without bias, whose strides divide the blocks of `features`.
@@ -99,6 +91,24 @@ class VisibleTokens:
         _, _, y, x, channels = blocks.shape
         return blocks.reshape(len(self.visible), -1, y, x, channels).permute(0, 4, 1, 2, 3)
 
+    def take(self, image: Tensor) -> Tensor:
+        """`voxels`, without a gradient."""
+        batch, channels = image.shape[:2]
+        grid = self.visible.shape[1:]
+        size = [n // g for n, g in zip(image.shape[2:], grid, strict=True)]
+        cells = image.reshape(batch, channels, grid[0], size[0], grid[1], size[1], grid[2], size[2])
+        return self._stacked(cells.permute(0, 2, 4, 6, 3, 5, 7, 1)[self.visible])
+
+    def put(self, features: Tensor) -> Tensor:
+        """`dense`, without a gradient."""
+        blocks = self._blocks(features)
+        batch, *grid = self.visible.shape
+        _, z, y, x, channels = blocks.shape
+        cells = blocks.new_zeros(batch, *grid, z, y, x, channels)
+        cells[self.visible] = blocks
+        rows = cells.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, grid[0] * z, grid[1] * y, -1, channels)
+        return rows.permute(0, 4, 1, 2, 3)
+
     def pairs(self, offset: Triple) -> tuple[Tensor, Tensor]:
         """Blocks that have a visible neighbour at an offset on the grid, and those neighbours: two (m,)."""
         if offset not in self._pairs:
@@ -111,6 +121,32 @@ class VisibleTokens:
             both = (self._number >= 0) & (neighbour >= 0)
             self._pairs[offset] = self._number[both], neighbour[both]
         return self._pairs[offset]
+
+
+class _Take(torch.autograd.Function):
+    """Voxels of visible tokens; backward, they are put back: gradients keep the channels-last layout."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, tokens: VisibleTokens) -> Tensor:
+        ctx.tokens = tokens
+        return tokens.take(image)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.tokens.put(gradient), None
+
+
+class _Put(torch.autograd.Function):
+    """The other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, tokens: VisibleTokens) -> Tensor:
+        ctx.tokens = tokens
+        return tokens.put(features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.tokens.take(gradient), None
 
 
 class _WithNeighbours(torch.autograd.Function):

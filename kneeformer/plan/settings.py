@@ -133,7 +133,7 @@ class MaskingSettings(Settings):
     kind: Literal["token", "block", "slab"] = "token"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     target: Literal["normalised", "intensity"] = "intensity"
-    filler_width: Count = 192
+    filler_width: Count = 96
     filler_depth: Count = 2
 
     @field_validator("filler_width")

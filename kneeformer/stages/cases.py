@@ -41,8 +41,8 @@ def learning_cases(
     """Prepared cases to learn from, and to watch.
 
     A task without labels learns from the fold's training images, from imagesUn, and from the dataset of
-    `pretrain_from`; never from a subject of the fold's validation cases or of imagesTs. Where nothing is
-    held out, what is watched is learnt from.
+    `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. Where
+    nothing is held out, what is watched is learnt from.
 
     Raises:
         KneeformerError: cases are not prepared.
@@ -54,9 +54,11 @@ def learning_cases(
     if request.subjects is not None:
         names = _some_subjects(folders, request, names)
     if not task_named(configuration.task).needs_labels:
-        names = [*names, *_unlabelled(folders, request, split)]
+        dataset = Dataset.open(folders.raw / request.dataset)
+        held_out = _held_out(dataset, split)
+        names = [*names, *(c.name for c in _without(held_out, dataset, dataset.unlabelled_cases()))]
         if request.pretrain_from is not None:
-            borrowed = _borrowed(folders, request, plan, watch)
+            borrowed = _borrowed(folders, request, plan, held_out, watch)
     _require_prepared(stored, {*names, *split["val"]}, request)
     training = StoredCases([*(stored / n for n in names), *borrowed])
     if not training.cases:
@@ -64,14 +66,15 @@ def learning_cases(
     return training, StoredCases([stored / n for n in split["val"]] or training.cases)
 
 
-def _unlabelled(folders: Folders, request: Request, split: Split) -> list[str]:
-    """Cases of imagesUn, but for those of subjects that validate or test."""
-    dataset = Dataset.open(folders.raw / request.dataset)
-    subject = dataset.description.subject
+def _held_out(dataset: Dataset, split: Split) -> set[str]:
+    """Subjects that validate or test."""
     tests = [c.name for c in list_cases(dataset.folder / "imagesTs", dataset.description)]
     learnt = set(split["train"])  # in the fold "all", what is watched trains as well
-    held_out = {subject(c) for c in (*split["val"], *tests) if c not in learnt}
-    return [c.name for c in dataset.unlabelled_cases() if subject(c.name) not in held_out]
+    return {dataset.description.subject(c) for c in (*split["val"], *tests) if c not in learnt}
+
+
+def _without(held_out: set[str], dataset: Dataset, cases: list[Case]) -> list[Case]:
+    return [c for c in cases if dataset.description.subject(c.name) not in held_out]
 
 
 def _some_subjects(folders: Folders, request: Request, names: list[str]) -> list[str]:
@@ -85,8 +88,10 @@ def _some_subjects(folders: Folders, request: Request, names: list[str]) -> list
     return [name for name in names if subject(name) in chosen]
 
 
-def _borrowed(folders: Folders, request: Request, plan: Plan, watch: Watch) -> list[Path]:
-    """Every image of the other dataset, prepared by this one's plan."""
+def _borrowed(folders: Folders, request: Request, plan: Plan, held_out: set[str], watch: Watch) -> list[Path]:
+    """Every image of the other dataset, but of subjects of the same name as one held out here, prepared by
+    this one's plan.
+    """
     other = Dataset.open(folders.raw / str(request.pretrain_from))
     here = len(plan.dataset.channel_names)
     if len(other.description.channels) != here:
@@ -94,7 +99,8 @@ def _borrowed(folders: Folders, request: Request, plan: Plan, watch: Watch) -> l
             f"{other.folder}: {len(other.description.channels)} channels, and {request.dataset} has {here}; "
             f"--pretrain_from needs a dataset of the same channels"
         )
-    cases = [Case(c.name, c.images) for c in (*other.training_cases(), *other.unlabelled_cases())]
+    every = [Case(c.name, c.images) for c in (*other.training_cases(), *other.unlabelled_cases())]
+    cases = _without(held_out, other, every)
     configuration = plan.configuration(request.configuration)
     name = f"{configuration.preprocessing.folder}__{other.name}"
     folder = folders.preprocessed / request.dataset / name

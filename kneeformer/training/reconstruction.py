@@ -12,10 +12,12 @@ from kneeformer.training.loop import Batch, Validation
 from kneeformer.training.losses import UNCOUNTED
 from kneeformer.training.ssim import ssim
 
+Grid = tuple[int, int, int]
+
 _SAMPLE = 20_000  # voxels of a channel that its range is taken from
 _AIR = 0.1  # part of the range, from the dark end
 _TISSUE = 0.05  # part of a token's voxels that must be brighter than air
-_FLAT = 0.01  # part of an image's variance that a token's is taken to have at least
+_FLAT = 0.01  # part of the crop's variance that is added to a token's
 
 
 def hidden_voxels(batch: Batch) -> Tensor:
@@ -27,7 +29,7 @@ def hidden_voxels(batch: Batch) -> Tensor:
     image, visible = batch["image"], batch["visible"]
     low, high = intensity_range(image)
     bright = (image > low + _AIR * (high - low)).any(1, keepdim=True)
-    grid = tuple(visible.shape[1:])
+    grid = _grid(batch)
     tissue = by_token(bright.float(), grid).mean(-1)[:, 0] >= _TISSUE
     return spread(tissue & ~visible, image) & (batch["labels"] != UNCOUNTED).unsqueeze(1)
 
@@ -44,31 +46,36 @@ class ReconstructionLesson:
         self.normalised, self.with_ssim = normalised, with_ssim
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self._error(_predict(network, batch), batch, hidden_voxels(batch))
+        return self._error(_predict(network, batch), batch)
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses, ratios, similarities = [], [], []
         for batch in batches:
-            hidden = hidden_voxels(batch)
+            image, hidden = batch["image"], hidden_voxels(batch)
             predicted = _predict(network, batch)
-            losses.append(float(self._error(predicted, batch, hidden)))
-            ratios += psnr(batch["image"], predicted, hidden)
-            similarities += hidden_ssim(batch["image"], predicted, hidden)
+            losses.append(float(self._error(predicted, batch)))
+            ratios += psnr(image, predicted, hidden)
+            similarities += hidden_ssim(image, predicted, hidden)
         return Validation(mean(losses), {"SSIM": mean(similarities)}, {"PSNR": mean(ratios)})
 
-    def _error(self, predicted: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
-        image, grid = batch["image"], tuple(batch["visible"].shape[1:])
+    def _error(self, predicted: Tensor, batch: Batch) -> Tensor:
+        image, hidden = batch["image"], hidden_voxels(batch)
         squared = (predicted - image).square() * hidden
         if self.normalised:
-            variance = by_token(image, grid).var(-1, correction=0)
-            least = _FLAT * image.var((2, 3, 4), correction=0)[..., None, None, None]
-            squared = squared / spread(variance.clamp(min=1e-6) + least, image)
+            variance = by_token(image, _grid(batch)).var(-1, correction=0)
+            floor = _FLAT * image.var((2, 3, 4), correction=0)[..., None, None, None]
+            squared = squared / spread(variance.clamp(min=1e-6) + floor, image)
         error = squared.sum() / (hidden.sum() * image.shape[1]).clamp(min=1)
         if not self.with_ssim:
             return error
         low, high = intensity_range(image)
-        seen = torch.where(hidden, predicted, image)
-        return error + 1 - ssim((seen - low) / (high - low), (image - low) / (high - low), within=hidden)
+        completed = torch.where(hidden, predicted, image)
+        return error + 1 - ssim((completed - low) / (high - low), (image - low) / (high - low), within=hidden)
+
+
+def _grid(batch: Batch) -> Grid:
+    z, y, x = batch["visible"].shape[1:]
+    return (z, y, x)
 
 
 def psnr(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:
@@ -105,7 +112,7 @@ def intensity_range(image: Tensor) -> tuple[Tensor, Tensor]:
     return low.view(shape), torch.maximum(high, low + 1e-6).view(shape)
 
 
-def by_token(volume: Tensor, grid: tuple[int, ...]) -> Tensor:
+def by_token(volume: Tensor, grid: Grid) -> Tensor:
     """(batch, channels, z, y, x) -> (batch, channels, *grid, voxels of a token)."""
     batch, channels = volume.shape[:2]
     z, y, x = (n // g for n, g in zip(volume.shape[2:], grid, strict=True))

@@ -91,9 +91,55 @@ class TestLayout:
         write_image(dataset.folder / "imagesUn/u_0000.nrrd", RAMP, GRID)
         assert [line.split(";")[0] for line in layout(dataset)] == ["imagesUn/u_0001.nrrd: missing"]
 
+    def test_strays_among_images_without_labels(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset()
+        write_image(dataset.folder / "imagesUn/u_0001.nrrd", RAMP, GRID)
+        (dataset.folder / "imagesUn/v.nrrd").touch()
+        assert [line.split(";")[0] for line in layout(dataset)] == [
+            "imagesUn/u_0000.nrrd: missing",
+            "imagesUn/u_0001.nrrd: extra channel 0001: dataset.json names 1 (PD)",
+            "imagesUn/v.nrrd: not called CASE_0000.nrrd (0000 is the channel's number)",
+        ]
+
+    def test_images_without_labels_alone_are_a_dataset(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=())
+        write_image(dataset.folder / "imagesUn/u_0000.nrrd", RAMP, GRID)
+        assert check_layout(dataset) == []
+        (case,) = dataset.unlabelled_cases()
+        checked = check_case(case, dataset.description)
+        assert checked.problems == [] and checked.label is None and checked.images is not None
+
+    def test_labels_without_images_are_found_beside_images_without_labels(
+        self, make_dataset: MakeDataset
+    ) -> None:
+        dataset = make_dataset(cases=("a",))
+        (dataset.folder / "imagesTr/a_0000.nrrd").rename(dataset.folder / "imagesTr/a")
+        write_image(dataset.folder / "imagesUn/u_0000.nrrd", RAMP, GRID)
+        assert layout(dataset) == [
+            "labelsTr/a.nrrd: no image for this label; add it to imagesTr or take it away"
+        ]
+
+    def test_a_case_with_two_places(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=("a", "b", "c"))
+        for name in ("c", "a", "u", "b_12m"):
+            write_image(dataset.folder / f"imagesUn/{name}_0000.nrrd", RAMP, GRID)
+        assert layout(dataset) == [
+            f"imagesUn: {name} is in imagesTr too; a case has one place: take one away" for name in ("a", "c")
+        ]
+
+    def test_a_listed_case_with_two_places(self, make_dataset: MakeDataset) -> None:
+        listed = {"k": {"images": ["scans/k.nrrd"], "label": "masks/k.nrrd"}}
+        dataset = make_dataset(cases=(), dataset=listed)
+        for file in ("scans/k.nrrd", "masks/k.nrrd", "imagesUn/k_0000.nrrd"):
+            write_image(dataset.folder / file, RAMP, GRID)
+        assert layout(dataset) == ["imagesUn: k is in imagesTr too; a case has one place: take one away"]
+
     def test_no_cases(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(cases=())
-        assert layout(dataset) == ["imagesTr: no cases; put one file a channel there, called CASE_0000.nrrd"]
+        assert layout(dataset) == [
+            "imagesTr: no cases; put one file a channel there, called CASE_0000.nrrd, "
+            "or into imagesUn where there are no labels"
+        ]
 
     def test_files_listed_in_dataset_json(self, make_dataset: MakeDataset) -> None:
         listed = {"k": {"images": ["scans/k.nrrd"], "label": "masks/k.nrrd"}}

@@ -81,6 +81,12 @@ class TestDescription:
         description = DatasetDescription(**PLAIN, subjects={"left_first": "person"})
         assert description.subject(case) == subject
 
+    def test_another_time_point_of_a_listed_case_is_of_its_subject(self) -> None:
+        listed = {"a_00m": "anna", "b": "bert", "c_V1": "carl", "c_V2": "carl"}
+        description = DatasetDescription(**PLAIN, subjects=listed)
+        found = {case: description.subject(case) for case in ("a_12m", "a", "b_T2", "c_V3", "d_00m")}
+        assert found == {"a_12m": "anna", "a": "anna", "b_T2": "bert", "c_V3": "carl", "d_00m": "d"}
+
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(KneeformerError, match=r"dataset\.json: no such file"):
             Dataset.open(tmp_path)

@@ -95,6 +95,27 @@ def test_intensities_of_the_dataset_are_pooled() -> None:
     assert pooled.percentile_99_5 == pytest.approx(200 - 1.005)
 
 
+def test_labelled_are_the_cases_with_labels_even_of_structures_that_are_absent() -> None:
+    image, labels = volume()
+    scheme = LabelScheme.from_json({"background": 0, "patella": 3})
+    absent, sample = case_fingerprint(image, labels, GRID, scheme, seed=0)
+    without, other = case_fingerprint(image, None, GRID, scheme, seed=0)
+    assert absent.volumes_mm3 == {"patella": 0.0} and without.volumes_mm3 == {}
+    found = dataset_fingerprint({"a": absent, "b": without}, [sample, other], scheme.names, unlabelled=7)
+    assert (found.labelled, found.unlabelled) == (1, 7)
+
+
+def test_images_without_labels_alone_have_a_fingerprint() -> None:
+    image, _ = volume()
+    facts, sample = case_fingerprint(image, None, GRID, SCHEME, seed=0)
+    found = dataset_fingerprint({"u": facts}, [sample], SCHEME.names, unlabelled=1)
+    assert (found.labelled, found.unlabelled, len(found.cases)) == (0, 1, 1)
+    assert found.median_spacing == GRID.spacing and found.left_right_axis == 2
+    assert found.median_volume_mm3("femur") == 0
+    assert (found.intensities[0].minimum, found.intensities[0].maximum) == (0, 30)
+    assert Fingerprint.model_validate_json(found.model_dump_json()) == found
+
+
 def test_medians() -> None:
     cases = {
         "a": case(spacing=(3.0, 0.5, 0.4), femur=10.0),

@@ -22,10 +22,16 @@ def fingerprint(
     structures: tuple[str, ...] = ("femur",),
     axes: list[int] | None = None,
     channels: int = 1,
+    labelled: int = 0,
+    unlabelled: int = 0,
 ) -> Fingerprint:
     cases = {
         f"case{i}": CaseFingerprint(
-            shape=shape, file_shape=shape, spacing=spacing, left_right_axis=axis, volumes_mm3={}
+            shape=shape,
+            file_shape=shape,
+            spacing=spacing,
+            left_right_axis=axis,
+            volumes_mm3={"femur": 0.0} if i < labelled else {},
         )
         for i, (spacing, shape, axis) in enumerate(
             zip(
@@ -36,7 +42,9 @@ def fingerprint(
     seen = Intensities(
         mean=100, deviation=50, percentile_00_5=-900, percentile_99_5=1500, minimum=-1024, maximum=3000
     )
-    return Fingerprint(cases=cases, intensities=(seen,) * channels, structures=structures)
+    return Fingerprint(
+        cases=cases, intensities=(seen,) * channels, structures=structures, unlabelled=unlabelled
+    )
 
 
 def random_spacings(count: int) -> list[Spacing]:
@@ -254,6 +262,17 @@ def test_thick_slices_turn_in_their_plane_alone() -> None:
     turned = rules.augmentation(seen, (0.4375, 0.4375, 3.11)).rotation_degrees
     assert turned[2] > 0 and turned[:2] == (0, 0)
     assert min(rules.augmentation(seen, (1.0, 1.0, 1.0)).rotation_degrees) > 0
+
+
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled", "worth"),
+    [(1, 2, False), (1, 3, True), (10, 29, False), (10, 30, True), (10, 0, False), (0, 1, True)],
+)
+def test_pretraining_comes_first_with_three_unlabelled_subjects_for_each_labelled_case(
+    labelled: int, unlabelled: int, worth: bool
+) -> None:
+    seen = fingerprint([KNEE] * max(1, labelled), labelled=labelled, unlabelled=unlabelled)
+    assert rules.worth_pretraining(seen) is worth
 
 
 def test_a_budget_shrinks_by_quarters_down_to_an_end() -> None:
