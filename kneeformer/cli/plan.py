@@ -89,6 +89,8 @@ def describe(plan: "Plan") -> str:
             f"{name}: spacing {_by(configuration.preprocessing.spacing)} mm, tokens of {_by(network.token)} "
             f"voxels, crop {_by(training.crop)}, batch {training.batch_size}, {network.decoder} decoder"
         )
+        if configuration.previous_stage is not None:
+            lines.append(f"    starts from the weights of {configuration.previous_stage}, which comes first")
         if evidence is not None and evidence.parameters is not None:
             lines.append(
                 f"    {evidence.parameters / 1e6:.1f} M parameters; a crop sees "

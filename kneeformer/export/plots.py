@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -24,10 +26,9 @@ def draw_label_curves(curves: list[Curve], picture: Path) -> None:
     for number, curve in enumerate(curves):
         shift = 0.06 * (number - (len(curves) - 1) / 2)  # so that intervals stand beside each other
         x = [places.index(place) + shift for place, _ in curve.points]
-        mean, low, high = zip(*(score for _, score in curve.points), strict=True)
-        below = [m - a for m, a in zip(mean, low, strict=True)]
-        above = [b - m for m, b in zip(mean, high, strict=True)]
-        axes.errorbar(x, mean, yerr=[below, above], marker="o", ms=4, capsize=3, label=curve.name)
+        mean, low, high = np.array([score for _, score in curve.points]).T
+        reach = np.maximum([mean - low, high - mean], 0)  # equal scores may round below 0; NaN stays
+        axes.errorbar(x, mean, yerr=reach, marker="o", ms=4, capsize=3, label=curve.name)
     axes.set_xticks(range(len(places)), places)
     axes.set(xlabel="labelled subjects", ylabel="mean Dice on validation subjects (95 % CI)")
     axes.legend(fontsize=8)

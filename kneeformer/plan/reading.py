@@ -109,7 +109,13 @@ def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -
         )
     own: dict[str, Any] = configurations[name]
     parent = own.get("inherits_from")
-    return own if parent is None else _merge(_resolve(parent, configurations, (*seen, name)), own)
+    if parent is None:
+        return own
+    inherited = _resolve(parent, configurations, (*seen, name))
+    if inherited.get("previous_stage") == name:  # what comes before its parent does not come before itself
+        inherited = {**inherited, "previous_stage": None}
+    merged: dict[str, Any] = _merge(inherited, own)
+    return merged
 
 
 def _merge(parent: Any, own: Any) -> Any:

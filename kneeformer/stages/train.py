@@ -100,7 +100,8 @@ def _after_previous_stage(
     else:
         _log().info("%s comes after %s, which is trained first", request.configuration, stage)
         begun = (folder / LATEST).is_file() and (folder / RUN).is_file()
-        train_fold(folders, replace(before, resume=begun), watch_training, watch)
+        outcome = train_fold(folders, replace(before, resume=begun), watch_training, watch)
+        _log().info("%s\n%s comes now", outcome.review, request.configuration)
     return replace(request, pretrained_weights=folder / FINAL)
 
 

@@ -81,7 +81,7 @@ class Review:
         """The middle crop of a case: image (channels, z, y, x), and labels (z, y, x), 0 inside the volume."""
         stored, crop = open_case(case.parent, case.name), self.configuration.training.crop
         z, y, x = (n // 2 for n in stored.record.shape)
-        inside = np.broadcast_to(np.int16(0), stored.record.shape)
+        inside = np.zeros(stored.record.shape, np.int16)
         labels = read_region(inside, (z, y, x), crop, outside=UNCOUNTED)
         return torch.from_numpy(read_region(stored.image, (z, y, x), crop)), torch.from_numpy(labels[0])
 

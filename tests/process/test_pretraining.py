@@ -1,0 +1,296 @@
+"""Pre-training by the commands a user types: what it leaves, what takes its weights over, what goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from matplotlib.image import imread
+from workplace import NAME, SHAPE, SPACING_MM, Workplace, finish, log_lines, losses, read_json
+
+from kneeformer.data.phantom import write_phantom_dataset
+
+BARE = "Dataset002_Bare"
+METHODS = ["network", "linear interpolation", "mean image"]
+SHORT = {
+    "epochs": 1,
+    "steps_per_epoch": 4,
+    "warmup_steps": 2,
+    "validation_crops": 2,
+    "fine_tuning": {"learning_rate": 0.001, "frozen_steps": 2, "warmup_steps": 1},
+}
+
+
+def edit_plan(folder: Path, stage: str | None = "3d_mae") -> None:
+    """A network and a schedule of seconds, and a stage before 3d_vit, as a person would write them."""
+    file = folder / "kfPlans.json"
+    plan = read_json(file)
+    for name, configuration in plan["configurations"].items():
+        if configuration.get("inherits_from") is None:
+            configuration["network"]["depth"] = 1
+            configuration["training"] |= SHORT
+            configuration["previous_stage"] = None if name == "3d_mae" else stage
+    plan["configurations"]["3d_mae"]["training"] |= {"epochs": 2, "fine_tuning": None}
+    file.write_text(json.dumps(plan))
+
+
+def fold_of(place: Workplace, configuration: str, fold: object = 0, dataset: str = NAME) -> Path:
+    return place.root / "results" / dataset / f"kfPlans__{configuration}" / f"fold_{fold}"
+
+
+def taken(fold: Path) -> dict[str, Any]:
+    """What run.json says of the weights that a training began with."""
+    pretrained: dict[str, Any] = read_json(fold / "run.json")["pretrained"]
+    return pretrained
+
+
+@pytest.fixture(scope="module")
+def staged(planned: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """Planned and prepared, 3d_mae before 3d_vit, six labelled subjects; a second dataset without labels."""
+    place = planned.copy(tmp_path_factory.mktemp("staged") / "place")
+    file = place.raw / "dataset.json"
+    file.write_text(json.dumps({**read_json(file), "subjects": {}}))
+    bare = place.raw.parent / BARE
+    write_phantom_dataset(bare, 0, seed=2, unlabelled=2, test=0, shape=SHAPE, spacing_mm=SPACING_MM)
+    edit_plan(place.preprocessed)
+    return place
+
+
+@pytest.fixture(scope="module")
+def pretrained(staged: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
+    """Fold 0 of 3d_vit and of the stage before it, trained by one command; what that said."""
+    place = staged.copy(tmp_path_factory.mktemp("pretrained") / "place")
+    return place, place.run("kf_train", 1, "3d_vit", "fold0")
+
+
+def test_a_missing_stage_is_trained_first_and_it_is_said(pretrained: tuple[Workplace, str]) -> None:
+    place, said = pretrained
+    mae, vit = fold_of(place, "3d_mae"), fold_of(place, "3d_vit")
+    assert "3d_vit comes after 3d_mae, which is trained first" in said
+    assert said.index("trained first") < said.index("tensors loaded")
+    assert len(losses(mae)) == 8 and len(losses(vit)) == 4
+    assert (vit / "validation" / "summary.json").is_file()
+    assert read_json(mae / "run.json")["pretrained"] is None
+
+
+def test_run_json_tells_what_was_taken_over(pretrained: tuple[Workplace, str]) -> None:
+    place, said = pretrained
+    outcome = taken(fold_of(place, "3d_vit"))
+    assert outcome["file"] == str(fold_of(place, "3d_mae") / "checkpoint_final.pt")
+    assert {name.split(".")[0] for name in outcome["loaded"]} == {"stem", "encoder", "decoder"}
+    assert {name.rpartition(".")[0] for name in outcome["new"]} == {"decoder.head"}
+    assert not outcome["resized"]
+    counts = f"{len(outcome['loaded'])} tensors loaded, 0 resized, {len(outcome['left'])} left in the"
+    assert counts in said
+    source, after = (
+        torch.load(fold_of(place, n) / "checkpoint_final.pt", weights_only=True)["network"]
+        for n in ("3d_mae", "3d_vit")
+    )
+    assert {*outcome["loaded"], *outcome["new"]} == set(after)
+    assert {*outcome["loaded"], *outcome["left"]} == set(source)
+
+
+def test_what_was_taken_over_is_held_back_at_first_but_the_decoder_learns(
+    pretrained: tuple[Workplace, str],
+) -> None:
+    """Frozen for all four steps: stem and encoder are what they were, to the last bit."""
+    place, _ = pretrained
+    weights = fold_of(place, "3d_mae") / "checkpoint_final.pt"
+    frozen = ("--set", "training.fine_tuning.frozen_steps=4")
+    place.run("kf_train", 1, "3d_vit", 2, "-pretrained_weights", weights, *frozen)
+    source, after = (
+        torch.load(file, weights_only=True)["network"]
+        for file in (weights, fold_of(place, "3d_vit", 2) / "checkpoint_final.pt")
+    )
+    same = {name for name in after if name in source and torch.equal(source[name], after[name])}
+    assert same == {name for name in after if not name.startswith("decoder.")}
+
+
+def test_pretraining_leaves_pictures_figures_and_a_table(pretrained: tuple[Workplace, str]) -> None:
+    place, _ = pretrained
+    fold = fold_of(place, "3d_mae")
+    assert {"plan.json", "run.json", "training_log.jsonl", "progress.png"} <= {p.name for p in fold.iterdir()}
+    validated = [line for line in log_lines(fold) if "validation_loss" in line]
+    assert len(validated) == 2
+    assert all(0 < line["scores"]["SSIM"] < 1 and 0 < line["figures"]["PSNR"] < 60 for line in validated)
+    held_out = read_json(place.preprocessed / "splits_final.json")[0]["val"]
+    pictures = {p.stem: p for p in (fold / "validation").glob("*.png")}
+    assert set(pictures) == set(held_out)
+    for picture in pictures.values():
+        pixels = imread(picture)
+        blue = (abs(255 * pixels[..., :3] - (0x24, 0x47, 0x6B)) < 1).all(-1)
+        middle = blue[:, pixels.shape[1] // 3 : 2 * pixels.shape[1] // 3]
+        assert middle.mean() > 0.3 and middle.sum() > 0.99 * blue.sum()
+    scores = read_json(fold / "validation" / "reconstruction.json")
+    assert set(scores) == set(held_out)
+    for case in scores.values():
+        assert list(case) == METHODS
+        assert all(0 < m["psnr"] < 60 and -1 < m["ssim"] < 1 for m in case.values())
+
+    (fold / "validation" / "reconstruction.json").unlink()
+    said = place.run("kf_train", 1, "3d_mae", 0, "--val")
+    assert all(f"  {method}" in said for method in METHODS) and "PSNR" in said and "SSIM" in said
+    assert read_json(fold / "validation" / "reconstruction.json") == scores
+
+
+def test_what_is_trained_is_taken_and_not_trained_again(pretrained: tuple[Workplace, str]) -> None:
+    place, _ = pretrained
+    weights = fold_of(place, "3d_mae") / "checkpoint_final.pt"
+    before = weights.stat().st_mtime_ns
+    said = place.run("kf_train", 1, "3d_vit_linear", 0)
+    assert f"Weights of 3d_vit_linear come from {weights.parent}" in said and "trained first" not in said
+    assert weights.stat().st_mtime_ns == before
+    assert {n.split(".")[0] for n in taken(fold_of(place, "3d_vit_linear"))["loaded"]} == {"stem", "encoder"}
+
+
+def test_no_pretraining_starts_from_chance(pretrained: tuple[Workplace, str], fresh: Workplace) -> None:
+    place, _ = pretrained
+    said = place.run("kf_train", 1, "3d_vit", 1, "--no_pretraining")
+    assert "3d_mae" not in said and "loaded" not in said
+    assert taken(fold_of(place, "3d_vit", 1)) is None
+    assert not fold_of(place, "3d_mae", 1).exists()
+    edit_plan(fresh.preprocessed, stage=None)  # a plan without the stage trains the same network
+    fresh.run("kf_train", 1, "3d_vit", 1)
+    assert losses(fold_of(fresh, "3d_vit", 1)) == losses(fold_of(place, "3d_vit", 1))
+
+
+def test_weights_of_a_file_are_taken_resized_or_left(
+    pretrained: tuple[Workplace, str], tmp_path: Path
+) -> None:
+    place, _ = pretrained
+    content = torch.load(fold_of(place, "3d_mae") / "checkpoint_final.pt", weights_only=True)
+    first = "stem.stages.0.0.convolution.weight"
+    content["network"][first] = content["network"][first].repeat(1, 2, 1, 1, 1)  # of an image of two channels
+    file = tmp_path / "mine.pt"
+    torch.save({"network": content["network"]}, file)
+    said = place.run("kf_train", 1, "3d_mae", 1, "-pretrained_weights", file)
+    outcome = taken(fold_of(place, "3d_mae", 1))
+    assert outcome["file"] == str(file) and outcome["resized"] == [first]
+    assert not outcome["left"] and not outcome["new"]
+    assert f"{file}: {len(outcome['loaded'])} tensors loaded, 1 resized, 0 left" in said
+
+
+def test_a_file_that_does_not_serve_is_an_error(staged: Workplace, tmp_path: Path) -> None:
+    text, foreign, plain = (tmp_path / name for name in ("notes.pt", "foreign.pt", "plain.pt"))
+    text.write_text("my notes")
+    torch.save({"network": {"layer1.weight": torch.zeros(3)}}, foreign)
+    torch.save({"layer1.weight": torch.zeros(3)}, plain)
+    place = staged.copy(tmp_path / "place")
+    faults = {
+        text: "not a readable checkpoint",
+        foreign: "none of its tensors fits this network; it holds layer1.weight",
+        plain: "holds no network",
+        tmp_path / "missing.pt": "no such checkpoint",
+    }
+    started = [
+        place.start("kf_train", 1, name, fold, "-pretrained_weights", file)
+        for (name, fold), file in zip(
+            (("3d_vit", 0), ("3d_vit", 1), ("3d_mae", 0), ("3d_mae", 1)), faults, strict=True
+        )
+    ]
+    for process, (file, fault) in zip(started, faults.items(), strict=True):
+        said = finish(process, code=1)
+        assert f"error: {file}: " in said and fault in said
+    assert not list((place.root / "results").rglob("*.json")), "nothing is begun"
+
+
+def test_a_wrong_setting_is_told_before_the_stage_before_is_trained(
+    staged: Workplace, tmp_path: Path
+) -> None:
+    place = staged.copy(tmp_path / "place")
+    said = place.run("kf_train", 1, "3d_vit", 0, "--set", "training.speed=1", code=1)
+    assert "no 'speed' here" in said and "trained first" not in said
+    assert not fold_of(place, "3d_mae").exists()
+
+
+def test_images_of_another_dataset_are_learnt_from_where_asked(
+    pretrained: tuple[Workplace, str],
+) -> None:
+    place, _ = pretrained
+    said = place.run("kf_train", 1, "3d_mae", 2, "--pretrain_from", 2, "--epochs", 1)
+    assert f"Preprocessing 3d_vit__{BARE}" in said
+    assert read_json(fold_of(place, "3d_mae", 2) / "run.json")["pretrain_from"] == BARE
+    assert len(list((place.preprocessed / f"3d_vit__{BARE}").glob("*.b2nd"))) == 2
+    said = place.run("kf_train", 1, "3d_vit", 0, "--pretrain_from", 2, "--overwrite", code=1)
+    assert f"trained without {BARE}" in said and "kf_train Dataset001_Knee 3d_mae 0 --overwrite" in said
+    said = place.run("kf_train", 1, "3d_vit", 0, "--pretrain_from", 7, code=1)
+    assert "no dataset '7'" in said
+
+
+def test_images_without_labels_alone_are_a_dataset(staged: Workplace, tmp_path: Path) -> None:
+    place = staged.copy(tmp_path / "place")
+    said = place.run("kf_plan_and_preprocess", "-d", 2)
+    assert "3d_mae: spacing" in said and "one training step" in said and "2 cases made" in said
+    prepared = place.root / "preprocessed" / BARE
+    assert list(read_json(prepared / "kfPlans.json")["configurations"]) == ["3d_mae"]
+    edit_plan(prepared)
+    first = place.start("kf_train", 2, "3d_mae", 0)
+    assert "has the fold all alone" in finish(first, code=1)
+    said = place.run("kf_train", 2, "3d_mae", "all")
+    fold = fold_of(place, "3d_mae", "all", BARE)
+    assert "PSNR" in said and str(fold) in said
+    assert (fold / "checkpoint_final.pt").is_file()
+    assert len(list((fold / "validation").glob("*.png"))) == 2
+
+
+def test_it_predicts_nothing_itself(pretrained: tuple[Workplace, str], tmp_path: Path) -> None:
+    place, _ = pretrained
+    images = place.raw / "imagesTs"
+    said = place.run("kf_predict", "-i", images, "-o", tmp_path, "-d", 1, "-c", "3d_mae", code=1)
+    assert "predicts nothing itself" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("lines", "option"), [(1, ()), (7, ("--c",))])
+def test_killed_pretraining_goes_on_by_the_command_that_began_it(
+    lines: int, option: tuple[str, ...], staged: Workplace, tmp_path: Path
+) -> None:
+    place = staged.copy(tmp_path / "place")
+    mae, vit = fold_of(place, "3d_mae"), fold_of(place, "3d_vit")
+    train = ("kf_train", 1, "3d_vit", 0)
+    long = ("--epochs", 5, "--seed", 3)
+    place.kill_when(lambda: len(log_lines(mae)) >= lines, *train, *long)
+    assert not (mae / "checkpoint_final.pt").exists() and not (vit / "run.json").exists()
+    said = place.run(*train, *long, *option)
+    assert "3d_vit comes after 3d_mae, which is trained first" in said
+    assert len(losses(mae)) == len(losses(vit)) == 20
+    assert read_json(mae / "run.json")["seed"] == read_json(vit / "run.json")["seed"] == 3
+    assert taken(vit)["file"] == str(mae / "checkpoint_final.pt")
+
+
+def test_the_study_compares_and_trains_nothing_twice(staged: Workplace, tmp_path: Path) -> None:
+    place = staged.copy(tmp_path / "place")
+    command = ("kf_pretraining_study", 1, "--labels", 1, "all", "--seeds", 0, "--epochs", 1)
+    said = place.run(*command, "--pretraining_epochs", 1)
+    home = place.root / "results" / NAME / "pretraining_study"
+    assert str(home) in said
+    assert (home / "table.md").read_text() in said
+    header, *rows = [line.split(",") for line in (home / "table.csv").read_text().splitlines()]
+    assert header[:4] == ["variant", "labels", "start", "seeds"] and "gain_high" in header
+    assert [row[1:4] for row in rows] == [
+        [n, start, "1"] for n in ("1", "all") for start in ("from scratch", "pre-trained")
+    ]
+    for row in rows:
+        mean, low, high = map(float, row[4:7])
+        assert 0 <= low <= mean <= high <= 1, "two subjects validate: an interval is known"
+        assert (row[7] == "") == (row[2] == "from scratch")
+    for without, with_it in (rows[:2], rows[2:]):
+        assert float(with_it[7]) == pytest.approx(100 * (float(with_it[4]) - float(without[4])))
+    assert imread(home / "curves.png").shape[:2] == (504, 780)
+
+    runs = {str(p.parent.relative_to(home)): read_json(p) for p in home.rglob("run.json")}
+    assert len(runs) == 5
+    assert sorted(r["subjects"] or 0 for r in runs.values()) == [0, 0, 0, 1, 1]
+    checkpoint = next(home.rglob("kfPlans__3d_mae/fold_0")) / "checkpoint_final.pt"
+    started = [r["pretrained"] and r["pretrained"]["file"] for r in runs.values()]
+    assert sorted(map(str, started)) == ["None"] * 3 + [str(checkpoint)] * 2
+    assert not fold_of(place, "3d_vit").exists(), "the study's trainings are its own"
+
+    before = {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")}
+    again = place.run(*command, "--pretraining_epochs", 1)
+    assert (home / "table.md").read_text() in again and "Training" not in again
+    assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before
+    said = place.run("kf_pretraining_study", 1, "--labels", 1, 99, "--seeds", 5, code=1)
+    assert "fold_0 has 4 labelled subjects, not 99" in said
+    assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before, "told before all work"
