@@ -70,7 +70,7 @@ def draw_reconstruction(
     axis = int(np.argmax(spacing_mm))
     height, width = (mm for a, mm in enumerate(spacing_mm) if a != axis)
     volumes = [np.moveaxis(panel, axis, 0) for panel in panels]
-    slices = [round(share * (len(volumes[0]) - 1)) for share in (0.3, 0.5, 0.7)]
+    slices = [round(share * (len(volumes[0]) - 1)) for share in (0.25, 0.5, 0.75)]
     low, high = np.percentile(panels[0], (0.5, 99.5))
     grey = plt.get_cmap("gray").with_extremes(bad="#24476b")
     figure, grid = plt.subplots(

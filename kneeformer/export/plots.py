@@ -30,6 +30,7 @@ def draw_label_curves(curves: list[Curve], picture: Path) -> None:
         reach = np.maximum([mean - low, high - mean], 0)  # equal scores may round below 0; NaN stays
         axes.errorbar(x, mean, yerr=reach, marker="o", ms=4, capsize=3, label=curve.name)
     axes.set_xticks(range(len(places)), places)
+    axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set(xlabel="labelled subjects", ylabel="mean Dice on validation subjects (95 % CI)")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

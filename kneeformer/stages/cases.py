@@ -77,12 +77,19 @@ def _without(held_out: set[str], dataset: Dataset, cases: list[Case]) -> list[Ca
     return [c for c in cases if dataset.description.subject(c.name) not in held_out]
 
 
+def refuse_more_subjects(folders: Folders, request: Request) -> None:
+    """Raises KneeformerError: the fold's training has fewer labelled subjects than the request wants."""
+    subject = Dataset.open(folders.raw / request.dataset).description.subject
+    there = len({subject(name) for name in split_of(folders, request)["train"]})
+    if request.subjects is not None and request.subjects > there:
+        raise KneeformerError(f"{request.fold_name} has {there} labelled subjects, not {request.subjects}")
+
+
 def _some_subjects(folders: Folders, request: Request, names: list[str]) -> list[str]:
+    refuse_more_subjects(folders, request)
     subject = Dataset.open(folders.raw / request.dataset).description.subject
     subjects = sorted({subject(name) for name in names})
     count = request.subjects or 0
-    if count > len(subjects):
-        raise KneeformerError(f"{request.fold_name} has {len(subjects)} labelled subjects, not {count}")
     order = np.random.default_rng(request.seed or 0).permutation(len(subjects))
     chosen = {subjects[i] for i in order[:count]}
     return [name for name in names if subject(name) in chosen]

@@ -15,6 +15,7 @@ from kneeformer.evaluation.summary import Summary, read_summary
 from kneeformer.export.plots import Curve, draw_label_curves
 from kneeformer.paths import Folders
 from kneeformer.plan import read_plan
+from kneeformer.stages.cases import refuse_more_subjects
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
@@ -98,8 +99,14 @@ def run_study(
 
     Returns:
         The table, and the folder: pretraining_study in the dataset's results.
+
+    Raises:
+        KneeformerError: the fold has fewer labelled subjects than are to be learnt from; before all work.
     """
     home = folders.results / study.dataset / "pretraining_study"
+    for labels in study.labels:
+        wanted = Request(study.dataset, study.configuration, study.fold, study.plans, subjects=labels)
+        refuse_more_subjects(folders, wanted)
     scores: Scores = {}
     for variant in study.variants:
         weights = _pretrain(folders, home, study, variant, watch_training, watch)

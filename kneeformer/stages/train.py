@@ -58,11 +58,15 @@ def train_fold(
     split = split_of(folders, request)
     folder = request.folder(folders)
     folder.mkdir(parents=True, exist_ok=True)
+    before = _stage_before(plan, request)
     with alone_in(folder):
+        if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
+            request = replace(request, resume=False)  # --c after a stop in the stage before
         refuse_to_overwrite(folder, request)
         if not request.validate_only:
             if not request.resume:
-                request = _after_previous_stage(folders, plan, request, watch_training, watch)
+                override(planned, request.configuration, request.assignments)  # its faults cost no stage
+                request = _after(folders, before, request, watch_training, watch)
             _train(folders, folder, planned, request, watch_training, watch)
         if isinstance(task_named(planned.configuration(request.configuration).task), PreparatoryTask):
             return Outcome(folder, review=_review(folders, folder, request, watch))
@@ -71,34 +75,41 @@ def train_fold(
         return Outcome(folder, _validate(folders, folder, split["val"], request, watch))
 
 
-def _after_previous_stage(
-    folders: Folders,
-    plan: Plan,
-    request: Request,
-    watch_training: Callable[[Moment], None],
-    watch: Watch,
-) -> Request:
-    """The request with the weights of the stage before, which is trained first where it is missing."""
+def _stage_before(plan: Plan, request: Request) -> Request | None:
+    """The training whose weights are to be taken over, if any."""
     configuration = plan.configuration(request.configuration)
     stage = configuration.previous_stage
     if request.pretrain_from is not None and task_named(configuration.task).needs_labels and stage is None:
         unlabelled = (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels)
         stage = next(unlabelled, None)
     if stage is None or request.no_pretraining or request.pretrained_weights is not None:
+        return None
+    return replace(request, configuration=stage, settings=(), subjects=None, overwrite=False)
+
+
+def _after(
+    folders: Folders,
+    before: Request | None,
+    request: Request,
+    watch_training: Callable[[Moment], None],
+    watch: Watch,
+) -> Request:
+    """The request with the weights of the stage before, which is trained first where it is missing."""
+    if before is None:
         return request
-    before = replace(request, configuration=stage, settings=(), subjects=None, overwrite=False)
     folder = before.folder(folders)
     if (folder / FINAL).is_file():
         used = read_json(folder / RUN)["pretrain_from"]
         if request.pretrain_from not in (None, used):
             raise KneeformerError(
                 f"{folder}: trained without {request.pretrain_from}; first train it anew: kf_train "
-                f"{request.dataset} {stage} {request.fold} --overwrite "
+                f"{request.dataset} {before.configuration} {request.fold} --overwrite "
                 f"--pretrain_from {request.pretrain_from}"
             )
         _log().info("Weights of %s come from %s", request.configuration, folder)
     else:
-        _log().info("%s comes after %s, which is trained first", request.configuration, stage)
+        first = before.configuration
+        _log().info("%s comes after %s, which is trained first", request.configuration, first)
         begun = (folder / LATEST).is_file() and (folder / RUN).is_file()
         outcome = train_fold(folders, replace(before, resume=begun), watch_training, watch)
         _log().info("%s\n%s comes now", outcome.review, request.configuration)

@@ -68,15 +68,23 @@ def box_of(pixels: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, 
 
 
 def test_three_slices_of_three_volumes(tmp_path: Path) -> None:
-    # Eleven slices of one grey each, of which 3, 5 and 7 are drawn; white is 10, black is 0.
-    volume = np.broadcast_to(np.arange(11.0)[:, None, None], (11, 20, 30))
-    pixels = drawn([volume, volume, 10 - volume], (3.0, 1.0, 1.0), tmp_path)
+    # Thirteen slices of one grey each, of which 3, 6 and 9 are drawn; white is 12, black is 0.
+    volume = np.broadcast_to(np.arange(13.0)[:, None, None], (13, 20, 30))
+    pixels = drawn([volume, volume, 12 - volume], (3.0, 1.0, 1.0), tmp_path)
     low, high = np.percentile(volume, (0.5, 99.5))
-    greys = [round(255 * (n - low) / (high - low)) for n in (3, 5, 7)]
+    greys = [round(255 * (n - low) / (high - low)) for n in (3, 6, 9)]
     rows, columns = pixels.shape[0] // 3, pixels.shape[1] // 3
     found = [[pixels[rows * r + rows // 2, columns * c + columns // 2] for c in range(3)] for r in range(3)]
     expected = [[greys[r], greys[r], greys[2 - r]] for r in range(3)]
     assert np.abs(np.array(found, float) - np.array(expected)[..., None]).max() <= 2
+
+
+@pytest.mark.parametrize("count", [5, 6, 7])
+def test_of_a_few_slices_three_different_ones_are_drawn(count: int, tmp_path: Path) -> None:
+    volume = np.broadcast_to(np.arange(float(count))[:, None, None], (count, 8, 8))
+    pixels = drawn([volume] * 3, (3.0, 1.0, 1.0), tmp_path)
+    greys = [int(pixels[pixels.shape[0] * r // 6, pixels.shape[1] // 2, 0]) for r in (1, 3, 5)]
+    assert greys[0] < greys[1] < greys[2]
 
 
 def test_hidden_voxels_have_a_colour_of_their_own_in_the_middle_column_alone(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """Pre-training by the commands a user types: what it leaves, what takes its weights over, what goes on."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from matplotlib.image import imread
-from workplace import NAME, SHAPE, SPACING_MM, Workplace, finish, log_lines, losses, read_json
+from workplace import NAME, SHAPE, SPACING_MM, Workplace, log_lines, losses, read_json
 
 from kneeformer.data.phantom import write_phantom_dataset
 
 BARE = "Dataset002_Bare"
+FIRST_KERNEL = "stem.stages.0.0.convolution.weight"
 METHODS = ["network", "linear interpolation", "mean image"]
 SHORT = {
     "epochs": 1,
@@ -39,6 +41,20 @@ def fold_of(place: Workplace, configuration: str, fold: object = 0, dataset: str
     return place.root / "results" / dataset / f"kfPlans__{configuration}" / f"fold_{fold}"
 
 
+def run_two_at_a_time(
+    place: Workplace, commands: dict[str, tuple[int, tuple[object, ...]]]
+) -> dict[str, str]:
+    """What commands said, by name; each is given with its exit status."""
+    with ThreadPoolExecutor(2) as pool:
+        said = pool.map(lambda c: place.run(*c[1], code=c[0]), commands.values())
+        return dict(zip(commands, said, strict=True))
+
+
+def weights_of(file: Path) -> dict[str, torch.Tensor]:
+    network: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["network"]
+    return network
+
+
 def taken(fold: Path) -> dict[str, Any]:
     """What run.json says of the weights that a training began with."""
     pretrained: dict[str, Any] = read_json(fold / "run.json")["pretrained"]
@@ -64,6 +80,29 @@ def pretrained(staged: Workplace, tmp_path_factory: pytest.TempPathFactory) -> t
     return place, place.run("kf_train", 1, "3d_vit", "fold0")
 
 
+@pytest.fixture(scope="module")
+def after(pretrained: tuple[Workplace, str]) -> tuple[Workplace, dict[str, str]]:
+    """Commands in that place that do not touch each other; what each said."""
+    place, _ = pretrained
+    mae = fold_of(place, "3d_mae")
+    (mae / "validation" / "reconstruction.json").unlink()
+    network = weights_of(mae / "checkpoint_final.pt")
+    network[FIRST_KERNEL] = network[FIRST_KERNEL].repeat(1, 2, 1, 1, 1)  # as if of images of two channels
+    torch.save({"network": network}, place.root / "mine.pt")
+    frozen = ("--set", "training.fine_tuning.frozen_steps=4")
+    images, out = place.raw / "imagesTs", place.root / "out"
+    commands: dict[str, tuple[int, tuple[object, ...]]] = {
+        "linear": (0, ("kf_train", 1, "3d_vit_linear", 0)),
+        "chance": (0, ("kf_train", 1, "3d_vit", 1, "--no_pretraining")),
+        "file": (0, ("kf_train", 1, "3d_vit", 2, "-pretrained_weights", "mine.pt", *frozen)),
+        "review": (0, ("kf_train", 1, "3d_mae", 0, "--val")),
+        "borrowed": (0, ("kf_train", 1, "3d_mae", 2, "--pretrain_from", 2, "--epochs", 1)),
+        "refused": (1, ("kf_train", 1, "3d_vit", 0, "--pretrain_from", 2, "--overwrite")),
+        "predicted": (1, ("kf_predict", "-i", images, "-o", out, "-d", 1, "-c", "3d_mae")),
+    }
+    return place, run_two_at_a_time(place, commands)
+
+
 def test_a_missing_stage_is_trained_first_and_it_is_said(pretrained: tuple[Workplace, str]) -> None:
     place, said = pretrained
     mae, vit = fold_of(place, "3d_mae"), fold_of(place, "3d_vit")
@@ -83,32 +122,15 @@ def test_run_json_tells_what_was_taken_over(pretrained: tuple[Workplace, str]) -
     assert not outcome["resized"]
     counts = f"{len(outcome['loaded'])} tensors loaded, 0 resized, {len(outcome['left'])} left in the"
     assert counts in said
-    source, after = (
-        torch.load(fold_of(place, n) / "checkpoint_final.pt", weights_only=True)["network"]
-        for n in ("3d_mae", "3d_vit")
+    source, network = (
+        weights_of(fold_of(place, name) / "checkpoint_final.pt") for name in ("3d_mae", "3d_vit")
     )
-    assert {*outcome["loaded"], *outcome["new"]} == set(after)
+    assert {*outcome["loaded"], *outcome["new"]} == set(network)
     assert {*outcome["loaded"], *outcome["left"]} == set(source)
 
 
-def test_what_was_taken_over_is_held_back_at_first_but_the_decoder_learns(
-    pretrained: tuple[Workplace, str],
-) -> None:
-    """Frozen for all four steps: stem and encoder are what they were, to the last bit."""
-    place, _ = pretrained
-    weights = fold_of(place, "3d_mae") / "checkpoint_final.pt"
-    frozen = ("--set", "training.fine_tuning.frozen_steps=4")
-    place.run("kf_train", 1, "3d_vit", 2, "-pretrained_weights", weights, *frozen)
-    source, after = (
-        torch.load(file, weights_only=True)["network"]
-        for file in (weights, fold_of(place, "3d_vit", 2) / "checkpoint_final.pt")
-    )
-    same = {name for name in after if name in source and torch.equal(source[name], after[name])}
-    assert same == {name for name in after if not name.startswith("decoder.")}
-
-
-def test_pretraining_leaves_pictures_figures_and_a_table(pretrained: tuple[Workplace, str]) -> None:
-    place, _ = pretrained
+def test_pretraining_leaves_pictures_figures_and_a_table(after: tuple[Workplace, dict[str, str]]) -> None:
+    place, said = after
     fold = fold_of(place, "3d_mae")
     assert {"plan.json", "run.json", "training_log.jsonl", "progress.png"} <= {p.name for p in fold.iterdir()}
     validated = [line for line in log_lines(fold) if "validation_loss" in line]
@@ -127,95 +149,72 @@ def test_pretraining_leaves_pictures_figures_and_a_table(pretrained: tuple[Workp
     for case in scores.values():
         assert list(case) == METHODS
         assert all(0 < m["psnr"] < 60 and -1 < m["ssim"] < 1 for m in case.values())
-
-    (fold / "validation" / "reconstruction.json").unlink()
-    said = place.run("kf_train", 1, "3d_mae", 0, "--val")
-    assert all(f"  {method}" in said for method in METHODS) and "PSNR" in said and "SSIM" in said
-    assert read_json(fold / "validation" / "reconstruction.json") == scores
+    table = said["review"]
+    assert all(f"  {method}" in table for method in METHODS) and "PSNR" in table and "SSIM" in table
 
 
-def test_what_is_trained_is_taken_and_not_trained_again(pretrained: tuple[Workplace, str]) -> None:
-    place, _ = pretrained
-    weights = fold_of(place, "3d_mae") / "checkpoint_final.pt"
-    before = weights.stat().st_mtime_ns
-    said = place.run("kf_train", 1, "3d_vit_linear", 0)
-    assert f"Weights of 3d_vit_linear come from {weights.parent}" in said and "trained first" not in said
-    assert weights.stat().st_mtime_ns == before
-    assert {n.split(".")[0] for n in taken(fold_of(place, "3d_vit_linear"))["loaded"]} == {"stem", "encoder"}
+def test_what_is_trained_is_taken_and_not_trained_again(after: tuple[Workplace, dict[str, str]]) -> None:
+    place, said = after
+    mae, linear = fold_of(place, "3d_mae"), fold_of(place, "3d_vit_linear")
+    assert f"Weights of 3d_vit_linear come from {mae}" in said["linear"]
+    assert "trained first" not in said["linear"] and len(losses(mae)) == 8
+    assert {name.split(".")[0] for name in taken(linear)["loaded"]} == {"stem", "encoder"}
+    assert {name.split(".")[0] for name in taken(linear)["new"]} == {"decoder"}
 
 
-def test_no_pretraining_starts_from_chance(pretrained: tuple[Workplace, str], fresh: Workplace) -> None:
-    place, _ = pretrained
-    said = place.run("kf_train", 1, "3d_vit", 1, "--no_pretraining")
-    assert "3d_mae" not in said and "loaded" not in said
+def test_no_pretraining_starts_from_chance(after: tuple[Workplace, dict[str, str]]) -> None:
+    place, said = after
+    assert "3d_mae" not in said["chance"] and "loaded" not in said["chance"]
     assert taken(fold_of(place, "3d_vit", 1)) is None
     assert not fold_of(place, "3d_mae", 1).exists()
-    edit_plan(fresh.preprocessed, stage=None)  # a plan without the stage trains the same network
-    fresh.run("kf_train", 1, "3d_vit", 1)
-    assert losses(fold_of(fresh, "3d_vit", 1)) == losses(fold_of(place, "3d_vit", 1))
 
 
-def test_weights_of_a_file_are_taken_resized_or_left(
-    pretrained: tuple[Workplace, str], tmp_path: Path
-) -> None:
-    place, _ = pretrained
-    content = torch.load(fold_of(place, "3d_mae") / "checkpoint_final.pt", weights_only=True)
-    first = "stem.stages.0.0.convolution.weight"
-    content["network"][first] = content["network"][first].repeat(1, 2, 1, 1, 1)  # of an image of two channels
-    file = tmp_path / "mine.pt"
-    torch.save({"network": content["network"]}, file)
-    said = place.run("kf_train", 1, "3d_mae", 1, "-pretrained_weights", file)
-    outcome = taken(fold_of(place, "3d_mae", 1))
-    assert outcome["file"] == str(file) and outcome["resized"] == [first]
-    assert not outcome["left"] and not outcome["new"]
-    assert f"{file}: {len(outcome['loaded'])} tensors loaded, 1 resized, 0 left" in said
+def test_weights_of_a_file_are_taken_resized_or_left(after: tuple[Workplace, dict[str, str]]) -> None:
+    place, said = after
+    outcome, fold = taken(fold_of(place, "3d_vit", 2)), fold_of(place, "3d_vit", 2)
+    loaded, left, new = (len(outcome[key]) for key in ("loaded", "left", "new"))
+    counts = f"mine.pt: {loaded} tensors loaded, 1 resized, {left} left in the checkpoint; {new} start anew"
+    assert f"{counts} (decoder)" in said["file"]
+    assert outcome["file"] == "mine.pt" and outcome["resized"] == [FIRST_KERNEL]
+    assert "trained first" not in said["file"]
+
+    network, mine = weights_of(fold / "checkpoint_final.pt"), weights_of(place.root / "mine.pt")
+    assert torch.allclose(network[FIRST_KERNEL], mine[FIRST_KERNEL].sum(1, keepdim=True))
+    same = {name for name in network if name in mine and torch.equal(network[name], mine[name])}
+    held_back = {name for name in network if not name.startswith("decoder.")} - {FIRST_KERNEL}
+    assert same == held_back, "it is frozen for all four steps, while the decoder learns"
 
 
-def test_a_file_that_does_not_serve_is_an_error(staged: Workplace, tmp_path: Path) -> None:
-    text, foreign, plain = (tmp_path / name for name in ("notes.pt", "foreign.pt", "plain.pt"))
-    text.write_text("my notes")
-    torch.save({"network": {"layer1.weight": torch.zeros(3)}}, foreign)
-    torch.save({"layer1.weight": torch.zeros(3)}, plain)
-    place = staged.copy(tmp_path / "place")
-    faults = {
-        text: "not a readable checkpoint",
-        foreign: "none of its tensors fits this network; it holds layer1.weight",
-        plain: "holds no network",
-        tmp_path / "missing.pt": "no such checkpoint",
-    }
-    started = [
-        place.start("kf_train", 1, name, fold, "-pretrained_weights", file)
-        for (name, fold), file in zip(
-            (("3d_vit", 0), ("3d_vit", 1), ("3d_mae", 0), ("3d_mae", 1)), faults, strict=True
-        )
-    ]
-    for process, (file, fault) in zip(started, faults.items(), strict=True):
-        said = finish(process, code=1)
-        assert f"error: {file}: " in said and fault in said
-    assert not list((place.root / "results").rglob("*.json")), "nothing is begun"
-
-
-def test_a_wrong_setting_is_told_before_the_stage_before_is_trained(
+def test_a_file_that_does_not_serve_or_a_wrong_setting_is_an_error_before_all_work(
     staged: Workplace, tmp_path: Path
 ) -> None:
     place = staged.copy(tmp_path / "place")
-    said = place.run("kf_train", 1, "3d_vit", 0, "--set", "training.speed=1", code=1)
-    assert "no 'speed' here" in said and "trained first" not in said
-    assert not fold_of(place, "3d_mae").exists()
+    text, foreign = (place.root / name for name in ("notes.pt", "foreign.pt"))
+    text.write_text("my notes")
+    torch.save({"network": {"layer1.weight": torch.zeros(3)}}, foreign)
+    commands: dict[str, tuple[int, tuple[object, ...]]] = {
+        "text": (1, ("kf_train", 1, "3d_vit", 0, "-pretrained_weights", text)),
+        "foreign": (1, ("kf_train", 1, "3d_mae", 1, "-pretrained_weights", foreign)),
+        "setting": (1, ("kf_train", 1, "3d_vit", 2, "--set", "training.speed=1")),
+    }
+    said = run_two_at_a_time(place, commands)
+    assert f"error: {text}: not a readable checkpoint" in said["text"]
+    assert f"error: {foreign}: none of its tensors fits this network; it holds layer1" in said["foreign"]
+    assert "no 'speed' here" in said["setting"] and "trained first" not in said["setting"]
+    assert not list((place.root / "results").rglob("*.json")), "nothing is begun, no stage before either"
 
 
 def test_images_of_another_dataset_are_learnt_from_where_asked(
-    pretrained: tuple[Workplace, str],
+    after: tuple[Workplace, dict[str, str]],
 ) -> None:
-    place, _ = pretrained
-    said = place.run("kf_train", 1, "3d_mae", 2, "--pretrain_from", 2, "--epochs", 1)
-    assert f"Preprocessing 3d_vit__{BARE}" in said
+    place, said = after
+    assert f"Preprocessing 3d_vit__{BARE}" in said["borrowed"]
     assert read_json(fold_of(place, "3d_mae", 2) / "run.json")["pretrain_from"] == BARE
     assert len(list((place.preprocessed / f"3d_vit__{BARE}").glob("*.b2nd"))) == 2
-    said = place.run("kf_train", 1, "3d_vit", 0, "--pretrain_from", 2, "--overwrite", code=1)
-    assert f"trained without {BARE}" in said and "kf_train Dataset001_Knee 3d_mae 0 --overwrite" in said
-    said = place.run("kf_train", 1, "3d_vit", 0, "--pretrain_from", 7, code=1)
-    assert "no dataset '7'" in said
+    assert read_json(fold_of(place, "3d_mae") / "run.json")["pretrain_from"] is None
+    assert f"trained without {BARE}" in said["refused"]
+    assert f"kf_train {NAME} 3d_mae 0 --overwrite --pretrain_from {BARE}" in said["refused"]
+    assert (fold_of(place, "3d_vit") / "checkpoint_final.pt").is_file(), "a refused command takes nothing"
 
 
 def test_images_without_labels_alone_are_a_dataset(staged: Workplace, tmp_path: Path) -> None:
@@ -225,8 +224,6 @@ def test_images_without_labels_alone_are_a_dataset(staged: Workplace, tmp_path: 
     prepared = place.root / "preprocessed" / BARE
     assert list(read_json(prepared / "kfPlans.json")["configurations"]) == ["3d_mae"]
     edit_plan(prepared)
-    first = place.start("kf_train", 2, "3d_mae", 0)
-    assert "has the fold all alone" in finish(first, code=1)
     said = place.run("kf_train", 2, "3d_mae", "all")
     fold = fold_of(place, "3d_mae", "all", BARE)
     assert "PSNR" in said and str(fold) in said
@@ -234,27 +231,22 @@ def test_images_without_labels_alone_are_a_dataset(staged: Workplace, tmp_path: 
     assert len(list((fold / "validation").glob("*.png"))) == 2
 
 
-def test_it_predicts_nothing_itself(pretrained: tuple[Workplace, str], tmp_path: Path) -> None:
-    place, _ = pretrained
-    images = place.raw / "imagesTs"
-    said = place.run("kf_predict", "-i", images, "-o", tmp_path, "-d", 1, "-c", "3d_mae", code=1)
-    assert "predicts nothing itself" in said
-    assert not list(tmp_path.iterdir())
+def test_it_predicts_nothing_itself(after: tuple[Workplace, dict[str, str]]) -> None:
+    place, said = after
+    assert "predicts nothing itself" in said["predicted"]
+    assert not (place.root / "out").exists()
 
 
-@pytest.mark.parametrize(("lines", "option"), [(1, ()), (7, ("--c",))])
-def test_killed_pretraining_goes_on_by_the_command_that_began_it(
-    lines: int, option: tuple[str, ...], staged: Workplace, tmp_path: Path
-) -> None:
+def test_killed_pretraining_goes_on_by_the_command_that_began_it(staged: Workplace, tmp_path: Path) -> None:
     place = staged.copy(tmp_path / "place")
     mae, vit = fold_of(place, "3d_mae"), fold_of(place, "3d_vit")
-    train = ("kf_train", 1, "3d_vit", 0)
-    long = ("--epochs", 5, "--seed", 3)
-    place.kill_when(lambda: len(log_lines(mae)) >= lines, *train, *long)
-    assert not (mae / "checkpoint_final.pt").exists() and not (vit / "run.json").exists()
-    said = place.run(*train, *long, *option)
+    train = ("kf_train", 1, "3d_vit", 0, "--epochs", 4, "--seed", 3)
+    for lines in (1, 7):  # before the first checkpoint, and after it
+        place.kill_when(lambda n=lines: len(log_lines(mae)) >= n, *train)
+        assert not (mae / "checkpoint_final.pt").exists() and not (vit / "run.json").exists()
+    said = place.run(*train, "--c")
     assert "3d_vit comes after 3d_mae, which is trained first" in said
-    assert len(losses(mae)) == len(losses(vit)) == 20
+    assert len(losses(mae)) == len(losses(vit)) == 16
     assert read_json(mae / "run.json")["seed"] == read_json(vit / "run.json")["seed"] == 3
     assert taken(vit)["file"] == str(mae / "checkpoint_final.pt")
 
@@ -284,13 +276,10 @@ def test_the_study_compares_and_trains_nothing_twice(staged: Workplace, tmp_path
     assert sorted(r["subjects"] or 0 for r in runs.values()) == [0, 0, 0, 1, 1]
     checkpoint = next(home.rglob("kfPlans__3d_mae/fold_0")) / "checkpoint_final.pt"
     started = [r["pretrained"] and r["pretrained"]["file"] for r in runs.values()]
-    assert sorted(map(str, started)) == ["None"] * 3 + [str(checkpoint)] * 2
+    assert started.count(None) == 3 and started.count(str(checkpoint)) == 2
     assert not fold_of(place, "3d_vit").exists(), "the study's trainings are its own"
 
     before = {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")}
     again = place.run(*command, "--pretraining_epochs", 1)
     assert (home / "table.md").read_text() in again and "Training" not in again
     assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before
-    said = place.run("kf_pretraining_study", 1, "--labels", 1, 99, "--seeds", 5, code=1)
-    assert "fold_0 has 4 labelled subjects, not 99" in said
-    assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before, "told before all work"

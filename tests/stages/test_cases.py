@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kneeformer.data.files import write_json
+from kneeformer.data.files import write_json, write_text
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import CaseRecord, save_case
@@ -18,6 +18,7 @@ from kneeformer.paths import Folders
 from kneeformer.plan import Plan, parse_plan
 from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.request import Request
+from kneeformer.stages.study import Study, run_study
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import StoredCases
 
@@ -223,6 +224,14 @@ def test_seeds_choose_different_subjects(place: Place) -> None:
 def test_more_subjects_than_there_are_is_told(place: Place) -> None:
     with pytest.raises(KneeformerError, match="fold_1 has 2 labelled subjects, not 3"):
         place.learnt(replace(VIT, fold=1, subjects=3))
+
+
+def test_a_study_of_more_subjects_than_there_are_is_refused_before_all_work(place: Place) -> None:
+    write_text(place.folders.plan_file(NAME), plan().to_text())
+    study = Study(NAME, fold=1, labels=(1, 2, 5, None))
+    with pytest.raises(KneeformerError, match="fold_1 has 2 labelled subjects, not 5"):
+        run_study(place.folders, study, lambda _: None, lambda *_: None)
+    assert not place.folders.results.exists()
 
 
 @pytest.fixture
