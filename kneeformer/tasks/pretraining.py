@@ -5,7 +5,6 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
-from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.mae import MaskedAutoencoder
@@ -17,7 +16,7 @@ from kneeformer.tasks.base import PreparatoryTask, StoredCases
 from kneeformer.training.loop import Batch, Lesson
 from kneeformer.training.reconstruction import ReconstructionLesson
 from kneeformer.training.reconstruction_review import Review
-from kneeformer.training.sampling import CropBatches, MaskedBatches
+from kneeformer.training.sampling import MaskedBatches, crop_batches
 
 
 class Pretraining(PreparatoryTask):
@@ -77,12 +76,9 @@ class Pretraining(PreparatoryTask):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        settings, grid = configuration.training, configuration.preprocessing
-        changes = configuration.augmentation if training else UNCHANGED
-        augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
-        length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-        crops = CropBatches(stored.cases, settings, None, augmentation, seed, length)
-        return MaskedBatches(crops, configuration.network.token, _masking(configuration), grid.thick_axis)
+        crops = crop_batches(stored.cases, None, configuration, seed, training)
+        thick_axis = configuration.preprocessing.thick_axis
+        return MaskedBatches(crops, configuration.network.token, _masking(configuration), thick_axis)
 
     def review(
         self,

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
 from kneeformer.data.boxes import paste
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics, score_case
@@ -16,10 +15,7 @@ from kneeformer.inference.windows import VolumePredictor
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import HybridTransformer
-from kneeformer.plan import (
-    Configuration,
-    DatasetSettings,
-)
+from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
@@ -27,7 +23,7 @@ from kneeformer.preprocessing.prepare import prepare
 from kneeformer.tasks.base import PredictiveTask, StoredCases, Volumes
 from kneeformer.training.loop import Batch, Lesson, Validation
 from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
-from kneeformer.training.sampling import CropBatches
+from kneeformer.training.sampling import crop_batches
 
 
 class Segmentation(PredictiveTask):
@@ -64,11 +60,7 @@ class Segmentation(PredictiveTask):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        settings, grid = configuration.training, configuration.preprocessing
-        changes = configuration.augmentation if training else UNCHANGED
-        augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
-        length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-        return CropBatches(stored.cases, settings, dataset.scheme, augmentation, seed, length)
+        return crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
 
     def predict(
         self,

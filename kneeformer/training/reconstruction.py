@@ -46,20 +46,20 @@ class ReconstructionLesson:
         self.normalised, self.with_ssim = normalised, with_ssim
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self._error(_predict(network, batch), batch)
+        return self._error(_predict(network, batch), batch, hidden_voxels(batch))
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses, ratios, similarities = [], [], []
         for batch in batches:
             image, hidden = batch["image"], hidden_voxels(batch)
             predicted = _predict(network, batch)
-            losses.append(float(self._error(predicted, batch)))
+            losses.append(float(self._error(predicted, batch, hidden)))
             ratios += psnr(image, predicted, hidden)
             similarities += hidden_ssim(image, predicted, hidden)
         return Validation(mean(losses), {"SSIM": mean(similarities)}, {"PSNR": mean(ratios)})
 
-    def _error(self, predicted: Tensor, batch: Batch) -> Tensor:
-        image, hidden = batch["image"], hidden_voxels(batch)
+    def _error(self, predicted: Tensor, batch: Batch, hidden: Tensor) -> Tensor:
+        image = batch["image"]
         squared = (predicted - image).square() * hidden
         if self.normalised:
             variance = by_token(image, _grid(batch)).var(-1, correction=0)

@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.data.files import write_json
-from kneeformer.data.storage import open_case
+from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.evaluation.interpolation import interpolate_hidden
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
 from kneeformer.export.pictures import draw_reconstruction
 from kneeformer.networks.compute import autocast
 from kneeformer.plan import Configuration
-from kneeformer.training.losses import UNCOUNTED
 from kneeformer.training.reconstruction import hidden_ssim, hidden_voxels, psnr, spread
-from kneeformer.training.sampling import read_region
+from kneeformer.training.sampling import blank_region, read_region
 
 PICTURES, CASES, TEMPLATES = 4, 8, 64
 Scores = dict[str, dict[str, float]]  # method -> measure -> value
@@ -43,7 +42,9 @@ class Review:
     def run(self) -> str:
         """Write the files; a table of means with 95 % intervals over the cases."""
         self.output.mkdir(parents=True, exist_ok=True)
-        mean_image = torch.stack([self._middle(case)[0] for case in self.training[:TEMPLATES]]).mean(0)
+        mean_image = torch.stack(
+            [self._middle(open_case(c.parent, c.name)) for c in self.training[:TEMPLATES]]
+        ).mean(0)
         scores = {
             case.name: self._score(case, mean_image, number)
             for number, case in enumerate(self.validation[:CASES])
@@ -77,25 +78,23 @@ class Review:
             if hidden.any()
         }
 
-    def _middle(self, case: Path) -> tuple[Tensor, Tensor]:
-        """The middle crop of a case: image (channels, z, y, x), and labels (z, y, x), 0 inside the volume."""
-        stored, crop = open_case(case.parent, case.name), self.configuration.training.crop
+    def _middle(self, stored: StoredCase) -> Tensor:
+        """The middle crop of a case, (channels, z, y, x)."""
         z, y, x = (n // 2 for n in stored.record.shape)
-        inside = np.zeros(stored.record.shape, np.int16)
-        labels = read_region(inside, (z, y, x), crop, outside=UNCOUNTED)
-        return torch.from_numpy(read_region(stored.image, (z, y, x), crop)), torch.from_numpy(labels[0])
+        return torch.from_numpy(read_region(stored.image, (z, y, x), self.configuration.training.crop))
 
     def _batch(self, case: Path, number: int) -> dict[str, Tensor]:
         configuration = self.configuration
         assert configuration.masking is not None
-        image, labels = self._middle(case)
+        stored = open_case(case.parent, case.name)
+        middle = (stored.record.shape[0] // 2, stored.record.shape[1] // 2, stored.record.shape[2] // 2)
         crop, token = configuration.training.crop, configuration.network.token
         z, y, x = (c // t for c, t in zip(crop, token, strict=True))
         rng = np.random.default_rng([number])
         visible = draw_visible(rng, (z, y, x), configuration.masking, configuration.preprocessing.thick_axis)
         return {
-            "image": image[None],
-            "labels": labels[None],
+            "image": self._middle(stored)[None],
+            "labels": torch.from_numpy(blank_region(stored, middle, crop, 0)),
             "centre_mm": torch.zeros(1, 3),
             "visible": torch.from_numpy(visible)[None],
         }

@@ -9,11 +9,11 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kneeformer.augmentation.pipeline import Augmentation
+from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
 from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.data.storage import CaseRecord, StoredCase, open_case
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import MaskingSettings, TrainingSettings
+from kneeformer.plan import Configuration, MaskingSettings, TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
 
 Batch = dict[str, Tensor]
@@ -75,8 +75,7 @@ class CropBatches(Dataset[Batch]):
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:
-            blank = np.broadcast_to(np.int16(0 if self.scheme is None else UNCOUNTED), case.record.shape)
-            return read_region(blank, centre, region, outside=UNCOUNTED)
+            return blank_region(case, centre, region, 0 if self.scheme is None else UNCOUNTED)
         labels = read_region(case.labels, centre, region, outside=UNCOUNTED)
         if self.scheme.ignore is not None:
             labels[labels == self.scheme.ignore] = UNCOUNTED
@@ -86,6 +85,21 @@ class CropBatches(Dataset[Batch]):
         if path not in self._open:
             self._open[path] = open_case(path.parent, path.name)
         return self._open[path]
+
+
+def crop_batches(
+    cases: list[Path],
+    scheme: LabelScheme | None,
+    configuration: Configuration,
+    seed: int,
+    training: bool,
+) -> CropBatches:
+    """The crops of a configuration: augmented and without end to learn from, else its few to validate on."""
+    settings, grid = configuration.training, configuration.preprocessing
+    changes = configuration.augmentation if training else UNCHANGED
+    augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
+    length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
+    return CropBatches(cases, settings, scheme, augmentation, seed, length)
 
 
 def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
@@ -100,6 +114,12 @@ def read_region(array: Any, centre: Size, size: Size, outside: int | None = None
     else:
         region = crop_and_pad_nd(array, box, pad_value=outside, cast_cropped_to=np.int16)
     return np.asarray(region if region.ndim == 4 else region[None])
+
+
+def blank_region(case: StoredCase, centre: Size, size: Size, inside: int) -> np.ndarray:
+    """Labels (1, *size) int16 of a region of a case without any: `inside` its volume, UNCOUNTED beyond."""
+    blank = np.broadcast_to(np.int16(inside), case.record.shape)
+    return np.array(read_region(blank, centre, size, outside=UNCOUNTED))
 
 
 def centre_mm(centre: Size, record: CaseRecord) -> np.ndarray:
