@@ -57,7 +57,7 @@ def _study(arguments: argparse.Namespace) -> None:
     ablations = wanted.pop("ablations")
     other = arguments.pretrain_from
     wanted["pretrain_from"] = None if other is None else folders.resolve(other)
-    wanted |= {key: tuple(wanted[key]) for key in ("labels", "seeds")}
+    wanted |= {key: tuple(dict.fromkeys(wanted[key])) for key in ("labels", "seeds")}
     wanted |= {"dataset": folders.resolve(arguments.dataset)}
     study = Study(**wanted, variants=(PLANNED, *ABLATIONS) if ablations else (PLANNED,))
     with closing(TrainingBar()) as bar:

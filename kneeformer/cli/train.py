@@ -66,13 +66,14 @@ def main() -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from kneeformer.evaluation.summary import table
     from kneeformer.paths import Folders
-    from kneeformer.stages.request import Request
+    from kneeformer.stages.request import Request, refuse_ignored
     from kneeformer.stages.train import train_fold
 
     folders = Folders.from_environment()
     other = None if arguments.pretrain_from is None else folders.resolve(arguments.pretrain_from)
     wanted = dict(vars(arguments), settings=tuple(arguments.settings), pretrain_from=other)
     request = Request(**{**wanted, "dataset": folders.resolve(arguments.dataset)})
+    refuse_ignored(folders, request)
     with closing(TrainingBar()) as bar:
         outcome = train_fold(folders, request, bar, Bars())
     if outcome.summary is not None:

@@ -21,7 +21,8 @@ class VisibleTokens:
     voxel by voxel or over a whole image (activation, normalisation) needs no change; a convolution sees the
     voxels of visible neighbours and none of hidden ones, and is scaled up by the part of its kernel that saw
     something (partial convolution, Liu et al. 2018). So features beside a hole have the size that they have
-    in a whole image, which is what the weights are for; and it costs the visible share of a dense one.
+    in a whole image, which is what the weights are for. With a quarter visible it costs about half of a
+    dense one, since margins are worked out as well.
 
     Attributes:
         visible: (batch, z, y, x) bool over the grid of tokens, True is visible.

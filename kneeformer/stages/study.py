@@ -4,10 +4,12 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
@@ -15,12 +17,13 @@ from kneeformer.evaluation.summary import Summary, read_summary
 from kneeformer.export.plots import Curve, draw_label_curves
 from kneeformer.paths import Folders
 from kneeformer.plan import read_plan
-from kneeformer.stages.cases import refuse_more_subjects
+from kneeformer.stages.cases import split_of
 from kneeformer.stages.fingerprint import Watch
+from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
 from kneeformer.tasks import task_named
-from kneeformer.training.loop import FINAL, LATEST, Moment
+from kneeformer.training.loop import FINAL, Moment
 
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
 
@@ -101,22 +104,21 @@ def run_study(
         The table, and the folder: pretraining_study in the dataset's results.
 
     Raises:
-        KneeformerError: the fold has fewer labelled subjects than are to be learnt from; before all work.
+        KneeformerError: the fold has fewer labelled subjects than are to be learnt from, or trainings are
+            there that were made otherwise than the study asks; both before all work.
     """
     home = folders.results / study.dataset / "pretraining_study"
-    for labels in study.labels:
-        wanted = Request(study.dataset, study.configuration, study.fold, study.plans, subjects=labels)
-        refuse_more_subjects(folders, wanted)
+    study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
+    _refuse_more_subjects(folders, study)
+    planned = [(variant, *_trainings(folders, home, study, variant)) for variant in study.variants]
+    refuse_made_otherwise(t for _, first, runs in planned for t in (first, *chain(*runs.values())))
     scores: Scores = {}
-    for variant in study.variants:
-        weights = _pretrain(folders, home, study, variant, watch_training, watch)
-        for labels in study.labels:
-            for start, checkpoint in ((SCRATCH, None), (PRETRAINED, weights)):
-                runs = [
-                    _fine_tune(folders, home, study, variant, labels, seed, checkpoint, watch_training, watch)
-                    for seed in study.seeds
-                ]
-                scores[variant.name, labels, start] = np.stack([_by_subject(run) for run in runs])
+    for variant, pretraining, fine_tunings in planned:
+        if not pretraining.finished:
+            _train(pretraining, watch_training, watch)
+        for (labels, start), runs in fine_tunings.items():
+            summaries = [_validated(run, watch_training, watch) for run in runs]
+            scores[variant.name, labels, start] = np.stack([_by_subject(s) for s in summaries])
     rows = list(_rows(scores))
     write_text(home / "table.csv", _csv(rows))
     write_text(home / "table.md", markdown(rows))
@@ -124,15 +126,34 @@ def run_study(
     return rows, home
 
 
-def _pretrain(
-    folders: Folders,
-    home: Path,
-    study: Study,
-    variant: Variant,
-    watch_training: Callable[[Moment], None],
-    watch: Watch,
-) -> Path:
-    """The checkpoint of a variant's first stage; variants that pre-train alike share it."""
+def _refuse_more_subjects(folders: Folders, study: Study) -> None:
+    wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
+    subject = Dataset.open(folders.raw / study.dataset).description.subject
+    there = len({subject(name) for name in split_of(folders, wanted)["train"]})
+    numbers = [n for n in study.labels if n is not None]
+    if any(n > there for n in numbers):
+        fewer = [n for n in numbers if n < there] or [n for n in [there // 2] if n]
+        raise KneeformerError(
+            f"{wanted.fold_name} has {there} labelled subjects, not "
+            f"{' or '.join(str(n) for n in numbers if n > there)}; it has enough for --labels "
+            f"{' '.join(map(str, [*fewer, 'all']))}"
+        )
+
+
+def _trainings(
+    folders: Folders, home: Path, study: Study, variant: Variant
+) -> tuple[KeptTraining, dict[tuple[int | None, str], list[KeptTraining]]]:
+    """The first stage of a variant, and what comes after it or starts from chance, a training a seed."""
+    first = _pretraining(folders, home, study, variant)
+    return first, {
+        (labels, start): [_fine_tuning(folders, home, study, variant, labels, s, before) for s in study.seeds]
+        for labels in study.labels
+        for start, before in ((SCRATCH, None), (PRETRAINED, first))
+    }
+
+
+def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> KeptTraining:
+    """A variant's first stage; variants that pre-train alike share it."""
     plan = read_plan(folders.plan_file(study.dataset, study.plans))
     stage = plan.configuration(study.configuration).previous_stage or next(
         (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
@@ -142,7 +163,6 @@ def _pretrain(
             f"{study.plans} has no configuration that learns without labels, as 3d_mae does"
         )
     settings = (*variant.both, *variant.pretraining)
-    place = _within(folders, home / "pretraining" / ("_".join(settings) or "planned"))
     request = Request(
         study.dataset,
         stage,
@@ -154,27 +174,23 @@ def _pretrain(
         pretrain_from=study.pretrain_from,
         settings=settings,
     )
-    folder = request.folder(place)
-    if not (folder / FINAL).is_file():
-        train_fold(place, _going_on(request, folder), watch_training, watch)
-    return folder / FINAL
+    return KeptTraining(
+        replace(folders, results=home / "pretraining" / ("_".join(settings) or "planned")), request
+    )
 
 
-def _fine_tune(
+def _fine_tuning(
     folders: Folders,
     home: Path,
     study: Study,
     variant: Variant,
     labels: int | None,
     seed: int,
-    checkpoint: Path | None,
-    watch_training: Callable[[Moment], None],
-    watch: Watch,
-) -> Summary:
+    before: KeptTraining | None,
+) -> KeptTraining:
     settings = (*variant.both, *variant.fine_tuning)
-    start = "_".join(settings) if checkpoint is None else variant.name.replace(" ", "_")
-    name = f"{'scratch' if checkpoint is None else 'pretrained'}_{start or 'planned'}"
-    place = _within(folders, home / f"labels_{labels or 'all'}" / name / f"seed_{seed}")
+    start = "_".join(settings) if before is None else variant.name.replace(" ", "_")
+    name = f"{'scratch' if before is None else 'pretrained'}_{start or 'planned'}"
     request = Request(
         study.dataset,
         study.configuration,
@@ -184,24 +200,26 @@ def _fine_tune(
         minutes=study.minutes,
         seed=seed,
         device=study.device,
-        no_pretraining=checkpoint is None,
-        pretrained_weights=checkpoint,
+        no_pretraining=before is None,
+        pretrained_weights=None if before is None else before.folder / FINAL,
         subjects=labels,
         settings=settings,
     )
-    folder = request.folder(place)
-    if not (folder / "validation" / "summary.json").is_file():
-        request = _going_on(request, folder)
-        train_fold(place, replace(request, validate_only=(folder / FINAL).is_file()), watch_training, watch)
-    return read_summary(folder / "validation")
+    results = home / f"labels_{labels or 'all'}" / name / f"seed_{seed}"
+    return KeptTraining(replace(folders, results=results), request, before)
 
 
-def _within(folders: Folders, results: Path) -> Folders:
-    return replace(folders, results=results)
+def _train(training: KeptTraining, watch_training: Callable[[Moment], None], watch: Watch) -> None:
+    """To its end, or validate it where it is there."""
+    request = replace(training.request, resume=training.stopped, validate_only=training.finished)
+    train_fold(training.folders, request, watch_training, watch)
 
 
-def _going_on(request: Request, folder: Path) -> Request:
-    return replace(request, resume=(folder / LATEST).is_file() and not (folder / FINAL).is_file())
+def _validated(training: KeptTraining, watch_training: Callable[[Moment], None], watch: Watch) -> Summary:
+    validation = training.folder / "validation"
+    if not (validation / "summary.json").is_file():
+        _train(training, watch_training, watch)
+    return read_summary(validation)
 
 
 def _by_subject(summary: Summary) -> np.ndarray:
@@ -252,8 +270,8 @@ def markdown(rows: list[Row]) -> str:
 
 
 def _draw(scores: Scores, picture: Path) -> None:
-    curves: dict[str, list[tuple[str, tuple[float, float, float]]]] = {}
+    curves: dict[tuple[str, str], list[tuple[str, tuple[float, float, float]]]] = {}
     for (variant, labels, start), values in scores.items():
-        name = start if variant == PLANNED.name else f"{start}, {variant}"
-        curves.setdefault(name, []).append((str(labels or "all"), seeds_and_subjects_interval(values)))
-    draw_label_curves([Curve(name, tuple(points)) for name, points in curves.items()], picture)
+        point = (str(labels or "all"), seeds_and_subjects_interval(values))
+        curves.setdefault((start, "" if variant == PLANNED.name else variant), []).append(point)
+    draw_label_curves([Curve(name, tuple(points), v) for (name, v), points in curves.items()], picture)

@@ -65,3 +65,27 @@ def test_curves_may_have_different_places(tmp_path: Path) -> None:
     curves = [curve("a", (0.5, 0.3, 0.7)), Curve("b", (("all", (0.9, 0.8, 1.0)),))]
     pixels = drawn(curves, tmp_path)
     assert bar(pixels, COLOURS[0])[2] + 300 < bar(pixels, COLOURS[1])[2]
+
+
+def test_numbers_come_before_all_in_whatever_order_they_are_given(tmp_path: Path) -> None:
+    score = (0.5, 0.3, 0.7)
+    curves = [Curve(p, ((p, score),)) for p in ("all", "20", "5")]
+    columns = [bar(drawn(curves, tmp_path), colour)[2] for colour in COLOURS]
+    assert columns[2] + 100 < columns[1] < columns[0] - 100
+
+
+@pytest.mark.parametrize("variants", [3, 4, 8])
+def test_many_curves_get_a_panel_a_variant(variants: int, tmp_path: Path) -> None:
+    names = ["", *(f"variant {i}" for i in range(variants))]
+    pair = (("scratch", (0.5, 0.3, 0.6)), ("pre-trained", (0.6, 0.5, 0.8)))
+    curves = [Curve(start, (("5", score),), name) for name in names for start, score in pair]
+    pixels = drawn(curves, tmp_path)
+    rows = -(-len(names) // 3)
+    assert pixels.shape[0] == pytest.approx(120 * (0.8 + 2.3 * rows), abs=1) and pixels.shape[1] == 1152
+    assert bar(pixels, COLOURS[2]) == (0, 0, 0), "a start has one colour in all panels"
+    for i in range(rows * 3):
+        row, column = divmod(i, 3)
+        height, width = pixels.shape[0] // rows, pixels.shape[1] // 3
+        panel = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        lengths = [last - first for first, last, _ in (bar(panel, c) for c in COLOURS[:2])]
+        assert all(n > 30 for n in lengths) == (i < len(names)), "what is left over is empty"

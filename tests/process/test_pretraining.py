@@ -196,11 +196,13 @@ def test_a_file_that_does_not_serve_or_a_wrong_setting_is_an_error_before_all_wo
         "text": (1, ("kf_train", 1, "3d_vit", 0, "-pretrained_weights", text)),
         "foreign": (1, ("kf_train", 1, "3d_mae", 1, "-pretrained_weights", foreign)),
         "setting": (1, ("kf_train", 1, "3d_vit", 2, "--set", "training.speed=1")),
+        "ignored": (1, ("kf_train", 1, "3d_vit", 2, "--pretrain_from", 2, "--no_pretraining")),
     }
     said = run_two_at_a_time(place, commands)
     assert f"error: {text}: not a readable checkpoint" in said["text"]
     assert f"error: {foreign}: none of its tensors fits this network; it holds layer1" in said["foreign"]
     assert "no 'speed' here" in said["setting"] and "trained first" not in said["setting"]
+    assert "--pretrain_from and --no_pretraining exclude each other" in said["ignored"]
     assert not list((place.root / "results").rglob("*.json")), "nothing is begun, no stage before either"
 
 
@@ -282,4 +284,14 @@ def test_the_study_compares_and_trains_nothing_twice(staged: Workplace, tmp_path
     before = {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")}
     again = place.run(*command, "--pretraining_epochs", 1)
     assert (home / "table.md").read_text() in again and "Training" not in again
+    assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before
+
+    other = place.run(*command[:-1], 2, "--pretraining_epochs", 1, code=1)
+    faults = other[other.index("error: ") :].splitlines()[1:]
+    assert sorted(faults) == sorted(
+        f"  {home / folder}: training.epochs was 1, is now 2" for folder in runs if "3d_mae" not in folder
+    )
+    other = place.run(*command, code=1)
+    assert f"{checkpoint.parent}: training.epochs was 1, is now 2" in other
+    assert other.count(f": began with earlier weights of {checkpoint.parent}") == 2
     assert {p: p.stat().st_mtime_ns for p in home.rglob("checkpoint_*.pt")} == before

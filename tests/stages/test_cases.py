@@ -1,135 +1,38 @@
 """Which cases a fold learns from: nobody who validates or tests is ever learnt from by another scan."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from prepared import (
+    LABELLED,
+    MAE,
+    NAME,
+    OTHER,
+    SHAPE,
+    SPLITS,
+    TESTS,
+    UNLABELLED,
+    VIT,
+    Place,
+    number_of,
+    plan,
+)
 
-from kneeformer.data.files import write_json, write_text
+from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
-from kneeformer.data.storage import CaseRecord, save_case
 from kneeformer.errors import KneeformerError
-from kneeformer.paths import Folders
-from kneeformer.plan import Plan, parse_plan
-from kneeformer.stages.cases import learning_cases, split_of
+from kneeformer.stages.cases import split_of
 from kneeformer.stages.request import Request
-from kneeformer.stages.study import Study, run_study
 from kneeformer.tasks import task_named
-from kneeformer.tasks.base import StoredCases
 
-SHAPE = (4, 8, 8)
-LABELS = {"background": 0, "femur": 1}
-NAME, OTHER = "Dataset001_Knee", "Dataset002_More"
-LABELLED = ["a_00m", "a_12m", "b_00m", "c", "d_V1", "e"]
-UNLABELLED = ["a_24m", "b_12m", "c_T2", "d_V2", "f_00m", "f_12m", "g", "t_12m"]
-TESTS = ["t_00m", "g"]
-SPLITS = [
-    {"train": ["b_00m", "c", "d_V1", "e"], "val": ["a_00m", "a_12m"]},
-    {"train": ["a_00m", "a_12m", "e"], "val": ["b_00m", "c", "d_V1"]},
-]
 LEARNT = {  # of imagesUn, by fold
     0: {"b_12m", "c_T2", "d_V2", "f_00m", "f_12m"},
     1: {"a_24m", "f_00m", "f_12m"},
     "all": {"a_24m", "b_12m", "c_T2", "d_V2", "f_00m", "f_12m"},
 }
-
-
-def plan() -> Plan:
-    """Crops as large as the cases, changed by nothing: a voxel that is read is a voxel of its case."""
-    content: dict[str, Any] = {
-        "dataset": {"name": NAME, "channel_names": ["PD"], "labels": LABELS, "file_ending": ".nrrd"},
-        "configurations": {
-            "3d_vit": {
-                "task": "segmentation",
-                "preprocessing": {
-                    "folder": "3d_vit",
-                    "spacing": [1, 1, 1],
-                    "median_shape": SHAPE,
-                    "normalisation": [{"kind": "none"}],
-                },
-                "network": {
-                    "stem": [{"channels": 12, "stride": [2, 4, 4], "kernel": [3, 3, 3]}],
-                    "width": 12,
-                    "depth": 1,
-                    "heads": 2,
-                },
-                "training": {
-                    "crop": SHAPE,
-                    "batch_size": 8,
-                    "epochs": 1,
-                    "steps_per_epoch": 1,
-                    "learning_rate": 0.001,
-                },
-                "augmentation": {
-                    f"{change}_chance": 0
-                    for change in ("affine", "noise", "blur", "brightness", "contrast", "gamma")
-                }
-                | {"low_resolution_chance": 0},
-                "inference": {"whole_volume_tokens": 1000},
-            },
-            "3d_mae": {"inherits_from": "3d_vit", "task": "pretraining", "masking": {}},
-        },
-    }
-    return parse_plan(content, "test")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Datasets whose files are named and empty, and prepared cases, each filled with a number of its own."""
-
-    folders: Folders
-
-    @property
-    def prepared(self) -> Path:
-        return self.folders.preprocessed / NAME / "3d_vit"
-
-    def write(self, name: str, parts: dict[str, Iterable[str]], **description: Any) -> None:
-        folder = self.folders.raw / name
-        write_json(
-            folder / "dataset.json",
-            {"channel_names": {"0": "PD"}, "labels": LABELS, "file_ending": ".nrrd", **description},
-        )
-        for part, cases in parts.items():
-            for case in cases:
-                file = folder / part / f"{case}_0000.nrrd"
-                file.parent.mkdir(exist_ok=True)
-                file.touch()
-
-    def prepare(self, cases: Iterable[str]) -> None:
-        for case in cases:
-            record = CaseRecord(key="key", shape=SHAPE, spacing=(1, 1, 1), points={"femur": [(1, 1, 1)]})
-            image = np.full((1, *SHAPE), number_of(case), np.float32)
-            save_case(self.prepared, case, image, None, record, SHAPE)
-
-    def learnt(self, request: Request) -> tuple[set[str], set[str]]:
-        """Names of the cases to learn from, and to watch."""
-        training, validation = self.cases(request)
-        assert len(set(training.cases)) == len(training.cases)
-        return {c.name for c in training.cases}, {c.name for c in validation.cases}
-
-    def cases(self, request: Request) -> tuple[StoredCases, StoredCases]:
-        return learning_cases(self.folders, request, plan(), lambda *_: None)
-
-
-def number_of(case: str) -> int:
-    return 1 + [*LABELLED, *UNLABELLED].index(case)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    found = Place(Folders(tmp_path / "raw", tmp_path / "preprocessed", tmp_path / "results"))
-    found.write(NAME, {"imagesTr": LABELLED, "imagesUn": UNLABELLED, "imagesTs": TESTS})
-    write_json(found.folders.preprocessed / NAME / "splits_final.json", SPLITS)
-    found.prepare([*LABELLED, *UNLABELLED])
-    return found
-
-
-MAE, VIT = Request(NAME, "3d_mae", 0), Request(NAME, "3d_vit", 0)
 
 
 @pytest.mark.parametrize("fold", [0, 1])
@@ -224,14 +127,6 @@ def test_seeds_choose_different_subjects(place: Place) -> None:
 def test_more_subjects_than_there_are_is_told(place: Place) -> None:
     with pytest.raises(KneeformerError, match="fold_1 has 2 labelled subjects, not 3"):
         place.learnt(replace(VIT, fold=1, subjects=3))
-
-
-def test_a_study_of_more_subjects_than_there_are_is_refused_before_all_work(place: Place) -> None:
-    write_text(place.folders.plan_file(NAME), plan().to_text())
-    study = Study(NAME, fold=1, labels=(1, 2, 5, None))
-    with pytest.raises(KneeformerError, match="fold_1 has 2 labelled subjects, not 5"):
-        run_study(place.folders, study, lambda _: None, lambda *_: None)
-    assert not place.folders.results.exists()
 
 
 @pytest.fixture
