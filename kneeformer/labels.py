@@ -1,12 +1,14 @@
 """What the numbers of a label map mean: structures, overlapping regions, and voxels to ignore."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from kneeformer.errors import KneeformerError
 
 LabelValues = dict[str, int | list[int]]
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)

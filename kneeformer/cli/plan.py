@@ -7,7 +7,7 @@ from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, r
 from kneeformer.paths import PLANS
 
 if TYPE_CHECKING:
-    from kneeformer.plan import Plan
+    from kneeformer.plan import BoneConfiguration, CropConfiguration, Plan
 
 
 def main() -> None:
@@ -84,18 +84,13 @@ def describe(plan: "Plan") -> str:
     """A few lines on each configuration."""
     lines = []
     for name, configuration in plan.configurations.items():
-        network, training, evidence = configuration.network, configuration.training, configuration.evidence
-        lines.append(
-            f"{name}: spacing {_by(configuration.preprocessing.spacing)} mm, tokens of {_by(network.token)} "
-            f"voxels, crop {_by(training.crop)}, batch {training.batch_size}, {network.decoder} decoder"
-        )
+        evidence = configuration.evidence
+        lines.append(f"{name}: spacing {_by(configuration.preprocessing.spacing)} mm, {_kind(configuration)}")
         if configuration.previous_stage is not None:
             lines.append(f"    starts from the weights of {configuration.previous_stage}, which comes first")
         if evidence is not None and evidence.parameters is not None:
-            lines.append(
-                f"    {evidence.parameters / 1e6:.1f} M parameters; a crop sees "
-                f"{evidence.crop_share_of_volume:.0%} of the median volume"
-            )
+            sees = f"a crop sees {evidence.crop_share_of_volume:.0%} of the median volume"
+            lines.append(f"    {evidence.parameters / 1e6:.1f} M parameters; {sees}")
         if evidence is not None and evidence.measured is not None:
             cost = evidence.measured
             lines.append(
@@ -103,6 +98,21 @@ def describe(plan: "Plan") -> str:
                 f"{cost.memory_mb:.0f} MB"
             )
     return "\n".join(lines)
+
+
+def _kind(configuration: "CropConfiguration | BoneConfiguration") -> str:
+    from kneeformer.plan import BoneConfiguration
+
+    if isinstance(configuration, BoneConfiguration):
+        grid, prior = configuration.preprocessing, configuration.prior
+        side = "" if grid.side is None else f", mirrored into {grid.side}"
+        what = f"{configuration.registration.kind} registration" if prior is None else f"prior {prior.kind}"
+        return f"grid {_by(grid.grid)}{side}, {what}"
+    network, training = configuration.network, configuration.training
+    return (
+        f"tokens of {_by(network.token)} voxels, crop {_by(training.crop)}, batch {training.batch_size}, "
+        f"{network.decoder} decoder"
+    )
 
 
 def _by(values: tuple[float, ...]) -> str:

@@ -19,6 +19,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
     parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
     parser.add_argument("-c", "--configuration", default="3d_vit", help="default: 3d_vit")
+    parser.add_argument(
+        "-m",
+        "--masks",
+        type=Path,
+        default=None,
+        help="folder of CASE masks, for completion: 1 bone to keep, 2 region to complete",
+    )
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
     parser.add_argument(
         "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
@@ -61,6 +68,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         arguments.save_probabilities,
         arguments.continue_prediction,
         (arguments.part_id, arguments.num_parts),
+        arguments.masks,
     )
     print(f"predictions: {arguments.output}")
     if failed:

@@ -11,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from kneeformer.data.files import read_json
 from kneeformer.data.images import FILE_ENDINGS
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme, LabelValues
+from kneeformer.labels import LabelScheme, LabelValues, Side
 
 TaskName = Literal["segmentation", "completion", "reconstruction"]
+
+_SIDES: dict[str, Side] = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 
 def _names_to_numbers(labels: Any) -> Any:
@@ -34,6 +36,7 @@ class DatasetDescription(BaseModel):
     task: TaskName = "segmentation"
     regions_class_order: list[int] | None = None
     subjects: dict[str, str] = {}
+    sides: dict[str, Side] = {}
     dataset: dict[str, dict[str, Any]] | None = None
 
     @cached_property
@@ -48,17 +51,22 @@ class DatasetDescription(BaseModel):
     def subject(self, case: str) -> str:
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 
-        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". Where
-        `subjects` knows another time point of that name, it is the same person.
+        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". A part
+        that says a side is taken away too: "12_L" and "R_12" are both of "12". Where `subjects` knows another
+        time point of that name, it is the same person.
         """
         if case in self.subjects:
             return self.subjects[case]
-        name = _without_time_point(case)
+        name = _without_side(_without_time_point(case))
         return self._subject_of_name.get(name, name)
+
+    def side(self, case: str) -> Side | None:
+        """The side of the body: `sides` in dataset.json, else a part of the name: L, R, left or right."""
+        return self.sides.get(case) or side_in_name(case)
 
     @cached_property
     def _subject_of_name(self) -> dict[str, str]:
-        return {_without_time_point(case): subject for case, subject in self.subjects.items()}
+        return {_without_side(_without_time_point(case)): subject for case, subject in self.subjects.items()}
 
 
 def _without_time_point(case: str) -> str:
@@ -66,6 +74,18 @@ def _without_time_point(case: str) -> str:
         r"(.+)_(?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", case, re.IGNORECASE
     )
     return match.group(1) if match else case
+
+
+def side_in_name(case: str) -> Side | None:
+    """What a part of a case's name says: "R_12" is right, "knee_left_2" left, "12" says nothing."""
+    found = {_SIDES[part.lower()] for part in re.split(r"[_\-]", case) if part.lower() in _SIDES}
+    return found.pop() if len(found) == 1 else None
+
+
+def _without_side(case: str) -> str:
+    parts = re.split(r"([_\-])", case)
+    kept = [i for i in range(0, len(parts), 2) if parts[i].lower() not in _SIDES]
+    return "".join(parts[i] if i == kept[0] else parts[i - 1] + parts[i] for i in kept) if kept else case
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,13 @@ class Geometry:
         cosines = np.array(self.direction).reshape(3, 3)
         return np.asarray(self.origin + (index_xyz * np.array(self.spacing[::-1])) @ cosines.T)
 
+    def to_patient(self) -> np.ndarray:
+        """(4, 4) float64: a voxel's index (z, y, x, 1) to patient coordinates (x, y, z, 1) in mm."""
+        steps = np.array(self.direction).reshape(3, 3) * np.array(self.spacing[::-1])  # columns x, y, z
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = steps[:, ::-1], self.origin
+        return matrix
+
     def mismatch(self, other: "Geometry") -> str | None:
         """What differs from another grid, in words, or None where they are the same place."""
         if self.shape != other.shape:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.networks.compute import autocast
-from kneeformer.plan import Configuration
+from kneeformer.plan import CropConfiguration
 
 Size = tuple[int, int, int]
 
@@ -23,7 +23,7 @@ class VolumePredictor:
         outputs: channels of their output.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], outputs: int, configuration: Configuration) -> None:
+    def __init__(self, networks: Sequence[nn.Module], outputs: int, configuration: CropConfiguration) -> None:
         self.networks, self.outputs, self.configuration = networks, outputs, configuration
         self.device = next(networks[0].parameters()).device
 

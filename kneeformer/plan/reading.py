@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kneeformer.errors import KneeformerError
-from kneeformer.plan.settings import Configuration, Plan
+from kneeformer.plan.settings import CONFIGURATION_KINDS, Plan
 
 
 def read_plan(file: Path) -> Plan:
@@ -67,7 +67,12 @@ def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
 
 def describe(faults: ValidationError) -> str:
     """One line a fault: path of the key, what is wrong, and the choices."""
-    return "\n".join(f"  {'.'.join(map(str, e['loc'])) or 'plan'}: {_explain(e)}" for e in faults.errors())
+    return "\n".join(f"  {_path(e['loc']) or 'plan'}: {_explain(e)}" for e in faults.errors())
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """The keys that lead to a fault, without pydantic's word for the kind of configuration."""
+    return ".".join(str(k) for i, k in enumerate(location) if i != 2 or k not in CONFIGURATION_KINDS)
 
 
 def _explain(fault: Any) -> str:
@@ -87,7 +92,7 @@ def _choices(location: tuple[int | str, ...]) -> str:
         if model is Plan and key == "configurations":
             continue
         fields = getattr(model, "model_fields", {})
-        model = _model_in(fields[key].annotation) if key in fields else Configuration
+        model = _model_in(fields[key].annotation) if key in fields else CONFIGURATION_KINDS.get(key, model)
     names = list(getattr(model, "model_fields", {}))
     return f"settings here: {', '.join(names)}"
 

@@ -7,10 +7,10 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme, LabelValues
+from kneeformer.labels import LabelScheme, LabelValues, Side
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -49,15 +49,20 @@ class Normalisation(Settings):
     deviation: Positive = 1.0
 
 
-class PreprocessingSettings(Settings):
-    """From files to arrays. Configurations with the same `folder` share their stored cases.
+class GridSettings(Settings):
+    """From files to arrays of one spacing. Configurations with the same `folder` share their stored cases."""
+
+    folder: str
+    spacing: PerAxis
+
+
+class PreprocessingSettings(GridSettings):
+    """Of images, as they are or cropped to what is not empty.
 
     With a `fixed_shape` every case is brought to so many voxels, whatever its own spacing: `spacing` is then
     that of the median case, and positions in mm are exact for that case alone.
     """
 
-    folder: str
-    spacing: PerAxis
     median_shape: Voxels
     fixed_shape: Voxels | None = None
     thick_axis: Axis | None = None
@@ -73,6 +78,45 @@ class PreprocessingSettings(Settings):
                 "case; set crop_to_nonzero to false"
             )
         return self
+
+
+class BoneGridSettings(GridSettings):
+    """Of bones isolated by their masks, each around its own middle, on one grid along the patient's axes.
+
+    Attributes:
+        grid: voxels along (z, y, x), upwards, backwards and to the patient's left.
+        side: every bone of the other side is mirrored into this one; None mirrors nothing.
+        window_hu: what becomes 0 and 1.
+    """
+
+    grid: Voxels
+    side: Side | None = None
+    window_hu: tuple[float, float] = (-200.0, 1500.0)
+
+
+class RegistrationSettings(Settings):
+    """How a bone finds its place on the prototype: rotation, translation and one scale."""
+
+    kind: Literal["direct"] = "direct"
+    rounds: Count = 6
+    steps: Count = 25
+    robust_mm: Positive = 2.5
+    band_mm: Positive = 6.0
+
+
+class PriorSettings(Settings):
+    """What healthy bones look like on the prototype, and how what is visible tells of what is hidden.
+
+    Attributes:
+        components: modes of a PCA, fewer than bones.
+        correlation_mm: how far apart two errors of the prior know nothing of each other.
+        residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
+    """
+
+    kind: Literal["prototype", "nearest", "pca"] = "pca"
+    components: Count = 32
+    correlation_mm: Positive = 10.0
+    residual: bool = True
 
 
 class StemStage(Settings):
@@ -157,7 +201,7 @@ class TrainingSettings(Settings):
 
     crop: Voxels
     batch_size: Count
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0)]
     steps_per_epoch: Count
     validation_crops: Count = 16
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -215,26 +259,59 @@ class Evidence(Settings):
 
 
 class Configuration(Settings):
-    """One trainable model of a plan."""
+    """One trainable model of a plan: what every kind has."""
 
     task: str
     inherits_from: str | None = None
     previous_stage: str | None = None
+    preprocessing: GridSettings
+    training: TrainingSettings
+    evidence: Evidence | None = None
+
+
+class CropConfiguration(Configuration):
+    """A vision transformer that learns from crops of images."""
+
     preprocessing: PreprocessingSettings
     network: NetworkSettings
-    training: TrainingSettings
     augmentation: AugmentationSettings
     inference: InferenceSettings
     masking: MaskingSettings | None = None
-    evidence: Evidence | None = None
 
     @model_validator(mode="after")
-    def _crop_is_whole_tokens(self) -> "Configuration":
+    def _crop_is_whole_tokens(self) -> "CropConfiguration":
         token, crop = self.network.token, self.training.crop
         if any(c % t for c, t in zip(crop, token, strict=True)):
             nearest = [max(t, round(c / t) * t) for c, t in zip(crop, token, strict=True)]
             raise ValueError(f"training.crop {list(crop)} is not whole tokens of {list(token)}; {nearest} is")
         return self
+
+
+class BoneConfiguration(Configuration):
+    """A model of whole bones on one grid: their registration, and the prior of their shapes.
+
+    The prior is None where the configuration is a registration for others to come after.
+    """
+
+    preprocessing: BoneGridSettings
+    registration: RegistrationSettings
+    prior: PriorSettings | None = None
+
+
+CONFIGURATION_KINDS = {"crop": CropConfiguration, "bone": BoneConfiguration}
+
+
+def _kind(configuration: Any) -> str:
+    """Which settings a configuration has, from its task."""
+    if isinstance(configuration, Configuration):
+        return "bone" if isinstance(configuration, BoneConfiguration) else "crop"
+    return "bone" if configuration.get("task") in ("registration", "completion") else "crop"
+
+
+AnyConfiguration = Annotated[
+    Annotated[CropConfiguration, Tag("crop")] | Annotated[BoneConfiguration, Tag("bone")],
+    Discriminator(_kind),
+]
 
 
 class Plan(Settings):
@@ -243,11 +320,13 @@ class Plan(Settings):
     version: Literal[1] = 1
     plans_name: str = "kfPlans"
     dataset: DatasetSettings
-    configurations: dict[str, Configuration] = Field(min_length=1)
+    configurations: dict[str, AnyConfiguration] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _channels_are_normalised(self) -> "Plan":
         for name, configuration in self.configurations.items():
+            if isinstance(configuration, BoneConfiguration):
+                continue
             planned, given = len(configuration.preprocessing.normalisation), len(self.dataset.channel_names)
             if planned != given:
                 raise ValueError(
@@ -275,7 +354,7 @@ class Plan(Settings):
             stage = self.configurations[stage].previous_stage
         return found
 
-    def configuration(self, name: str) -> Configuration:
+    def configuration(self, name: str) -> CropConfiguration | BoneConfiguration:
         """Raises KneeformerError: the plan has none of that name."""
         if name not in self.configurations:
             raise KneeformerError(

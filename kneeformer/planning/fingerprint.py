@@ -7,8 +7,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kneeformer.data.boxes import occupied_box
+from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
-from kneeformer.labels import LabelScheme
+from kneeformer.labels import LabelScheme, Side
 
 SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
 
@@ -27,7 +28,13 @@ class Intensities(BaseModel):
 
 
 class CaseFingerprint(BaseModel):
-    """One case. Axes (z, y, x); `shape` is that of the box that is not empty."""
+    """One case. Axes (z, y, x).
+
+    Attributes:
+        shape: of the box that is not empty.
+        extent_mm: of the structures along the patient's axes, whatever the scan's are; 0 without labels.
+        side: of the body, where the case's name or dataset.json tells.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,6 +43,8 @@ class CaseFingerprint(BaseModel):
     spacing: tuple[float, float, float]
     left_right_axis: int
     volumes_mm3: dict[str, float]
+    extent_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    side: Side | None = None
 
 
 class Fingerprint(BaseModel):
@@ -82,7 +91,12 @@ class Fingerprint(BaseModel):
 
 
 def case_fingerprint(
-    images: np.ndarray, labels: np.ndarray | None, geometry: Geometry, scheme: LabelScheme, seed: int
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    geometry: Geometry,
+    scheme: LabelScheme,
+    seed: int,
+    side: Side | None = None,
 ) -> tuple[CaseFingerprint, np.ndarray]:
     """Fingerprint of a case and a sample of its intensities, (channels, up to SAMPLES_PER_CASE) float32.
 
@@ -92,19 +106,22 @@ def case_fingerprint(
     """
     box = occupied_box(images, labels)
     voxel = float(np.prod(geometry.spacing))
-    volumes = {}
+    volumes, extent = {}, (0.0, 0.0, 0.0)
     if labels is not None:
         counts = np.bincount(labels.astype(np.int64, copy=False).ravel().clip(min=0))
         volumes = {
             name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
             for name, values in zip(scheme.names, scheme.values, strict=True)
         }
+        extent = _extent_mm((labels > 0) & scheme.scored(labels), geometry)
     facts = CaseFingerprint(
         shape=_shape([last - first for first, last in box]),
         file_shape=geometry.shape,
         spacing=geometry.spacing,
         left_right_axis=geometry.left_right_axis(),
         volumes_mm3=volumes,
+        extent_mm=extent,
+        side=side,
     )
     structures = None if labels is None else (labels > 0) & scheme.scored(labels)
     return facts, _sample(images, structures, seed)
@@ -145,6 +162,15 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.
     else:
         chosen = inside[rng.integers(0, len(inside), SAMPLES_PER_CASE)]
     return flat[:, chosen].astype(np.float32)
+
+
+def _extent_mm(structures: np.ndarray, geometry: Geometry) -> tuple[float, float, float]:
+    """mm along (z, y, x) of the patient; a speck far off makes no bone long."""
+    held = np.argwhere(without_splinters(structures)[::2, ::2, ::2]) * 2.0
+    if not len(held):
+        return (0.0, 0.0, 0.0)
+    x, y, z = np.ptp(held @ geometry.to_patient()[:3, :3].T, axis=0).tolist()
+    return (z, y, x)
 
 
 def _shape(values: Sequence[int]) -> tuple[int, int, int]:

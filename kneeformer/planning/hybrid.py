@@ -3,7 +3,7 @@
 import math
 
 from kneeformer.plan import (
-    Configuration,
+    CropConfiguration,
     DatasetSettings,
     Evidence,
     FineTuningSettings,
@@ -17,7 +17,9 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 
 
-def hybrid_transformer(fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget) -> Configuration:
+def hybrid_transformer(
+    fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+) -> CropConfiguration:
     """The configuration `3d_vit`: segmentation with the CNN decoder."""
     spacing = rules.target_spacing(fingerprint)
     shape = rules.median_shape(fingerprint, spacing)
@@ -25,7 +27,7 @@ def hybrid_transformer(fingerprint: Fingerprint, dataset: DatasetSettings, budge
     width, depth, heads = rules.encoder_size(len(fingerprint.cases), budget)
     crop = rules.crop_size(shape, spacing, token, budget.tokens)
     augmentation = rules.augmentation(fingerprint, spacing)
-    return Configuration(
+    return CropConfiguration(
         task="segmentation",
         previous_stage="3d_mae" if rules.worth_pretraining(fingerprint) else None,
         preprocessing=PreprocessingSettings(

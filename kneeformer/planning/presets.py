@@ -12,6 +12,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.plan import (
     AugmentationSettings,
     Configuration,
+    CropConfiguration,
     Evidence,
     Normalisation,
     PreprocessingSettings,
@@ -35,7 +36,16 @@ def own(configuration: Configuration, fingerprint: Fingerprint, budget: Budget) 
     return configuration
 
 
-def knee_paper(configuration: Configuration, fingerprint: Fingerprint, budget: Budget) -> Configuration:
+def paper(configuration: Configuration, fingerprint: Fingerprint, budget: Budget) -> Configuration:
+    """The published recipe for what a configuration does; as proposed where there is none."""
+    if isinstance(configuration, CropConfiguration):
+        return knee_paper(configuration, fingerprint, budget)
+    return configuration
+
+
+def knee_paper(
+    configuration: CropConfiguration, fingerprint: Fingerprint, budget: Budget
+) -> CropConfiguration:
     """The published self-supervised transformer for knee MRI, as far as its recipe is printed.
 
     Printed: the grid, linear interpolation, intensities in [0, 1], flips, affine changes, noise and CutMix,
@@ -72,7 +82,7 @@ def knee_paper(configuration: Configuration, fingerprint: Fingerprint, budget: B
     )
 
 
-PRESETS: dict[str, Preset] = {"default": own, "paper": knee_paper}
+PRESETS: dict[str, Preset] = {"default": own, "paper": paper}
 
 
 def preset_named(name: str) -> Preset:
@@ -92,7 +102,7 @@ def paper_grid(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
 
 
 def _training(
-    configuration: Configuration, fingerprint: Fingerprint, budget: Budget, crop: Size, shape: Size
+    configuration: CropConfiguration, fingerprint: Fingerprint, budget: Budget, crop: Size, shape: Size
 ) -> TrainingSettings:
     """An epoch shows as many voxels as the training cases have: the paper's pass over them, in crops."""
     proposed = configuration.training
@@ -119,7 +129,7 @@ def _training(
 
 
 def _augmentation(
-    configuration: Configuration, fingerprint: Fingerprint, spacing: Spacing
+    configuration: CropConfiguration, fingerprint: Fingerprint, spacing: Spacing
 ) -> AugmentationSettings:
     """Flips, affine changes, noise and CutMix; pre-training, whose targets are images, has the first two."""
     spatial = rules.augmentation(fingerprint, spacing)

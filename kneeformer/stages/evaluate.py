@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kneeformer.data.dataset import Case, DatasetDescription
 from kneeformer.data.images import read_image
 from kneeformer.data.processes import run_each
@@ -10,16 +12,18 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.evaluation.summary import Summary, summarise, write_summary
 from kneeformer.labels import LabelScheme
+from kneeformer.preprocessing.bone import COMPLETE
 from kneeformer.stages.fingerprint import Watch
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A reference file and the prediction to compare with it."""
+    """A reference file and the prediction to compare with it; with a mask, where it is 2 alone."""
 
     reference: Path
     prediction: Path
     scheme: LabelScheme
+    mask: Path | None = None
 
 
 def evaluate_folders(
@@ -51,10 +55,17 @@ def evaluate_cases(
     output: Path,
     processes: int,
     watch: Watch,
+    masks: Path | None = None,
 ) -> Summary:
-    """As `evaluate_folders`, for cases whose label is the reference."""
+    """As `evaluate_folders`, for cases whose label is the reference; with masks, of their regions alone."""
+    ending = description.file_ending
     pairs = [
-        Pair(c.label, predictions / f"{c.name}{description.file_ending}", description.scheme)
+        Pair(
+            c.label,
+            predictions / f"{c.name}{ending}",
+            description.scheme,
+            None if masks is None else masks / f"{c.name}{ending}",
+        )
         for c in cases
         if c.label is not None
     ]
@@ -79,4 +90,8 @@ def _score(pair: Pair) -> CaseMetrics:
     mismatch = reference.geometry.mismatch(prediction.geometry)
     if mismatch is not None:
         raise KneeformerError(f"{pair.prediction}: another grid than {pair.reference}: {mismatch}")
+    if pair.mask is not None:
+        asked = read_image(pair.mask).array == COMPLETE
+        here, there = (np.where(asked, volume.array, 0) for volume in (reference, prediction))
+        return score_case(here, there, reference.geometry.spacing, pair.scheme)
     return score_case(reference.array, prediction.array, reference.geometry.spacing, pair.scheme)

@@ -78,7 +78,12 @@ def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
         return Inspection(checked.problems)
     seed = int.from_bytes(case.name.encode()[-8:], "little")
     facts, sample = case_fingerprint(
-        checked.images, checked.label, checked.geometry, description.scheme, seed
+        checked.images,
+        checked.label,
+        checked.geometry,
+        description.scheme,
+        seed,
+        description.side(case.name),
     )
     return Inspection([], facts, sample)
 

@@ -12,7 +12,7 @@ from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import choose_device
 from kneeformer.paths import Folders
-from kneeformer.plan import Configuration, DatasetSettings, Plan, read_plan
+from kneeformer.plan import Configuration, CropConfiguration, DatasetSettings, Plan, read_plan
 from kneeformer.planning.budget import Budget, machine_memory_gb
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.presets import Preset, preset_named
@@ -96,7 +96,10 @@ def _measured(
         proposed = [task.configurations(fingerprint, dataset, budget) for task in tasks]
         planned = {n: preset(c, fingerprint, budget) for each in proposed for n, c in each.items()}
         costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
-        name, first = next(iter(costed.items()))
+        steps = ((n, c) for n, c in costed.items() if isinstance(c, CropConfiguration))
+        name, first = next(steps, ("", None))
+        if first is None:
+            return costed
         task = task_named(first.task)
         network, lesson = task.network(dataset, first), task.lesson(dataset, first)
         measured = measure_step(network, lesson, len(dataset.channel_names), first, device)
@@ -115,13 +118,10 @@ def _with_estimate(
     configuration: Configuration, dataset: DatasetSettings, device: torch.device
 ) -> Configuration:
     network = task_named(configuration.task).network(dataset, configuration)
-    return _with_evidence(
-        configuration,
-        {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "estimate": estimate_step(network, configuration, device),
-        },
-    )
+    update: dict[str, object] = {"parameters": sum(p.numel() for p in network.parameters())}
+    if isinstance(configuration, CropConfiguration):
+        update["estimate"] = estimate_step(network, configuration, device)
+    return _with_evidence(configuration, update)
 
 
 def _with_evidence(configuration: Configuration, update: dict[str, object]) -> Configuration:

@@ -1,24 +1,27 @@
 """Prediction with trained folds: for arrays, for cases, and for folders of files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from kneeformer.data.check import check_case
-from kneeformer.data.dataset import Case, DatasetDescription, list_cases
+from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name
+from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import file_ending, read_image, write_image
 from kneeformer.data.processes import run_each
+from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError
+from kneeformer.export.mesh import write_stl
 from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import fold_name
-from kneeformer.plan import Configuration, Plan, read_plan
+from kneeformer.plan import Configuration, CropConfiguration, Plan, read_plan
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.tasks import predictive
-from kneeformer.tasks.base import Volumes
+from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.training.checkpoint import load_checkpoint
 
 
@@ -62,7 +65,7 @@ class Predictor:
                 raise KneeformerError(
                     f"{path}: trained by another plan than {paths[0]}; choose folds with -f"
                 )
-        if not mirroring:
+        if not mirroring and isinstance(configuration, CropConfiguration):
             inference = configuration.inference.model_copy(update={"mirror_axes": ()})
             configuration = configuration.model_copy(update={"inference": inference})
         task, where = predictive(configuration.task), choose_device(device)
@@ -92,25 +95,48 @@ class Predictor:
                 f"channels {', '.join(self.plan.dataset.channel_names)}"
             )
         z, y, x = channels.shape[1:]
-        outputs = self.predict_volumes(channels, Geometry((z, y, x), spacing), probabilities)
-        return outputs["_probabilities" if probabilities else ""]
+        outputs = self.predict_scan(Scan(channels, Geometry((z, y, x), spacing)), probabilities)
+        return outputs.volumes["_probabilities" if probabilities else ""]
 
-    def predict_volumes(self, image: np.ndarray, geometry: Geometry, probabilities: bool = False) -> Volumes:
-        """Everything the task predicts of (channels, z, y, x) on a grid, by name."""
+    def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
+        """Everything the task predicts of a scan."""
         task = predictive(self.configuration.task)
-        return task.predict(
-            self.networks, image, geometry, self.plan.dataset, self.configuration, probabilities
-        )
+        return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
 
     def predict_case(self, case: Case, output: Path, probabilities: bool = False) -> None:
-        """Predict the files of a case and write its outputs, on the first channel's grid."""
+        """Predict the files of a case and write its outputs, on the first channel's grid.
+
+        Args:
+            case: its label is the mask by which the task is asked, where it is asked by one.
+        """
         channels = [read_image(path) for path in case.images]
         for path, channel in zip(case.images[1:], channels[1:], strict=True):
             if mismatch := channels[0].geometry.mismatch(channel.geometry):
                 raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
         geometry = channels[0].geometry
-        outputs = self.predict_volumes(np.stack([c.array for c in channels]), geometry, probabilities)
-        for suffix, volume in sorted(outputs.items(), reverse=True):  # the main output last: it says "done"
+        asked = predictive(self.configuration.task).mask_labels is not None and case.label is not None
+        scan = Scan(
+            np.stack([c.array for c in channels]),
+            geometry,
+            read_image(case.label).array if asked and case.label is not None else None,
+            side_in_name(case.name),
+        )
+        try:
+            outputs = self.predict_scan(scan, probabilities)
+        except KneeformerError as fault:
+            raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
+        self._write(case, outputs, output, geometry)
+
+    def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Geometry) -> None:
+        if outputs.surface is not None:
+            write_stl(output / f"{case.name}.stl", outputs.surface)
+        if outputs.transform is not None:
+            write_transform(output / f"{case.name}.tfm", outputs.transform)
+        if outputs.facts:
+            write_json(output / f"{case.name}.json", outputs.facts)
+        for suffix, volume in sorted(
+            outputs.volumes.items(), reverse=True
+        ):  # the main one last: it says "done"
             path = output / f"{case.name}{suffix}{self.plan.dataset.file_ending}"
             if volume.ndim == 3:
                 write_image(path, volume, geometry)
@@ -126,6 +152,7 @@ def predict_folder(
     probabilities: bool = False,
     skip_existing: bool = False,
     part: tuple[int, int] = (0, 1),
+    masks: Path | None = None,
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
@@ -133,6 +160,7 @@ def predict_folder(
 
     Args:
         part: (id, number of parts): this call takes every n-th case, from the id-th.
+        masks: folder of CASE files by which the cases are asked; a task that is asked by masks needs it.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
@@ -142,7 +170,7 @@ def predict_folder(
     """
     if output.is_file():
         raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
-    cases = _input_cases(predictor, source)[part[0] :: part[1]]
+    cases = _with_masks(predictor, _input_cases(predictor, source)[part[0] :: part[1]], masks)
     ending = predictor.plan.dataset.file_ending
     if skip_existing:
         cases = [c for c in cases if not (output / f"{c.name}{ending}").is_file()]
@@ -167,6 +195,29 @@ def predict_folder(
     return failed
 
 
+def _with_masks(predictor: Predictor, cases: list[Case], masks: Path | None) -> list[Case]:
+    """The cases with their masks as labels. Raises KneeformerError: masks are needed, or not needed."""
+    task, ending = predictor.configuration.task, predictor.plan.dataset.file_ending
+    if (predictive(task).mask_labels is None) != (masks is None):
+        need = "takes no masks: leave -m away" if masks else "is asked by masks: give their folder with -m"
+        raise KneeformerError(f"task {task!r} {need}")
+    return cases if masks is None else [replace(c, label=masks / f"{c.name}{ending}") for c in cases]
+
+
+def ask(case: Case, predictor: Predictor, description: DatasetDescription, masks: Path, number: int) -> Case:
+    """A validation case as the task is asked: its label the mask, written in a folder; or no label at all."""
+    if case.label is None:
+        return case
+    reference = read_image(case.label)
+    task = predictive(predictor.configuration.task)
+    mask = task.question(reference.array, reference.geometry, description.scheme, number)
+    if mask is None:
+        return replace(case, label=None)
+    file = masks / f"{case.name}{description.file_ending}"
+    write_image(file, mask, reference.geometry)
+    return replace(case, label=file)
+
+
 def _input_cases(predictor: Predictor, source: Path) -> list[Case]:
     dataset = predictor.plan.dataset
     if source.is_file():
@@ -183,11 +234,12 @@ def _input_cases(predictor: Predictor, source: Path) -> list[Case]:
 
 
 def _description(predictor: Predictor) -> DatasetDescription:
-    dataset = predictor.plan.dataset
+    """What input files must be: the labels of a task that is asked by masks are those of its masks."""
+    dataset, asked = predictor.plan.dataset, predictive(predictor.configuration.task).mask_labels
     return DatasetDescription(
         channel_names={str(i): n for i, n in enumerate(dataset.channel_names)},
-        labels=dataset.labels,
-        regions_class_order=dataset.regions_class_order,
+        labels=asked or dataset.labels,
+        regions_class_order=None if asked else dataset.regions_class_order,
         file_ending=dataset.file_ending,
     )
 
@@ -216,7 +268,9 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
 def essence(plan: Plan) -> tuple[object, ...]:
     """What folds must share to be averaged."""
     (configuration,) = plan.configurations.values()
-    return plan.dataset, configuration.preprocessing, configuration.network, configuration.task
+    if isinstance(configuration, CropConfiguration):
+        return plan.dataset, configuration.preprocessing, configuration.network, configuration.task
+    return plan.dataset, configuration.preprocessing, configuration.registration, configuration.prior
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.files import stamp
+from kneeformer.data.geometry import Geometry
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, save_case, stored_key, structure_points
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
-from kneeformer.plan import Configuration, Plan, PreprocessingSettings
+from kneeformer.plan import BoneGridSettings, Configuration, GridSettings, Plan, PreprocessingSettings
+from kneeformer.preprocessing.bone import KEEP, isolate
 from kneeformer.preprocessing.prepare import prepare
 from kneeformer.stages.fingerprint import Watch
 
@@ -25,7 +27,7 @@ class Job:
 
     case: Case
     dataset: Dataset
-    settings: PreprocessingSettings
+    settings: GridSettings
     crop: tuple[int, int, int]
     folder: Path
     key: str
@@ -46,15 +48,16 @@ def preprocess_dataset(
         KneeformerError: cases failed, or their process died: each is named; the others are done.
     """
     dataset = Dataset.open(folders.raw / plan.dataset.name)
-    cases = [*dataset.training_cases(), *dataset.unlabelled_cases()]
-    by_folder = {
+    by_folder: dict[str, Configuration] = {
         plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
     }
-    home = folders.preprocessed / plan.dataset.name
-    return {
-        name: preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
-        for name, configuration in by_folder.items()
-    }
+    home, labelled = folders.preprocessed / plan.dataset.name, dataset.training_cases()
+    made = {}
+    for name, configuration in by_folder.items():
+        by_mask = isinstance(configuration.preprocessing, BoneGridSettings)
+        cases = labelled if by_mask else [*labelled, *dataset.unlabelled_cases()]
+        made[name] = preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
+    return made
 
 
 def preprocess_cases(
@@ -90,7 +93,10 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:
 
 def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Path) -> Job:
     settings = configuration.preprocessing
-    content = settings.model_dump_json() + str(dataset.description.labels) + stamp(*case.files)
+    description = dataset.description
+    content = settings.model_dump_json() + str(description.labels) + stamp(*case.files)
+    if isinstance(settings, BoneGridSettings):
+        content += str(description.side(case.name))
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return Job(case, dataset, settings, configuration.training.crop, folder, key)
 
@@ -99,16 +105,31 @@ def _prepare(job: Job) -> None:
     checked = check_case(job.case, job.dataset.description)
     if checked.problems or checked.images is None or checked.geometry is None:
         raise KneeformerError("; ".join(checked.problems))
-    prepared = prepare(checked.images, checked.label, checked.geometry, job.settings)
-    scheme = job.dataset.description.scheme
-    z, y, x = prepared.image.shape[1:]
+    image, labels = _on_the_grid(job, checked.images, checked.label, checked.geometry)
+    z, y, x = image.shape[1:]
     record = CaseRecord(
         key=job.key,
         shape=(z, y, x),
         spacing=job.settings.spacing,
-        points={} if prepared.labels is None else _points(prepared.labels, scheme),
+        points={} if labels is None else _points(labels, job.dataset.description.scheme),
     )
-    save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, job.crop)
+    save_case(job.folder, job.case.name, image, labels, record, job.crop)
+
+
+def _on_the_grid(
+    job: Job, images: np.ndarray, labels: np.ndarray | None, geometry: Geometry
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What is stored of a case: (channels, z, y, x), and labels (z, y, x) where the network has any."""
+    if isinstance(job.settings, BoneGridSettings):
+        if labels is None:
+            raise KneeformerError(f"{job.case.images[0]}: a bone is isolated by its mask, and there is none")
+        side = job.dataset.description.side(job.case.name)
+        bone = np.where((labels > 0) & job.dataset.description.scheme.scored(labels), KEEP, 0)
+        mirrored = None not in (side, job.settings.side) and side != job.settings.side
+        return isolate(images[0], bone, geometry, job.settings, mirrored).image, None
+    assert isinstance(job.settings, PreprocessingSettings)
+    prepared = prepare(images, labels, geometry, job.settings)
+    return prepared.image, prepared.labels
 
 
 def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[tuple[int, int, int]]]:

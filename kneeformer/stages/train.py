@@ -18,11 +18,11 @@ from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.stages.fold_folder import RUN, alone_in, as_begun, clear, refuse_to_overwrite, write_run
-from kneeformer.stages.predict import Predictor
+from kneeformer.stages.predict import Predictor, ask
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import PreparatoryTask
-from kneeformer.training.checkpoint import load_checkpoint
+from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.training.loop import FINAL, LATEST, Course, Moment, train
 from kneeformer.training.transfer import transfer
 
@@ -140,9 +140,15 @@ def _train(
             pretrained = transfer(weights, network, str(request.pretrained_weights))
             _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
         clear(folder)
+    place(network, device)
+    if not request.resume:
+        task.begin(network, training, configuration)
     write_run(folder, plan, request, device, pretrained)
+    if not configuration.training.epochs:  # what is learnt in closed form is learnt
+        save_checkpoint(folder / FINAL, {"network": network.state_dict()})
+        return
     course = Course(
-        network=place(network, device),
+        network=network,
         lesson=task.lesson(plan.dataset, configuration),
         training=task.batches(training, plan.dataset, configuration, seed, training=True),
         validation=task.batches(validation, plan.dataset, configuration, seed + 1, training=False),
@@ -162,10 +168,12 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     wanted = [c for c in dataset.training_cases() if c.name in set(cases)]
     predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
     output = folder / "validation"
+    masks = output / "masks"
     for done, case in enumerate(wanted, 1):
-        predictor.predict_case(case, output)
+        predictor.predict_case(ask(case, predictor, dataset.description, masks, done), output)
         watch("Validating on whole cases", done, len(wanted))
-    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch)
+    asked = masks if masks.is_dir() else None
+    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, asked)
 
 
 def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> str:

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from torch import nn
@@ -11,13 +12,48 @@ from torch.utils.data import Dataset
 
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics
-from kneeformer.labels import LabelScheme
+from kneeformer.export.mesh import Mesh
+from kneeformer.labels import LabelScheme, LabelValues, Side
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.training.loop import Batch, Lesson
 
-Volumes = dict[str, np.ndarray]
+Planned = TypeVar("Planned", bound=Configuration)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A case as its files hold it.
+
+    Attributes:
+        image: (channels, z, y, x) on the native grid.
+        mask: (z, y, x) on the same grid, what is asked of the case; None where nothing is.
+        side: of the body, where its name or dataset.json tells.
+    """
+
+    image: np.ndarray
+    geometry: Geometry
+    mask: np.ndarray | None = None
+    side: Side | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is predicted of a case.
+
+    Attributes:
+        volumes: on the native grid, by what is added to the case's file name: "" is the main one
+            (CASE.nrrd), "_ct" is CASE_ct.nrrd; an array of four axes becomes CASE_name.npz.
+        surface: in patient coordinates, for CASE.stl.
+        transform: 4 x 4, patient coordinates (LPS, mm) to the model's frame, for CASE.tfm.
+        facts: for CASE.json.
+    """
+
+    volumes: dict[str, np.ndarray]
+    surface: Mesh | None = None
+    transform: np.ndarray | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,7 +63,7 @@ class StoredCases:
     cases: list[Path]
 
 
-class Task(ABC):
+class Task(ABC, Generic[Planned]):
     """One kind of job. Tasks hold no state and never import each other.
 
     Attributes:
@@ -41,15 +77,22 @@ class Task(ABC):
     @abstractmethod
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
-    ) -> dict[str, Configuration]:
+    ) -> dict[str, Planned]:
         """The configurations this task proposes for a dataset on a machine, by name."""
 
     @abstractmethod
-    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+    def network(self, dataset: DatasetSettings, configuration: Planned) -> nn.Module:
         """The network, from the plan alone: the same in training and in prediction."""
 
+    def begin(self, network: nn.Module, training: StoredCases, configuration: Planned) -> None:
+        """What the network takes from the training cases before its first step: nothing, unless a task says.
+
+        Args:
+            network: on its device, with the weights of the stage before.
+        """
+
     @abstractmethod
-    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+    def lesson(self, dataset: DatasetSettings, configuration: Planned) -> Lesson:
         """Loss and validation scores."""
 
     @abstractmethod
@@ -57,7 +100,7 @@ class Task(ABC):
         self,
         stored: StoredCases,
         dataset: DatasetSettings,
-        configuration: Configuration,
+        configuration: Planned,
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
@@ -68,7 +111,7 @@ class Task(ABC):
         """
 
 
-class PreparatoryTask(Task):
+class PreparatoryTask(Task[Planned]):
     """A task whose networks predict nothing themselves and hand their weights on."""
 
     @abstractmethod
@@ -77,7 +120,7 @@ class PreparatoryTask(Task):
         network: nn.Module,
         training: StoredCases,
         validation: StoredCases,
-        configuration: Configuration,
+        configuration: Planned,
         output: Path,
     ) -> str:
         """Leave pictures and figures of a trained network in a folder.
@@ -90,28 +133,39 @@ class PreparatoryTask(Task):
         """
 
 
-class PredictiveTask(Task):
+class PredictiveTask(Task[Planned]):
     """A task whose networks are applied to cases, and scored against references.
 
-    A case's outputs are volumes on its native grid, named by what is added to the case's file name: ""
-    is the main one (CASE.nrrd), "_probabilities" would be CASE_probabilities.
+    Attributes:
+        mask_labels: what the values of a case's mask mean; None where nothing is asked by a mask.
     """
+
+    mask_labels: ClassVar[LabelValues | None] = None
+
+    def question(
+        self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
+    ) -> np.ndarray | None:
+        """The mask by which a validation case is asked, drawn from its reference; None where none is needed.
+
+        Args:
+            labels: (z, y, x) reference on the native grid.
+            number: of the case: another one is asked something else.
+        """
+        return None
 
     @abstractmethod
     def predict(
         self,
         networks: Sequence[nn.Module],
-        image: np.ndarray,
-        geometry: Geometry,
+        scan: Scan,
         dataset: DatasetSettings,
-        configuration: Configuration,
+        configuration: Planned,
         probabilities: bool = False,
-    ) -> Volumes:
+    ) -> Outputs:
         """Outputs of one case.
 
         Args:
             networks: one a fold, in evaluation mode on their device; their outputs are averaged.
-            image: (channels, z, y, x) on its native grid, as read.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.mae import MaskedAutoencoder
-from kneeformer.plan import AugmentationSettings, Configuration, DatasetSettings, MaskingSettings
+from kneeformer.plan import AugmentationSettings, CropConfiguration, DatasetSettings, MaskingSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
@@ -19,14 +19,14 @@ from kneeformer.training.reconstruction_review import Review
 from kneeformer.training.sampling import MaskedBatches, crop_batches
 
 
-class Pretraining(PreparatoryTask):
-    """Configuration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
+class Pretraining(PreparatoryTask[CropConfiguration]):
+    """CropConfiguration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
 
     needs_labels = False
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
-    ) -> dict[str, Configuration]:
+    ) -> dict[str, CropConfiguration]:
         hybrid = hybrid_transformer(fingerprint, dataset, budget)
         training = hybrid.training.model_copy(
             update={
@@ -58,13 +58,13 @@ class Pretraining(PreparatoryTask):
         )
         return {"3d_mae": masked}
 
-    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+    def network(self, dataset: DatasetSettings, configuration: CropConfiguration) -> nn.Module:
         channels, settings = len(dataset.channel_names), configuration.network
         decoder = build_decoder(settings, channels)
         spacing = configuration.preprocessing.spacing
         return MaskedAutoencoder(channels, settings, _masking(configuration), spacing, decoder)
 
-    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+    def lesson(self, dataset: DatasetSettings, configuration: CropConfiguration) -> Lesson:
         normalised = _masking(configuration).target == "normalised"
         return ReconstructionLesson(normalised, with_ssim=configuration.training.loss == "ssim_mse")
 
@@ -72,7 +72,7 @@ class Pretraining(PreparatoryTask):
         self,
         stored: StoredCases,
         dataset: DatasetSettings,
-        configuration: Configuration,
+        configuration: CropConfiguration,
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
@@ -85,13 +85,13 @@ class Pretraining(PreparatoryTask):
         network: nn.Module,
         training: StoredCases,
         validation: StoredCases,
-        configuration: Configuration,
+        configuration: CropConfiguration,
         output: Path,
     ) -> str:
         return Review(network, training.cases, validation.cases, configuration, output).run()
 
 
-def _masking(configuration: Configuration) -> MaskingSettings:
+def _masking(configuration: CropConfiguration) -> MaskingSettings:
     if configuration.masking is None:
         raise KneeformerError('a configuration of task "pretraining" needs `masking`: {} takes the defaults')
     return configuration.masking

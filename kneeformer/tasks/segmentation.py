@@ -8,32 +8,31 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.data.boxes import paste
-from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.inference.native import to_label_map, to_probabilities
 from kneeformer.inference.windows import VolumePredictor
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import HybridTransformer
-from kneeformer.plan import Configuration, DatasetSettings
+from kneeformer.plan import CropConfiguration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.preprocessing.prepare import prepare
-from kneeformer.tasks.base import PredictiveTask, StoredCases, Volumes
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.training.loop import Batch, Lesson, Validation
 from kneeformer.training.losses import UNCOUNTED, region_targets, segmentation_loss
 from kneeformer.training.sampling import crop_batches
 
 
-class Segmentation(PredictiveTask):
+class Segmentation(PredictiveTask[CropConfiguration]):
     """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
 
     prepared_by = ("pretraining",)
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
-    ) -> dict[str, Configuration]:
+    ) -> dict[str, CropConfiguration]:
         hybrid = hybrid_transformer(fingerprint, dataset, budget)
         linear = hybrid.model_copy(
             update={
@@ -43,20 +42,20 @@ class Segmentation(PredictiveTask):
         )
         return {"3d_vit": hybrid, "3d_vit_linear": linear}
 
-    def network(self, dataset: DatasetSettings, configuration: Configuration) -> nn.Module:
+    def network(self, dataset: DatasetSettings, configuration: CropConfiguration) -> nn.Module:
         settings = configuration.network
         decoder = build_decoder(settings, dataset.scheme.outputs)
         spacing = configuration.preprocessing.spacing
         return HybridTransformer(len(dataset.channel_names), settings, spacing, decoder)
 
-    def lesson(self, dataset: DatasetSettings, configuration: Configuration) -> Lesson:
+    def lesson(self, dataset: DatasetSettings, configuration: CropConfiguration) -> Lesson:
         return SegmentationLesson(dataset.scheme, configuration.training.loss)
 
     def batches(
         self,
         stored: StoredCases,
         dataset: DatasetSettings,
-        configuration: Configuration,
+        configuration: CropConfiguration,
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
@@ -65,14 +64,13 @@ class Segmentation(PredictiveTask):
     def predict(
         self,
         networks: Sequence[nn.Module],
-        image: np.ndarray,
-        geometry: Geometry,
+        scan: Scan,
         dataset: DatasetSettings,
-        configuration: Configuration,
+        configuration: CropConfiguration,
         probabilities: bool = False,
-    ) -> Volumes:
-        scheme, settings = dataset.scheme, configuration.preprocessing
-        prepared = prepare(image, None, geometry, settings)
+    ) -> Outputs:
+        scheme, settings, geometry = dataset.scheme, configuration.preprocessing, scan.geometry
+        prepared = prepare(scan.image, None, geometry, settings)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image))
         z, y, x = (last - first for first, last in prepared.box)
@@ -84,7 +82,7 @@ class Segmentation(PredictiveTask):
             if not scheme.has_regions:  # what was cut away as empty is background
                 background = outputs["_probabilities"][0]
                 background[outputs["_probabilities"].sum(0) == 0] = 1
-        return outputs
+        return Outputs(outputs)
 
     def score(
         self,

@@ -11,12 +11,12 @@ from torch import nn
 
 from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.networks.compute import autocast, half_precision_helps, place
-from kneeformer.plan import Configuration, Cost
+from kneeformer.plan import Cost, CropConfiguration
 from kneeformer.training.loop import Batch, Lesson
 from kneeformer.training.optimiser import make_optimiser
 
 
-def estimate_step(network: nn.Module, configuration: Configuration, device: torch.device) -> Cost:
+def estimate_step(network: nn.Module, configuration: CropConfiguration, device: torch.device) -> Cost:
     """Cost of a step by formula: stem features held for the backward pass, and weights four times over.
 
     Each stem stage and its mirror in the decoder keep about six maps; the time is that of their
@@ -40,7 +40,7 @@ def estimate_step(network: nn.Module, configuration: Configuration, device: torc
 
 
 def measure_step(
-    network: nn.Module, lesson: Lesson, channels: int, configuration: Configuration, device: torch.device
+    network: nn.Module, lesson: Lesson, channels: int, configuration: CropConfiguration, device: torch.device
 ) -> Cost:
     """Run one real training step on random voxels: its seconds and its peak memory.
 
@@ -95,7 +95,7 @@ class PeakMemory:
 
 
 def _random_batch(
-    configuration: Configuration, channels: int, crop: tuple[int, ...], device: torch.device
+    configuration: CropConfiguration, channels: int, crop: tuple[int, ...], device: torch.device
 ) -> Batch:
     size = configuration.training.batch_size
     image = torch.randn(size, channels, *crop, device=device)

@@ -14,7 +14,7 @@ from kneeformer.evaluation.interpolation import interpolate_hidden
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
 from kneeformer.export.pictures import draw_reconstruction
 from kneeformer.networks.compute import autocast
-from kneeformer.plan import Configuration
+from kneeformer.plan import CropConfiguration
 from kneeformer.training.reconstruction import hidden_ssim, hidden_voxels, psnr, spread
 from kneeformer.training.sampling import blank_region, read_region
 
@@ -36,7 +36,7 @@ class Review:
     network: nn.Module
     training: list[Path]
     validation: list[Path]
-    configuration: Configuration
+    configuration: CropConfiguration
     output: Path
 
     def run(self) -> str:

@@ -13,7 +13,7 @@ from kneeformer.augmentation.pipeline import UNCHANGED, Augmentation
 from kneeformer.augmentation.visibility import draw_visible
 from kneeformer.data.storage import CaseRecord, StoredCase, open_case
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import Configuration, MaskingSettings, TrainingSettings
+from kneeformer.plan import CropConfiguration, MaskingSettings, TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
 
 Batch = dict[str, Tensor]
@@ -90,7 +90,7 @@ class CropBatches(Dataset[Batch]):
 def crop_batches(
     cases: list[Path],
     scheme: LabelScheme | None,
-    configuration: Configuration,
+    configuration: CropConfiguration,
     seed: int,
     training: bool,
 ) -> CropBatches:

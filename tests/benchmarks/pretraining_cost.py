@@ -21,7 +21,7 @@ from kneeformer.networks.compute import autocast, choose_device, place
 from kneeformer.networks.mae import MaskedAutoencoder
 from kneeformer.networks.positions import token_positions
 from kneeformer.networks.visible import VisibleTokens
-from kneeformer.plan import Configuration, read_plan
+from kneeformer.plan import CropConfiguration, read_plan
 from kneeformer.tasks import task_named
 from kneeformer.training.loop import Batch
 from kneeformer.training.optimiser import make_optimiser
@@ -57,7 +57,7 @@ def seconds(work: dict[str, Callable[[], None]], repeats: int) -> dict[str, floa
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
-def make_batch(configuration: Configuration, channels: int, device: torch.device) -> Batch:
+def make_batch(configuration: CropConfiguration, channels: int, device: torch.device) -> Batch:
     assert configuration.masking is not None
     size, crop = configuration.training.batch_size, configuration.training.crop
     z, y, x = (c // t for c, t in zip(crop, configuration.network.token, strict=True))

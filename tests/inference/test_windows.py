@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.inference.windows import VolumePredictor, gaussian_window, subsets, window_places
-from kneeformer.plan import Configuration
+from kneeformer.plan import CropConfiguration
 
 Size = tuple[int, int, int]
 SPACING = (3.0, 0.5, 1.0)
@@ -19,8 +19,8 @@ SIZES = [(4, 8, 8), (9, 17, 12), (1, 30, 8), (5, 3, 1), (3, 3, 21)]
 
 def configuration(
     whole_volume_tokens: int = 0, mirror_axes: tuple[int, ...] = (), overlap: float = 0.5
-) -> Configuration:
-    return Configuration.model_validate(
+) -> CropConfiguration:
+    return CropConfiguration.model_validate(
         {
             "task": "segmentation",
             "preprocessing": {

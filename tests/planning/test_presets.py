@@ -8,7 +8,7 @@ import pytest
 
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import PLANS
-from kneeformer.plan import Configuration, DatasetSettings, Plan, parse_plan
+from kneeformer.plan import CropConfiguration, DatasetSettings, Plan, parse_plan
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
@@ -47,7 +47,7 @@ def fingerprint(spacings: list[Triple], shapes: list[Size], unlabelled: int = 0)
 TEN = fingerprint([(3.5, 0.4, 0.4)] * 10, [(30, 400, 360)] * 10)
 
 
-def configurations(seen: Fingerprint, budget: Budget) -> dict[str, Configuration]:
+def configurations(seen: Fingerprint, budget: Budget) -> dict[str, CropConfiguration]:
     """All that the tasks propose for knees, by the paper's recipe."""
     proposed = [task.configurations(seen, KNEES, budget) for task in tasks_for("segmentation", labelled=True)]
     return {name: knee_paper(c, seen, budget) for each in proposed for name, c in each.items()}

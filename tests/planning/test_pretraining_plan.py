@@ -12,7 +12,7 @@ from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.errors import KneeformerError
-from kneeformer.plan import Configuration, DatasetSettings, Plan, parse_plan
+from kneeformer.plan import CropConfiguration, DatasetSettings, Plan, parse_plan
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 from kneeformer.stages.fingerprint import take_fingerprint
@@ -45,7 +45,7 @@ def fingerprint(labelled: int, unlabelled: int, spacing: Spacing = KNEE) -> Fing
 
 def proposed(labelled: int, unlabelled: int, budget: Budget, spacing: Spacing = KNEE) -> Plan:
     seen = fingerprint(labelled, unlabelled, spacing)
-    configurations: dict[str, Configuration] = {}
+    configurations: dict[str, CropConfiguration] = {}
     for task in tasks_for("segmentation", labelled=seen.labelled > 0):
         configurations |= task.configurations(seen, DATASET, budget)
     return Plan(dataset=DATASET, configurations=configurations)

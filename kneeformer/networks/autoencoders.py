@@ -1,0 +1,175 @@
+"""Trained priors: autoencoders that see a part of a bone and give back the whole of it.
+
+The tibia paper trains them robust against masks (its equation 5): with x a bone, m what is visible of it,
+E and D the encoder and the decoder,
+
+    minimise  | x - D(E(m x)) |^2  +  terms of the code
+
+and, where everything is visible, its equation 3. The network works on deviations from the mean bone and
+begins as the mean: its last convolution begins at zero.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kneeformer.networks.blocks import ConvBlock, ResidualBlock
+from kneeformer.networks.pose import Size, Spacing
+from kneeformer.networks.priors import ShapePrior
+from kneeformer.networks.registration import CT, DISTANCE
+from kneeformer.plan import PriorSettings
+
+REDUCTION = 8  # voxels along an axis that share a code; sides of grids are multiples of it
+CLIP_MM = 20.0  # beyond, a distance says that it is far
+NEAR_MM, FAR_WEIGHT = 10.0, 0.1  # voxels farther from the true surface count little
+ALIKE_MM = 10.0  # an error of so many mm counts as much as one of 1 in CT
+_KERNEL = (3, 3, 3)
+
+
+@dataclass(frozen=True)
+class CodeSettings:
+    """Of an autoencoder and its code.
+
+    Attributes:
+        width: channels at half resolution; twice and four times as many at a quarter and an eighth.
+        latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
+        kl_weight: of the divergence of a `Vae`, in nats a voxel of the volume.
+        codes: in the codebook of a `VqVae`.
+        entropy_weight: of the nats that the codes' use in a `VqVae` lacks of being even; 0 asks nothing.
+    """
+
+    width: int = 16
+    latent_channels: int = 8
+    kl_weight: float = 1e-2
+    codes: int = 128
+    entropy_weight: float = 0.0
+
+
+class Autoencoder(ShapePrior):
+    """An encoder, a code at an eighth of the resolution, a decoder; no skips: all goes through the code.
+
+    Args:
+        grid: multiples of 8.
+        code: as above.
+        outputs: of the encoder, channels.
+    """
+
+    def __init__(
+        self, grid: Size, spacing: Spacing, settings: PriorSettings, code: CodeSettings, outputs: int
+    ) -> None:
+        super().__init__(grid, spacing, settings)
+        self.code = code
+        self.encoder = ShapeEncoder(3, code.width, outputs)
+        self.decoder = ShapeDecoder(code.latent_channels, code.width, grid)
+
+    @torch.no_grad()
+    def fit(self, bones: Tensor) -> None:
+        """What is taken before the first step: the mean, and the spread of distances near its surface."""
+        bones = clipped(bones)
+        self.mean.copy_(bones.mean(0))
+        self.noise_mm.copy_((bones - self.mean)[:, DISTANCE, self._telling()].std())
+
+    def loss(self, bones: Tensor, known: Tensor) -> Tensor:
+        """Scalar: the error of whole bones (equation 5), and what the code costs.
+
+        Args:
+            bones: (batch, 2, z, y, x).
+            known: (batch, z, y, x) bool; nothing else is shown to the encoder.
+        """
+        code, cost = self.coded(self.encoded(bones, known))
+        return reconstruction_error(self.decoded(code), bones) + cost
+
+    @abstractmethod
+    def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """In training: the code (batch, latent, z / 8, y / 8, x / 8) of an encoder's output, and its cost."""
+
+    def encoded(self, bones: Tensor, known: Tensor) -> Tensor:
+        """Shapes: (batch, 2, z, y, x) and (batch, z, y, x) bool -> (batch, outputs, z / 8, y / 8, x / 8)."""
+        ct, distance = (clipped(bones) - self.mean).unbind(1)
+        away = torch.where(known[:, None], torch.stack([ct, distance / CLIP_MM], 1), 0)
+        output: Tensor = self.encoder(torch.cat([away, known[:, None].to(away.dtype)], 1))
+        return output
+
+    def decoded(self, code: Tensor) -> Tensor:
+        """(batch, 2, z, y, x) bones, distances in mm: the mean, and how the code says they differ from it."""
+        ct, distance = self.decoder(code).float().unbind(1)
+        return self.mean + torch.stack([ct, ALIKE_MM * distance], 1)
+
+
+class ShapeEncoder(nn.Module):
+    """Three strided convolution blocks, each with a residual block, and one more on the coarsest grid.
+
+    Shapes: (batch, channels, z, y, x) -> (batch, outputs, z / 8, y / 8, x / 8).
+    """
+
+    def __init__(self, channels: int, width: int, outputs: int) -> None:
+        super().__init__()
+        widths = [channels, width, 2 * width, 4 * width]
+        blocks: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            blocks += [ConvBlock(before, after, _KERNEL, (2, 2, 2)), ResidualBlock(after, _KERNEL)]
+        self.blocks = nn.Sequential(*blocks, ResidualBlock(widths[-1], _KERNEL))
+        self.head = nn.Conv3d(widths[-1], outputs, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        output: Tensor = self.head(self.blocks(image))
+        return output
+
+
+class ShapeDecoder(nn.Module):
+    """The encoder mirrored: linear interpolation and a convolution instead of a stride.
+
+    Registered bones lie alike: the decoder learns what each place of the coarsest grid is like.
+
+    Shapes: (batch, channels, z / 8, y / 8, x / 8) -> (batch, 2, z, y, x), 0 at first.
+    """
+
+    def __init__(self, channels: int, width: int, grid: Size) -> None:
+        super().__init__()
+        coarse = [n // REDUCTION for n in grid]
+        self.stem = nn.Conv3d(channels, 4 * width, 1)
+        self.place = nn.Parameter(torch.zeros(1, 4 * width, *coarse))
+        self.coarse = nn.Sequential(*(ResidualBlock(4 * width, _KERNEL) for _ in range(2)))
+        self.finer = nn.ModuleList(
+            nn.Sequential(ConvBlock(2 * after, after, _KERNEL), ResidualBlock(after, _KERNEL))
+            for after in (2 * width, width)
+        )
+        self.head = nn.Conv3d(width, 2, _KERNEL, padding=1)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, code: Tensor) -> Tensor:
+        features = self.coarse(self.stem(code) + self.place)
+        for blocks in self.finer:
+            features = blocks(_doubled(features))
+        output: Tensor = self.head(_doubled(features))
+        return output
+
+
+def clipped(bones: Tensor) -> Tensor:
+    """(batch, 2, z, y, x) with distances in mm of 20 at most."""
+    ct, distance = bones.unbind(1)
+    return torch.stack([ct, distance.clamp(-CLIP_MM, CLIP_MM)], 1)
+
+
+def reconstruction_error(found: Tensor, bones: Tensor) -> Tensor:
+    """Scalar: squared error of CT, and of distances clipped to 20 mm in units of 10 mm; a weighted mean.
+
+    A voxel within 10 mm of the true surface weighs 1, any other 0.1: 1 mm at the surface counts as an error
+    of 0.1 in CT does. What is found is not clipped, or an error beyond would have no gradient.
+
+    Args:
+        found, bones: (batch, 2, z, y, x); distances in mm.
+    """
+    weight = torch.where(bones[:, DISTANCE].abs() < NEAR_MM, 1.0, FAR_WEIGHT)
+    error = found - clipped(bones)
+    squared = error[:, CT] ** 2 + (error[:, DISTANCE] / ALIKE_MM) ** 2
+    return (weight * squared).sum() / weight.sum()
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2.0, mode="trilinear")

@@ -1,0 +1,93 @@
+"""A bone, registered to the prototype, completed there, and brought back."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.networks.priors import Guess, build_prior
+from kneeformer.networks.registration import CT, DISTANCE, Fit, Registration
+from kneeformer.networks.residual import continue_error
+from kneeformer.plan import PriorSettings, RegistrationSettings
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A whole bone in the prototype's frame, and its way there.
+
+    Attributes:
+        image: (2, z, y, x): CT in [0, 1] and signed distance in mm of that frame.
+        deviation_mm: (z, y, x), standard deviation of the distance.
+        unlikeness: error of the prior at the visible surface, as a multiple of its usual one.
+    """
+
+    image: Tensor
+    deviation_mm: Tensor | None
+    fit: Fit
+    unlikeness: float
+
+    def at(self, points: Tensor, spacing: Spacing) -> tuple[Tensor, Tensor, Tensor | None]:
+        """CT, distance in mm of the bone's own frame, and deviation, at (points, 3) mm in that frame."""
+        there, scale = self.fit.pose(points), self.fit.pose.scale
+        seen = sample(self.image, there, spacing)
+        spread = (
+            None if self.deviation_mm is None else sample(self.deviation_mm[None], there, spacing)[0] / scale
+        )
+        return seen[CT], seen[DISTANCE] / scale, spread
+
+
+class BoneCompletion(nn.Module):
+    """Registration and prior. Parts of the registration have the names they have in its own stage."""
+
+    def __init__(
+        self, grid: Size, spacing: Spacing, registration: RegistrationSettings, prior: PriorSettings
+    ) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, prior
+        self.registration = Registration(grid, spacing, registration)
+        self.prior = build_prior(grid, spacing, prior)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, known: Tensor) -> Completed:
+        """Complete one bone.
+
+        Args:
+            image: (2, z, y, x) on the bone's own grid.
+            known: (z, y, x) bool, where its distances are known.
+        """
+        fit = self.registration(image, known)
+        guess, seen, there = self._guess(image, known, fit)
+        if self.settings.kind != "prototype":  # the bone's own shape says better where it lies
+            own = self.registration(image, known, fit.pose, guess.image[DISTANCE])
+            fit = replace(fit, pose=own.pose)
+            guess, seen, there = self._guess(image, known, fit)
+        surface = there & (seen[DISTANCE].abs() < max(self.spacing))
+        error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
+        whole = self._corrected(guess, seen, there)
+        return Completed(whole.image, whole.deviation_mm, fit, float(error / self.prior.noise_mm))
+
+    def _guess(self, image: Tensor, known: Tensor, fit: Fit) -> tuple[Guess, Tensor, Tensor]:
+        """The prior's guess of a bone so posed, the bone in the prototype's frame, and what is known there."""
+        seen = self.registration.registered(image, fit.pose)
+        there = self._carried(known, fit.pose)
+        return self.prior.complete(seen, there), seen, there
+
+    def _carried(self, known: Tensor, pose: Pose) -> Tensor:
+        """Where the prototype's voxels fall wholly on known ones, inside the bone's grid."""
+        inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
+        framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
+        return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.99
+
+    def _corrected(self, guess: Guess, seen: Tensor, known: Tensor) -> Guess:
+        if not self.settings.residual:
+            return guess
+        image = guess.image.clone()
+        error, left = continue_error(
+            image[DISTANCE], seen[DISTANCE], known, self.spacing, self.settings.correlation_mm
+        )
+        image[DISTANCE] = torch.where(known, seen[DISTANCE], image[DISTANCE] + error)
+        if guess.deviation_mm is None:
+            return replace(guess, image=image)
+        own = guess.deviation_mm**2 + self.prior.noise_mm**2
+        return Guess(image, (own * left).sqrt())

@@ -1,0 +1,189 @@
+"""Priors of shape: what a healthy bone looks like in the prototype's frame, given what is visible of it.
+
+All stand behind one interface: fitted once to registered bones, they complete one that is partly hidden. A
+bone is (2, z, y, x): CT in [0, 1] and signed distance in mm. What is visible speaks through its distances;
+CT follows, for the same combination of bones has the same combination of CTs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.networks.pose import Size, Spacing
+from kneeformer.networks.registration import DISTANCE
+from kneeformer.plan import PriorSettings
+
+BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
+_LEAST_MM = 0.01  # no prior is surer
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A completed bone.
+
+    Attributes:
+        image: (2, z, y, x).
+        deviation_mm: (z, y, x), standard deviation of its distances; None where the prior knows none.
+    """
+
+    image: Tensor
+    deviation_mm: Tensor | None = None
+
+
+class ShapePrior(nn.Module, ABC):
+    """What all priors have.
+
+    Attributes:
+        mean: (2, z, y, x) of the bones it was fitted to.
+        noise_mm: (), typical error at the surface of a bone that it was not fitted to.
+    """
+
+    mean: Tensor
+    noise_mm: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, settings
+        self.register_buffer("mean", torch.zeros(2, *grid))
+        self.register_buffer("noise_mm", torch.ones(()))
+
+    @abstractmethod
+    def fit(self, bones: Tensor) -> None:
+        """Take everything there is to take from (bones, 2, z, y, x) float32."""
+
+    @abstractmethod
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        """The whole bone from what is known of it.
+
+        Args:
+            image: (2, z, y, x); what is not known is not read.
+            known: (z, y, x) bool.
+        """
+
+    def _telling(self) -> Tensor:
+        """(z, y, x) bool: voxels near the mean surface."""
+        return self.mean[DISTANCE].abs() < BAND_MM
+
+    def _keep_noise(self, error_mm: Tensor) -> None:
+        """A single bone tells no error: it stays 1 mm."""
+        if torch.isfinite(error_mm):
+            self.noise_mm.copy_(error_mm.clamp(min=_LEAST_MM))
+
+
+class MeanShape(ShapePrior):
+    """The mean bone, whatever is visible: the prototype."""
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        away = (bones - self.mean)[:, DISTANCE, self._telling()]
+        self._keep_noise(away.std() if len(bones) > 1 else away.new_tensor(torch.nan))
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        return Guess(self.mean.clone(), torch.full_like(self.mean[DISTANCE], float(self.noise_mm)))
+
+
+class NearestBone(ShapePrior):
+    """The bone, of those fitted, whose visible surface is nearest."""
+
+    bones: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__(grid, spacing, settings)
+        self.register_buffer("bones", torch.full((settings.components, 2, *grid), torch.nan))
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        self.bones[: len(bones)] = bones[: len(self.bones)]
+        distances = bones[:, DISTANCE, self._telling()]
+        apart = torch.cdist(distances, distances) / distances.shape[1] ** 0.5
+        self._keep_noise(apart.fill_diagonal_(torch.inf).min(1).values.mean())
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        seen = known & self._telling()
+        apart = (self.bones[:, DISTANCE, seen] - image[DISTANCE, seen]).square().mean(1)
+        return Guess(self.bones[int(apart.nan_to_num(torch.inf).argmin())].clone())
+
+
+class Pca(ShapePrior):
+    """Principal components, and their Gaussian posterior given what is visible.
+
+    With n bones far fewer than voxels the components come from the n x n Gram matrix. The model is that of
+    probabilistic PCA (Tipping and Bishop 1999): bone = mean + modes @ a + error, a ~ N(0, 1). Errors of
+    neighbouring voxels are alike: over `correlation_mm` along each axis they count as one observation.
+
+    Attributes:
+        modes: (components, 2, z, y, x), each a standard deviation long; 0 beyond the number of bones.
+    """
+
+    modes: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__(grid, spacing, settings)
+        self.register_buffer("modes", torch.zeros(settings.components, 2, *grid))
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        distances = bones[:, DISTANCE, self._telling()].double()
+        gram = distances @ distances.T
+        values, weights = _principal(gram, len(self.modes))
+        self.modes.zero_()
+        combination = weights.T.float() / max(1, len(bones) - 1) ** 0.5
+        self.modes[: len(values)] = torch.einsum("kn,nczyx->kczyx", combination, bones - self.mean)
+        squared = _left_out(gram, len(self.modes)).mean() / distances.shape[1]
+        self._keep_noise(squared.sqrt())
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        seen = known & self._telling()
+        modes = self.modes[:, DISTANCE, seen].double()
+        away = (image - self.mean)[DISTANCE, seen].double()
+        alike = max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
+        variance = float(self.noise_mm) ** 2 * alike
+        precision = modes @ modes.T / variance + torch.eye(len(modes), dtype=modes.dtype, device=modes.device)
+        covariance = torch.linalg.inv(precision)
+        scores = covariance @ (modes @ away) / variance
+        bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
+        shapes = self.modes[:, DISTANCE].flatten(1)
+        spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
+        return Guess(bone, spread.reshape(self.grid))
+
+
+def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and orthonormal eigenvectors (bones, k) of a Gram matrix, centred; largest first."""
+    count = len(gram)
+    centring = torch.eye(count, dtype=gram.dtype, device=gram.device) - 1 / count
+    values, vectors = torch.linalg.eigh(centring @ gram @ centring)
+    kept = min(components, count - 1)
+    return values.flip(0)[:kept].clamp(min=0), vectors.flip(1)[:, :kept]
+
+
+def _left_out(gram: Tensor, components: int) -> Tensor:
+    """(bones,) squared distance of each bone from the affine space of the others' first components."""
+    if len(gram) == 1:
+        return gram.new_tensor([torch.inf])
+    squared = []
+    for out in range(len(gram)):
+        others = [i for i in range(len(gram)) if i != out]
+        values, vectors = _principal(gram[others][:, others], components)
+        among = gram[others][:, others]
+        centre = among.mean()
+        cross = gram[out, others] - among.mean(0) - gram[out, others].mean() + centre
+        length = gram[out, out] - 2 * gram[out, others].mean() + centre
+        usable = values > 1e-9 * values.sum()
+        explained = ((vectors[:, usable].T @ cross) ** 2 / values[usable]).sum()
+        squared.append((length - explained).clamp(min=0))
+    return torch.stack(squared)
+
+
+PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
+    "prototype": MeanShape,
+    "nearest": NearestBone,
+    "pca": Pca,
+}
+
+
+def build_prior(grid: Size, spacing: Spacing, settings: PriorSettings) -> ShapePrior:
+    """The prior that a plan names, not fitted yet."""
+    return PRIORS[settings.kind](grid, spacing, settings)

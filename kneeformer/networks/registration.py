@@ -1,0 +1,128 @@
+"""Registration of a bone to a prototype: the pose in which their signed distances agree.
+
+The tibia paper's direct registration (its equation 1) descends the gradient of an image similarity. On
+signed distances the same problem is a small least-squares problem, and Gauss-Newton steps solve it in a
+second: with d the bone's distances, P the prototype's and y = s R x + t,
+
+    minimise  sum over known x near the bone's surface of  rho(P(y) - s d(x))
+
+where rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft) hardly counts.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.networks.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample, warp
+from kneeformer.plan import RegistrationSettings
+
+CT, DISTANCE = 0, 1  # channels of a bone's image
+_POINTS = 20_000
+_COARSE = 8.0  # times the robust distance, to begin with
+_LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a bone lies on the prototype.
+
+    Attributes:
+        pose: from the bone's grid to the prototype's.
+        residual_mm: median distance between the two surfaces, in mm of the prototype's frame.
+        inliers: share of the visible surface that lies within the robust distance.
+    """
+
+    pose: Pose
+    residual_mm: float
+    inliers: float
+
+
+class Registration(nn.Module):
+    """A prototype, and what brings bones to it.
+
+    Attributes:
+        prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
+    """
+
+    prototype: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: RegistrationSettings) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, settings
+        self.register_buffer("prototype", torch.zeros(2, *grid))
+
+    @torch.no_grad()
+    def forward(
+        self, image: Tensor, known: Tensor, start: Pose | None = None, target: Tensor | None = None
+    ) -> Fit:
+        """Register one bone.
+
+        Args:
+            image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
+            known: (z, y, x) bool; what is not known does not count.
+            start: None begins with the bone's middle on the prototype's.
+            target: (z, y, x) signed distance in mm to register to; None is the prototype's.
+        """
+        bone = _Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)
+        field = _with_gradient(self.prototype[DISTANCE] if target is None else target, self.spacing)
+        pose, robust = start or Pose.identity(), self.settings.robust_mm
+        for step in range(self.settings.steps):
+            width = robust * max(1.0, _COARSE * (1 - 2 * step / self.settings.steps))
+            pose, change = _gauss_newton(field, bone, pose, self.spacing, width)
+            if change < 1e-4 and width == robust:
+                break
+        return self._judged(field, bone, pose)
+
+    def registered(self, image: Tensor, pose: Pose) -> Tensor:
+        """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
+        seen = warp(image, pose, self.grid, self.spacing)
+        seen[DISTANCE] *= pose.scale
+        return seen
+
+    def _judged(self, field: Tensor, bone: "_Surface", pose: Pose) -> Fit:
+        near = bone.distance.abs() < max(self.spacing)
+        away = (
+            sample(field[:1], pose(bone.points[near]), self.spacing)[0] - pose.scale * bone.distance[near]
+        ).abs()
+        return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """Known voxels near a bone's surface: points (n, 3) mm and their signed distances (n,)."""
+
+    points: Tensor
+    distance: Tensor
+
+    @classmethod
+    def of(cls, distance: Tensor, known: Tensor, grid: Size, spacing: Spacing, band_mm: float) -> "_Surface":
+        chosen = torch.nonzero((known & (distance.abs() < band_mm)).flatten())[:, 0]
+        chosen = chosen[:: max(1, len(chosen) // _POINTS)]
+        return cls(points_of(grid, spacing, distance.device)[chosen], distance.flatten()[chosen])
+
+
+def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
+    """(z, y, x) mm -> (4, z, y, x): the field and its slope along each axis."""
+    return torch.stack([field, *torch.gradient(field, spacing=list(spacing))])
+
+
+def _gauss_newton(
+    field: Tensor, bone: _Surface, pose: Pose, spacing: Spacing, robust_mm: float
+) -> tuple[Pose, float]:
+    """One step; the new pose, and by how many mm it moved a point 50 mm from the middle at most."""
+    moved = pose(bone.points)
+    seen = sample(field, moved, spacing).double()
+    residual = seen[0] - pose.scale * bone.distance.double()
+    weight = 1 / (1 + (residual / robust_mm) ** 2) ** 2
+    arm, slope = moved.double() - pose.shift.to(moved.device), seen[1:].T
+    scaling = (arm * slope).sum(1, keepdim=True) - pose.scale * bone.distance.double()[:, None]
+    jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling], 1)
+    weighted = jacobian * weight[:, None]
+    normal = (weighted.T @ jacobian).cpu()
+    damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(7)
+    step = -torch.linalg.solve(damped, (weighted.T @ residual).cpu())
+    turn = rotation_matrix(step[:3])
+    scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
+    changed = Pose(turn @ pose.rotation, pose.shift + step[3:6], scale)
+    return changed, float(torch.cat([50 * step[:3], step[3:6], 50 * step[6:]]).abs().max())

@@ -1,0 +1,72 @@
+"""The grid on which a dataset's bones are compared, and the configurations on it."""
+
+import math
+
+import numpy as np
+
+from kneeformer.labels import Side
+from kneeformer.plan import (
+    BoneConfiguration,
+    BoneGridSettings,
+    Evidence,
+    PriorSettings,
+    RegistrationSettings,
+    TrainingSettings,
+)
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.rules import Size
+
+SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
+_MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
+_CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
+_MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
+
+
+def bone_grid(extents_mm: np.ndarray, budget: Budget) -> tuple[Size, float]:
+    """Voxels and spacing: the finest on which every bone fits within what the machine can hold.
+
+    Args:
+        extents_mm: (bones, 3) along (z, y, x) of the patient.
+    """
+    needed = extents_mm.max(0) + 2 * _MARGIN_MM
+    limit = _CPU_VOXELS if budget.is_cpu else _GPU_VOXELS
+    for spacing in SPACINGS_MM:
+        z, y, x = (_MULTIPLE * math.ceil(mm / spacing / _MULTIPLE) for mm in needed)
+        if z * y * x <= limit:
+            break
+    return (z, y, x), spacing
+
+
+def common_side(sides: list[Side | None]) -> Side | None:
+    """The side that all bones are mirrored into: the more frequent, where there are both."""
+    left, right = sides.count("left"), sides.count("right")
+    if not (left and right):
+        return None
+    return "left" if left > right else "right"
+
+
+def components(bones: int, wanted: int) -> int:
+    """Modes of a PCA: as wanted, but fewer than the bones a fold learns from."""
+    learnt_from = bones - math.ceil(bones / min(5, bones)) if bones > 1 else bones
+    return max(1, min(wanted, learnt_from - 1))
+
+
+def bone_configuration(
+    fingerprint: Fingerprint, budget: Budget, task: str, prior: PriorSettings | None
+) -> BoneConfiguration:
+    """A model of whole bones, which learns in closed form: no steps."""
+    facts = list(fingerprint.cases.values())
+    grid, spacing = bone_grid(np.array([c.extent_mm for c in facts]), budget)
+    side = common_side([c.side for c in facts])
+    mirrored = "" if side is None else f"_{side}"
+    return BoneConfiguration(
+        task=task,
+        preprocessing=BoneGridSettings(
+            folder=f"bones_{spacing:g}mm{mirrored}", spacing=(spacing,) * 3, grid=grid, side=side
+        ),
+        registration=RegistrationSettings(),
+        prior=prior,
+        training=TrainingSettings(crop=grid, batch_size=1, epochs=0, steps_per_epoch=1, learning_rate=1e-3),
+        evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
+    )

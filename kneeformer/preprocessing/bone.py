@@ -1,0 +1,171 @@
+"""A bone on its own: isolated by its mask, on one grid along the patient's axes, around its own middle.
+
+Beside the voxels x * m of its CT a bone is stored as signed distances to its surface, negative inside: a
+surface between two voxels is kept to a fraction of one, and two bones differ by millimetres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from kneeformer.data.boxes import Box, slices
+from kneeformer.data.components import without_splinters
+from kneeformer.data.geometry import Geometry
+from kneeformer.errors import KneeformerError
+from kneeformer.plan import BoneGridSettings
+
+KEEP, COMPLETE = 1, 2  # values of a mask: bone to keep, region to complete
+MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
+_ROUNDING_MM, _FAR_MM = 0.01, 1e4
+
+
+@dataclass(frozen=True)
+class Bone:
+    """An isolated bone.
+
+    Attributes:
+        image: (2, z, y, x) float32: CT in [0, 1], 0 outside the bone; and signed distance in mm.
+        known: (z, y, x) bool, where no hidden surface can be nearer than the distance says.
+        visible: (z, y, x) bool, inside the field of view and outside the region to complete.
+        to_patient: (4, 4) float64, mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
+    """
+
+    image: np.ndarray
+    known: np.ndarray
+    visible: np.ndarray
+    to_patient: np.ndarray
+
+
+def isolate(
+    ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings, mirrored: bool = False
+) -> Bone:
+    """Bring a bone to the plan's grid.
+
+    Args:
+        ct: (z, y, x) Hounsfield units on the native grid.
+        mask: (z, y, x) on the same grid, 1 bone to keep, 2 region to complete.
+        mirrored: the patient's left and right change places.
+
+    Raises:
+        KneeformerError: the mask keeps no bone.
+    """
+    bone = without_splinters(mask == KEEP)
+    if not bone.any():
+        raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
+    to_patient = frame(bone, geometry, mirrored)
+    box = _box(bone | (mask == COMPLETE), geometry)
+    cut = slices(box)
+    where = _indices(settings, to_patient, geometry) - np.array([first for first, _ in box]).reshape(
+        3, 1, 1, 1
+    )
+    distance = signed_distance(bone[cut], geometry.spacing)
+    seen = _seen(mask[cut], box, geometry.shape)
+    hidden = _depth(seen, geometry.spacing)
+    distances = ndimage.map_coordinates(distance, where, order=1, mode="nearest") + _beyond(
+        where, distance.shape, geometry
+    )
+    to_hidden = ndimage.map_coordinates(hidden, where, order=1, mode="nearest")
+    real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)  # not the face of the mask's cut
+    on_real = ndimage.map_coordinates(real, where, order=1, mode="nearest") > 0.999
+    inside = _inside(where + np.array([first for first, _ in box]).reshape(3, 1, 1, 1), geometry.shape)
+    return Bone(
+        np.stack([_intensity(ct[cut], where, geometry, settings) * (distances < 0), distances]).astype(
+            np.float32
+        ),
+        inside & on_real & (np.abs(distances) < to_hidden),
+        inside & (ndimage.map_coordinates(seen.astype(np.float32), where, order=1, mode="nearest") > 0.5),
+        to_patient,
+    )
+
+
+def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool) -> np.ndarray:
+    """(4, 4) float64: mm (z, y, x) from a bone's centroid, along the patient's axes, to patient (x, y, z)."""
+    middle = geometry.to_patient() @ [*(float(c.mean()) for c in np.nonzero(bone)), 1.0]
+    matrix = np.zeros((4, 4))
+    matrix[2, 0] = matrix[1, 1] = matrix[3, 3] = 1.0
+    matrix[0, 2] = -1.0 if mirrored else 1.0
+    matrix[:3, 3] = middle[:3]
+    return matrix
+
+
+def grid_points(grid: tuple[int, int, int], spacing: tuple[float, float, float]) -> np.ndarray:
+    """(3, z, y, x) float64 mm from the middle of a grid to each of its voxels."""
+    steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
+    return np.stack(np.meshgrid(*steps, indexing="ij"))
+
+
+def signed_distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
+    return _depth(~mask, spacing) - _depth(mask, spacing)
+
+
+def _depth(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(z, y, x) float32 mm from each voxel of a mask to its boundary; 0 outside.
+
+    The boundary lies half a voxel before the nearest voxel outside, and half a voxel is less to the side
+    than across thick slices. A mask without an outside is far from everything.
+    """
+    if mask.all():
+        return np.full(mask.shape, _FAR_MM, np.float32)
+    nearest = ndimage.distance_transform_edt(mask, spacing, return_distances=False, return_indices=True)
+    squared, thickness = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
+    for axis, edge in enumerate(spacing):
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        along = ((nearest[axis] - np.arange(mask.shape[axis]).reshape(shape)) * edge).astype(np.float32) ** 2
+        squared += along
+        thickness += along * edge**2
+    far = np.sqrt(squared)
+    return np.asarray(far - 0.5 * np.sqrt(thickness / np.maximum(squared, 1e-12)), np.float32)
+
+
+def _indices(settings: BoneGridSettings, to_patient: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(3, z, y, x) index on the native grid of each voxel of the bone's."""
+    points = grid_points(settings.grid, settings.spacing).reshape(3, -1)
+    matrix = np.linalg.inv(geometry.to_patient()) @ to_patient
+    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *settings.grid))
+
+
+def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
+    sides = []
+    for axis in range(3):
+        held = np.flatnonzero(occupied.any(tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(MARGIN_MM / geometry.spacing[axis]))
+        sides.append((max(0, int(held[0]) - margin), min(geometry.shape[axis], int(held[-1]) + 1 + margin)))
+    return (sides[0], sides[1], sides[2])
+
+
+def _seen(mask: np.ndarray, box: Box, shape: tuple[int, int, int]) -> np.ndarray:
+    """What is not hidden: neither in the region, nor at a side where the bone leaves the field of view."""
+    seen = mask != COMPLETE
+    for axis, ((first, last), size) in enumerate(zip(box, shape, strict=True)):
+        for at, border in ((0, first == 0), (-1, last == size)):
+            face = np.moveaxis(seen, axis, 0)[at]
+            if border and np.moveaxis(mask == KEEP, axis, 0)[at].any():
+                face[...] = False
+    return np.asarray(seen)
+
+
+def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Geometry) -> np.ndarray:
+    """mm from each point to the box in which distances are measured; 0 inside it."""
+    squared = np.zeros(where.shape[1:])
+    for index, size, edge in zip(where, shape, geometry.spacing, strict=True):
+        squared += (edge * (np.maximum(-index, 0) + np.maximum(index - (size - 1), 0))) ** 2
+    return np.asarray(np.sqrt(squared))
+
+
+def _inside(where: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    size = np.array(shape).reshape(3, 1, 1, 1)
+    return np.asarray(((where >= -0.5) & (where <= size - 0.5)).all(0))
+
+
+def _intensity(
+    ct: np.ndarray, where: np.ndarray, geometry: Geometry, settings: BoneGridSettings
+) -> np.ndarray:
+    """CT on the bone's grid, averaged over what a voxel of it covers, the window as [0, 1]."""
+    low, high = settings.window_hu
+    scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
+    wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, geometry.spacing, strict=True)]
+    return np.asarray(
+        ndimage.map_coordinates(ndimage.gaussian_filter(scaled, wider), where, order=1, mode="nearest")
+    )
