@@ -106,7 +106,7 @@ def _kind(configuration: "CropConfiguration | BoneConfiguration") -> str:
     if isinstance(configuration, BoneConfiguration):
         grid, prior = configuration.preprocessing, configuration.prior
         side = "" if grid.side is None else f", mirrored into {grid.side}"
-        what = f"{configuration.registration.kind} registration" if prior is None else f"prior {prior.kind}"
+        what = "registration" if prior is None else f"prior {prior.kind}"
         return f"grid {_by(grid.grid)}{side}, {what}"
     network, training = configuration.network, configuration.training
     return (

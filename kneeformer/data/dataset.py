@@ -1,7 +1,7 @@
 """A dataset folder in the convention: dataset.json and the files of each case."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -57,7 +57,7 @@ class DatasetDescription(BaseModel):
         """
         if case in self.subjects:
             return self.subjects[case]
-        name = _without_side(_without_time_point(case))
+        name = _person(case)
         return self._subject_of_name.get(name, name)
 
     def side(self, case: str) -> Side | None:
@@ -66,7 +66,12 @@ class DatasetDescription(BaseModel):
 
     @cached_property
     def _subject_of_name(self) -> dict[str, str]:
-        return {_without_side(_without_time_point(case)): subject for case, subject in self.subjects.items()}
+        return {_person(case): subject for case, subject in self.subjects.items()}
+
+
+def _person(case: str) -> str:
+    """A name without time point and side, whichever comes last."""
+    return _without_time_point(_without_side(_without_time_point(case)))
 
 
 def _without_time_point(case: str) -> str:
@@ -90,11 +95,12 @@ def _without_side(case: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case: an image a channel, in order, and its label where there is one."""
+    """The files of one case: an image a channel, in order, and its label where there is one; and its side."""
 
     name: str
     images: tuple[Path, ...]
     label: Path | None = None
+    side: Side | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -137,12 +143,17 @@ class Dataset:
         if self.description.dataset is not None:
             listed = self.description.dataset.items()
             return [
-                Case(name, tuple(self.folder / p for p in entry["images"]), self.folder / entry["label"])
+                Case(
+                    name,
+                    tuple(self.folder / p for p in entry["images"]),
+                    self.folder / entry["label"],
+                    self.description.side(name),
+                )
                 for name, entry in sorted(listed)
             ]
         cases = list_cases(self.folder / "imagesTr", self.description)
         labels = self.folder / "labelsTr"
-        return [Case(c.name, c.images, labels / f"{c.name}{self.description.file_ending}") for c in cases]
+        return [replace(c, label=labels / f"{c.name}{self.description.file_ending}") for c in cases]
 
     def unlabelled_cases(self) -> list[Case]:
         """Cases of imagesUn, by name."""
@@ -166,6 +177,7 @@ def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
             tuple(
                 folder / f"{name}_{i:04d}{description.file_ending}" for i in range(len(description.channels))
             ),
+            side=description.side(name),
         )
         for name in sorted(names)
     ]

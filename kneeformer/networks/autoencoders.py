@@ -10,7 +10,6 @@ begins as the mean: its last convolution begins at zero.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import ShapePrior
-from kneeformer.networks.registration import CT, DISTANCE
+from kneeformer.networks.registration import DISTANCE
 from kneeformer.plan import PriorSettings
 
 REDUCTION = 8  # voxels along an axis that share a code; sides of grids are multiples of it
@@ -30,39 +29,17 @@ ALIKE_MM = 10.0  # an error of so many mm counts as much as one of 1 in CT
 _KERNEL = (3, 3, 3)
 
 
-@dataclass(frozen=True)
-class CodeSettings:
-    """Of an autoencoder and its code.
-
-    Attributes:
-        width: channels at half resolution; twice and four times as many at a quarter and an eighth.
-        latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
-        kl_weight: of the divergence of a `Vae`, in nats a voxel of the volume.
-        codes: in the codebook of a `VqVae`.
-        entropy_weight: of the nats that the codes' use in a `VqVae` lacks of being even; 0 asks nothing.
-    """
-
-    width: int = 16
-    latent_channels: int = 8
-    kl_weight: float = 1e-2
-    codes: int = 128
-    entropy_weight: float = 0.0
-
-
 class Autoencoder(ShapePrior):
     """An encoder, a code at an eighth of the resolution, a decoder; no skips: all goes through the code.
 
     Args:
         grid: multiples of 8.
-        code: as above.
         outputs: of the encoder, channels.
     """
 
-    def __init__(
-        self, grid: Size, spacing: Spacing, settings: PriorSettings, code: CodeSettings, outputs: int
-    ) -> None:
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings, outputs: int) -> None:
         super().__init__(grid, spacing, settings)
-        self.code = code
+        self.code = code = settings.code
         self.encoder = ShapeEncoder(3, code.width, outputs)
         self.decoder = ShapeDecoder(code.latent_channels, code.width, grid)
 
@@ -81,7 +58,7 @@ class Autoencoder(ShapePrior):
             known: (batch, z, y, x) bool; nothing else is shown to the encoder.
         """
         code, cost = self.coded(self.encoded(bones, known))
-        return reconstruction_error(self.decoded(code), bones) + cost
+        return reconstruction_error(self.decoded(code), bones, self.noise_mm) + cost
 
     @abstractmethod
     def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,15 +66,18 @@ class Autoencoder(ShapePrior):
 
     def encoded(self, bones: Tensor, known: Tensor) -> Tensor:
         """Shapes: (batch, 2, z, y, x) and (batch, z, y, x) bool -> (batch, outputs, z / 8, y / 8, x / 8)."""
-        ct, distance = (clipped(bones) - self.mean).unbind(1)
-        away = torch.where(known[:, None], torch.stack([ct, distance / CLIP_MM], 1), 0)
+        away = torch.where(known[:, None], (clipped(bones) - self.mean) / self._unit(), 0)
         output: Tensor = self.encoder(torch.cat([away, known[:, None].to(away.dtype)], 1))
         return output
 
     def decoded(self, code: Tensor) -> Tensor:
         """(batch, 2, z, y, x) bones, distances in mm: the mean, and how the code says they differ from it."""
-        ct, distance = self.decoder(code).float().unbind(1)
-        return self.mean + torch.stack([ct, ALIKE_MM * distance], 1)
+        bones: Tensor = self.mean + self.decoder(code).float() * self._unit()
+        return bones
+
+    def _unit(self) -> Tensor:
+        """(2, 1, 1, 1): what is 1 to the network."""
+        return unit(self.noise_mm)
 
 
 class ShapeEncoder(nn.Module):
@@ -156,8 +136,13 @@ def clipped(bones: Tensor) -> Tensor:
     return torch.stack([ct, distance.clamp(-CLIP_MM, CLIP_MM)], 1)
 
 
-def reconstruction_error(found: Tensor, bones: Tensor) -> Tensor:
-    """Scalar: squared error of CT, and of distances clipped to 20 mm in units of 10 mm; a weighted mean.
+def unit(noise_mm: Tensor) -> Tensor:
+    """(2, 1, 1, 1): bones' usual deviation from their mean, in CT and in mm."""
+    return (noise_mm / torch.tensor([ALIKE_MM, 1.0], device=noise_mm.device)).view(2, 1, 1, 1)
+
+
+def reconstruction_error(found: Tensor, bones: Tensor, noise_mm: Tensor) -> Tensor:
+    """Scalar: squared error of CT and of distances clipped to 20 mm, in `unit`; a weighted mean.
 
     A voxel within 10 mm of the true surface weighs 1, any other 0.1: 1 mm at the surface counts as an error
     of 0.1 in CT does. What is found is not clipped, or an error beyond would have no gradient.
@@ -166,8 +151,7 @@ def reconstruction_error(found: Tensor, bones: Tensor) -> Tensor:
         found, bones: (batch, 2, z, y, x); distances in mm.
     """
     weight = torch.where(bones[:, DISTANCE].abs() < NEAR_MM, 1.0, FAR_WEIGHT)
-    error = found - clipped(bones)
-    squared = error[:, CT] ** 2 + (error[:, DISTANCE] / ALIKE_MM) ** 2
+    squared = ((found - clipped(bones)) / unit(noise_mm)).square().sum(1)
     return (weight * squared).sum() / weight.sum()
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.build_prior import build_prior
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
-from kneeformer.networks.priors import Guess, build_prior
+from kneeformer.networks.priors import Guess
 from kneeformer.networks.registration import CT, DISTANCE, Fit, Registration
 from kneeformer.networks.residual import continue_error
 from kneeformer.plan import PriorSettings, RegistrationSettings
@@ -45,7 +46,7 @@ class BoneCompletion(nn.Module):
     ) -> None:
         super().__init__()
         self.grid, self.spacing, self.settings = grid, spacing, prior
-        self.registration = Registration(grid, spacing, registration)
+        self.registration = Registration(grid, spacing, registration).requires_grad_(False)
         self.prior = build_prior(grid, spacing, prior)
 
     @torch.no_grad()
@@ -56,6 +57,7 @@ class BoneCompletion(nn.Module):
             image: (2, z, y, x) on the bone's own grid.
             known: (z, y, x) bool, where its distances are known.
         """
+        image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
         fit = self.registration(image, known)
         guess, seen, there = self._guess(image, known, fit)
         if self.settings.kind != "prototype":  # the bone's own shape says better where it lies
@@ -68,7 +70,7 @@ class BoneCompletion(nn.Module):
         return Completed(whole.image, whole.deviation_mm, fit, float(error / self.prior.noise_mm))
 
     def _guess(self, image: Tensor, known: Tensor, fit: Fit) -> tuple[Guess, Tensor, Tensor]:
-        """The prior's guess of a bone so posed, the bone in the prototype's frame, and what is known there."""
+        """The prior's guess of a bone so posed, the bone on the prototype, and what is known there."""
         seen = self.registration.registered(image, fit.pose)
         there = self._carried(known, fit.pose)
         return self.prior.complete(seen, there), seen, there
@@ -77,7 +79,7 @@ class BoneCompletion(nn.Module):
         """Where the prototype's voxels fall wholly on known ones, inside the bone's grid."""
         inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
         framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
-        return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.99
+        return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.999
 
     def _corrected(self, guess: Guess, seen: Tensor, known: Tensor) -> Guess:
         if not self.settings.residual:

@@ -6,7 +6,6 @@ CT follows, for the same combination of bones has the same combination of CTs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -175,15 +174,3 @@ def _left_out(gram: Tensor, components: int) -> Tensor:
         explained = ((vectors[:, usable].T @ cross) ** 2 / values[usable]).sum()
         squared.append((length - explained).clamp(min=0))
     return torch.stack(squared)
-
-
-PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
-    "prototype": MeanShape,
-    "nearest": NearestBone,
-    "pca": Pca,
-}
-
-
-def build_prior(grid: Size, spacing: Spacing, settings: PriorSettings) -> ShapePrior:
-    """The prior that a plan names, not fitted yet."""
-    return PRIORS[settings.kind](grid, spacing, settings)

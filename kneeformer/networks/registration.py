@@ -4,21 +4,26 @@ The tibia paper's direct registration (its equation 1) descends the gradient of 
 signed distances the same problem is a small least-squares problem, and Gauss-Newton steps solve it in a
 second: with d the bone's distances, P the prototype's and y = s R x + t,
 
-    minimise  sum over known x near the bone's surface of  rho(P(y) - s d(x))
+    minimise  sum over known x near the bone's surface of  rho(P(y) - s d(x)) / (2 e^2 v)  +  |p|^2 / 2
 
-where rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft) hardly counts.
+where rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft) hardly counts, e
+the usual error, v the number of neighbouring voxels that err alike, and p rotation and log scale as shares
+of how much they vary among the bones: what little is visible leaves open, they decide.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.locnet import LocNet, as_pose, matrices
 from kneeformer.networks.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample, warp
 from kneeformer.plan import RegistrationSettings
 
 CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS = 20_000
+_ERROR_MM = 1.5  # of a bone's surface on another bone's
 _COARSE = 8.0  # times the robust distance, to begin with
 _LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
 
@@ -43,14 +48,19 @@ class Registration(nn.Module):
 
     Attributes:
         prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
+        spread: (2,) standard deviations over the bones: of rotations about an axis, in radians, and of the
+            logarithm of the scale.
     """
 
-    prototype: Tensor
+    prototype: nn.Parameter
+    spread: Tensor
 
     def __init__(self, grid: Size, spacing: Spacing, settings: RegistrationSettings) -> None:
         super().__init__()
         self.grid, self.spacing, self.settings = grid, spacing, settings
-        self.register_buffer("prototype", torch.zeros(2, *grid))
+        self.prototype = nn.Parameter(torch.zeros(2, *grid), requires_grad=False)
+        self.register_buffer("spread", torch.tensor([0.3, 0.1]))
+        self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
 
     @torch.no_grad()
     def forward(
@@ -61,18 +71,38 @@ class Registration(nn.Module):
         Args:
             image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
             known: (z, y, x) bool; what is not known does not count.
-            start: None begins with the bone's middle on the prototype's.
+            start: None begins where the localisation network says; without one, with the bone's middle on
+                the prototype's.
             target: (z, y, x) signed distance in mm to register to; None is the prototype's.
         """
         bone = _Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)
         field = _with_gradient(self.prototype[DISTANCE] if target is None else target, self.spacing)
-        pose, robust = start or Pose.identity(), self.settings.robust_mm
+        pose, robust = start or self._start(image, known), self.settings.robust_mm
         for step in range(self.settings.steps):
             width = robust * max(1.0, _COARSE * (1 - 2 * step / self.settings.steps))
-            pose, change = _gauss_newton(field, bone, pose, self.spacing, width)
+            pose, change = self._step(field, bone, pose, width)
             if change < 1e-4 and width == robust:
                 break
         return self._judged(field, bone, pose)
+
+    def _step(self, field: Tensor, bone: "_Surface", pose: Pose, robust_mm: float) -> tuple[Pose, float]:
+        """One step of Gauss and Newton: the new pose, and by how many mm a point 50 mm off moved at most."""
+        normal, gradient = _normal_equations(field, bone, pose, self.spacing, robust_mm)
+        alike = max(1.0, self.settings.correlation_mm**3 / math.prod(self.spacing)) / bone.stride
+        turn_precision, scale_precision = (1 / self.spread.double().cpu() ** 2).tolist()
+        precision = torch.tensor([turn_precision] * 3 + [0.0] * 3 + [scale_precision], dtype=torch.float64)
+        normal = normal / (_ERROR_MM**2 * alike) + torch.diag(precision)
+        gradient = gradient / (_ERROR_MM**2 * alike) + precision * _deviation(pose)
+        damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(7)
+        step = -torch.linalg.solve(damped, gradient)
+        scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
+        changed = Pose(rotation_matrix(step[:3]) @ pose.rotation, pose.shift + step[3:6], scale)
+        return changed, float(torch.cat([50 * step[:3], step[3:6], 50 * step[6:]]).abs().max())
+
+    def _start(self, image: Tensor, known: Tensor) -> Pose:
+        if self.locnet is None:
+            return Pose.identity()
+        return as_pose(matrices(self.locnet(image[None], known[None]))[0])
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
@@ -90,16 +120,18 @@ class Registration(nn.Module):
 
 @dataclass(frozen=True)
 class _Surface:
-    """Known voxels near a bone's surface: points (n, 3) mm and their signed distances (n,)."""
+    """Known voxels near a bone's surface, one of `stride`: points (n, 3) mm and signed distances (n,)."""
 
     points: Tensor
     distance: Tensor
+    stride: int
 
     @classmethod
     def of(cls, distance: Tensor, known: Tensor, grid: Size, spacing: Spacing, band_mm: float) -> "_Surface":
         chosen = torch.nonzero((known & (distance.abs() < band_mm)).flatten())[:, 0]
-        chosen = chosen[:: max(1, len(chosen) // _POINTS)]
-        return cls(points_of(grid, spacing, distance.device)[chosen], distance.flatten()[chosen])
+        stride = max(1, len(chosen) // _POINTS)
+        chosen = chosen[::stride]
+        return cls(points_of(grid, spacing, distance.device)[chosen], distance.flatten()[chosen], stride)
 
 
 def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
@@ -107,10 +139,10 @@ def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
     return torch.stack([field, *torch.gradient(field, spacing=list(spacing))])
 
 
-def _gauss_newton(
+def _normal_equations(
     field: Tensor, bone: _Surface, pose: Pose, spacing: Spacing, robust_mm: float
-) -> tuple[Pose, float]:
-    """One step; the new pose, and by how many mm it moved a point 50 mm from the middle at most."""
+) -> tuple[Tensor, Tensor]:
+    """(7, 7) and (7,) float64 of a least-squares step in rotation vector, shift and log scale."""
     moved = pose(bone.points)
     seen = sample(field, moved, spacing).double()
     residual = seen[0] - pose.scale * bone.distance.double()
@@ -119,10 +151,18 @@ def _gauss_newton(
     scaling = (arm * slope).sum(1, keepdim=True) - pose.scale * bone.distance.double()[:, None]
     jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling], 1)
     weighted = jacobian * weight[:, None]
-    normal = (weighted.T @ jacobian).cpu()
-    damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(7)
-    step = -torch.linalg.solve(damped, (weighted.T @ residual).cpu())
-    turn = rotation_matrix(step[:3])
-    scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
-    changed = Pose(turn @ pose.rotation, pose.shift + step[3:6], scale)
-    return changed, float(torch.cat([50 * step[:3], step[3:6], 50 * step[6:]]).abs().max())
+    return (weighted.T @ jacobian).cpu(), (weighted.T @ residual).cpu()
+
+
+def _deviation(pose: Pose) -> Tensor:
+    """(7,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale."""
+    odd = (pose.rotation - pose.rotation.T) / 2
+    turn = torch.stack([odd[2, 1], odd[0, 2], odd[1, 0]])
+    return torch.cat([turn, pose.shift, torch.tensor([math.log(pose.scale)], dtype=torch.float64)])
+
+
+def spread_of(poses: list[Pose]) -> Tensor:
+    """(2,) float32: `Registration.spread` of these poses, never less than a degree and two per cent."""
+    away = torch.stack([_deviation(pose) for pose in poses])
+    turns, scales = away[:, :3].square().mean().sqrt(), away[:, 6].square().mean().sqrt()
+    return torch.stack([turns.clamp(min=0.02), scales.clamp(min=0.02)]).float()

@@ -14,7 +14,7 @@ from torch import Tensor
 from kneeformer.networks.pose import Spacing, points_of
 
 _NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the error that goes on
-_SUPPORTS, _QUERIES = 1500, 8192
+_SUPPORTS, _QUERIES = 800, 8192
 _SURFACE_MM, _REACH = (
     5.0,
     1.5,
@@ -24,7 +24,7 @@ _SURFACE_MM, _REACH = (
 def continue_error(
     predicted: Tensor, distance: Tensor, known: Tensor, spacing: Spacing, correlation_mm: float
 ) -> tuple[Tensor, Tensor]:
-    """Error of a prediction at every voxel that is not known.
+    """Error of a prediction at every voxel near its surface that is not known.
 
     The covariance is Matern's with exponent 3/2.
 
@@ -41,17 +41,18 @@ def continue_error(
     near = torch.from_numpy((to_hidden > 0) & (to_hidden < _REACH * correlation_mm)).to(known.device)
     supports = torch.nonzero((near & (predicted.abs() < _SURFACE_MM)).flatten())[:, 0]
     supports = supports[:: -(-len(supports) // _SUPPORTS)] if len(supports) else supports
-    queries = torch.nonzero((~known & (predicted.abs() < 4 * _SURFACE_MM)).flatten())[:, 0]
+    queries = torch.nonzero((~known & (predicted.abs() < 2 * _SURFACE_MM)).flatten())[:, 0]
     if len(supports) and len(queries):
         points = points_of((known.shape[0], known.shape[1], known.shape[2]), spacing, known.device)
         among = _matern(torch.cdist(points[supports], points[supports]), correlation_mm)
         factor = torch.linalg.cholesky(among + _NUGGET * torch.eye(len(supports), device=known.device))
         error = (distance - predicted).flatten()[supports]
         weights = torch.cholesky_solve(error[:, None], factor)[:, 0]
+        inverse = torch.cholesky_inverse(factor)
         for chunk in torch.split(queries, _QUERIES):
             cross = _matern(torch.cdist(points[chunk], points[supports]), correlation_mm)
             correction.view(-1)[chunk] = cross @ weights
-            explained = torch.linalg.solve_triangular(factor, cross.T, upper=False).square().sum(0)
+            explained = ((cross @ inverse) * cross).sum(1)
             left.view(-1)[chunk] = (1 - explained).clamp(min=0)
     left[known] = 0
     return correction, left

@@ -4,7 +4,7 @@ beta-VAE (Higgins et al. 2017)."""
 import torch
 from torch import Tensor
 
-from kneeformer.networks.autoencoders import Autoencoder, CodeSettings
+from kneeformer.networks.autoencoders import Autoencoder
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import Guess
 from kneeformer.networks.registration import DISTANCE
@@ -17,11 +17,9 @@ _LOG_VARIANCE = (-12.0, 4.0)
 class Vae(Autoencoder):
     """The encoder gives mean and log variance of a Gaussian over codes; training draws from it."""
 
-    def __init__(
-        self, grid: Size, spacing: Spacing, settings: PriorSettings, code: CodeSettings | None = None
-    ) -> None:
-        code = code or CodeSettings()
-        super().__init__(grid, spacing, settings, code, 2 * code.latent_channels)
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        code = settings.code
+        super().__init__(grid, spacing, settings, 2 * code.latent_channels)
 
     def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = _gaussian(encoded)

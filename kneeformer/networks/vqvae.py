@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kneeformer.networks.autoencoders import Autoencoder, CodeSettings
+from kneeformer.networks.autoencoders import Autoencoder
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import Guess
 from kneeformer.plan import PriorSettings
@@ -75,11 +75,9 @@ class Codebook(nn.Module):
 class VqVae(Autoencoder):
     """Each vector of the code is one of a codebook; the encoder learns to stay near its codes."""
 
-    def __init__(
-        self, grid: Size, spacing: Spacing, settings: PriorSettings, code: CodeSettings | None = None
-    ) -> None:
-        code = code or CodeSettings()
-        super().__init__(grid, spacing, settings, code, code.latent_channels)
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        code = settings.code
+        super().__init__(grid, spacing, settings, code.latent_channels)
         self.codebook = Codebook(code.codes, code.latent_channels)
 
     @torch.no_grad()

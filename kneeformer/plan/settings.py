@@ -94,28 +94,83 @@ class BoneGridSettings(GridSettings):
     window_hu: tuple[float, float] = (-200.0, 1500.0)
 
 
-class RegistrationSettings(Settings):
-    """How a bone finds its place on the prototype: rotation, translation and one scale."""
+class LocNetSettings(Settings):
+    """The network that guesses a bone's pose, and the poses that it can guess."""
 
-    kind: Literal["direct"] = "direct"
+    width: Count = 16
+    rotation_limit_degrees: Positive = 60.0
+    shift_limit_mm: Positive = 60.0
+    scale_limit: Annotated[float, Field(gt=1)] = 1.5
+
+
+class RegistrationSettings(Settings):
+    """How a bone finds its place on the prototype: rotation, translation and one scale.
+
+    Attributes:
+        locnet: what guesses where to begin; None begins with the bone's middle on the prototype's.
+        rounds: of registering all bones and taking their mean, by which the prototype is learnt.
+        steps: by Gauss and Newton, from where it begins; 0 leaves the guess as it is.
+        robust_mm: surfaces that lie farther apart hardly count.
+        correlation_mm: how far apart two bones' differences know nothing of each other.
+        band_mm: voxels so near to the bone's surface count.
+    """
+
+    locnet: LocNetSettings | None = None
     rounds: Count = 6
-    steps: Count = 25
+    steps: Annotated[int, Field(ge=0)] = 25
     robust_mm: Positive = 2.5
+    correlation_mm: Positive = 14.0
     band_mm: Positive = 6.0
+
+
+class BoneLearningSettings(Settings):
+    """How bones are shown to a network that learns by steps: turned, moved, and partly hidden.
+
+    Attributes:
+        rotation_degrees: about each axis, at most.
+        shift_mm: along each axis, at most.
+        scale: range of factors.
+        hidden_chance: of a part being hidden; 0 learns from whole bones alone.
+    """
+
+    rotation_degrees: Annotated[float, Field(ge=0)] = 15.0
+    shift_mm: Annotated[float, Field(ge=0)] = 5.0
+    scale: tuple[Positive, Positive] = (0.9, 1.1)
+    hidden_chance: Share = 0.8
+
+
+class CodeSettings(Settings):
+    """Of an autoencoder and its code.
+
+    Attributes:
+        width: channels at half resolution; twice and four times as many at a quarter and an eighth.
+        latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
+        kl_weight: of the divergence of a `vae`, in nats a voxel of the volume.
+        codes: in the codebook of a `vqvae`.
+        entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 asks nothing.
+    """
+
+    width: Count = 16
+    latent_channels: Count = 8
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-2
+    codes: Count = 128
+    entropy_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class PriorSettings(Settings):
     """What healthy bones look like on the prototype, and how what is visible tells of what is hidden.
 
     Attributes:
-        components: modes of a PCA, fewer than bones.
+        components: modes of a PCA, fewer than bones; bones that are kept to find the nearest.
+        code: of an autoencoder.
         correlation_mm: how far apart two errors of the prior know nothing of each other.
         residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
     """
 
-    kind: Literal["prototype", "nearest", "pca"] = "pca"
+    kind: Literal["prototype", "nearest", "pca", "vae", "vqvae"] = "pca"
     components: Count = 32
-    correlation_mm: Positive = 10.0
+    code: CodeSettings = CodeSettings()
+    correlation_mm: Positive = 14.0
     residual: bool = True
 
 
@@ -210,7 +265,7 @@ class TrainingSettings(Settings):
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     gradient_clip: Positive = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    loss: Literal["dice_ce", "mse", "ssim_mse"] = "dice_ce"
+    loss: Literal["dice_ce", "mse", "ssim_mse", "dssim", "points"] = "dice_ce"
     foreground_share: Share = 0.5
     fine_tuning: FineTuningSettings | None = None
 
@@ -268,6 +323,11 @@ class Configuration(Settings):
     training: TrainingSettings
     evidence: Evidence | None = None
 
+    @property
+    def by_steps(self) -> bool:
+        """Whether it learns step by step; else in closed form, from all cases at once."""
+        return True
+
 
 class CropConfiguration(Configuration):
     """A vision transformer that learns from crops of images."""
@@ -296,6 +356,11 @@ class BoneConfiguration(Configuration):
     preprocessing: BoneGridSettings
     registration: RegistrationSettings
     prior: PriorSettings | None = None
+    learning: BoneLearningSettings | None = None
+
+    @property
+    def by_steps(self) -> bool:
+        return self.learning is not None
 
 
 CONFIGURATION_KINDS = {"crop": CropConfiguration, "bone": BoneConfiguration}

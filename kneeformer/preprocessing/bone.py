@@ -27,13 +27,11 @@ class Bone:
     Attributes:
         image: (2, z, y, x) float32: CT in [0, 1], 0 outside the bone; and signed distance in mm.
         known: (z, y, x) bool, where no hidden surface can be nearer than the distance says.
-        visible: (z, y, x) bool, inside the field of view and outside the region to complete.
         to_patient: (4, 4) float64, mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
     """
 
     image: np.ndarray
     known: np.ndarray
-    visible: np.ndarray
     to_patient: np.ndarray
 
 
@@ -74,7 +72,6 @@ def isolate(
             np.float32
         ),
         inside & on_real & (np.abs(distances) < to_hidden),
-        inside & (ndimage.map_coordinates(seen.astype(np.float32), where, order=1, mode="nearest") > 0.5),
         to_patient,
     )
 
@@ -97,7 +94,7 @@ def grid_points(grid: tuple[int, int, int], spacing: tuple[float, float, float])
 
 def signed_distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
-    return _depth(~mask, spacing) - _depth(mask, spacing)
+    return np.asarray(_depth(~mask, spacing) - _depth(mask, spacing))
 
 
 def _depth(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:

@@ -1,17 +1,20 @@
 """A training that may be there already, finished or stopped, and whether it is the one that is asked for."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
+from kneeformer.evaluation.summary import Summary, read_summary
 from kneeformer.paths import Folders
 from kneeformer.plan import Plan, override, read_plan
+from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.fold_folder import RUN
 from kneeformer.stages.request import Request
-from kneeformer.training.loop import FINAL, LATEST
+from kneeformer.stages.train import train_fold
+from kneeformer.training.loop import FINAL, LATEST, Moment
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,21 @@ class KeptTraining:
     @property
     def stopped(self) -> bool:
         return (self.folder / LATEST).is_file() and not self.finished
+
+    @property
+    def validated(self) -> bool:
+        return self.finished and (self.folder / "validation" / "summary.json").is_file()
+
+    def train(self, watch_training: Callable[[Moment], None], watch: Watch) -> None:
+        """To its end, or validate it where it is there."""
+        request = replace(self.request, resume=self.stopped, validate_only=self.finished)
+        train_fold(self.folders, request, watch_training, watch)
+
+    def summary(self, watch_training: Callable[[Moment], None], watch: Watch) -> Summary:
+        """Of its validation, before which it is trained where it is not."""
+        if not self.validated:
+            self.train(watch_training, watch)
+        return read_summary(self.folder / "validation")
 
     def differences(self) -> list[str]:
         """What was made otherwise than it is asked for now; nothing where no training is there.

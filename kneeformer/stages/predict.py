@@ -119,7 +119,7 @@ class Predictor:
             np.stack([c.array for c in channels]),
             geometry,
             read_image(case.label).array if asked and case.label is not None else None,
-            side_in_name(case.name),
+            case.side,
         )
         try:
             outputs = self.predict_scan(scan, probabilities)
@@ -226,7 +226,8 @@ def _input_cases(predictor: Predictor, source: Path) -> list[Case]:
                 f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
             )
         name = source.name.removesuffix(file_ending(source))
-        return [Case(name.removesuffix("_0000"), (source,))]
+        name = name.removesuffix("_0000")
+        return [Case(name, (source,), side=side_in_name(name))]
     cases = list_cases(source, _description(predictor))
     if not cases:
         raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here")

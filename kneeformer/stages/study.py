@@ -13,7 +13,7 @@ from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
-from kneeformer.evaluation.summary import Summary, read_summary
+from kneeformer.evaluation.summary import Summary
 from kneeformer.export.plots import Curve, draw_label_curves
 from kneeformer.paths import Folders
 from kneeformer.plan import read_plan
@@ -21,7 +21,6 @@ from kneeformer.stages.cases import split_of
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
 from kneeformer.stages.request import Request
-from kneeformer.stages.train import train_fold
 from kneeformer.tasks import task_named
 from kneeformer.training.loop import FINAL, Moment
 
@@ -115,9 +114,9 @@ def run_study(
     scores: Scores = {}
     for variant, pretraining, fine_tunings in planned:
         if not pretraining.finished:
-            _train(pretraining, watch_training, watch)
+            pretraining.train(watch_training, watch)
         for (labels, start), runs in fine_tunings.items():
-            summaries = [_validated(run, watch_training, watch) for run in runs]
+            summaries = [run.summary(watch_training, watch) for run in runs]
             scores[variant.name, labels, start] = np.stack([_by_subject(s) for s in summaries])
     rows = list(_rows(scores))
     write_text(home / "table.csv", _csv(rows))
@@ -207,19 +206,6 @@ def _fine_tuning(
     )
     results = home / f"labels_{labels or 'all'}" / name / f"seed_{seed}"
     return KeptTraining(replace(folders, results=results), request, before)
-
-
-def _train(training: KeptTraining, watch_training: Callable[[Moment], None], watch: Watch) -> None:
-    """To its end, or validate it where it is there."""
-    request = replace(training.request, resume=training.stopped, validate_only=training.finished)
-    train_fold(training.folders, request, watch_training, watch)
-
-
-def _validated(training: KeptTraining, watch_training: Callable[[Moment], None], watch: Watch) -> Summary:
-    validation = training.folder / "validation"
-    if not (validation / "summary.json").is_file():
-        _train(training, watch_training, watch)
-    return read_summary(validation)
 
 
 def _by_subject(summary: Summary) -> np.ndarray:

@@ -141,17 +141,19 @@ def _train(
             _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
         clear(folder)
     place(network, device)
-    if not request.resume:
+    if (folder / LATEST).is_file():  # what goes on has begun already
+        network.load_state_dict(load_checkpoint(folder / LATEST)["network"])
+    else:
         task.begin(network, training, configuration)
     write_run(folder, plan, request, device, pretrained)
-    if not configuration.training.epochs:  # what is learnt in closed form is learnt
+    if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})
         return
     course = Course(
         network=network,
         lesson=task.lesson(plan.dataset, configuration),
-        training=task.batches(training, plan.dataset, configuration, seed, training=True),
-        validation=task.batches(validation, plan.dataset, configuration, seed + 1, training=False),
+        training=task.batches(network, training, plan.dataset, configuration, seed, training=True),
+        validation=task.batches(network, validation, plan.dataset, configuration, seed + 1, training=False),
         settings=configuration.training,
         folder=folder,
         device=device,

@@ -98,6 +98,7 @@ class Task(ABC, Generic[Planned]):
     @abstractmethod
     def batches(
         self,
+        network: nn.Module,
         stored: StoredCases,
         dataset: DatasetSettings,
         configuration: Planned,
@@ -107,6 +108,7 @@ class Task(ABC, Generic[Planned]):
         """Batches from prepared cases, by number.
 
         Args:
+            network: what `begin` has left, for those whose examples depend on it.
             training: augmented batches without end, one a step; else the few validation batches, as they are.
         """
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.augmentation.fractures import hide
@@ -16,23 +16,32 @@ from kneeformer.inference.bone import NativeBone, bring_back
 from kneeformer.labels import LabelScheme, LabelValues, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
 from kneeformer.networks.registration import DISTANCE
-from kneeformer.plan import BoneConfiguration, DatasetSettings, PriorSettings
-from kneeformer.planning.bones import bone_configuration, components
+from kneeformer.plan import (
+    BoneConfiguration,
+    BoneGridSettings,
+    BoneLearningSettings,
+    DatasetSettings,
+    PriorSettings,
+)
+from kneeformer.planning.bones import bone_configuration, components, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
-from kneeformer.training.bones import stored_bone
+from kneeformer.training.bones import bone_batches, stored_bone
+from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
 
 UNLIKE = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
 _FITS = 0.5  # of the visible surface within the robust distance: less is no registration
-_BETTER = 0.1  # more inliers: then the bone is of the other side
+_WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
+_SIZES = (0.7, 1.4)  # of the prototype's
 
 
 class Completion(PredictiveTask[BoneConfiguration]):
-    """Configurations `3d_pca32` and `3d_pca16`; and what they are to be better than, `3d_prototype` and
-    `3d_nearest`."""
+    """Configurations `3d_pca32`, `3d_pca16`, `3d_vae` and `3d_vqvae`, a prior each; and what these are to be
+    better than: `3d_prototype` and `3d_nearest`.
+    """
 
     prepared_by = ("registration",)
     mask_labels: ClassVar[LabelValues] = {"background": 0, "keep": KEEP, "complete": COMPLETE}
@@ -41,18 +50,23 @@ class Completion(PredictiveTask[BoneConfiguration]):
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
     ) -> dict[str, BoneConfiguration]:
         bones = len(fingerprint.cases)
-        priors = {
-            "3d_pca32": PriorSettings(kind="pca", components=components(bones, 32)),
+        fitted = {
             "3d_pca16": PriorSettings(kind="pca", components=components(bones, 16)),
             "3d_prototype": PriorSettings(kind="prototype", components=1, residual=False),
             "3d_nearest": PriorSettings(kind="nearest", components=bones, residual=False),
         }
-        first = bone_configuration(fingerprint, budget, "completion", priors["3d_pca32"])
-        planned = {"3d_pca32": first.model_copy(update={"previous_stage": "3d_ags"})}
-        for name, prior in priors.items():
-            if name not in planned:
-                update = {"inherits_from": "3d_pca32", "prior": prior}
-                planned[name] = planned["3d_pca32"].model_copy(update=update)
+        trained = {"3d_vae": PriorSettings(kind="vae"), "3d_vqvae": PriorSettings(kind="vqvae")}
+        best = PriorSettings(kind="pca", components=components(bones, 32))
+        first = bone_configuration(fingerprint, budget, "completion", best)
+        first = first.model_copy(update={"previous_stage": "3d_ags"})
+        by_steps = {
+            "learning": BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03)),
+            "training": stepwise(first.training, budget, "mse"),
+        }
+        planned = {"3d_pca32": first}
+        for name, prior in {**fitted, **trained}.items():
+            update = {"inherits_from": "3d_pca32", "prior": prior, **(by_steps if name in trained else {})}
+            planned[name] = first.model_copy(update=update)
         return planned
 
     def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
@@ -70,17 +84,21 @@ class Completion(PredictiveTask[BoneConfiguration]):
         network.prior.fit(torch.stack(bones))
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
-        raise KneeformerError("this prior is fitted without steps: leave training.epochs at 0")
+        return CompletionLesson()
 
     def batches(
         self,
+        network: nn.Module,
         stored: StoredCases,
         dataset: DatasetSettings,
         configuration: BoneConfiguration,
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        raise KneeformerError("this prior is fitted without steps: leave training.epochs at 0")
+        assert isinstance(network, BoneCompletion)
+        return bone_batches(
+            network.registration, stored.cases, configuration, seed, training, on_prototype=True
+        )
 
     def question(
         self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
@@ -102,7 +120,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
                 "(1 bone to keep, 2 region to complete)"
             )
         settings, mask = configuration.preprocessing, scan.mask
-        bone, completed, warnings = _completed(networks, scan, mask, configuration)
+        models = _completions(networks)
+        bone, warnings = _isolated(models, scan, mask, settings)
+        completed: list[Completed] = [model(*_tensors(bone, model)) for model in models]
         native = bring_back(completed, bone, scan.image[0], mask, scan.geometry, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
@@ -126,32 +146,37 @@ class Completion(PredictiveTask[BoneConfiguration]):
         return score_case(reference, prediction, spacing_mm, scheme)
 
 
-def _completed(
-    networks: Sequence[nn.Module], scan: Scan, mask: np.ndarray, configuration: BoneConfiguration
-) -> tuple[Bone, list[Completed], list[str]]:
-    """The bone, completed by each network, on the side that is told or, where none is, that fits better."""
-    settings, side = configuration.preprocessing, scan.side
-    sides: list[Side] = ["left", "right"]
-    trials = {}
-    for trial in [side] if settings.side is None else sides:
-        mirrored = settings.side is not None and trial != settings.side
-        bone = isolate(scan.image[0], mask, scan.geometry, settings, mirrored)
-        trials[trial] = bone, [_complete(network, bone) for network in networks]
-    inliers = {trial: np.mean([c.fit.inliers for c in found]) for trial, (_, found) in trials.items()}
-    best = max(inliers, key=lambda trial: inliers[trial])
-    if side is None or settings.side is None or best == side or inliers[best] < inliers[side] + _BETTER:
-        chosen = best if side is None or settings.side is None else side
-        return *trials[chosen], []
-    return *trials[side], [f"said to be a {side} bone, but fits better as a {best} one"]
+def _isolated(
+    networks: Sequence[BoneCompletion], scan: Scan, mask: np.ndarray, settings: BoneGridSettings
+) -> tuple[Bone, list[str]]:
+    """The bone on the side that is told or, where none is, that fits better; and what speaks against it."""
+    if settings.side is None:
+        return isolate(scan.image[0], mask, scan.geometry, settings), []
+    sides: tuple[Side, Side] = ("left", "right")
+    bones = {s: isolate(scan.image[0], mask, scan.geometry, settings, s != settings.side) for s in sides}
+    outliers = {s: _outliers(networks, bone) for s, bone in bones.items()}
+    better = min(sides, key=lambda s: outliers[s])
+    side = scan.side or better
+    if outliers[side] < _WORSE * outliers[better]:
+        return bones[side], []
+    return bones[side], [f"said to be a {side} bone, but fits better as a {better} one"]
 
 
-def _complete(network: nn.Module, bone: Bone) -> Completed:
-    assert isinstance(network, BoneCompletion)
+def _outliers(networks: Sequence[BoneCompletion], bone: Bone) -> float:
+    """Share of the visible surface that does not lie on the prototype, never quite nothing."""
+    fits = [network.registration(*_tensors(bone, network)) for network in networks]
+    return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
+
+
+def _tensors(bone: Bone, network: BoneCompletion) -> tuple[Tensor, Tensor]:
     device = network.prior.mean.device
-    completed: Completed = network(
-        torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)
-    )
-    return completed
+    return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)
+
+
+def _completions(networks: Sequence[nn.Module]) -> list[BoneCompletion]:
+    found = [network for network in networks if isinstance(network, BoneCompletion)]
+    assert len(found) == len(networks)
+    return found
 
 
 def _to_model(bone: Bone, completed: Completed) -> np.ndarray:
@@ -187,6 +212,11 @@ def _doubts(facts: dict[str, Any]) -> list[str]:
         found.append(
             f"only {facts['registration']['inliers']:.0%} of the visible surface lies on the prototype: the "
             f"registration has failed, or this is another bone"
+        )
+    if not _SIZES[0] < facts["registration"]["scale"] < _SIZES[1]:
+        found.append(
+            f"brought to the prototype by a factor of {facts['registration']['scale']:.2f}, no size of a "
+            f"healthy bone: the registration has failed, or this is another bone"
         )
     if facts["unlikeness"] > UNLIKE:
         found.append(

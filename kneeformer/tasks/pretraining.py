@@ -70,6 +70,7 @@ class Pretraining(PreparatoryTask[CropConfiguration]):
 
     def batches(
         self,
+        network: nn.Module,
         stored: StoredCases,
         dataset: DatasetSettings,
         configuration: CropConfiguration,

@@ -7,47 +7,80 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.data.files import write_json
-from kneeformer.errors import KneeformerError
 from kneeformer.networks.registration import DISTANCE, Registration
-from kneeformer.plan import BoneConfiguration, DatasetSettings
-from kneeformer.planning.bones import bone_configuration
+from kneeformer.plan import BoneConfiguration, BoneLearningSettings, DatasetSettings, LocNetSettings
+from kneeformer.planning.bones import bone_configuration, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.tasks.base import PreparatoryTask, StoredCases
-from kneeformer.training.bones import stored_bone
+from kneeformer.training.bones import bone_batches, stored_bone
 from kneeformer.training.groupwise import fit_prototype
+from kneeformer.training.locating import LikenessLesson, PlacesLesson
 from kneeformer.training.loop import Batch, Lesson
 
 
 class BoneRegistration(PreparatoryTask[BoneConfiguration]):
-    """Configuration `3d_ags`: direct registration of each bone, jointly with the prototype."""
+    """Configurations `3d_ags`, `3d_stn` and `3d_stn_robust`.
+
+    `3d_ags` registers each bone directly, jointly with the prototype. `3d_stn` is a spatial transformer that
+    learns by likeness to the prototype, jointly with it. `3d_stn_robust` is one that learns from the known
+    poses of partly hidden bones, on the prototype of `3d_ags`.
+    """
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
     ) -> dict[str, BoneConfiguration]:
-        return {"3d_ags": bone_configuration(fingerprint, budget, "registration", None)}
+        direct = bone_configuration(fingerprint, budget, "registration", None)
+        transformer = direct.registration.model_copy(update={"locnet": LocNetSettings()})
+        learning = BoneLearningSettings()
+        robust = {
+            "inherits_from": "3d_ags",
+            "previous_stage": "3d_ags",
+            "registration": transformer,
+            "learning": learning,
+            "training": stepwise(direct.training, budget, "points"),
+        }
+        whole = {
+            "inherits_from": "3d_ags",
+            "registration": transformer,
+            "learning": learning.model_copy(update={"hidden_chance": 0.0}),
+            "training": stepwise(direct.training, budget, "dssim"),
+        }
+        return {
+            "3d_ags": direct,
+            "3d_stn": direct.model_copy(update=whole),
+            "3d_stn_robust": direct.model_copy(update=robust),
+        }
 
     def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
         grid = configuration.preprocessing
-        return RegistrationStage(Registration(grid.grid, grid.spacing, configuration.registration))
+        stage = RegistrationStage(Registration(grid.grid, grid.spacing, configuration.registration))
+        stage.registration.prototype.requires_grad_(configuration.training.loss == "dssim")
+        return stage
 
     def begin(self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration) -> None:
-        assert isinstance(network, RegistrationStage)
-        device = network.registration.prototype.device
-        fit_prototype(network.registration, [stored_bone(case, device) for case in training.cases])
+        registration = _registration(network)
+        if registration.prototype.any():  # the stage before has learnt it
+            return
+        bones = [stored_bone(case, registration.prototype.device) for case in training.cases]
+        if registration.prototype.requires_grad:
+            registration.prototype.data.copy_(torch.stack(bones).mean(0))
+        else:
+            fit_prototype(registration, bones)
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
-        raise KneeformerError("direct registration takes no steps: leave training.epochs at 0")
+        return LikenessLesson() if configuration.training.loss == "dssim" else PlacesLesson()
 
     def batches(
         self,
+        network: nn.Module,
         stored: StoredCases,
         dataset: DatasetSettings,
         configuration: BoneConfiguration,
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        raise KneeformerError("direct registration takes no steps: leave training.epochs at 0")
+        return bone_batches(_registration(network), stored.cases, configuration, seed, training)
 
     def review(
         self,
@@ -57,12 +90,12 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
         configuration: BoneConfiguration,
         output: Path,
     ) -> str:
-        assert isinstance(network, RegistrationStage)
-        device = network.registration.prototype.device
+        registration = _registration(network)
+        device = registration.prototype.device
         found = {}
         for case in validation.cases:
             image = stored_bone(case, device)
-            fit = network.registration(image, torch.ones_like(image[DISTANCE], dtype=torch.bool))
+            fit = registration(image, torch.ones_like(image[DISTANCE], dtype=torch.bool))
             found[case.name] = {
                 "residual_mm": fit.residual_mm,
                 "inliers": fit.inliers,
@@ -82,3 +115,8 @@ class RegistrationStage(nn.Module):
     def __init__(self, registration: Registration) -> None:
         super().__init__()
         self.registration = registration
+
+
+def _registration(network: nn.Module) -> Registration:
+    assert isinstance(network, RegistrationStage)
+    return network.registration

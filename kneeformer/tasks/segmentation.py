@@ -53,6 +53,7 @@ class Segmentation(PredictiveTask[CropConfiguration]):
 
     def batches(
         self,
+        network: nn.Module,
         stored: StoredCases,
         dataset: DatasetSettings,
         configuration: CropConfiguration,

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from kneeformer.networks.pose import Pose
-from kneeformer.networks.registration import DISTANCE, Registration
+from kneeformer.networks.registration import DISTANCE, Registration, spread_of
 
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 
 
+@torch.no_grad()
 def fit_prototype(
     network: Registration, bones: list[Tensor], watch: Callable[[int, int], None] = lambda done, of: None
 ) -> list[Pose]:
@@ -27,6 +28,7 @@ def fit_prototype(
         network.prototype.copy_(_middle(seen, robust=done < 2))
         known = torch.ones_like(bones[0][DISTANCE], dtype=torch.bool)
         poses = _pinned([network(b, known, p).pose for b, p in zip(bones, poses, strict=True)])
+        network.spread.copy_(spread_of(poses))
         watch(done + 1, network.settings.rounds)
     network.prototype.copy_(
         _middle([network.registered(b, p) for b, p in zip(bones, poses, strict=True)], robust=False)
@@ -42,6 +44,6 @@ def _middle(bones: list[Tensor], robust: bool) -> Tensor:
 
 def _pinned(poses: list[Pose]) -> list[Pose]:
     shift = torch.stack([p.shift for p in poses]).mean(0)
-    scale = float(torch.tensor([p.scale for p in poses]).log().mean().exp())
+    scale = float(torch.tensor([p.scale for p in poses], dtype=torch.float64).log().mean().exp())
     back = Pose(torch.eye(3, dtype=torch.float64), -shift / scale, 1 / scale)
     return [back.after(pose) for pose in poses]

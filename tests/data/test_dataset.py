@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kneeformer.data.dataset import Dataset, DatasetDescription
+from kneeformer.data.dataset import Dataset, DatasetDescription, side_in_name
 from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme
+from kneeformer.labels import LabelScheme, Side
 
 MakeDataset = Callable[..., Dataset]
 PLAIN = {"channel_names": {"0": "PD"}, "labels": {"background": 0, "femur": 1}, "file_ending": ".nrrd"}
@@ -75,6 +75,16 @@ class TestDescription:
             ("P1_baseline", "P1_baseline"),
             ("hippocampus_003", "hippocampus_003"),
             ("left_first", "person"),
+            ("12_L", "12"),
+            ("R_12", "12"),
+            ("P1_left_00m", "P1"),
+            ("P1_00m_left", "P1"),
+            ("right-P1_V2", "P1"),
+            ("knee-Left-07", "knee-07"),
+            ("Lara_12", "Lara_12"),
+            ("L", "L"),
+            ("L_00m", "L"),
+            ("L_R", "L_R"),
         ],
     )
     def test_subjects(self, case: str, subject: str) -> None:
@@ -86,6 +96,34 @@ class TestDescription:
         description = DatasetDescription(**PLAIN, subjects=listed)
         found = {case: description.subject(case) for case in ("a_12m", "a", "b_T2", "c_V3", "d_00m")}
         assert found == {"a_12m": "anna", "a": "anna", "b_T2": "bert", "c_V3": "carl", "d_00m": "d"}
+
+    def test_both_sides_of_a_listed_person_are_hers(self) -> None:
+        description = DatasetDescription(**PLAIN, subjects={"a_L_00m": "anna", "R_b": "bert"})
+        found = {case: description.subject(case) for case in ("a_R_00m", "a_12m_L", "a", "b_left", "c_L")}
+        assert found == {"a_R_00m": "anna", "a_12m_L": "anna", "a": "anna", "b_left": "bert", "c_L": "c"}
+
+    @pytest.mark.parametrize(
+        ("case", "side"),
+        [
+            ("12_L", "left"),
+            ("R_12", "right"),
+            ("P1_left_00m", "left"),
+            ("knee-RIGHT-2", "right"),
+            ("L", "left"),
+            ("L_left", "left"),
+            ("L_R", None),
+            ("12", None),
+            ("Lara_12", None),
+            ("listed_L", "right"),
+        ],
+    )
+    def test_sides(self, case: str, side: Side | None) -> None:
+        assert DatasetDescription(**PLAIN, sides={"listed_L": "right"}).side(case) == side
+        if case != "listed_L":
+            assert side_in_name(case) == side
+
+    def test_a_side_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        assert "\n  sides.a: " in refusal(tmp_path, {**PLAIN, "sides": {"a": "middle"}})
 
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(KneeformerError, match=r"dataset\.json: no such file"):

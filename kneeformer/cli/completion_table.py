@@ -1,0 +1,48 @@
+"""kf_completion_table: how well configurations complete the same hidden regions, as a table."""
+
+import argparse
+from contextlib import closing
+
+from kneeformer.cli.console import Bars, add_device, add_plans, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_completion_table", description=__doc__)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument(
+        "-c",
+        "--configurations",
+        nargs="+",
+        default=None,
+        metavar="C",
+        help="default: all of the plan that complete bones",
+    )
+    parser.add_argument(
+        "-f",
+        "--folds",
+        nargs="+",
+        type=int,
+        default=None,
+        metavar="K",
+        help="default: all, most often 0 to 4",
+    )
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    run(lambda: _compare(arguments))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from kneeformer.cli.train import TrainingBar
+    from kneeformer.evaluation.completion_comparison import markdown
+    from kneeformer.paths import Folders
+    from kneeformer.stages.completion_table import Completions, compare_completions
+
+    folders = Folders.from_environment()
+    wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
+    for key in ("configurations", "folds"):
+        wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
+    with closing(TrainingBar()) as bar:
+        rows, folder = compare_completions(folders, Completions(**wanted), bar, Bars())
+    print(markdown(rows))
+    print(f"table.csv and table.md: {folder}")

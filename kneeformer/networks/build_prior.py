@@ -1,0 +1,22 @@
+"""The prior that a plan names."""
+
+from collections.abc import Callable
+
+from kneeformer.networks.pose import Size, Spacing
+from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior
+from kneeformer.networks.vae import Vae
+from kneeformer.networks.vqvae import VqVae
+from kneeformer.plan import PriorSettings
+
+PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
+    "prototype": MeanShape,
+    "nearest": NearestBone,
+    "pca": Pca,
+    "vae": Vae,
+    "vqvae": VqVae,
+}
+
+
+def build_prior(grid: Size, spacing: Spacing, settings: PriorSettings) -> ShapePrior:
+    """Not fitted yet."""
+    return PRIORS[settings.kind](grid, spacing, settings)

@@ -1,0 +1,126 @@
+"""Which configuration completes bones best: all of a dataset, on the same cases and hidden regions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.files import read_json, write_text
+from kneeformer.errors import KneeformerError
+from kneeformer.evaluation.completion_comparison import Row, compare_configurations, markdown, to_csv
+from kneeformer.paths import Folders
+from kneeformer.plan import BoneConfiguration, read_plan
+from kneeformer.stages.cases import split_of
+from kneeformer.stages.completion_scores import FoldScores, score_fold
+from kneeformer.stages.fingerprint import Watch
+from kneeformer.stages.kept_training import KeptTraining
+from kneeformer.stages.request import Request
+from kneeformer.training.loop import Moment
+
+BASELINES = ("3d_prototype", "3d_nearest")  # what a prior is to be better than
+
+
+@dataclass(frozen=True)
+class Completions:
+    """What to compare.
+
+    Attributes:
+        configurations: None takes all of the plan that complete bones.
+        folds: None takes all that the dataset's splits have.
+    """
+
+    dataset: str
+    configurations: tuple[str, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    plans: str = "kfPlans"
+    device: str | None = None
+
+
+def compare_completions(
+    folders: Folders, wanted: Completions, watch_training: Callable[[Moment], None], watch: Watch
+) -> tuple[list[Row], Path]:
+    """Train whatever is not trained yet, score every completion, and compare; table.csv and table.md.
+
+    What is trained is taken as it is, and what is scored is only read.
+
+    Returns:
+        The table, and the folder: completion_table in the dataset's results.
+
+    Raises:
+        KneeformerError: the plan has no configurations that complete bones, or not those; no such fold; a
+            fold was validated on other cases or other regions than the others; files of it are missing.
+    """
+    configurations, dataset = _completing(folders, wanted), Dataset.open(folders.raw / wanted.dataset)
+    window = next(iter(configurations.values())).preprocessing.window_hu  # one scale for all
+    trainings = {name: _trainings(folders, wanted, name) for name in configurations}
+    splits = {t.request.fold: set(split_of(folders, t.request)["val"]) for t in _all(trainings)}
+    found: dict[KeptTraining, FoldScores] = {}
+    for training in sorted(_all(trainings), key=lambda t: not t.validated):  # its faults cost no training
+        if not training.validated:
+            training.train(watch_training, watch)
+        found[training] = score_fold(training.folder, dataset, window, watch)
+        _refuse_other_cases(training, found[training], splits[training.request.fold])
+        _refuse_other_regions(training, found)
+    scores = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
+    rows = compare_configurations(scores, BASELINES)
+    home = folders.results / wanted.dataset / "completion_table"
+    write_text(home / "table.csv", to_csv(rows))
+    write_text(home / "table.md", markdown(rows))
+    return rows, home
+
+
+def _completing(folders: Folders, wanted: Completions) -> dict[str, BoneConfiguration]:
+    """Those to compare, in the order of the plan or of the request."""
+    plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
+    there = {
+        name: configuration
+        for name, configuration in plan.configurations.items()
+        if isinstance(configuration, BoneConfiguration) and configuration.prior is not None
+    }
+    if not there:
+        raise KneeformerError(
+            f"{wanted.plans} of {wanted.dataset} completes no bones: it has "
+            f'{", ".join(plan.configurations)}; a dataset of completion has "task": "completion" in its '
+            f"dataset.json when it is planned"
+        )
+    names = wanted.configurations or tuple(there)
+    if others := [name for name in names if name not in there]:
+        raise KneeformerError(
+            f"no bones are completed by {', '.join(others)}, but by {', '.join(there)}; choose with -c"
+        )
+    return {name: there[name] for name in names}
+
+
+def _trainings(folders: Folders, wanted: Completions, name: str) -> list[KeptTraining]:
+    splits = read_json(folders.preprocessed / wanted.dataset / "splits_final.json")
+    folds = range(len(splits)) if wanted.folds is None else wanted.folds
+    requests = [Request(wanted.dataset, name, fold, wanted.plans, device=wanted.device) for fold in folds]
+    return [KeptTraining(folders, request) for request in requests]
+
+
+def _all(trainings: dict[str, list[KeptTraining]]) -> list[KeptTraining]:
+    return [training for runs in trainings.values() for training in runs]
+
+
+def _refuse_other_cases(training: KeptTraining, scores: FoldScores, validate: set[str]) -> None:
+    if set(scores.hidden) != validate:
+        raise KneeformerError(
+            f"{training.folder}: validated on other cases than splits_final.json has now; "
+            f"{_again(training, '--overwrite')}"
+        )
+
+
+def _refuse_other_regions(training: KeptTraining, found: dict[KeptTraining, FoldScores]) -> None:
+    """Where another configuration's cases of that fold were asked otherwise."""
+    first = next(other for other in found if other.request.fold == training.request.fold)
+    if found[first].hidden != found[training].hidden:
+        raise KneeformerError(
+            f"{training.folder}: other regions were hidden than in {first.folder}; validate both again: "
+            f"{_again(first, '--val')} and {_again(training, '--val')}"
+        )
+
+
+def _again(training: KeptTraining, flag: str) -> str:
+    request = training.request
+    words = (request.dataset, request.configuration, request.fold_name, "-p", request.plans, flag)
+    return f"kf_train {' '.join(words)}"

@@ -1,0 +1,133 @@
+"""A bone completed on the prototype: what is hidden says nothing, what is visible stays."""
+
+from functools import cache
+
+import pytest
+import torch
+from phantoms import COARSE, anatomy, turned
+from torch import Tensor
+
+from kneeformer.networks.completion import BoneCompletion, Completed
+from kneeformer.networks.pose import Pose
+from kneeformer.plan import PriorSettings, RegistrationSettings
+
+KNOWN = COARSE.everywhere
+SEEDS = (1, 2, 3, 4, 5, 6)
+POSE = turned(10, 12, 0.95, seed=0)
+
+
+@cache
+def bones() -> Tensor:
+    return torch.stack([COARSE.bone(anatomy(seed)) for seed in SEEDS])
+
+
+def network(kind: str = "pca", residual: bool = True, components: int = 6) -> BoneCompletion:
+    """Fitted to six tibias; the prototype is one of them."""
+    settings = PriorSettings.model_validate({"kind": kind, "components": components, "residual": residual})
+    made = BoneCompletion(COARSE.grid, COARSE.spacing, RegistrationSettings(), settings)
+    made.registration.prototype.copy_(bones()[0])
+    made.prior.fit(bones())
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained() -> BoneCompletion:
+    return network()
+
+
+def question(seed: int = 7, pose: Pose = POSE) -> tuple[Tensor, Tensor]:
+    """A bone that was never seen and what is known of it, a fifth being hidden."""
+    image = COARSE.bone(anatomy(seed), pose)
+    return image, image[1].abs() < COARSE.hidden(image, 0.2, seed=3)
+
+
+def at_surface(completed: Completed, image: Tensor, where: Tensor) -> Tensor:
+    """mm between completed and true distance at the voxels of a bone's surface that `where` chooses."""
+    chosen = ((image[1].abs() < 2.5) & where).flatten()
+    _, distance, _ = completed.at(COARSE.points[chosen], COARSE.spacing)
+    return (distance - image[1].flatten()[chosen]).abs()
+
+
+@pytest.mark.parametrize("kind", ["prototype", "nearest", "pca"])
+@pytest.mark.parametrize("garbage", [torch.nan, -1e6])
+def test_what_is_hidden_changes_no_bit(kind: str, garbage: float) -> None:
+    model = network(kind)
+    image, known = question()
+    spoilt = torch.where(known, image, garbage)
+    one, other = model(image, known), model(spoilt, known)
+    assert torch.equal(one.image, other.image) and torch.isfinite(one.image).all()
+    assert torch.equal(one.fit.pose.matrix(), other.fit.pose.matrix())
+    assert one.unlikeness == other.unlikeness
+    if one.deviation_mm is not None:
+        assert other.deviation_mm is not None and torch.equal(one.deviation_mm, other.deviation_mm)
+
+
+def test_a_visible_surface_stays_and_a_hidden_one_is_near(trained: BoneCompletion) -> None:
+    image, known = question()
+    completed = trained(image, known)
+    assert at_surface(completed, image, known).quantile(0.95) < 1
+    hidden = at_surface(completed, image, COARSE.hidden(image, 0.2, seed=3) == 0)
+    assert len(hidden) > 60 and hidden.median() < 2
+    prototype = Completed(trained.registration.prototype, None, completed.fit, 1.0)
+    trivial = at_surface(prototype, image, COARSE.hidden(image, 0.2, seed=3) == 0)
+    assert hidden.mean() < 0.8 * trivial.mean()
+
+
+def test_a_bone_that_was_learnt_from_comes_back(trained: BoneCompletion) -> None:
+    image, known = question(SEEDS[0])
+    completed = trained(image, known)
+    assert at_surface(completed, image, COARSE.hidden(image, 0.2, seed=3) == 0).mean() < 0.7
+
+
+def test_the_residual_meets_what_is_visible() -> None:
+    image, known = question()
+    close = (~known) & (COARSE.hidden(image, 0.2, seed=3) > 0)
+    plain, carried = network(residual=False)(image, known), network(residual=True)(image, known)
+    assert at_surface(carried, image, close).mean() < 0.8 * at_surface(plain, image, close).mean()
+    assert plain.deviation_mm is not None and carried.deviation_mm is not None
+    assert (carried.deviation_mm == 0).any() and (carried.deviation_mm >= 0).all()
+
+
+def test_deviation_is_of_the_size_of_the_error(trained: BoneCompletion) -> None:
+    image, known = question()
+    completed = trained(image, known)
+    chosen = ((image[1].abs() < 2.5) & (COARSE.hidden(image, 0.2, seed=3) == 0)).flatten()
+    _, distance, deviation = completed.at(COARSE.points[chosen], COARSE.spacing)
+    assert deviation is not None
+    ratio = (distance - image[1].flatten()[chosen]).square().mean().sqrt() / deviation.mean()
+    assert 0.2 < ratio < 3
+
+
+def test_at_is_in_mm_of_the_bones_own_frame() -> None:
+    half = Pose(torch.eye(3, dtype=torch.float64), torch.tensor([2.0, 0.0, -4.0]).double(), 0.5)
+    ramp = COARSE.image(COARSE.points[:, 0] + 2 * COARSE.points[:, 2])
+    fit = network("prototype").registration(ramp, KNOWN)
+    completed = Completed(ramp, ramp[1], type(fit)(half, 0.0, 1.0), 1.0)
+    ct, distance, spread = completed.at(torch.tensor([[4.0, 6.0, 2.0]]), COARSE.spacing)
+    assert distance.tolist() == pytest.approx([(4.0 - 6.0) / 0.5])  # seen at (4, 3, -3)
+    assert spread is not None and spread.tolist() == distance.tolist() and 0 <= ct <= 1
+    assert Completed(ramp, None, fit, 1.0).at(COARSE.points[:1], COARSE.spacing)[2] is None
+
+
+def test_a_bone_unlike_any_is_told(trained: BoneCompletion) -> None:
+    own = trained(COARSE.bone(anatomy(SEEDS[1])), KNOWN)
+    strange = COARSE.bone(anatomy(SEEDS[1]))
+    strange[1] += 6 * (COARSE.points / 5).sin().prod(1).reshape(COARSE.grid)  # dented all over
+    odd = trained(strange, KNOWN)
+    assert 0 < own.unlikeness < 2 < odd.unlikeness
+
+
+def test_what_lies_beyond_the_bones_grid_is_not_known(trained: BoneCompletion) -> None:
+    shifted = Pose(torch.eye(3, dtype=torch.float64), torch.tensor([0.0, 0.0, 20.0]).double(), 1.0)
+    carried = trained._carried(KNOWN, shifted)
+    assert not carried[:, :, :6].any()  # five voxels, and the border
+    assert carried[1:-1, 1:-1, 6:].all()
+
+
+def test_weights_of_the_stage_before_have_their_names(trained: BoneCompletion) -> None:
+    names = set(trained.state_dict())
+    assert "registration.prototype" in names and {n for n in names if n.startswith("prior.")}
+    other = BoneCompletion(COARSE.grid, COARSE.spacing, RegistrationSettings(), trained.settings)
+    other.load_state_dict(trained.state_dict())
+    image, known = question()
+    assert torch.equal(other(image, known).image, trained(image, known).image)

@@ -1,0 +1,98 @@
+"""The grid of bones: as fine as the machine can hold, around every bone; and what is mirrored."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kneeformer.labels import Side
+from kneeformer.plan import PriorSettings
+from kneeformer.planning.bones import bone_configuration, bone_grid, common_side, components
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
+
+CPU, GPU = Budget("cpu", 8), Budget("cuda", 40)
+
+
+def extents(*rows: tuple[float, float, float]) -> np.ndarray:
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "budget", "grid", "spacing"),
+    [
+        # (36 + 24, 40 + 24, 16 + 24) mm at 1 mm, to multiples of 8
+        ([(36.0, 40.0, 16.0)], CPU, (64, 64, 40), 1.0),
+        # 124 x 84 x 104 mm: 128 x 88 x 104 voxels of 1 mm are 1.2 million, 88 x 56 x 72 of 1.5 mm are 355 000
+        ([(100.0, 60.0, 80.0)], CPU, (88, 56, 72), 1.5),
+        ([(100.0, 60.0, 80.0)], GPU, (128, 88, 104), 1.0),
+        # the largest along each axis counts
+        ([(100.0, 20.0, 30.0), (40.0, 60.0, 80.0)], GPU, (128, 88, 104), 1.0),
+    ],
+)
+def test_the_finest_grid_that_fits(
+    rows: list[tuple[float, float, float]], budget: Budget, grid: tuple[int, int, int], spacing: float
+) -> None:
+    assert bone_grid(extents(*rows), budget) == (grid, spacing)
+
+
+@pytest.mark.parametrize("budget", [CPU, GPU])
+@pytest.mark.parametrize("size", [1, 60, 150, 300, 450])
+def test_every_bone_fits_with_room(budget: Budget, size: float) -> None:
+    grid, spacing = bone_grid(extents((size, size / 2, size / 3), (size / 4, size, size / 5)), budget)
+    assert all(n % 8 == 0 for n in grid)
+    assert all(n * spacing >= mm + 24 for n, mm in zip(grid, (size, size, size / 3), strict=True))
+    assert all((n - 8) * spacing < mm + 24 for n, mm in zip(grid, (size, size, size / 3), strict=True))
+    if spacing < 5:
+        assert math.prod(grid) <= (400_000 if budget.is_cpu else 4_500_000)
+
+
+@pytest.mark.parametrize(
+    ("sides", "common"),
+    [
+        (["left", "right", "left"], "left"),
+        (["left", "right", "right", None], "right"),
+        (["left", "right"], "right"),
+        (["left", "left"], None),
+        (["right", None], None),
+        ([None, None], None),
+    ],
+)
+def test_bones_of_two_sides_become_the_more_frequent(sides: list[Side | None], common: Side | None) -> None:
+    assert common_side(sides) == common
+
+
+@pytest.mark.parametrize(
+    ("bones", "wanted", "modes"),
+    [(100, 32, 32), (40, 32, 31), (6, 16, 3), (5, 16, 3), (4, 16, 2), (3, 16, 1), (2, 16, 1), (1, 16, 1)],
+)
+def test_fewer_modes_than_bones_of_a_fold(bones: int, wanted: int, modes: int) -> None:
+    assert components(bones, wanted) == modes
+
+
+def fingerprint(**sides: Side | None) -> Fingerprint:
+    cases = {
+        name: CaseFingerprint(
+            shape=(90, 90, 90),
+            file_shape=(90, 90, 90),
+            spacing=(1.0, 1.0, 1.0),
+            left_right_axis=2,
+            volumes_mm3={"tibia": 1e5},
+            extent_mm=(100.0, 60.0, 80.0),
+            side=side,
+        )
+        for name, side in sides.items()
+    }
+    some = Intensities(mean=0, deviation=1, percentile_00_5=-1, percentile_99_5=1, minimum=-1, maximum=1)
+    return Fingerprint(cases=cases, intensities=(some,), structures=("tibia",))
+
+
+def test_a_configuration_of_bones() -> None:
+    both = bone_configuration(fingerprint(a="left", b="right", c="left"), CPU, "completion", PriorSettings())
+    assert both.task == "completion" and both.prior == PriorSettings()
+    assert both.preprocessing.grid == (88, 56, 72) and both.preprocessing.spacing == (1.5, 1.5, 1.5)
+    assert both.preprocessing.side == "left"
+    assert both.training.epochs == 0
+    one = bone_configuration(fingerprint(a="left", b="left"), CPU, "registration", None)
+    assert one.preprocessing.side is None and one.prior is None
+    assert one.preprocessing.folder != both.preprocessing.folder

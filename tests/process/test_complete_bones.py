@@ -1,0 +1,273 @@
+"""From broken bones and their masks to whole ones, by the commands a user types."""
+
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from workplace import Workplace, read_json, same_place
+
+from kneeformer.data.bone_phantom import write_bone_dataset
+from kneeformer.data.bone_shape import voxel_centres
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import read_image, write_image
+from kneeformer.data.transforms import read_transform
+from kneeformer.evaluation.summary import read_summary
+from kneeformer.export.mesh import read_stl
+from kneeformer.plan import BoneGridSettings, read_plan
+
+TRAINING, TESTS = 6, ("phantom07_R", "phantom08_L")
+MODEL = "3d_pca16"
+SUFFIXES = ("", "_ct", "_region", "_raw", "_uncertainty")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A trained place, what its commands said, and its answers for the test cases."""
+
+    place: Workplace
+    planning: str
+    training: str
+    output: Path
+
+    @property
+    def images(self) -> Path:
+        return self.place.raw / "imagesTs"
+
+    @property
+    def masks(self) -> Path:
+        return self.place.raw / "masksTs"
+
+    @property
+    def fold(self) -> Path:
+        return self.place.model.parent / f"kfPlans__{MODEL}" / "fold_0"
+
+    @property
+    def grid(self) -> BoneGridSettings:
+        """What the trained fold says of its bones."""
+        settings = read_plan(self.fold / "plan.json").configuration(MODEL).preprocessing
+        assert isinstance(settings, BoneGridSettings)
+        return settings
+
+    def predict(
+        self, masks: Path | None, output: Path, *flags: str, images: Path | None = None, code: int = 0
+    ) -> str:
+        asked = () if masks is None else ("-m", masks)
+        what = ("-i", images or self.images, "-o", output, "-d", 1, "-c", MODEL)
+        return self.place.run("kf_predict", *what, *asked, *flags, code=code)
+
+    def array(self, case: str, suffix: str = "") -> np.ndarray:
+        return read_image(self.output / f"{case}{suffix}.nrrd").array
+
+    def mask(self, case: str) -> np.ndarray:
+        return read_image(self.masks / f"{case}.nrrd").array
+
+    def geometry(self, case: str) -> Geometry:
+        return read_image(self.masks / f"{case}.nrrd").geometry
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+    place = Workplace(tmp_path_factory.mktemp("bones"))
+    write_bone_dataset(place.raw, TRAINING, seed=1, test=len(TESTS), spacing_mm=(1.8, 1.8, 1.8))
+    planning = place.run("kf_plan", "-d", 1)
+    coarsen(place.preprocessed / "kfPlans.json", 4.0)
+    place.run("kf_preprocess", "-d", 1, "-c", MODEL)
+    training = place.run("kf_train", 1, MODEL, "fold0")
+    found = Learnt(place, planning, training, place.root / "out")
+    found.predict(found.masks, found.output)
+    return found
+
+
+def coarsen(plan: Path, spacing_mm: float) -> None:
+    """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
+    content = read_json(plan)
+    for configuration in content["configurations"].values():
+        if grid := configuration.get("preprocessing"):
+            size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
+            grid["grid"] = [8 * math.ceil(mm / spacing_mm / 8) for mm in size]
+            grid["spacing"] = [spacing_mm] * 3
+    plan.write_text(json.dumps(content))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one call, with good and bad cases."""
+
+    images: Path
+    masks: Path
+    output: Path
+    said: str
+    faulty: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def mixed(learnt: Learnt) -> Answers:
+    """The first test case again and again: bad masks, no mask, no side or a wrong one in its name, and
+    once predicted already."""
+    images, masks, output = (learnt.place.root / "mixed" / n for n in ("images", "masks", "out"))
+    good, geometry = learnt.mask(TESTS[0]), learnt.geometry(TESTS[0])
+    elsewhere = Geometry(geometry.shape, geometry.spacing, (900.0, 0.0, 0.0), geometry.direction)
+    bad = {
+        "elsewhere_R": (good, elsewhere, "grid differs"),
+        "empty_R": (np.zeros_like(good), geometry, "holds no structure"),
+        "hidden_R": (np.where(good > 0, 2, 0).astype(np.uint8), geometry, "keeps no bone"),
+        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), geometry, "label values 7"),
+    }
+    images.mkdir(parents=True)
+    for name in (*bad, "lone_R", "nameless", "there_R", "wrong_L"):
+        shutil.copy(learnt.images / f"{TESTS[0]}_0000.nrrd", images / f"{name}_0000.nrrd")
+    for name, (mask, grid, _) in bad.items():
+        write_image(masks / f"{name}.nrrd", mask, grid)
+    for name in ("nameless", "there_R", "wrong_L"):
+        write_image(masks / f"{name}.nrrd", good, geometry)
+    output.mkdir()
+    (output / "there_R.nrrd").write_text("predicted yesterday")
+    said = learnt.predict(masks, output, "--continue_prediction", images=images, code=1)
+    faulty = {**{n: w for n, (_, _, w) in bad.items()}, "lone_R": "no such file"}
+    return Answers(images, masks, output, said, faulty)
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def test_the_plan_is_of_bones(learnt: Learnt) -> None:
+    plan = read_plan(learnt.place.preprocessed / "kfPlans.json")
+    configuration = plan.configurations[MODEL]
+    assert configuration.task == "completion" and configuration.previous_stage == "3d_ags"
+    assert MODEL in learnt.planning and "mirrored into" in learnt.planning
+    stored = learnt.place.preprocessed / configuration.preprocessing.folder
+    assert len(list(stored.glob("phantom*.b2nd"))) == TRAINING
+
+
+def test_a_fold_is_trained_after_its_registration_and_validated(learnt: Learnt) -> None:
+    assert f"{MODEL} comes after 3d_ags, which is trained first" in learnt.training
+    assert "bones registered to the prototype" in learnt.training
+    for name in ("checkpoint_final.pt", "plan.json", "run.json"):
+        assert (learnt.fold / name).is_file()
+    assert (learnt.fold.parent.parent / "kfPlans__3d_ags" / "fold_0" / "checkpoint_final.pt").is_file()
+    (split, *_) = read_json(learnt.place.preprocessed / "splits_final.json")
+    summary = read_summary(learnt.fold / "validation")
+    assert {c.case for c in summary.metric_per_case} == set(split["val"])
+    assert set(summary.mean) == {"tibia"}
+    for case in split["val"]:
+        asked = read_image(learnt.fold / "validation" / "masks" / f"{case}.nrrd").array
+        label = read_image(learnt.place.raw / "labelsTr" / f"{case}.nrrd").array
+        assert (asked[label > 0] == 2).mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_every_file_is_there_on_the_scans_grid(learnt: Learnt) -> None:
+    wanted = {f"{c}{s}.nrrd" for c in TESTS for s in SUFFIXES}
+    wanted |= {f"{c}.{ending}" for c in TESTS for ending in ("stl", "tfm", "json")}
+    assert {p.name for p in learnt.output.iterdir()} == wanted
+    for case in TESTS:
+        scan = read_image(learnt.images / f"{case}_0000.nrrd")
+        for suffix in SUFFIXES:
+            found = read_image(learnt.output / f"{case}{suffix}.nrrd")
+            assert found.geometry.mismatch(scan.geometry) is None
+            assert same_place(found.geometry, scan.geometry)
+            assert np.isfinite(found.array).all()
+
+
+@pytest.mark.parametrize("case", TESTS)
+def test_visible_bone_is_as_it_was_and_the_rest_is_completed(learnt: Learnt, case: str) -> None:
+    mask, whole, region = learnt.mask(case), learnt.array(case), learnt.array(case, "_region")
+    truth = read_image(learnt.place.raw / "labelsTs" / f"{case}.nrrd").array > 0
+    scan = read_image(learnt.images / f"{case}_0000.nrrd").array
+    kept, asked = mask == 1, mask == 2
+    assert set(np.unique(whole).tolist()) == {0, 1}
+    assert (whole[kept] == 1).all() and not whole[(mask == 0)].any()
+    assert np.array_equal(whole > 0, kept | (region > 0)) and not region[~asked].any()
+    assert np.array_equal(region > 0, (learnt.array(case, "_raw") > 0) & asked)
+    assert dice(region[asked] > 0, truth[asked]) > 0.8
+    ct = learnt.array(case, "_ct")
+    assert np.array_equal(ct[kept], scan[kept]) and (ct[whole == 0] == -1000).all()
+    assert 100 < np.median(ct[region > 0]) < 900  # spongy bone and cortex
+    uncertainty = learnt.array(case, "_uncertainty")
+    assert (uncertainty[~asked] == 0).all() and 0 < uncertainty[asked].max() < 10
+
+
+@pytest.mark.parametrize("case", TESTS)
+def test_the_surface_is_the_bones_in_the_patient(learnt: Learnt, case: str) -> None:
+    vertices = read_stl(learnt.output / f"{case}.stl").vertices
+    centres = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0]
+    assert np.abs(vertices.min(0) - centres.min(0)).max() < 1.8
+    assert np.abs(vertices.max(0) - centres.max(0)).max() < 1.8
+
+
+@pytest.mark.parametrize("case", TESTS)
+def test_the_transform_leads_to_the_middle_of_the_models_frame(learnt: Learnt, case: str) -> None:
+    transform = sitk.ReadTransform(str(learnt.output / f"{case}.tfm"))
+    centres = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0][::50]
+    there = np.array([transform.TransformPoint(p) for p in centres.tolist()])
+    assert np.abs(there.mean(0)).max() < 6
+    half = [n * mm / 2 for n, mm in zip(learnt.grid.grid, learnt.grid.spacing, strict=True)]
+    assert (np.abs(there) < half[::-1]).mean() > 0.99
+    facts = read_json(learnt.output / f"{case}.json")
+    linear = read_transform(learnt.output / f"{case}.tfm")[:3, :3]
+    scale = abs(np.linalg.det(linear)) ** (1 / 3)
+    assert scale == pytest.approx(facts["registration"]["scale"], abs=1e-3)
+    assert np.allclose(linear.T @ linear, scale**2 * np.eye(3), atol=1e-6)
+
+
+def test_bones_of_one_side_are_mirrored_into_the_other(learnt: Learnt) -> None:
+    for case, own in zip(TESTS, ("right", "left"), strict=True):
+        linear = read_transform(learnt.output / f"{case}.tfm")[:3, :3]
+        assert np.sign(np.linalg.det(linear)) == (1 if own == learnt.grid.side else -1)
+
+
+@pytest.mark.parametrize("case", TESTS)
+def test_facts(learnt: Learnt, case: str) -> None:
+    facts = read_json(learnt.output / f"{case}.json")
+    voxel = math.prod(learnt.geometry(case).spacing)
+    volume, completed = learnt.array(case).sum() * voxel, learnt.array(case, "_region").sum() * voxel
+    assert facts["volume_mm3"] == pytest.approx(volume, rel=1e-4)
+    assert facts["completed_mm3"] == pytest.approx(completed, rel=1e-4)
+    assert facts["hidden_fraction"] == pytest.approx(completed / volume, abs=1e-3)
+    points = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0]
+    assert 70 < facts["length_mm"] < np.linalg.norm(np.ptp(points, axis=0)) + 4
+    assert facts["registration"]["inliers"] > 0.7 and facts["registration"]["residual_mm"] < 2
+    assert 0.8 < facts["registration"]["scale"] < 1.25
+    assert 0 < facts["unlikeness"] < 3
+    assert facts["bone_at_border_mm2"] == 0 and facts["warnings"] == []
+
+
+def test_without_masks_it_is_told_what_is_missing(learnt: Learnt, tmp_path: Path) -> None:
+    said = learnt.predict(None, tmp_path / "out", code=1)
+    assert "task 'completion' is asked by masks: give their folder with -m" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_masks_do_not_stop_the_good_ones(mixed: Answers) -> None:
+    faults = mixed.said[mixed.said.index("error: 5 problems") :].splitlines()[1:]
+    assert len(faults) == len(mixed.faulty) == 5
+    for name, word in mixed.faulty.items():
+        (line,) = [f for f in faults if f.strip().startswith(str(mixed.masks / f"{name}.nrrd"))]
+        assert word in line
+    assert {p.stem for p in mixed.output.glob("*.json")} == {"nameless", "wrong_L"}
+
+
+def test_a_side_that_no_name_tells_is_found(learnt: Learnt, mixed: Answers) -> None:
+    assert np.array_equal(read_image(mixed.output / "nameless.nrrd").array, learnt.array(TESTS[0]))
+    assert read_json(mixed.output / "nameless.json") == read_json(learnt.output / f"{TESTS[0]}.json")
+
+
+def test_a_wrong_side_is_told(learnt: Learnt, mixed: Answers) -> None:
+    right, wrong = (
+        read_json(folder / f"{name}.json")
+        for folder, name in ((learnt.output, TESTS[0]), (mixed.output, "wrong_L"))
+    )
+    inliers, mistaken = (f["registration"]["inliers"] for f in (right, wrong))
+    assert mistaken < inliers
+    told = any("fits better as a right one" in w for w in wrong["warnings"])
+    assert told == (inliers >= mistaken + 0.1)
+
+
+def test_what_is_predicted_already_is_left_alone(mixed: Answers) -> None:
+    assert (mixed.output / "there_R.nrrd").read_text() == "predicted yesterday"
+    assert not (mixed.output / "there_R.json").exists()
