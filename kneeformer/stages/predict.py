@@ -103,11 +103,14 @@ class Predictor:
         task = predictive(self.configuration.task)
         return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
 
-    def predict_case(self, case: Case, output: Path, probabilities: bool = False) -> None:
+    def predict_case(
+        self, case: Case, output: Path, probabilities: bool = False, reference: Path | None = None
+    ) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
             case: its label is the mask by which the task is asked, where it is asked by one.
+            reference: the truth, for the picture alone.
         """
         channels = [read_image(path) for path in case.images]
         for path, channel in zip(case.images[1:], channels[1:], strict=True):
@@ -125,6 +128,9 @@ class Predictor:
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
+        output.mkdir(parents=True, exist_ok=True)
+        truth = None if reference is None else read_image(reference).array
+        predictive(self.configuration.task).draw(scan, outputs, truth, output / f"{case.name}.png")
         self._write(case, outputs, output, geometry)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Geometry) -> None:

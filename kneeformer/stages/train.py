@@ -172,10 +172,11 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     output = folder / "validation"
     masks = output / "masks"
     for done, case in enumerate(wanted, 1):
-        predictor.predict_case(ask(case, predictor, dataset.description, masks, done), output)
+        asked = ask(case, predictor, dataset.description, masks, done)
+        predictor.predict_case(asked, output, reference=case.label)
         watch("Validating on whole cases", done, len(wanted))
-    asked = masks if masks.is_dir() else None
-    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, asked)
+    regions = masks if masks.is_dir() else None
+    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, regions)
 
 
 def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> str:

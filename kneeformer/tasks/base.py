@@ -170,6 +170,13 @@ class PredictiveTask(Task[Planned]):
             networks: one a fold, in evaluation mode on their device; their outputs are averaged.
         """
 
+    def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
+        """A PNG of what was predicted, beside the reference where there is one; none, unless a task draws.
+
+        Args:
+            reference: (z, y, x) on the native grid.
+        """
+
     @abstractmethod
     def score(
         self,

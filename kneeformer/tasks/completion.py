@@ -1,6 +1,7 @@
 """Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from kneeformer.augmentation.fractures import hide
 from kneeformer.data.geometry import Geometry
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
+from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import NativeBone, bring_back
 from kneeformer.labels import LabelScheme, LabelValues, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
@@ -135,6 +137,10 @@ class Completion(PredictiveTask[BoneConfiguration]):
             _to_model(bone, completed[0]),
             {**facts, "warnings": [*warnings, *_doubts(facts)]},
         )
+
+    def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
+        assert scan.mask is not None
+        draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.geometry, picture, reference)
 
     def score(
         self,
