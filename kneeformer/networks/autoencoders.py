@@ -27,6 +27,7 @@ CLIP_MM = 20.0  # beyond, a distance says that it is far
 NEAR_MM, FAR_WEIGHT = 10.0, 0.1  # voxels farther from the true surface count little
 ALIKE_MM = 10.0  # an error of so many mm counts as much as one of 1 in CT
 _KERNEL = (3, 3, 3)
+_FOLLOWED = 0.02  # weight of a step's error in the usual one
 
 
 class Autoencoder(ShapePrior):
@@ -35,11 +36,17 @@ class Autoencoder(ShapePrior):
     Args:
         grid: multiples of 8.
         outputs: of the encoder, channels.
+
+    Attributes:
+        spread_mm: (), of the distances of bones near their mean surface: what is 1 to the network.
     """
+
+    spread_mm: Tensor
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings, outputs: int) -> None:
         super().__init__(grid, spacing, settings)
         self.code = code = settings.code
+        self.register_buffer("spread_mm", torch.ones(()))
         self.encoder = ShapeEncoder(3, code.width, outputs)
         self.decoder = ShapeDecoder(code.latent_channels, code.width, grid)
 
@@ -48,17 +55,30 @@ class Autoencoder(ShapePrior):
         """What is taken before the first step: the mean, and the spread of distances near its surface."""
         bones = clipped(bones)
         self.mean.copy_(bones.mean(0))
-        self.noise_mm.copy_((bones - self.mean)[:, DISTANCE, self._telling()].std())
+        self.spread_mm.copy_((bones - self.mean)[:, DISTANCE, self._telling()].std())
+        self.noise_mm.copy_(self.spread_mm)
 
     def loss(self, bones: Tensor, known: Tensor) -> Tensor:
         """Scalar: the error of whole bones (equation 5), and what the code costs.
+
+        The usual error, `noise_mm`, is followed on the way: that of bones it learns from, a little low.
 
         Args:
             bones: (batch, 2, z, y, x).
             known: (batch, z, y, x) bool; nothing else is shown to the encoder.
         """
         code, cost = self.coded(self.encoded(bones, known))
-        return reconstruction_error(self.decoded(code), bones, self.noise_mm) + cost
+        found = self.decoded(code)
+        if self.training:
+            self._follow_error(found.detach(), bones)
+        return reconstruction_error(found, bones, self.spread_mm) + cost
+
+    @torch.no_grad()
+    def _follow_error(self, found: Tensor, bones: Tensor) -> None:
+        at_surface = bones[:, DISTANCE].abs() < max(self.spacing)
+        if at_surface.any():
+            error = (found - bones)[:, DISTANCE][at_surface].square().mean().sqrt()
+            self.noise_mm.lerp_(error.to(self.noise_mm.dtype), _FOLLOWED)
 
     @abstractmethod
     def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +97,7 @@ class Autoencoder(ShapePrior):
 
     def _unit(self) -> Tensor:
         """(2, 1, 1, 1): what is 1 to the network."""
-        return unit(self.noise_mm)
+        return unit(self.spread_mm)
 
 
 class ShapeEncoder(nn.Module):
@@ -136,12 +156,12 @@ def clipped(bones: Tensor) -> Tensor:
     return torch.stack([ct, distance.clamp(-CLIP_MM, CLIP_MM)], 1)
 
 
-def unit(noise_mm: Tensor) -> Tensor:
+def unit(spread_mm: Tensor) -> Tensor:
     """(2, 1, 1, 1): bones' usual deviation from their mean, in CT and in mm."""
-    return (noise_mm / torch.tensor([ALIKE_MM, 1.0], device=noise_mm.device)).view(2, 1, 1, 1)
+    return (spread_mm / torch.tensor([ALIKE_MM, 1.0], device=spread_mm.device)).view(2, 1, 1, 1)
 
 
-def reconstruction_error(found: Tensor, bones: Tensor, noise_mm: Tensor) -> Tensor:
+def reconstruction_error(found: Tensor, bones: Tensor, spread_mm: Tensor) -> Tensor:
     """Scalar: squared error of CT and of distances clipped to 20 mm, in `unit`; a weighted mean.
 
     A voxel within 10 mm of the true surface weighs 1, any other 0.1: 1 mm at the surface counts as an error
@@ -151,7 +171,7 @@ def reconstruction_error(found: Tensor, bones: Tensor, noise_mm: Tensor) -> Tens
         found, bones: (batch, 2, z, y, x); distances in mm.
     """
     weight = torch.where(bones[:, DISTANCE].abs() < NEAR_MM, 1.0, FAR_WEIGHT)
-    squared = ((found - clipped(bones)) / unit(noise_mm)).square().sum(1)
+    squared = ((found - clipped(bones)) / unit(spread_mm)).square().sum(1)
     return (weight * squared).sum() / weight.sum()
 
 

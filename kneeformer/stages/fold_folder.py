@@ -55,7 +55,8 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
 
 def clear(folder: Path) -> None:
     """Take away what an earlier training left to go on with."""
-    for file in (folder / RUN, *folder.glob("checkpoint_*.pt")):
+    scored = folder / "validation" / "summary.json"  # of another network, from now on
+    for file in (folder / RUN, scored, *folder.glob("checkpoint_*.pt")):
         file.unlink(missing_ok=True)
 
 

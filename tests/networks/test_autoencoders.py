@@ -98,7 +98,7 @@ def test_nothing_hidden_is_seen(kind: Kind) -> None:
 def test_it_learns_shapes_and_completes_a_bone_better_than_the_mean(kind: Kind) -> None:
     network, bones = fitted(kind), some_bones()
     everything = torch.ones(6, *GRID, dtype=torch.bool)
-    of_the_mean = float(reconstruction_error(network.mean.expand_as(bones), bones, network.noise_mm))
+    of_the_mean = float(reconstruction_error(network.mean.expand_as(bones), bones, network.spread_mm))
     taught(network, 40)
     assert float(network.loss(bones, everything).detach()) < 0.7 * of_the_mean
     for bone in (ellipsoid(15.5, 11.6), ellipsoid(19.5, 8.4)):
