@@ -169,7 +169,7 @@ class PriorSettings(Settings):
 
     kind: Literal["prototype", "nearest", "pca", "vae", "vqvae"] = "pca"
     components: Count = 32
-    code: CodeSettings = CodeSettings()
+    code: CodeSettings = Field(default_factory=CodeSettings)
     correlation_mm: Positive = 14.0
     residual: bool = True
 

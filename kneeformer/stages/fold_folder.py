@@ -41,6 +41,10 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
     elif request.resume:
         if not (folder / RUN).is_file():
             raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
+        if finished and not begun:
+            raise KneeformerError(
+                f"{folder}: this fold is trained, and was without steps: there is nothing to go on with"
+            )
     elif request.overwrite:
         return
     elif finished:

@@ -134,14 +134,15 @@ def _train(
     torch.manual_seed(seed)
     task = task_named(configuration.task)
     network = task.network(plan.dataset, configuration)
-    if not request.resume:
+    begun = request.resume and (folder / LATEST).is_file()
+    if not begun:
         if request.pretrained_weights is not None:
             weights = load_checkpoint(request.pretrained_weights)["network"]
             pretrained = transfer(weights, network, str(request.pretrained_weights))
             _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
         clear(folder)
     place(network, device)
-    if (folder / LATEST).is_file():  # what goes on has begun already
+    if begun:
         network.load_state_dict(load_checkpoint(folder / LATEST)["network"])
     else:
         task.begin(network, training, configuration)
@@ -162,7 +163,7 @@ def _train(
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )
-    train(course, (folder / LATEST).is_file(), watch_training)
+    train(course, begun, watch_training)
 
 
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Watch) -> Summary:

@@ -206,7 +206,8 @@ class _Training:
     def _share(self) -> float:
         if self.course.minutes is not None:
             return min(1.0, (time.monotonic() - self.started) / (60 * self.course.minutes))
-        return self.state.step / (self.settings.epochs * self.settings.steps_per_epoch)
+        steps = self.settings.epochs * self.settings.steps_per_epoch
+        return self.state.step / steps if steps else 1.0
 
     def _over(self) -> bool:
         return self._share() >= 1

@@ -90,9 +90,7 @@ def main() -> None:
                     error = rmsd_mm(composite, bone[DISTANCE], region, spacing)
                     errors[share, prior].append(error)
             print(name, flush=True)
-    print(
-        "| hidden | prior | RMSD in the region, mm, mean (95 % CI) | median | of the prototype's | difference |"
-    )
+    print("| hidden | prior | RMSD in the region, mm (95 % CI) | median | of the prototype's | difference |")
     print("|---|---|---|---|---|---|")
     for (share, prior), values in errors.items():
         pairs = np.array([values, errors[share, "prototype"]])
