@@ -81,16 +81,18 @@ class PreprocessingSettings(GridSettings):
 
 
 class BoneGridSettings(GridSettings):
-    """Of bones isolated by their masks, each around its own middle, on one grid along the patient's axes.
+    """Of bones isolated by their masks, each around its own middle, on one grid.
 
     Attributes:
-        grid: voxels along (z, y, x), upwards, backwards and to the patient's left.
+        grid: voxels along (z, y, x), upwards, backwards and to the patient's left where it is not turned.
         side: every bone of the other side is mirrored into this one; None mirrors nothing.
+        straightened: the grid is turned with each bone, its nearest axis along the bone's longest.
         window_hu: what becomes 0 and 1.
     """
 
     grid: Voxels
     side: Side | None = None
+    straightened: bool = False
     window_hu: tuple[float, float] = (-200.0, 1500.0)
 
 

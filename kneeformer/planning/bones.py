@@ -21,6 +21,7 @@ from kneeformer.planning.rules import Size
 SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
 _MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
 _CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
+_MUCH_SMALLER = 0.7
 _MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
 
 
@@ -37,6 +38,16 @@ def bone_grid(extents_mm: np.ndarray, budget: Budget) -> tuple[Size, float]:
         if z * y * x <= limit:
             break
     return (z, y, x), spacing
+
+
+def worth_straightening(lying_mm: np.ndarray, straight_mm: np.ndarray) -> bool:
+    """Whether a grid that is turned with each bone is much smaller than one that is not.
+
+    Args:
+        lying_mm, straight_mm: (bones, 3) extents along the patient's axes, as they lie and straightened.
+    """
+    lying, straight = (float(np.prod(e.max(0) + 2 * _MARGIN_MM)) for e in (lying_mm, straight_mm))
+    return straight < _MUCH_SMALLER * lying
 
 
 def common_side(sides: list[Side | None]) -> Side | None:
@@ -74,13 +85,19 @@ def bone_configuration(
 ) -> BoneConfiguration:
     """A model of whole bones, which learns in closed form: no steps."""
     facts = list(fingerprint.cases.values())
-    grid, spacing = bone_grid(np.array([c.extent_mm for c in facts]), budget)
+    lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
+    straightened = worth_straightening(lying, straight)
+    grid, spacing = bone_grid(straight if straightened else lying, budget)
     side = common_side([c.side for c in facts])
-    mirrored = "" if side is None else f"_{side}"
+    mirrored = ("" if side is None else f"_{side}") + ("_straight" if straightened else "")
     return BoneConfiguration(
         task=task,
         preprocessing=BoneGridSettings(
-            folder=f"bones_{spacing:g}mm{mirrored}", spacing=(spacing,) * 3, grid=grid, side=side
+            folder=f"bones_{spacing:g}mm{mirrored}",
+            spacing=(spacing,) * 3,
+            grid=grid,
+            side=side,
+            straightened=straightened,
         ),
         registration=RegistrationSettings(),
         prior=prior,

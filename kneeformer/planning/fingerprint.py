@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from kneeformer.data.boxes import occupied_box
 from kneeformer.data.components import without_splinters
-from kneeformer.data.geometry import Geometry
+from kneeformer.data.geometry import Geometry, Triple
+from kneeformer.data.long_axis import straightening
 from kneeformer.labels import LabelScheme, Side
 
 SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
@@ -33,6 +34,7 @@ class CaseFingerprint(BaseModel):
     Attributes:
         shape: of the box that is not empty.
         extent_mm: of the structures along the patient's axes, whatever the scan's are; 0 without labels.
+        straight_mm: the same after the turn that brings the longest axis onto one of the patient's.
         side: of the body, where the case's name or dataset.json tells.
     """
 
@@ -44,6 +46,7 @@ class CaseFingerprint(BaseModel):
     left_right_axis: int
     volumes_mm3: dict[str, float]
     extent_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    straight_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     side: Side | None = None
 
 
@@ -106,14 +109,15 @@ def case_fingerprint(
     """
     box = occupied_box(images, labels)
     voxel = float(np.prod(geometry.spacing))
-    volumes, extent = {}, (0.0, 0.0, 0.0)
+    volumes = {}
+    extent = straight = (0.0, 0.0, 0.0)
     if labels is not None:
         counts = np.bincount(labels.astype(np.int64, copy=False).ravel().clip(min=0))
         volumes = {
             name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
             for name, values in zip(scheme.names, scheme.values, strict=True)
         }
-        extent = _extent_mm((labels > 0) & scheme.scored(labels), geometry)
+        extent, straight = _extents_mm((labels > 0) & scheme.scored(labels), geometry)
     facts = CaseFingerprint(
         shape=_shape([last - first for first, last in box]),
         file_shape=geometry.shape,
@@ -121,6 +125,7 @@ def case_fingerprint(
         left_right_axis=geometry.left_right_axis(),
         volumes_mm3=volumes,
         extent_mm=extent,
+        straight_mm=straight,
         side=side,
     )
     structures = None if labels is None else (labels > 0) & scheme.scored(labels)
@@ -164,12 +169,17 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.
     return flat[:, chosen].astype(np.float32)
 
 
-def _extent_mm(structures: np.ndarray, geometry: Geometry) -> tuple[float, float, float]:
-    """mm along (z, y, x) of the patient; a speck far off makes no bone long."""
+def _extents_mm(structures: np.ndarray, geometry: Geometry) -> tuple[Triple, Triple]:
+    """mm along (z, y, x) of the patient, as it lies and straightened; a speck far off makes no bone long."""
     held = np.argwhere(without_splinters(structures)[::2, ::2, ::2]) * 2.0
-    if not len(held):
-        return (0.0, 0.0, 0.0)
-    x, y, z = np.ptp(held @ geometry.to_patient()[:3, :3].T, axis=0).tolist()
+    if len(held) < 2:
+        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+    points = held @ geometry.to_patient()[:3, :3].T
+    return _span(points), _span(points @ straightening(points).T)
+
+
+def _span(points: np.ndarray) -> Triple:
+    x, y, z = np.ptp(points, axis=0).tolist()
     return (z, y, x)
 
 

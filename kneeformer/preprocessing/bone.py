@@ -12,6 +12,7 @@ from scipy import ndimage
 from kneeformer.data.boxes import Box, slices
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.long_axis import straightening
 from kneeformer.errors import KneeformerError
 from kneeformer.plan import BoneGridSettings
 
@@ -51,7 +52,7 @@ def isolate(
     bone = without_splinters(mask == KEEP)
     if not bone.any():
         raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
-    to_patient = frame(bone, geometry, mirrored)
+    to_patient = frame(bone, geometry, mirrored, settings.straightened)
     box = _box(bone | (mask == COMPLETE), geometry)
     cut = slices(box)
     where = _indices(settings, to_patient, geometry) - np.array([first for first, _ in box]).reshape(
@@ -76,12 +77,19 @@ def isolate(
     )
 
 
-def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool) -> np.ndarray:
-    """(4, 4) float64: mm (z, y, x) from a bone's centroid, along the patient's axes, to patient (x, y, z)."""
-    middle = geometry.to_patient() @ [*(float(c.mean()) for c in np.nonzero(bone)), 1.0]
+def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bool = False) -> np.ndarray:
+    """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
+
+    The axes are the patient's or, `straightened`, these turned by as little as brings one of them along the
+    bone.
+    """
+    voxels = np.argwhere(bone)
+    middle = geometry.to_patient() @ [*voxels.mean(0), 1.0]
     matrix = np.zeros((4, 4))
     matrix[2, 0] = matrix[1, 1] = matrix[3, 3] = 1.0
     matrix[0, 2] = -1.0 if mirrored else 1.0
+    if straightened:
+        matrix[:3, :3] = straightening(voxels @ geometry.to_patient()[:3, :3].T).T @ matrix[:3, :3]
     matrix[:3, 3] = middle[:3]
     return matrix
 

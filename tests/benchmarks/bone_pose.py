@@ -50,16 +50,12 @@ def main() -> None:
     fit_prototype(network, [torch.from_numpy(bone.image) for bone, _ in learnt])
     places = np.array([brought(network, bone, pose, points) for bone, pose in learnt])
     pairs = [np.linalg.norm(a - b, axis=1).mean() for i, a in enumerate(places) for b in places[:i]]
-    print(
-        f"two poses: mean distance of their points {np.mean(pairs):.2f} mm, at most {max(pairs):.2f}"
-    )
+    print(f"two poses: mean distance of their points {np.mean(pairs):.2f} mm, at most {max(pairs):.2f}")
     for hidden in (0.0, 0.25):
         others = (scanned(number, hidden) for number in range(20, 32))
         found = np.array([brought(network, bone, pose, points) for bone, pose in others])
         away = np.linalg.norm(found - places.mean(0), axis=2)
-        print(
-            f"{hidden:.0%} hidden: median {np.median(away):.3f} mm, 95 %: {np.quantile(away, 0.95):.3f} mm"
-        )
+        print(f"{hidden:.0%} hidden: median {np.median(away):.3f} mm, 95 %: {np.quantile(away, 0.95):.3f} mm")
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def test_every_bone_fits_with_room(budget: Budget, size: float) -> None:
         (["left", "right", "left"], "left"),
         (["left", "right", "right", None], "right"),
         (["left", "right"], "right"),
-        (["left", "left"], None),
-        (["right", None], None),
+        (["left", "left"], "left"),
+        (["right", None], "right"),
         ([None, None], None),
     ],
 )
@@ -70,7 +70,9 @@ def test_fewer_modes_than_bones_of_a_fold(bones: int, wanted: int, modes: int) -
     assert components(bones, wanted) == modes
 
 
-def fingerprint(**sides: Side | None) -> Fingerprint:
+def fingerprint(
+    straight_mm: tuple[float, float, float] = (100.0, 60.0, 80.0), **sides: Side | None
+) -> Fingerprint:
     cases = {
         name: CaseFingerprint(
             shape=(90, 90, 90),
@@ -79,6 +81,7 @@ def fingerprint(**sides: Side | None) -> Fingerprint:
             left_right_axis=2,
             volumes_mm3={"tibia": 1e5},
             extent_mm=(100.0, 60.0, 80.0),
+            straight_mm=straight_mm,
             side=side,
         )
         for name, side in sides.items()
@@ -93,6 +96,14 @@ def test_a_configuration_of_bones() -> None:
     assert both.preprocessing.grid == (88, 56, 72) and both.preprocessing.spacing == (1.5, 1.5, 1.5)
     assert both.preprocessing.side == "left"
     assert both.training.epochs == 0
-    one = bone_configuration(fingerprint(a="left", b="left"), CPU, "registration", None)
+    assert not both.preprocessing.straightened
+    one = bone_configuration(fingerprint(a=None, b=None), CPU, "registration", None)
     assert one.preprocessing.side is None and one.prior is None
     assert one.preprocessing.folder != both.preprocessing.folder
+
+
+def test_bones_that_lie_askew_are_straightened_where_their_grid_shrinks_by_a_third() -> None:
+    """124 x 84 x 104 mm with margins; straight 124 x 54 x 104: 0.64 of it."""
+    less = bone_configuration(fingerprint((100.0, 30.0, 80.0), a=None), CPU, "registration", None)
+    assert less.preprocessing.straightened and less.preprocessing.folder.endswith("_straight")
+    assert less.preprocessing.grid[1] * less.preprocessing.spacing[1] < 84

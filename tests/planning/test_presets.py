@@ -12,7 +12,7 @@ from kneeformer.plan import CropConfiguration, DatasetSettings, Plan, parse_plan
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
-from kneeformer.planning.presets import PRESETS, knee_paper, own, paper_grid, preset_named
+from kneeformer.planning.presets import PRESETS, knee_paper, own, paper, paper_grid, preset_named
 from kneeformer.tasks import tasks_for
 
 CPU, GPU = Budget("cpu", 8.0), Budget("cuda", 24.0)
@@ -134,7 +134,7 @@ def test_the_plan_survives_its_file() -> None:
 
 def test_presets_by_name() -> None:
     assert list(PRESETS) == list(PLANS)  # what the commands offer
-    assert preset_named("paper") is knee_paper and preset_named("default") is own
+    assert preset_named("paper") is paper and preset_named("default") is own
     proposed = configurations(TEN, CPU)["3d_vit"]
     assert own(proposed, TEN, CPU) is proposed
     with pytest.raises(KneeformerError, match="planner 'nature' is not one of default, paper"):

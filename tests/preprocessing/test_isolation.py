@@ -8,7 +8,7 @@ from kneeformer.data.geometry import Geometry
 from kneeformer.data.knee_shape import rotation
 from kneeformer.errors import KneeformerError
 from kneeformer.plan import BoneGridSettings
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, grid_points, isolate, signed_distance
+from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, frame, grid_points, isolate, signed_distance
 
 RADIUS = 14.0
 CENTRE = np.array([-30.0, 45.0, 700.0])  # patient (x, y, z)
@@ -95,7 +95,7 @@ def test_a_ball_on_any_grid(name: str, mirrored: bool) -> None:
     assert np.abs(error(bone))[near].max() < 0.8 * max(where.spacing)
     assert np.median(np.abs(error(bone))[near]) < 0.25 * max(where.spacing)
     assert abs(error(bone)[near].mean()) < 0.15
-    assert bone.known[np.abs(bone.image[1]) < 5].all() and bone.visible[bone.known].all()
+    assert bone.known[np.abs(bone.image[1]) < 5].all()
 
 
 def test_beyond_what_is_measured_distances_go_on() -> None:
@@ -106,7 +106,7 @@ def test_beyond_what_is_measured_distances_go_on() -> None:
     assert (np.abs(bone.image[1] - true) < 0.6 + 0.5 * true.clip(min=0)).all()
     assert (bone.image[1][true > 1] > 0).all()
     outside = (np.abs(places(bone) - CENTRE) > 16.5).any(-1)
-    assert outside.any() and not bone.known[outside].any() and not bone.visible[outside].any()
+    assert outside.any() and not bone.known[outside].any()
 
 
 # ---- CT
@@ -177,7 +177,6 @@ def test_nothing_is_known_in_the_region_nor_nearer_to_it_than_to_the_bone(name: 
     to_region = np.linalg.norm(places(bone) - middle, axis=-1) - radius
     slack = max(where.spacing)
     assert not bone.known[to_region < -0.5 * slack].any()
-    assert not bone.visible[to_region < -0.5 * slack].any()
     assert not bone.known[np.abs(bone.image[1]) > to_region.clip(min=0) + slack].any()
     to_ball = np.linalg.norm(places(bone) - CENTRE, axis=-1) - RADIUS
     sure = (np.abs(to_ball) < to_region - 1.5 * slack) & (to_region < 15)
@@ -245,3 +244,22 @@ def test_a_splinter_moves_nothing() -> None:
     clean = bone_of(where, ball(where))
     assert np.array_equal(bone_of(where, mask).to_patient, clean.to_patient)
     assert np.abs(bone_of(where, mask).image - clean.image).max() < 1e-4
+
+
+def test_a_straightened_frame_is_a_turn_of_the_plain_one() -> None:
+    """A rod tilted by 15 degrees lies along an axis of its frame, whose middle stays the rod's."""
+    where = Geometry((60, 60, 60), (2.0, 2.0, 2.0))
+    away = from_middle_of_grid(where)
+    along = np.array([np.sin(np.radians(15)), 0.0, np.cos(np.radians(15))])  # (x, y, z)
+    length = away @ along
+    rod = (np.linalg.norm(away - length[..., None] * along, axis=-1) < 8) & (np.abs(length) < 50)
+    plain, straight = frame(rod, where, False), frame(rod, where, False, straightened=True)
+    assert np.allclose(plain[:3, 3], straight[:3, 3])
+    assert np.allclose(straight[:3, :3].T @ straight[:3, :3], np.eye(3), atol=1e-9)
+    assert np.degrees(np.arccos(straight[:3, 0] @ along)) < 0.5  # the frame's z axis
+
+
+def from_middle_of_grid(where: Geometry) -> np.ndarray:
+    """(z, y, x, 3) mm (x, y, z) from the middle of a grid that is not turned."""
+    z, y, x = np.meshgrid(*(2.0 * (np.arange(60) - 29.5) for _ in range(3)), indexing="ij")
+    return np.stack([x, y, z], -1)

@@ -1,0 +1,20 @@
+"""How a long bone lies: the turn that brings its long axis onto an axis of the patient."""
+
+import numpy as np
+
+
+def straightening(points: np.ndarray) -> np.ndarray:
+    """(3, 3) float64 rotation that turns the longest axis of (n, 3) points onto the nearest coordinate axis.
+
+    It is the smallest such turn: the longest principal axis of the points, whichever way it runs, is turned
+    about what is perpendicular to both, and never by more than 55 degrees.
+    """
+    centred = points - points.mean(0)
+    longest = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    nearest = int(np.argmax(np.abs(longest)))
+    target = np.zeros(3)
+    target[nearest] = np.sign(longest[nearest])
+    axis = np.cross(longest, target)
+    cosine = float(longest @ target)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
