@@ -5,13 +5,18 @@ A plan is a JSON file that a person reads and edits. A configuration may name an
 refuses a wrong key, type or combination with the path of the key and the choices there are.
 """
 
-from kneeformer.plan.reading import override, parse_plan, read_plan
-from kneeformer.plan.settings import (
-    AugmentationSettings,
+from kneeformer.plan.bones import (
     BoneConfiguration,
     BoneGridSettings,
     BoneLearningSettings,
     CodeSettings,
+    LocNetSettings,
+    PriorSettings,
+    RegistrationSettings,
+)
+from kneeformer.plan.reading import override, parse_plan, read_plan
+from kneeformer.plan.settings import (
+    AugmentationSettings,
     Configuration,
     Cost,
     CropConfiguration,
@@ -20,17 +25,14 @@ from kneeformer.plan.settings import (
     FineTuningSettings,
     GridSettings,
     InferenceSettings,
-    LocNetSettings,
     MaskingSettings,
     NetworkSettings,
     Normalisation,
-    Plan,
     PreprocessingSettings,
-    PriorSettings,
-    RegistrationSettings,
     StemStage,
     TrainingSettings,
 )
+from kneeformer.plan.whole import Plan
 
 __all__ = [
     "AugmentationSettings",

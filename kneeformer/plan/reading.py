@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kneeformer.errors import KneeformerError
-from kneeformer.plan.settings import CONFIGURATION_KINDS, Plan
+from kneeformer.plan.whole import CONFIGURATION_KINDS, Plan
 
 
 def read_plan(file: Path) -> Plan:

@@ -1,0 +1,128 @@
+"""Settings of bones: their grid, how they are registered, and what is known of their shapes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kneeformer.labels import Side
+from kneeformer.plan.settings import (
+    Configuration,
+    Count,
+    GridSettings,
+    Positive,
+    Settings,
+    Share,
+    Voxels,
+)
+
+
+class BoneGridSettings(GridSettings):
+    """Of bones isolated by their masks, each around its own middle, on one grid.
+
+    Attributes:
+        grid: voxels along (z, y, x), upwards, backwards and to the patient's left where it is not turned.
+        side: every bone of the other side is mirrored into this one; None mirrors nothing.
+        straightened: the grid is turned with each bone, its nearest axis along the bone's longest.
+        window_hu: what becomes 0 and 1.
+    """
+
+    grid: Voxels
+    side: Side | None = None
+    straightened: bool = False
+    window_hu: tuple[float, float] = (-200.0, 1500.0)
+
+
+class LocNetSettings(Settings):
+    """The network that guesses a bone's pose, and the poses that it can guess."""
+
+    width: Count = 16
+    rotation_limit_degrees: Positive = 60.0
+    shift_limit_mm: Positive = 60.0
+    scale_limit: Annotated[float, Field(gt=1)] = 1.5
+
+
+class RegistrationSettings(Settings):
+    """How a bone finds its place on the prototype: rotation, translation and one scale.
+
+    Attributes:
+        locnet: what guesses where to begin; None begins with the bone's middle on the prototype's.
+        rounds: of registering all bones and taking their mean, by which the prototype is learnt.
+        steps: by Gauss and Newton, from where it begins; 0 leaves the guess as it is.
+        robust_mm: surfaces that lie farther apart hardly count.
+        correlation_mm: how far apart two bones' differences know nothing of each other.
+        band_mm: voxels so near to the bone's surface count.
+    """
+
+    locnet: LocNetSettings | None = None
+    rounds: Count = 6
+    steps: Annotated[int, Field(ge=0)] = 25
+    robust_mm: Positive = 2.5
+    correlation_mm: Positive = 14.0
+    band_mm: Positive = 6.0
+
+
+class BoneLearningSettings(Settings):
+    """How bones are shown to a network that learns by steps: turned, moved, and partly hidden.
+
+    Attributes:
+        rotation_degrees: about each axis, at most.
+        shift_mm: along each axis, at most.
+        scale: range of factors.
+        hidden_chance: of a part being hidden; 0 learns from whole bones alone.
+    """
+
+    rotation_degrees: Annotated[float, Field(ge=0)] = 15.0
+    shift_mm: Annotated[float, Field(ge=0)] = 5.0
+    scale: tuple[Positive, Positive] = (0.9, 1.1)
+    hidden_chance: Share = 0.8
+
+
+class CodeSettings(Settings):
+    """Of an autoencoder and its code.
+
+    Attributes:
+        width: channels at half resolution; twice and four times as many at a quarter and an eighth.
+        latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
+        kl_weight: of the divergence of a `vae`, in nats a voxel of the volume.
+        codes: in the codebook of a `vqvae`.
+        entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 asks nothing.
+    """
+
+    width: Count = 16
+    latent_channels: Count = 8
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-2
+    codes: Count = 128
+    entropy_weight: Annotated[float, Field(ge=0)] = 0.0
+
+
+class PriorSettings(Settings):
+    """What healthy bones look like on the prototype, and how what is visible tells of what is hidden.
+
+    Attributes:
+        components: modes of a PCA, fewer than bones; bones that are kept to find the nearest.
+        code: of an autoencoder.
+        correlation_mm: how far apart two errors of the prior know nothing of each other.
+        residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
+    """
+
+    kind: Literal["prototype", "nearest", "pca", "vae", "vqvae"] = "pca"
+    components: Count = 32
+    code: CodeSettings = Field(default_factory=CodeSettings)
+    correlation_mm: Positive = 14.0
+    residual: bool = True
+
+
+class BoneConfiguration(Configuration):
+    """A model of whole bones on one grid: their registration, and the prior of their shapes.
+
+    The prior is None where the configuration is a registration for others to come after.
+    """
+
+    preprocessing: BoneGridSettings
+    registration: RegistrationSettings
+    prior: PriorSettings | None = None
+    learning: BoneLearningSettings | None = None
+
+    @property
+    def by_steps(self) -> bool:
+        return self.learning is not None
