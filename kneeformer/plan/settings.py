@@ -1,4 +1,4 @@
-"""What every plan is made of: settings of data, crops and training, frozen and checked. Readable without torch.
+"""What every plan is made of: settings of data, crops and training, frozen and checked, without torch.
 
 All axes are array axes (z, y, x); spacings are millimetres.
 """
