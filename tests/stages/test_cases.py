@@ -52,7 +52,9 @@ def test_where_nobody_is_held_out_every_subject_is_learnt_from_but_those_of_imag
 def test_training_never_reads_a_voxel_of_who_is_held_out(place: Place, fold: int | str) -> None:
     stored, _ = place.cases(replace(MAE, fold=fold))
     configuration = plan().configuration("3d_mae")
-    batches = task_named("pretraining").batches(stored, plan().dataset, configuration, 0, training=True)
+    task, dataset = task_named("pretraining"), plan().dataset
+    network = task.network(dataset, configuration)
+    batches = task.batches(network, stored, dataset, configuration, 0, training=True)
     read = {int(v) for step in range(60) for v in batches[step]["image"].unique()}
     split = {"train": LABELLED, "val": []} if fold == "all" else SPLITS[int(fold)]
     assert read == {number_of(c) for c in (*split["train"], *LEARNT[fold])}
