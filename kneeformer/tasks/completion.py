@@ -77,6 +77,11 @@ class Completion(PredictiveTask[BoneConfiguration]):
 
     def begin(self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration) -> None:
         assert isinstance(network, BoneCompletion)
+        if not network.registration.prototype.any():
+            raise KneeformerError(
+                "a prior is fitted to registered bones: leave --no_pretraining away, and keep previous_stage "
+                "in the plan"
+            )
         device = network.registration.prototype.device
         bones = []
         for case in training.cases:

@@ -271,3 +271,8 @@ def test_a_wrong_side_is_told(learnt: Learnt, mixed: Answers) -> None:
 def test_what_is_predicted_already_is_left_alone(mixed: Answers) -> None:
     assert (mixed.output / "there_R.nrrd").read_text() == "predicted yesterday"
     assert not (mixed.output / "there_R.json").exists()
+
+
+def test_a_prior_without_its_registration_is_refused(learnt: Learnt) -> None:
+    said = learnt.place.run("kf_train", 1, "3d_prototype", "fold1", "--no_pretraining", code=1)
+    assert "a prior is fitted to registered bones" in said
