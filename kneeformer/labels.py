@@ -10,6 +10,8 @@ from kneeformer.errors import KneeformerError
 LabelValues = dict[str, int | list[int]]
 Side = Literal["left", "right"]
 
+KEEP, COMPLETE = 1, 2  # values of a completion's mask: bone to keep, region to complete
+
 
 @dataclass(frozen=True)
 class LabelScheme:

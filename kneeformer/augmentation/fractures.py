@@ -4,7 +4,8 @@ import numpy as np
 from scipy import ndimage
 
 from kneeformer.data.geometry import Geometry
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, grid_points
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.preprocessing.bone import grid_points
 
 Size = tuple[int, int, int]
 Spacing = tuple[float, float, float]

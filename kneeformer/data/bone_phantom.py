@@ -26,9 +26,9 @@ from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry, Triple
 from kneeformer.data.images import write_image
 from kneeformer.data.knee_shape import rotation
+from kneeformer.labels import COMPLETE, KEEP
 
 LABELS = {"background": 0, "tibia": 1}
-KEEP, REGION = 1, 2  # in the masks of broken bones: bone to keep as it is, and where to complete it
 
 SPACING_MM = (1.2, 1.2, 1.2)
 MARGIN_MM = 12.0  # between the bone and the border of the field of view
@@ -154,9 +154,9 @@ def _write_broken(
 def completion_mask(
     healthy: npt.NDArray[np.uint8], geometry: Geometry, fracture: Fracture
 ) -> npt.NDArray[np.uint8]:
-    """(z, y, x) uint8 of a broken bone: KEEP where it is intact, REGION where it has to be completed."""
+    """(z, y, x) uint8 of a broken bone: KEEP where it is intact, COMPLETE where it has to be completed."""
     mask = np.where(healthy > 0, KEEP, 0).astype(np.uint8)
-    mask[fracture.region(voxel_centres(geometry))] = REGION
+    mask[fracture.region(voxel_centres(geometry))] = COMPLETE
     return mask
 
 

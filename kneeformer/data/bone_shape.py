@@ -187,9 +187,9 @@ def inverse(pose: Matrix) -> Matrix:
 
 def voxel_centres(geometry: Geometry) -> Floats:
     """(z, y, x, 3) patient coordinates (LPS, in mm) of every voxel of a grid."""
-    steps = np.reshape(geometry.direction, (3, 3)) * geometry.spacing[::-1]  # columns: a step of x, y, z
-    z, y, x = (np.arange(n)[:, None] * steps[:, 2 - axis] for axis, n in enumerate(geometry.shape))
-    return np.asarray(z[:, None, None] + y[:, None] + x + geometry.origin)
+    matrix = geometry.to_patient()
+    z, y, x = (np.arange(n)[:, None] * matrix[:3, axis] for axis, n in enumerate(geometry.shape))
+    return np.asarray(z[:, None, None] + y[:, None] + x + matrix[:3, 3])
 
 
 # ---- fractures

@@ -12,11 +12,16 @@ from kneeformer.errors import KneeformerError
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` atomically: a reader, or a kill, sees the old text or the new, never half."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with unfinished.open("w", encoding="utf-8") as handle:
-            handle.write(text)
+        with unfinished.open("wb") as handle:
+            handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
         unfinished.replace(path)

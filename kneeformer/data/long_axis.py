@@ -3,14 +3,19 @@
 import numpy as np
 
 
+def longest_axis(points: np.ndarray) -> np.ndarray:
+    """(3,) float64 of length one: the first principal axis of (n, 3) points, whichever way it runs."""
+    centred = points - points.mean(0)
+    return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, -1])
+
+
 def straightening(points: np.ndarray) -> np.ndarray:
     """(3, 3) float64 rotation that turns the longest axis of (n, 3) points onto the nearest coordinate axis.
 
     It is the smallest such turn: the longest principal axis of the points, whichever way it runs, is turned
     about what is perpendicular to both, and never by more than 55 degrees.
     """
-    centred = points - points.mean(0)
-    longest = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    longest = longest_axis(points)
     nearest = int(np.argmax(np.abs(longest)))
     target = np.zeros(3)
     target[nearest] = np.sign(longest[nearest])

@@ -8,6 +8,7 @@ from scipy import ndimage
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import Image
 from kneeformer.export.pictures import upright
+from kneeformer.labels import COMPLETE
 
 _WINDOW_HU = (-200, 1300)
 _REGION, _COMPLETED, _TRUTH = "#e6a700", "#d62728", "#2ca02c"
@@ -37,14 +38,13 @@ def draw_completion(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    region, bone = mask == 2, completed > 0
+    region, bone = mask == COMPLETE, completed > 0
     held = region | bone if truth is None else region | bone | (truth > 0)
     box = tuple(
         slice(max(0, int(at.min()) - _MARGIN), int(at.max()) + 1 + _MARGIN) for at in np.nonzero(held)
     )
-    middle = [round(float(at.mean())) - s.start for at, s in zip(np.nonzero(region | bone), box, strict=True)]
-    if region.any():
-        middle = [round(float(at.mean())) - s.start for at, s in zip(np.nonzero(region), box, strict=True)]
+    shown = np.nonzero(region if region.any() else bone)
+    middle = [round(float(at.mean())) - s.start for at, s in zip(shown, box, strict=True)]
     figure, grid = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
     for row, axis in zip(grid, range(3), strict=True):
 

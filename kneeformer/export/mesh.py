@@ -1,7 +1,5 @@
 """Surfaces as triangles in patient coordinates: made from volumes, measured, written as STL and PLY."""
 
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 from skimage.measure import marching_cubes
 
 from kneeformer.data.boxes import occupied_box
+from kneeformer.data.files import write_bytes
 from kneeformer.data.geometry import Geometry
 from kneeformer.errors import KneeformerError
 
@@ -130,7 +129,7 @@ def write_stl(path: Path, mesh: Mesh) -> None:
     lengths = np.maximum(np.linalg.norm(mesh.normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     rows = np.zeros(len(mesh.faces), _STL_FACE)
     rows["normal"], rows["corners"] = mesh.normals / lengths, mesh.triangles
-    _write_bytes(path, _HEADER + np.uint32(len(rows)).astype("<u4").tobytes() + rows.tobytes())
+    write_bytes(path, _HEADER + np.uint32(len(rows)).astype("<u4").tobytes() + rows.tobytes())
 
 
 def read_stl(path: Path) -> Mesh:
@@ -160,17 +159,4 @@ def write_ply(path: Path, mesh: Mesh) -> None:
     )
     rows = np.zeros(len(mesh.faces), _PLY_FACE)
     rows["corners"], rows["vertices"] = 3, mesh.faces
-    _write_bytes(path, header.encode() + mesh.vertices.astype("<f4").tobytes() + rows.tobytes())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with unfinished.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_bytes(path, header.encode() + mesh.vertices.astype("<f4").tobytes() + rows.tobytes())

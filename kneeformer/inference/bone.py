@@ -11,10 +11,11 @@ from kneeformer.data.boxes import Box, paste
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
 from kneeformer.export.mesh import Mesh, surface_of
+from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.networks.completion import Completed
 from kneeformer.networks.pose import Spacing
 from kneeformer.plan import BoneGridSettings
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone
+from kneeformer.preprocessing.bone import Bone
 
 AIR_HU = -1000
 _AT_ONCE = 500_000  # points brought back together

@@ -15,10 +15,8 @@ from kneeformer.networks.pose import Spacing, points_of
 
 _NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the error that goes on
 _SUPPORTS, _QUERIES = 800, 8192
-_SURFACE_MM, _REACH = (
-    5.0,
-    1.5,
-)  # supports: so near to the surface, and so many correlation lengths to the hidden
+_SURFACE_MM = 5.0  # supports lie so near to the predicted surface; it is asked for twice as far
+_REACH = 1.5  # correlation lengths from the hidden, within which supports lie
 
 
 def continue_error(

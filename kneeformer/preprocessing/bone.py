@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from kneeformer.data.boxes import Box, slices
+from kneeformer.data.boxes import Box, occupied_box, slices
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.long_axis import straightening
 from kneeformer.errors import KneeformerError
+from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.plan import BoneGridSettings
 
-KEEP, COMPLETE = 1, 2  # values of a mask: bone to keep, region to complete
-MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
+_MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
 
 
@@ -55,9 +55,8 @@ def isolate(
     to_patient = frame(bone, geometry, mirrored, settings.straightened)
     box = _box(bone | (mask == COMPLETE), geometry)
     cut = slices(box)
-    where = _indices(settings, to_patient, geometry) - np.array([first for first, _ in box]).reshape(
-        3, 1, 1, 1
-    )
+    native = _indices(settings, to_patient, geometry)
+    where = native - np.array([first for first, _ in box]).reshape(3, 1, 1, 1)
     distance = signed_distance(bone[cut], geometry.spacing)
     seen = _seen(mask[cut], box, geometry.shape)
     hidden = _depth(seen, geometry.spacing)
@@ -67,12 +66,10 @@ def isolate(
     to_hidden = ndimage.map_coordinates(hidden, where, order=1, mode="nearest")
     real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)  # not the face of the mask's cut
     on_real = ndimage.map_coordinates(real, where, order=1, mode="nearest") > 0.999
-    inside = _inside(where + np.array([first for first, _ in box]).reshape(3, 1, 1, 1), geometry.shape)
+    intensity = _intensity(ct[cut], where, geometry, settings) * (distances < 0)
     return Bone(
-        np.stack([_intensity(ct[cut], where, geometry, settings) * (distances < 0), distances]).astype(
-            np.float32
-        ),
-        inside & on_real & (np.abs(distances) < to_hidden),
+        np.stack([intensity, distances]).astype(np.float32),
+        _inside(native, geometry.shape) & on_real & (np.abs(distances) < to_hidden),
         to_patient,
     )
 
@@ -133,10 +130,11 @@ def _indices(settings: BoneGridSettings, to_patient: np.ndarray, geometry: Geome
 
 def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
     sides = []
-    for axis in range(3):
-        held = np.flatnonzero(occupied.any(tuple(a for a in range(3) if a != axis)))
-        margin = int(np.ceil(MARGIN_MM / geometry.spacing[axis]))
-        sides.append((max(0, int(held[0]) - margin), min(geometry.shape[axis], int(held[-1]) + 1 + margin)))
+    for (first, last), size, edge in zip(
+        occupied_box(occupied[None]), geometry.shape, geometry.spacing, strict=True
+    ):
+        margin = int(np.ceil(_MARGIN_MM / edge))
+        sides.append((max(0, first - margin), min(size, last + margin)))
     return (sides[0], sides[1], sides[2])
 
 

@@ -17,8 +17,7 @@ from kneeformer.evaluation.completion import BoneVolume, score_completion
 from kneeformer.evaluation.completion_comparison import PARTS
 from kneeformer.evaluation.scores import CaseMetrics
 from kneeformer.evaluation.summary import CaseScores, read_summary
-from kneeformer.labels import LabelScheme
-from kneeformer.preprocessing.bone import COMPLETE
+from kneeformer.labels import COMPLETE, LabelScheme
 from kneeformer.stages.fingerprint import Watch, default_processes
 
 SCORES = "completion.json"  # in a fold's validation

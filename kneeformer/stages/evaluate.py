@@ -11,8 +11,7 @@ from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.evaluation.summary import Summary, summarise, write_summary
-from kneeformer.labels import LabelScheme
-from kneeformer.preprocessing.bone import COMPLETE
+from kneeformer.labels import COMPLETE, LabelScheme
 from kneeformer.stages.fingerprint import Watch
 
 

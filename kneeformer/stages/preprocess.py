@@ -13,10 +13,10 @@ from kneeformer.data.geometry import Geometry
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, save_case, stored_key, structure_points
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme
+from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneGridSettings, Configuration, GridSettings, Plan, PreprocessingSettings
-from kneeformer.preprocessing.bone import KEEP, isolate
+from kneeformer.preprocessing.bone import isolate
 from kneeformer.preprocessing.prepare import prepare
 from kneeformer.stages.fingerprint import Watch
 

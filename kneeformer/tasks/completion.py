@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 
 from kneeformer.augmentation.fractures import hide
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.long_axis import longest_axis
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import NativeBone, bring_back
-from kneeformer.labels import LabelScheme, LabelValues, Side
+from kneeformer.labels import COMPLETE, KEEP, LabelScheme, LabelValues, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
-from kneeformer.networks.registration import DISTANCE
 from kneeformer.plan import (
     BoneConfiguration,
     BoneGridSettings,
@@ -28,9 +28,9 @@ from kneeformer.plan import (
 from kneeformer.planning.bones import bone_configuration, components, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, isolate
+from kneeformer.preprocessing.bone import Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
-from kneeformer.training.bones import bone_batches, stored_bone
+from kneeformer.training.bones import bone_batches, posed_bones
 from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
 
@@ -82,12 +82,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
                 "a prior is fitted to registered bones: leave --no_pretraining away, and keep previous_stage "
                 "in the plan"
             )
-        device = network.registration.prototype.device
-        bones = []
-        for case in training.cases:
-            image = stored_bone(case, device)
-            fit = network.registration(image, torch.ones_like(image[DISTANCE], dtype=torch.bool))
-            bones.append(network.registration.registered(image, fit.pose))
+        registration, device = network.registration, network.registration.prototype.device
+        posed = posed_bones(registration, training.cases)
+        bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
         network.prior.fit(torch.stack(bones))
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
@@ -243,9 +240,7 @@ def _doubts(facts: dict[str, Any]) -> list[str]:
 
 def _length_mm(vertices: np.ndarray) -> float:
     """Extent along the longest axis of the bone's surface points."""
-    centred = vertices - vertices.mean(0)
-    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
-    return float(np.ptp(centred @ axis))
+    return float(np.ptp(vertices @ longest_axis(vertices)))
 
 
 def _cut_mm2(mask: np.ndarray, geometry: Geometry) -> float:

@@ -20,7 +20,7 @@ from kneeformer.training.sampling import MaskedBatches, crop_batches
 
 
 class Pretraining(PreparatoryTask[CropConfiguration]):
-    """CropConfiguration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
+    """Configuration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
 
     needs_labels = False
 

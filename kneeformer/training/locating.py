@@ -5,7 +5,6 @@ from statistics import mean
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kneeformer.networks.locnet import matrices, moved
 from kneeformer.networks.pose import points_of, sample
@@ -38,8 +37,8 @@ class LikenessLesson:
         prototype = registration.prototype[CT][None, None].expand_as(seen)
         apart = (1 - ssim(seen, prototype, _WINDOW)) / 2
         units = parameters.new_tensor([50.0, 50, 50, 1, 1, 1, 50])
-        pinned: Tensor = apart + _PINNED * (parameters.mean(0) * units).square().sum()
-        return pinned
+        loss: Tensor = apart + _PINNED * (parameters.mean(0) * units).square().sum()
+        return loss
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         return _validation(self, network, batches)
@@ -85,12 +84,6 @@ def _registration(network: nn.Module) -> Registration:
 def _seen(image: Tensor, transform: Tensor, registration: Registration) -> Tensor:
     """(1, z, y, x) of a bone as (3, 4) brings it to the prototype, differentiable in both."""
     grid, spacing = registration.grid, registration.spacing
-    back = torch.linalg.inv(F.pad(transform, (0, 0, 0, 1)) + _corner(transform))
-    points = points_of(grid, spacing, image.device) @ back[:3, :3].T + back[:3, 3]
+    back = torch.linalg.inv(transform[:, :3])
+    points = (points_of(grid, spacing, image.device) - transform[:, 3]) @ back.T
     return sample(image, points, spacing).reshape(1, *grid)
-
-
-def _corner(like: Tensor) -> Tensor:
-    corner = like.new_zeros(4, 4)
-    corner[3, 3] = 1
-    return corner

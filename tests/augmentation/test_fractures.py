@@ -5,7 +5,7 @@ import pytest
 
 from kneeformer.augmentation.fractures import hide
 from kneeformer.data.geometry import Geometry
-from kneeformer.preprocessing.bone import COMPLETE, KEEP
+from kneeformer.labels import COMPLETE, KEEP
 
 GRID = Geometry((40, 50, 60), (2.0, 1.0, 1.5))
 

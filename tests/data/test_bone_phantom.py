@@ -11,9 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from kneeformer.data.bone_phantom import (
-    KEEP,
     LABELS,
-    REGION,
     completion_mask,
     oblique_axial,
     scan_bone,
@@ -32,6 +30,7 @@ from kneeformer.data.bone_shape import (
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import Image, read_image
+from kneeformer.labels import COMPLETE, KEEP
 
 SPACING_MM = (1.5, 1.5, 1.5)
 
@@ -224,7 +223,7 @@ def test_completion_mask_tells_what_to_keep_from_where_to_complete() -> None:
     fracture = Fracture.draw(healthy, geometry, np.random.default_rng(1))
     mask = completion_mask(healthy, geometry, fracture)
     region = fracture.region(voxel_centres(geometry))
-    assert np.array_equal(mask == REGION, region)
+    assert np.array_equal(mask == COMPLETE, region)
     assert np.array_equal(mask == KEEP, (healthy > 0) & ~region)
     assert (mask == KEEP).sum() > 0.5 * healthy.sum()
 
@@ -285,12 +284,12 @@ def test_stored_poses_carry_the_bone_into_the_scan(dataset: Dataset) -> None:
 def test_broken_case_is_the_healthy_one_but_for_the_region(dataset: Dataset) -> None:
     case = images(dataset, "phantom04_R")
     mask, healthy = case["masksTs"].array, case["labelsTs"].array
-    assert set(np.unique(mask)) == {0, KEEP, REGION}
+    assert set(np.unique(mask)) == {0, KEEP, COMPLETE}
     assert healthy[mask == KEEP].all()
     assert (mask[healthy > 0] > 0).all()
     changed = case["imagesTs"].array != case["truthTs"].array
-    assert changed[mask == REGION].mean() > 0.02
-    assert not changed[~ndimage.binary_dilation(mask == REGION, iterations=4)].any()
+    assert changed[mask == COMPLETE].mean() > 0.02
+    assert not changed[~ndimage.binary_dilation(mask == COMPLETE, iterations=4)].any()
 
 
 def test_more_cases_leave_the_first_as_they_were(dataset: Dataset, tmp_path: Path) -> None:

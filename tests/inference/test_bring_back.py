@@ -17,11 +17,12 @@ from kneeformer.data.bone_shape import (
 )
 from kneeformer.data.geometry import Geometry
 from kneeformer.inference.bone import AIR_HU, NativeBone, bring_back
+from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.networks.completion import Completed
 from kneeformer.networks.pose import Pose, points_of, rotation_matrix
 from kneeformer.networks.registration import Fit
 from kneeformer.plan import BoneGridSettings
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, isolate
+from kneeformer.preprocessing.bone import Bone, isolate
 
 SETTINGS = BoneGridSettings(folder="test", spacing=(2.0, 2.0, 2.0), grid=(72, 48, 64))
 POSE = Pose(rotation_matrix(torch.tensor([0.1, -0.15, 0.2])), torch.tensor([2.0, -3.0, 1.0]).double(), 0.95)

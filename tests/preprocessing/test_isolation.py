@@ -7,8 +7,9 @@ from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.knee_shape import rotation
 from kneeformer.errors import KneeformerError
+from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.plan import BoneGridSettings
-from kneeformer.preprocessing.bone import COMPLETE, KEEP, Bone, frame, grid_points, isolate, signed_distance
+from kneeformer.preprocessing.bone import Bone, frame, grid_points, isolate, signed_distance
 
 RADIUS = 14.0
 CENTRE = np.array([-30.0, 45.0, 700.0])  # patient (x, y, z)

@@ -18,9 +18,9 @@ from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion import PARTS, BoneVolume, score_completion
 from kneeformer.evaluation.completion_comparison import Row, markdown
+from kneeformer.labels import COMPLETE
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneConfiguration, read_plan
-from kneeformer.preprocessing.bone import COMPLETE
 from kneeformer.stages.completion_scores import FoldScores
 from kneeformer.stages.completion_table import Completions, compare_completions
 from kneeformer.stages.plan import plan_dataset
