@@ -1,8 +1,8 @@
 """Registration of a bone to a prototype: the pose in which their signed distances agree.
 
-The tibia paper's direct registration (its equation 1) descends the gradient of an image similarity. On
-signed distances the same problem is a small least-squares problem, and Gauss-Newton steps solve it in a
-second: with d the bone's distances, P the prototype's and y = s R x + t,
+The tibia paper's direct registration (its equation 1) descends the gradient of an image similarity, as
+`descent` does. On signed distances the same problem is a small least-squares problem, and Gauss-Newton
+steps solve it in a second: with d the bone's distances, P the prototype's and y = s R x + t,
 
     minimise  sum over known x near the bone's surface of  rho(P(y) - s d(x)) / (2 e^2 v)  +  |p|^2 / 2
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.descent import descend
 from kneeformer.networks.locnet import LocNet, as_pose, matrices
 from kneeformer.networks.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample, warp
 from kneeformer.plan import RegistrationSettings
@@ -71,13 +72,15 @@ class Registration(nn.Module):
         Args:
             image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
             known: (z, y, x) bool; what is not known does not count.
-            start: None begins where the localisation network says; without one, with the bone's middle on
-                the prototype's.
+            start: where to go on; None begins where the localisation network says or, without one, with the
+                bone's middle on the prototype's, and takes the descent's steps of all rounds.
             target: (z, y, x) signed distance in mm to register to; None is the prototype's.
         """
         bone = _Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)
         field = _with_gradient(self.prototype[DISTANCE] if target is None else target, self.spacing)
-        pose, robust = start or self._start(image, known), self.settings.robust_mm
+        pose, robust = start or first_guess(self.locnet, image, known), self.settings.robust_mm
+        if self.settings.descent is not None and target is None:
+            pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
         for step in range(self.settings.steps):
             width = robust * max(1.0, _COARSE * (1 - 2 * step / self.settings.steps))
             pose, change = self._step(field, bone, pose, width)
@@ -99,10 +102,11 @@ class Registration(nn.Module):
         changed = Pose(rotation_matrix(step[:3]) @ pose.rotation, pose.shift + step[3:6], scale)
         return changed, float(torch.cat([50 * step[:3], step[3:6], 50 * step[6:]]).abs().max())
 
-    def _start(self, image: Tensor, known: Tensor) -> Pose:
-        if self.locnet is None:
-            return Pose.identity()
-        return as_pose(matrices(self.locnet(image[None], known[None]))[0])
+    def _descended(self, image: Tensor, known: Tensor, pose: Pose, rounds: int) -> Pose:
+        assert self.settings.descent is not None
+        rate, steps = self.settings.descent.learning_rate, rounds * self.settings.descent.steps
+        seen = torch.where(known, image[CT], 0.0)
+        return descend(self.prototype[CT], seen, ~known, self.spacing, pose, rate, steps)
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
@@ -116,6 +120,13 @@ class Registration(nn.Module):
             sample(field[:1], pose(bone.points[near]), self.spacing)[0] - pose.scale * bone.distance[near]
         ).abs()
         return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
+
+
+def first_guess(locnet: LocNet | None, image: Tensor, known: Tensor) -> Pose:
+    """The pose of a bone by a localisation network; the identity where there is none."""
+    if locnet is None:
+        return Pose.identity()
+    return as_pose(matrices(locnet(image[None], known[None]))[0])
 
 
 @dataclass(frozen=True)

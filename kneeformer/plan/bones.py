@@ -41,19 +41,34 @@ class LocNetSettings(Settings):
     scale_limit: Annotated[float, Field(gt=1)] = 1.5
 
 
+class DescentSettings(Settings):
+    """Registration by the gradient of an image similarity, bone by bone: the tibia paper's direct way.
+
+    Attributes:
+        learning_rate: of AdamW, in radians, in half extents of the grid, and in logarithms of the scale.
+        steps: in each round in which the prototype is learnt; a new bone gets those of all rounds.
+    """
+
+    learning_rate: Positive = 1e-2
+    steps: Count = 25
+
+
 class RegistrationSettings(Settings):
     """How a bone finds its place on the prototype: rotation, translation and one scale.
 
     Attributes:
-        locnet: what guesses where to begin; None begins with the bone's middle on the prototype's.
+        locnet: the network that guesses where to begin; without it and `descent`, the bone's middle is on the
+            prototype's.
+        descent: how image similarity leads on from there; None does not ask it.
         rounds: of registering all bones and taking their mean, by which the prototype is learnt.
-        steps: by Gauss and Newton, from where it begins; 0 leaves the guess as it is.
+        steps: by Gauss and Newton on distances, from where that ends; 0 leaves it as it is.
         robust_mm: surfaces that lie farther apart hardly count.
         correlation_mm: how far apart two bones' differences know nothing of each other.
         band_mm: voxels so near to the bone's surface count.
     """
 
     locnet: LocNetSettings | None = None
+    descent: DescentSettings | None = None
     rounds: Count = 6
     steps: Annotated[int, Field(ge=0)] = 25
     robust_mm: Positive = 2.5

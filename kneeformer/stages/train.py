@@ -145,7 +145,7 @@ def _train(
     if begun:
         network.load_state_dict(load_checkpoint(folder / LATEST)["network"])
     else:
-        task.begin(network, training, configuration)
+        task.begin(network, training, configuration, watch)
     write_run(folder, plan, request, device, pretrained)
     if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})

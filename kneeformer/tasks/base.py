@@ -1,7 +1,7 @@
 """What a task is: all that differs between segmentation, completion, reconstruction and pre-training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -20,6 +20,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.training.loop import Batch, Lesson
 
 Planned = TypeVar("Planned", bound=Configuration)
+Progress = Callable[[str, int, int], None]  # what is done, how many of how many
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,14 @@ class Task(ABC, Generic[Planned]):
     def network(self, dataset: DatasetSettings, configuration: Planned) -> nn.Module:
         """The network, from the plan alone: the same in training and in prediction."""
 
-    def begin(self, network: nn.Module, training: StoredCases, configuration: Planned) -> None:
+    def begin(
+        self, network: nn.Module, training: StoredCases, configuration: Planned, watch: Progress
+    ) -> None:
         """What the network takes from the training cases before its first step: nothing, unless a task says.
 
         Args:
             network: on its device, with the weights of the stage before.
+            watch: told how far it is.
         """
 
     @abstractmethod

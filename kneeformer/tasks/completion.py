@@ -29,7 +29,7 @@ from kneeformer.planning.bones import bone_configuration, components, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
 from kneeformer.training.bones import bone_batches, posed_bones
 from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
@@ -75,7 +75,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
         grid = configuration.preprocessing
         return BoneCompletion(grid.grid, grid.spacing, configuration.registration, _prior(configuration))
 
-    def begin(self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration) -> None:
+    def begin(
+        self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration, watch: Progress
+    ) -> None:
         assert isinstance(network, BoneCompletion)
         if not network.registration.prototype.any():
             raise KneeformerError(
@@ -83,7 +85,7 @@ class Completion(PredictiveTask[BoneConfiguration]):
                 "in the plan"
             )
         registration, device = network.registration, network.registration.prototype.device
-        posed = posed_bones(registration, training.cases)
+        posed = posed_bones(registration, training.cases, device, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
         network.prior.fit(torch.stack(bones))
 
@@ -100,8 +102,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
         training: bool,
     ) -> Dataset[Batch]:
         assert isinstance(network, BoneCompletion)
+        device = network.registration.prototype.device
         return bone_batches(
-            network.registration, stored.cases, configuration, seed, training, on_prototype=True
+            network.registration, stored.cases, device, configuration, seed, training, on_prototype=True
         )
 
     def question(

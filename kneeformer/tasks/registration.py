@@ -1,18 +1,20 @@
 """Registration: bones brought to a prototype that is learnt from them."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.data.files import write_json
-from kneeformer.networks.registration import DISTANCE, Registration
+from kneeformer.networks.locnet import LocNet
+from kneeformer.networks.registration import DISTANCE, Fit, Registration, first_guess
 from kneeformer.plan import BoneConfiguration, BoneLearningSettings, DatasetSettings, LocNetSettings
 from kneeformer.planning.bones import bone_configuration, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.base import PreparatoryTask, Progress, StoredCases
 from kneeformer.training.bones import bone_batches, stored_bone
 from kneeformer.training.groupwise import fit_prototype
 from kneeformer.training.locating import LikenessLesson, PlacesLesson
@@ -53,20 +55,26 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
         }
 
     def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
-        grid = configuration.preprocessing
-        stage = RegistrationStage(Registration(grid.grid, grid.spacing, configuration.registration))
-        stage.registration.prototype.requires_grad_(configuration.training.loss == "dssim")
-        return stage
+        grid, settings = configuration.preprocessing, configuration.registration
+        jointly = configuration.training.loss == "dssim"
+        registration = Registration(grid.grid, grid.spacing, settings)
+        registration.prototype.requires_grad_(jointly)
+        if jointly or settings.locnet is None:
+            return RegistrationStage(registration)
+        return RegistrationStage(registration, LocNet(grid.grid, settings.locnet))
 
-    def begin(self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration) -> None:
-        registration = _registration(network)
+    def begin(
+        self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration, watch: Progress
+    ) -> None:
+        registration = _stage(network).registration
         if registration.prototype.any():  # the stage before has learnt it
+            _stage(network).take_teacher()
             return
         bones = [stored_bone(case, registration.prototype.device) for case in training.cases]
         if registration.prototype.requires_grad:
             registration.prototype.data.copy_(torch.stack(bones).mean(0))
         else:
-            fit_prototype(registration, bones)
+            fit_prototype(registration, bones, partial(watch, "Learning the prototype"))
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
         return LikenessLesson() if configuration.training.loss == "dssim" else PlacesLesson()
@@ -80,7 +88,9 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        return bone_batches(_registration(network), stored.cases, configuration, seed, training)
+        stage = _stage(network)
+        device = stage.registration.prototype.device
+        return bone_batches(stage.taught, stored.cases, device, configuration, seed, training)
 
     def review(
         self,
@@ -90,7 +100,7 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
         configuration: BoneConfiguration,
         output: Path,
     ) -> str:
-        registration = _registration(network)
+        registration = _stage(network).registration
         device = registration.prototype.device
         found = {}
         for case in validation.cases:
@@ -110,13 +120,29 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
 
 
 class RegistrationStage(nn.Module):
-    """A registration under the name that it has in the stages after it."""
+    """A registration under the name that it has in the stages after it.
 
-    def __init__(self, registration: Registration) -> None:
+    Attributes:
+        teacher: the localisation network of the stage before, by which whole bones are registered for the
+            one that learns to register what is left of them.
+    """
+
+    def __init__(self, registration: Registration, teacher: LocNet | None = None) -> None:
         super().__init__()
         self.registration = registration
+        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+
+    def take_teacher(self) -> None:
+        """What has come from the stage before goes on teaching as it is; an untrained one says identity."""
+        if self.teacher is not None and self.registration.locnet is not None:
+            self.teacher.load_state_dict(self.registration.locnet.state_dict())
+
+    def taught(self, image: Tensor, known: Tensor) -> Fit:
+        """Where a whole bone belongs."""
+        fit: Fit = self.registration(image, known, first_guess(self.teacher, image, known))
+        return fit
 
 
-def _registration(network: nn.Module) -> Registration:
+def _stage(network: nn.Module) -> RegistrationStage:
     assert isinstance(network, RegistrationStage)
-    return network.registration
+    return network

@@ -1,5 +1,6 @@
 """Prepared bones as tensors, and batches of them to learn from: turned, moved, and partly hidden."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from kneeformer.augmentation.fractures import draw_hidden, known_beside
 from kneeformer.data.storage import open_case
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.pose import Pose, Size, Spacing, points_of, rotation_matrix, warp
-from kneeformer.networks.registration import DISTANCE, Registration
+from kneeformer.networks.registration import DISTANCE, Fit
 from kneeformer.plan import BoneConfiguration, BoneLearningSettings
 
 Batch = dict[str, Tensor]
+Register = Callable[[Tensor, Tensor], Fit]  # of a bone (2, z, y, x) and where it is known (z, y, x)
 POINTS = 512  # of each bone, by which poses are compared
 
 
@@ -33,14 +35,19 @@ class Posed:
 
 
 @torch.no_grad()
-def posed_bones(registration: Registration, cases: list[Path]) -> list[Posed]:
-    """Prepared bones, and where each lies on the prototype, whole as they are."""
+def posed_bones(
+    register: Register,
+    cases: list[Path],
+    device: torch.device,
+    watch: Callable[[str, int, int], None] = lambda what, done, of: None,
+) -> list[Posed]:
+    """Prepared bones, and where each is brought on the prototype, whole as they are."""
     found = []
-    for case in cases:
+    for done, case in enumerate(cases, 1):
         image = stored_bone(case)
         whole = torch.ones(image.shape[1:], dtype=torch.bool)
-        device = registration.prototype.device
-        found.append(Posed(image, registration(image.to(device), whole.to(device), Pose.identity()).pose))
+        found.append(Posed(image, register(image.to(device), whole.to(device)).pose))
+        watch("Registering bones", done, len(cases))
     return found
 
 
@@ -103,8 +110,9 @@ class BoneBatches(Dataset[Batch]):
 
 
 def bone_batches(
-    registration: Registration,
+    register: Register,
     cases: list[Path],
+    device: torch.device,
     configuration: BoneConfiguration,
     seed: int,
     training: bool,
@@ -119,7 +127,7 @@ def bone_batches(
         raise KneeformerError("what learns by steps needs `learning` in the plan: {} takes the defaults")
     settings, spacing = configuration.training, configuration.preprocessing.spacing
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-    bones = posed_bones(registration, cases)
+    bones = posed_bones(register, cases, device)
     return BoneBatches(
         bones, configuration.learning, spacing, settings.batch_size, seed, length, on_prototype
     )

@@ -6,14 +6,15 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.likeness import dissimilarity, seen_on
 from kneeformer.networks.locnet import matrices, moved
-from kneeformer.networks.pose import points_of, sample
-from kneeformer.networks.registration import CT, Registration
+from kneeformer.networks.registration import CT, DISTANCE, Registration
 from kneeformer.training.loop import Batch, Validation
-from kneeformer.training.ssim import ssim
 
-_WINDOW = 11
 _PINNED = 1e-4  # weight of the squared mean shift, mm2, and of its like for turns and scale
+_ARM_MM = 50.0  # at which turns and scales are mm
+_FOLLOWED = 0.02  # weight of a batch in the prototype's distances
+_CLIP_MM = 20.0
 _GOOD_MM = 5.0  # a pose error that scores one half
 
 
@@ -21,22 +22,19 @@ class LikenessLesson:
     """The tibia paper's equation 2: D-SSIM of the bone, seen in the prototype's frame, and the prototype.
 
     D-SSIM is (1 - SSIM) / 2 of the CT channel. Network and prototype learn together; the batch's mean pose is
-    held at the identity. A bone that is pushed out of view is unlike the prototype: nothing is gained by it.
+    held at the identity. The prototype's distances have no part in the loss: they follow those of the bones
+    as they are registered.
     """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         registration = _registration(network)
         parameters = _parameters(registration, batch)
         transforms = matrices(parameters)
-        seen = torch.stack(
-            [
-                _seen(image[CT : CT + 1], transform, registration)
-                for image, transform in zip(batch["image"], transforms, strict=True)
-            ]
-        )
-        prototype = registration.prototype[CT][None, None].expand_as(seen)
-        apart = (1 - ssim(seen, prototype, _WINDOW)) / 2
-        units = parameters.new_tensor([50.0, 50, 50, 1, 1, 1, 50])
+        prototype, spacing = registration.prototype, registration.spacing
+        apart = dissimilarity(prototype[CT], batch["image"][:, CT], transforms, spacing)
+        if network.training:
+            _follow(registration, batch["image"][:, DISTANCE], transforms.detach())
+        units = parameters.new_tensor([_ARM_MM] * 3 + [1.0] * 3 + [_ARM_MM])
         loss: Tensor = apart + _PINNED * (parameters.mean(0) * units).square().sum()
         return loss
 
@@ -81,9 +79,10 @@ def _registration(network: nn.Module) -> Registration:
     return found
 
 
-def _seen(image: Tensor, transform: Tensor, registration: Registration) -> Tensor:
-    """(1, z, y, x) of a bone as (3, 4) brings it to the prototype, differentiable in both."""
-    grid, spacing = registration.grid, registration.spacing
-    back = torch.linalg.inv(transform[:, :3])
-    points = (points_of(grid, spacing, image.device) - transform[:, 3]) @ back.T
-    return sample(image, points, spacing).reshape(1, *grid)
+@torch.no_grad()
+def _follow(registration: Registration, distances: Tensor, transforms: Tensor) -> None:
+    """The prototype's distances move towards those of a batch of bones, (batch, z, y, x), as registered."""
+    scales = torch.linalg.det(transforms[:, :, :3]) ** (1 / 3)
+    there = seen_on(registration.prototype, distances[:, None], transforms, registration.spacing)
+    mean_mm = (there[:, 0] * scales[:, None, None, None]).clamp(-_CLIP_MM, _CLIP_MM).mean(0)
+    registration.prototype.data[DISTANCE].lerp_(mean_mm, _FOLLOWED)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.labels import LabelScheme
-from kneeformer.training.ssim import ssim
+from kneeformer.networks.ssim import ssim
 
 UNCOUNTED = -1  # label of voxels outside the image, and of the ignore label, in a training batch
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.ssim import ssim
 from kneeformer.training.loop import Batch, Validation
 from kneeformer.training.losses import UNCOUNTED
-from kneeformer.training.ssim import ssim
 
 Grid = tuple[int, int, int]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.networks.blocks import Expand
+from kneeformer.networks.ssim import ssim
 from kneeformer.training.losses import UNCOUNTED
 from kneeformer.training.reconstruction import (
     ReconstructionLesson,
@@ -17,7 +18,6 @@ from kneeformer.training.reconstruction import (
     psnr,
     spread,
 )
-from kneeformer.training.ssim import ssim
 
 Triple = tuple[int, int, int]
 Batch = dict[str, Tensor]

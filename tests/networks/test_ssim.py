@@ -2,7 +2,7 @@
 
 import torch
 
-from kneeformer.training.ssim import ssim
+from kneeformer.networks.ssim import ssim
 
 
 def test_equal_volumes_are_one() -> None:
