@@ -45,4 +45,5 @@ def _compare(arguments: argparse.Namespace) -> None:
     with closing(TrainingBar()) as bar:
         rows, folder = compare_completions(folders, Completions(**wanted), bar, Bars())
     print(markdown(rows))
-    print(f"table.csv and table.md: {folder}")
+    print((folder / "whole_bones.md").read_text(encoding="utf-8"))
+    print(f"table and whole_bones, each .csv and .md: {folder}")

@@ -37,7 +37,7 @@ voxels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +131,28 @@ def similarity_map(first: np.ndarray, second: np.ndarray, window: int) -> np.nda
     return found
 
 
+def intensity_metrics(
+    reference: np.ndarray, prediction: np.ndarray, parts: Mapping[str, np.ndarray]
+) -> CaseMetrics:
+    """D-SSIM of all windows, SSIM11, PSNR and RMSE of each part, given by its voxels; NaN where it has none.
+
+    Args:
+        reference, prediction: (z, y, x) float in [0, 1].
+        parts: (z, y, x) bool.
+    """
+    scores: CaseMetrics = {part: {} for part in parts}
+    for window in WINDOWS:
+        similarity = similarity_map(reference, prediction, window)
+        for part, voxels in parts.items():
+            ssim = _mean(similarity[voxels])
+            scores[part][f"D-SSIM{window}"] = (1 - ssim) / 2
+            if window == 11:
+                scores[part]["SSIM11"] = ssim
+    for part, voxels in parts.items():
+        scores[part] |= _of_intensities(reference[voxels], prediction[voxels])
+    return scores
+
+
 def boundary_dice(
     reference: np.ndarray, prediction: np.ndarray, region: np.ndarray, spacing_mm: Sequence[float]
 ) -> float:
@@ -165,17 +187,9 @@ def _compare(
     reference: BoneVolume, candidate: BoneVolume, parts: dict[str, np.ndarray], geometry: Geometry
 ) -> CaseMetrics:
     """The metrics that every part has, of a candidate that serves these parts, given by their voxels."""
-    scores: CaseMetrics = {part: {} for part in parts}
-    for window in WINDOWS:
-        similarity = similarity_map(reference.ct, candidate.ct, window)
-        for part, voxels in parts.items():
-            ssim = _mean(similarity[voxels])
-            scores[part][f"D-SSIM{window}"] = (1 - ssim) / 2
-            if window == 11:
-                scores[part]["SSIM11"] = ssim
+    scores = intensity_metrics(reference.ct, candidate.ct, parts)
     there, here = _surface(reference.mask, geometry), _surface(candidate.mask, geometry)
     for part, voxels in parts.items():
-        scores[part] |= _of_intensities(reference.ct[voxels], candidate.ct[voxels])
         scores[part]["RMSD_mm"] = _rmsd_mm(there, here, voxels, geometry)
     return scores
 

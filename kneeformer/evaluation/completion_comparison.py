@@ -75,7 +75,7 @@ def compare_configurations(scores: Mapping[str, Sequence[CaseScores]], baselines
         scores: of each configuration the same cases; part -> metric -> value as `score_completion` has it.
         baselines: names of configurations; those that are not scored are left out.
     """
-    rows = [row for name, cases in scores.items() for row in _means(name, cases)]
+    rows = [row for name, cases in scores.items() for row in means(name, cases, PARTS)]
     for baseline in baselines:
         if baseline in scores:
             against = _by_patient(scores[baseline], "region", PAIRED)
@@ -104,7 +104,7 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---" * (1 + len(_COLUMNS)) + "|",
     ]
     for name in names:
-        cells = [_text(found[name, c.part, c.metric].interval, c.digits, c.factor) for c in _COLUMNS]
+        cells = [interval_text(found[name, c.part, c.metric].interval, c.digits, c.factor) for c in _COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += _paired_lines(found, names)
     most = max(row.patients for row in rows)
@@ -112,8 +112,9 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", _FOOTNOTE.format(patients=patients)])
 
 
-def _means(name: str, cases: Sequence[CaseScores]) -> Iterator[Row]:
-    for part in PARTS:
+def means(name: str, cases: Sequence[CaseScores], parts: Sequence[str]) -> Iterator[Row]:
+    """Every metric of these parts of a configuration's cases."""
+    for part in parts:
         for metric in cases[0].metrics[part]:
             yield _row(name, part, metric, _by_patient(cases, part, metric).values())
 
@@ -156,12 +157,13 @@ def _paired_lines(found: Mapping[tuple[str, str, str], Row], names: Sequence[str
         ]
         for name in names:
             ratio, difference = (found[name, "region", f"{PAIRED} {sign} {baseline}"] for sign in "/-")
-            cells = f"{_text(ratio.interval, 3)} | {_text(difference.interval, 3)}"
+            cells = f"{interval_text(ratio.interval, 3)} | {interval_text(difference.interval, 3)}"
             lines.append(f"| {name} | {cells} |")
     return lines
 
 
-def _text(interval: Interval, digits: int, factor: int = 1) -> str:
+def interval_text(interval: Interval, digits: int, factor: int = 1) -> str:
+    """ "1.20 (1.10 to 1.30)"; "-" where there is nothing."""
     mean, low, high = (f"{factor * value:.{digits}f}" for value in interval)
     if math.isnan(interval[0]):
         return "-"

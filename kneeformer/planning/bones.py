@@ -25,14 +25,15 @@ _MUCH_SMALLER = 0.7
 _MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
 
 
-def bone_grid(extents_mm: np.ndarray, budget: Budget) -> tuple[Size, float]:
+def bone_grid(extents_mm: np.ndarray, budget: Budget, voxels: int | None = None) -> tuple[Size, float]:
     """Voxels and spacing: the finest on which every bone fits within what the machine can hold.
 
     Args:
         extents_mm: (bones, 3) along (z, y, x) of the patient.
+        voxels: at most; None asks the machine.
     """
     needed = extents_mm.max(0) + 2 * _MARGIN_MM
-    limit = _CPU_VOXELS if budget.is_cpu else _GPU_VOXELS
+    limit = voxels or (_CPU_VOXELS if budget.is_cpu else _GPU_VOXELS)
     for spacing in SPACINGS_MM:
         z, y, x = (_MULTIPLE * math.ceil(mm / spacing / _MULTIPLE) for mm in needed)
         if z * y * x <= limit:
@@ -80,27 +81,37 @@ def stepwise(
     )
 
 
+def bone_preprocessing(
+    fingerprint: Fingerprint, budget: Budget, voxels: int | None = None
+) -> BoneGridSettings:
+    """The grid of a dataset's bones, of `voxels` at most; None asks the machine."""
+    facts = list(fingerprint.cases.values())
+    lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
+    straightened = worth_straightening(lying, straight)
+    grid, spacing = bone_grid(straight if straightened else lying, budget, voxels)
+    side = common_side([c.side for c in facts])
+    mirrored = ("" if side is None else f"_{side}") + ("_straight" if straightened else "")
+    return BoneGridSettings(
+        folder=f"bones_{spacing:g}mm{mirrored}",
+        spacing=(spacing,) * 3,
+        grid=grid,
+        side=side,
+        straightened=straightened,
+    )
+
+
 def bone_configuration(
     fingerprint: Fingerprint, budget: Budget, task: str, prior: PriorSettings | None
 ) -> BoneConfiguration:
     """A model of whole bones, which learns in closed form: no steps."""
-    facts = list(fingerprint.cases.values())
-    lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
-    straightened = worth_straightening(lying, straight)
-    grid, spacing = bone_grid(straight if straightened else lying, budget)
-    side = common_side([c.side for c in facts])
-    mirrored = ("" if side is None else f"_{side}") + ("_straight" if straightened else "")
+    preprocessing = bone_preprocessing(fingerprint, budget)
     return BoneConfiguration(
         task=task,
-        preprocessing=BoneGridSettings(
-            folder=f"bones_{spacing:g}mm{mirrored}",
-            spacing=(spacing,) * 3,
-            grid=grid,
-            side=side,
-            straightened=straightened,
-        ),
+        preprocessing=preprocessing,
         registration=RegistrationSettings(),
         prior=prior,
-        training=TrainingSettings(crop=grid, batch_size=1, epochs=0, steps_per_epoch=1, learning_rate=1e-3),
+        training=TrainingSettings(
+            crop=preprocessing.grid, batch_size=1, epochs=0, steps_per_epoch=1, learning_rate=1e-3
+        ),
         evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
     )

@@ -8,12 +8,15 @@ from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import read_json, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion_comparison import Row, compare_configurations, markdown, to_csv
+from kneeformer.evaluation.reconstruction import reconstruction_rows, reconstruction_table
+from kneeformer.evaluation.summary import CaseScores
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneConfiguration, read_plan
 from kneeformer.stages.cases import split_of
 from kneeformer.stages.completion_scores import FoldScores, score_fold
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining
+from kneeformer.stages.reconstruction_scores import score_reconstructions
 from kneeformer.stages.request import Request
 from kneeformer.training.loop import Moment
 
@@ -41,10 +44,11 @@ def compare_completions(
 ) -> tuple[list[Row], Path]:
     """Train whatever is not trained yet, score every completion, and compare; table.csv and table.md.
 
-    What is trained is taken as it is, and what is scored is only read.
+    What is trained is taken as it is, and what is scored is only read. Beside hidden regions, whole bones are
+    scored as the tibia paper reports them: whole_bones.csv and whole_bones.md.
 
     Returns:
-        The table, and the folder: completion_table in the dataset's results.
+        The table of hidden regions, and the folder: PLANS__completion_table in the dataset's results.
 
     Raises:
         KneeformerError: the plan has no configurations that complete bones, or not those; no such fold; a
@@ -63,10 +67,33 @@ def compare_completions(
         _refuse_other_regions(training, found)
     scores = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
     rows = compare_configurations(scores, BASELINES)
-    home = folders.results / wanted.dataset / "completion_table"
+    home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     write_text(home / "table.csv", to_csv(rows))
     write_text(home / "table.md", markdown(rows))
+    _compare_whole_bones(folders, wanted, configurations, trainings, home, watch)
     return rows, home
+
+
+def _compare_whole_bones(
+    folders: Folders,
+    wanted: Completions,
+    configurations: dict[str, BoneConfiguration],
+    trainings: dict[str, list[KeptTraining]],
+    home: Path,
+    watch: Watch,
+) -> None:
+    subject = Dataset.open(folders.raw / wanted.dataset).description.subject
+    scores: dict[str, list[CaseScores]] = {}
+    for name, runs in trainings.items():
+        bones = folders.preprocessed / wanted.dataset / configurations[name].preprocessing.folder
+        scores[name] = []
+        for run in runs:
+            subjects = {case: subject(case) for case in split_of(folders, run.request)["val"]}
+            scores[name] += score_reconstructions(run.folder, bones, subjects, wanted.device, watch)
+    rows = reconstruction_rows(scores)
+    registrations = {name: c.previous_stage or "" for name, c in configurations.items()}
+    write_text(home / "whole_bones.csv", to_csv(rows))
+    write_text(home / "whole_bones.md", reconstruction_table(rows, registrations))
 
 
 def _completing(folders: Folders, wanted: Completions) -> dict[str, BoneConfiguration]:

@@ -93,8 +93,9 @@ def _measured(
     """The tasks' configurations with their costs; a crop whose real step does not fit is made smaller."""
     tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
     while True:
-        proposed = [task.configurations(fingerprint, dataset, budget) for task in tasks]
-        planned = {n: preset(c, fingerprint, budget) for each in proposed for n, c in each.items()}
+        each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
+        proposed = {name: c for configurations in each for name, c in configurations.items()}
+        planned = preset(proposed, fingerprint, budget)
         costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
         steps = ((n, c) for n, c in costed.items() if isinstance(c, CropConfiguration))
         name, first = next(steps, ("", None))

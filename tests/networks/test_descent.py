@@ -1,4 +1,4 @@
-"""Direct registration by the gradient of likeness: it goes to where a bone belongs, as far as its rate lets it."""
+"""Direct registration, by the gradient of likeness, goes where a bone belongs, as far as its rate lets it."""
 
 import math
 

@@ -8,11 +8,12 @@ import pytest
 
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import PLANS
-from kneeformer.plan import CropConfiguration, DatasetSettings, Plan, parse_plan
+from kneeformer.plan import Configuration, CropConfiguration, DatasetSettings, Plan, parse_plan
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
-from kneeformer.planning.presets import PRESETS, knee_paper, own, paper, paper_grid, preset_named
+from kneeformer.planning.knee_paper import paper_grid
+from kneeformer.planning.presets import PRESETS, own, paper, preset_named
 from kneeformer.tasks import tasks_for
 
 CPU, GPU = Budget("cpu", 8.0), Budget("cuda", 24.0)
@@ -49,8 +50,11 @@ TEN = fingerprint([(3.5, 0.4, 0.4)] * 10, [(30, 400, 360)] * 10)
 
 def configurations(seen: Fingerprint, budget: Budget) -> dict[str, CropConfiguration]:
     """All that the tasks propose for knees, by the paper's recipe."""
-    proposed = [task.configurations(seen, KNEES, budget) for task in tasks_for("segmentation", labelled=True)]
-    return {name: knee_paper(c, seen, budget) for each in proposed for name, c in each.items()}
+    proposed: dict[str, Configuration] = {}
+    for task in tasks_for("segmentation", labelled=True):
+        proposed |= task.configurations(seen, KNEES, budget)
+    planned = paper(proposed, seen, budget)
+    return {name: c for name, c in planned.items() if isinstance(c, CropConfiguration)}
 
 
 def test_the_fewest_voxels_lie_along_the_largest_spacing() -> None:
@@ -135,7 +139,7 @@ def test_the_plan_survives_its_file() -> None:
 def test_presets_by_name() -> None:
     assert list(PRESETS) == list(PLANS)  # what the commands offer
     assert preset_named("paper") is paper and preset_named("default") is own
-    proposed = configurations(TEN, CPU)["3d_vit"]
+    proposed = configurations(TEN, CPU)
     assert own(proposed, TEN, CPU) is proposed
     with pytest.raises(KneeformerError, match="planner 'nature' is not one of default, paper"):
         preset_named("nature")

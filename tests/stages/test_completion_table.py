@@ -79,7 +79,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
 
 
 def test_the_table_is_there_with_every_configuration(compared: Compared) -> None:
-    assert compared.home == compared.folders.results / NAME / "completion_table"
+    assert compared.home == compared.folders.results / NAME / "kfPlans__completion_table"
     text = (compared.home / "table.md").read_text()
     assert text == markdown(compared.rows)
     for model in MODELS:
