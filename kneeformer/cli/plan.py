@@ -30,7 +30,7 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
         "--planner",
         default="default",
         choices=PLANS,
-        help="the recipe: our own (default), or the published knee paper's as printed",
+        help="the recipe: our own (default), or the published papers', as printed",
     )
     parser.add_argument(
         "--verify_dataset_integrity",
