@@ -10,15 +10,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from kneeformer.evaluation.resampling import seeds_and_subjects_interval
+from kneeformer.evaluation.resampling import Interval, by_subject, interval_text, subjects_interval
 from kneeformer.evaluation.summary import CaseScores
 
 PARTS = ("region", "composite")
 PAIRED = "RMSD_mm"  # of the region: what is compared patient by patient
-
-Interval = tuple[float, float, float]  # mean, low, high
 
 
 @dataclass(frozen=True)
@@ -119,13 +115,7 @@ def _means(name: str, cases: Sequence[CaseScores]) -> Iterator[Row]:
 
 
 def _by_patient(cases: Sequence[CaseScores], part: str, metric: str) -> dict[str, float]:
-    """Mean over each patient's cases in which the metric is defined; patients without any are left out."""
-    values: dict[str, list[float]] = {}
-    for case in cases:
-        value = case.metrics[part][metric]
-        if not math.isnan(value):
-            values.setdefault(case.subject, []).append(value)
-    return {subject: float(np.mean(found)) for subject, found in sorted(values.items())}
+    return by_subject(cases, lambda case: case.metrics[part][metric])
 
 
 def _paired(
@@ -140,9 +130,8 @@ def _paired(
 
 
 def _row(configuration: str, part: str, metric: str, values: Iterable[float]) -> Row:
-    found = np.array([[*values]])
-    interval = seeds_and_subjects_interval(found) if found.size else (math.nan,) * 3
-    return Row(configuration, part, metric, interval, found.size)
+    found = list(values)
+    return Row(configuration, part, metric, subjects_interval(found), len(found))
 
 
 def _paired_lines(found: Mapping[tuple[str, str, str], Row], names: Sequence[str]) -> list[str]:
@@ -162,7 +151,5 @@ def _paired_lines(found: Mapping[tuple[str, str, str], Row], names: Sequence[str
 
 
 def _text(interval: Interval, digits: int, factor: int = 1) -> str:
-    mean, low, high = (f"{factor * value:.{digits}f}" for value in interval)
-    if math.isnan(interval[0]):
-        return "-"
-    return mean if math.isnan(interval[1]) else f"{mean} ({low} to {high})"
+    mean, low, high = (factor * value for value in interval)
+    return interval_text((mean, low, high), f".{digits}f")

@@ -8,13 +8,13 @@ from typing import Any
 from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary, read_summary
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import Plan, override, read_plan
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.fold_folder import RUN
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
-from kneeformer.training.loop import FINAL, LATEST, Moment
+from kneeformer.training.loop import Moment
 
 
 @dataclass(frozen=True)

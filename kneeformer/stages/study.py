@@ -15,14 +15,14 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
 from kneeformer.evaluation.summary import Summary
 from kneeformer.export.plots import Curve, draw_label_curves
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, Folders
 from kneeformer.plan import read_plan
 from kneeformer.stages.cases import split_of
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
-from kneeformer.training.loop import FINAL, Moment
+from kneeformer.training.loop import Moment
 
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
 

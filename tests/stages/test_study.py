@@ -11,13 +11,12 @@ from prepared import MAE, NAME, OTHER, VIT, Place, plan
 
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import override
+from kneeformer.stages.contradictions import refuse_ignored
 from kneeformer.stages.fold_folder import RUN, write_run
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
-from kneeformer.stages.request import refuse_ignored
 from kneeformer.stages.study import Study, run_study
-from kneeformer.training.loop import FINAL, LATEST
 
 
 @pytest.fixture
