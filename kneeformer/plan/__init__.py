@@ -14,6 +14,7 @@ from kneeformer.plan.bones import (
     PriorSettings,
     RegistrationSettings,
 )
+from kneeformer.plan.leading import LEADING, LeadingScore
 from kneeformer.plan.reading import override, parse_plan, read_plan
 from kneeformer.plan.settings import (
     AugmentationSettings,
@@ -35,6 +36,7 @@ from kneeformer.plan.settings import (
 from kneeformer.plan.whole import Plan
 
 __all__ = [
+    "LEADING",
     "AugmentationSettings",
     "BoneConfiguration",
     "BoneGridSettings",
@@ -48,6 +50,7 @@ __all__ = [
     "FineTuningSettings",
     "GridSettings",
     "InferenceSettings",
+    "LeadingScore",
     "LocNetSettings",
     "MaskingSettings",
     "NetworkSettings",

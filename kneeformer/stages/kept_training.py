@@ -14,6 +14,7 @@ from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.fold_folder import RUN
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
+from kneeformer.stages.validated_fold import is_validated
 from kneeformer.training.loop import Moment
 
 
@@ -39,7 +40,7 @@ class KeptTraining:
 
     @property
     def validated(self) -> bool:
-        return self.finished and (self.folder / "validation" / "summary.json").is_file()
+        return is_validated(self.folder)
 
     def train(self, watch_training: Callable[[Moment], None], watch: Watch) -> None:
         """To its end, or validate it where it is there."""
