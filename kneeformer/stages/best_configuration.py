@@ -78,9 +78,10 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) 
     missing = [command_to_validate(folders, wanted.request(*one)) for one in chosen.lacking(wanted.folds)]
     if not chosen.configurations:
         raise KneeformerError(_nothing_to_compare(wanted, missing))
-    scores = _scores(folders, wanted, {n: planned[n] for n in chosen.configurations}, chosen, splits, watch)
+    compared = {name: planned[name] for name in chosen.configurations}
+    scores = _scores(folders, wanted, compared, chosen, splits, watch)
     leading = _leading(planned[chosen.configurations[0]])
-    ranking, cases = rank(scores, leading), len(scores[chosen.configurations[0]])
+    ranking = rank(scores, leading)
     best = ranking[0].configuration
     found = BestConfiguration(
         dataset=wanted.dataset,
@@ -88,18 +89,14 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) 
         score=leading.title,
         lower_is_better=leading.lower_is_better,
         folds=chosen.folds,
-        cases=cases,
+        cases=len(scores[best]),
         ranking=tuple(ranking),
         left_out=tuple(chosen.left_out()),
         to_compare_more=tuple(missing),
         prediction=_prediction(wanted, best, planned[best], chosen.validated[best]),
     )
-    report = _report(found, ranking_table(ranking, leading, chosen.folds, cases))
-    home = folders.results / wanted.dataset / "best_configuration"
-    write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
-    write_text(home / "table.md", report)
-    write_text(home / "prediction_commands.txt", found.prediction + "\n")
-    return report, home
+    report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
+    return report, _write(folders, found, report)
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
@@ -206,3 +203,11 @@ def _report(found: BestConfiguration, table: str) -> str:
         parts.append("\n".join(["To compare all on the same folds, type first:", "", *commands]))
     parts.append(f"To predict with the best, the test cases or others, type:\n\n    {found.prediction}")
     return "\n\n".join(parts) + "\n"
+
+
+def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:
+    home = folders.results / found.dataset / "best_configuration"
+    write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
+    write_text(home / "table.md", report)
+    write_text(home / "prediction_commands.txt", found.prediction + "\n")
+    return home

@@ -153,7 +153,7 @@ def test_other_cases_than_the_splits_have_now_are_refused(folders: Folders) -> N
     validate(folders, "3d_vit", 0)
     validate(folders, "3d_vit_linear", 0)
     write_json(folders.preprocessed / NAME / "splits_final.json", SPLITS[::-1])
-    with pytest.raises(KneeformerError, match="on other cases than splits_final.json has now") as fault:
+    with pytest.raises(KneeformerError, match="validated on other cases than splits_final") as fault:
         find(folders)
     assert "kf_train Dataset001_Knee 3d_vit fold_0 -p kfPlans --overwrite" in str(fault.value)
     assert not (folders.results / NAME / "best_configuration").exists()
