@@ -8,7 +8,17 @@ from kneeformer.tasks import task_named
 
 
 def refuse_ignored(folders: Folders, request: Request) -> None:
-    """Raises KneeformerError: --pretrain_from beside a flag that does without the stage it is meant for."""
+    """A flag that would do nothing beside another is not accepted.
+
+    Raises:
+        KneeformerError: --no_pretraining beside -pretrained_weights; or --pretrain_from beside one of them,
+            which do without the stage that it is meant for.
+    """
+    if request.no_pretraining and request.pretrained_weights:
+        raise KneeformerError(
+            f"--no_pretraining and -pretrained_weights exclude each other: the first starts from chance, the "
+            f"second from {request.pretrained_weights}; leave one away"
+        )
     without = "--no_pretraining" if request.no_pretraining else "-pretrained_weights"
     if request.pretrain_from is None or not (request.no_pretraining or request.pretrained_weights):
         return
