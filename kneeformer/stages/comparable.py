@@ -51,8 +51,9 @@ class Comparable:
 
 def validated_folds(folders: Folders, dataset: str, configuration: str, plans: str) -> tuple[int, ...]:
     """Numbers of the folds that are trained and validated, in order; "all" validates nothing."""
-    folders_there = folders.model(dataset, configuration, plans).glob("fold_[0-9]*")
-    return tuple(sorted(int(f.name.removeprefix("fold_")) for f in folders_there if is_validated(f)))
+    there = filter(is_validated, folders.model(dataset, configuration, plans).glob("fold_*"))
+    numbers = [folder.name.removeprefix("fold_") for folder in there]
+    return tuple(sorted(int(number) for number in numbers if number.isdigit()))
 
 
 def command_to_validate(folders: Folders, request: Request) -> str:

@@ -1,5 +1,6 @@
 """The best of trained configurations: who is compared, on which folds, and what is left to type."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,8 @@ def test_all_that_is_validated_is_compared_and_ranked(folders: Folders) -> None:
         validate(folders, "3d_vit", fold)
         validate(folders, "3d_vit_linear", fold, better=0.05)
         validate(folders, "3d_mae", fold)  # prepares others: no candidate
+    copy = validate(folders, "3d_vit", 1)
+    shutil.copytree(copy, copy.with_name("fold_1_old"))
     report, found = find(folders)
     assert [row.configuration for row in found.ranking] == ["3d_vit_linear", "3d_vit"]
     assert (found.folds, found.cases, found.left_out, found.to_compare_more) == ((0, 1), 5, (), ())
