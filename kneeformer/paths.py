@@ -1,4 +1,4 @@
-"""Where things live: the three folders, and the names of datasets and folds inside them."""
+"""Where things live: the three folders, and the names of datasets, folds and checkpoints inside them."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from kneeformer.errors import KneeformerError
 
 DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
 PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
+FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
 
 
 @dataclass(frozen=True)

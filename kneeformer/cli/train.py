@@ -66,7 +66,8 @@ def main() -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from kneeformer.evaluation.summary import table
     from kneeformer.paths import Folders
-    from kneeformer.stages.request import Request, refuse_ignored
+    from kneeformer.stages.contradictions import refuse_ignored
+    from kneeformer.stages.request import Request
     from kneeformer.stages.train import train_fold
 
     folders = Folders.from_environment()

@@ -10,15 +10,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from kneeformer.evaluation.resampling import seeds_and_subjects_interval
+from kneeformer.evaluation.resampling import Interval, by_subject, interval_text, subjects_interval
 from kneeformer.evaluation.summary import CaseScores
 
 PARTS = ("region", "composite")
 PAIRED = "RMSD_mm"  # of the region: what is compared patient by patient
-
-Interval = tuple[float, float, float]  # mean, low, high
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---" * (1 + len(_COLUMNS)) + "|",
     ]
     for name in names:
-        cells = [interval_text(found[name, c.part, c.metric].interval, c.digits, c.factor) for c in _COLUMNS]
+        cells = [scaled_text(found[name, c.part, c.metric].interval, c.digits, c.factor) for c in _COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += _paired_lines(found, names)
     most = max(row.patients for row in rows)
@@ -120,13 +116,7 @@ def means(name: str, cases: Sequence[CaseScores], parts: Sequence[str]) -> Itera
 
 
 def _by_patient(cases: Sequence[CaseScores], part: str, metric: str) -> dict[str, float]:
-    """Mean over each patient's cases in which the metric is defined; patients without any are left out."""
-    values: dict[str, list[float]] = {}
-    for case in cases:
-        value = case.metrics[part][metric]
-        if not math.isnan(value):
-            values.setdefault(case.subject, []).append(value)
-    return {subject: float(np.mean(found)) for subject, found in sorted(values.items())}
+    return by_subject(cases, lambda case: case.metrics[part][metric])
 
 
 def _paired(
@@ -141,9 +131,8 @@ def _paired(
 
 
 def _row(configuration: str, part: str, metric: str, values: Iterable[float]) -> Row:
-    found = np.array([[*values]])
-    interval = seeds_and_subjects_interval(found) if found.size else (math.nan,) * 3
-    return Row(configuration, part, metric, interval, found.size)
+    found = list(values)
+    return Row(configuration, part, metric, subjects_interval(found), len(found))
 
 
 def _paired_lines(found: Mapping[tuple[str, str, str], Row], names: Sequence[str]) -> list[str]:
@@ -157,14 +146,12 @@ def _paired_lines(found: Mapping[tuple[str, str, str], Row], names: Sequence[str
         ]
         for name in names:
             ratio, difference = (found[name, "region", f"{PAIRED} {sign} {baseline}"] for sign in "/-")
-            cells = f"{interval_text(ratio.interval, 3)} | {interval_text(difference.interval, 3)}"
+            cells = f"{scaled_text(ratio.interval, 3)} | {scaled_text(difference.interval, 3)}"
             lines.append(f"| {name} | {cells} |")
     return lines
 
 
-def interval_text(interval: Interval, digits: int, factor: int = 1) -> str:
-    """ "1.20 (1.10 to 1.30)"; "-" where there is nothing."""
-    mean, low, high = (f"{factor * value:.{digits}f}" for value in interval)
-    if math.isnan(interval[0]):
-        return "-"
-    return mean if math.isnan(interval[1]) else f"{mean} ({low} to {high})"
+def scaled_text(interval: Interval, digits: int, factor: int = 1) -> str:
+    """The interval of a value times a factor, in so many digits."""
+    mean, low, high = (factor * value for value in interval)
+    return interval_text((mean, low, high), f".{digits}f")

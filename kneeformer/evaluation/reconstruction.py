@@ -12,7 +12,7 @@ import numpy as np
 
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.completion import WINDOWS, intensity_metrics
-from kneeformer.evaluation.completion_comparison import Row, interval_text, means
+from kneeformer.evaluation.completion_comparison import Row, means, scaled_text
 from kneeformer.evaluation.mesh_distance import rmsd
 from kneeformer.evaluation.scores import Metrics
 from kneeformer.evaluation.summary import CaseScores
@@ -70,7 +70,7 @@ def reconstruction_table(rows: Sequence[Row], registrations: Mapping[str, str]) 
         lines += ["", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
         for name in sorted(names, key=lambda n: blocks.index(registrations[n])):
             cells = [
-                interval_text(found[name, question, metric].interval, digits, factor)
+                scaled_text(found[name, question, metric].interval, digits, factor)
                 for _, metric, digits, factor in _COLUMNS
             ]
             lines.append(f"| {registrations[name]} | {name} | {' | '.join(cells)} |")

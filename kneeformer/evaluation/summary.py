@@ -38,11 +38,13 @@ Values = dict[str, Number]
 Intervals = dict[str, tuple[Number, Number]]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Numbers as they are kept in JSON: NaN is null."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class CaseScores(_Record):
+class CaseScores(Record):
     """The metrics of one case: structure -> metric -> value."""
 
     case: str
@@ -50,7 +52,7 @@ class CaseScores(_Record):
     metrics: dict[str, Values]
 
 
-class Summary(_Record):
+class Summary(Record):
     """Scores of a set of cases; keys as in nnU-Net's summary.json, structures by name.
 
     A mean is over the cases in which the metric is defined (the empty-mask rule of `overlap`), and NaN

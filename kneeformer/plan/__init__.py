@@ -15,6 +15,7 @@ from kneeformer.plan.bones import (
     PriorSettings,
     RegistrationSettings,
 )
+from kneeformer.plan.leading import LEADING, LeadingScore
 from kneeformer.plan.reading import override, parse_plan, read_plan
 from kneeformer.plan.settings import (
     AugmentationSettings,
@@ -36,6 +37,7 @@ from kneeformer.plan.settings import (
 from kneeformer.plan.whole import Plan
 
 __all__ = [
+    "LEADING",
     "AugmentationSettings",
     "BoneConfiguration",
     "BoneGridSettings",
@@ -50,6 +52,7 @@ __all__ = [
     "FineTuningSettings",
     "GridSettings",
     "InferenceSettings",
+    "LeadingScore",
     "LocNetSettings",
     "MaskingSettings",
     "NetworkSettings",

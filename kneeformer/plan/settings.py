@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from kneeformer.labels import LabelScheme, LabelValues
+from kneeformer.plan.leading import LEADING, LeadingScore
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -231,6 +232,11 @@ class Configuration(Settings):
     def by_steps(self) -> bool:
         """Whether it learns step by step; else in closed form, from all cases at once."""
         return True
+
+    @property
+    def leading(self) -> LeadingScore | None:
+        """What it is ranked by; None where it only prepares others."""
+        return LEADING.get(self.task)
 
 
 class CropConfiguration(Configuration):

@@ -90,6 +90,13 @@ class Plan(Settings):
         bare = {n: c.model_copy(update={"evidence": None}) for n, c in self.configurations.items()}
         return self.model_copy(update={"configurations": bare})
 
+    def essence(self) -> tuple[object, ...]:
+        """Of the plan of one trained model: what its folds must share to be averaged."""
+        (configuration,) = self.configurations.values()
+        if isinstance(configuration, CropConfiguration):
+            return self.dataset, configuration.preprocessing, configuration.network, configuration.task
+        return self.dataset, configuration.preprocessing, configuration.registration, configuration.prior
+
     def with_only(self, name: str) -> "Plan":
         """The plan of one trained model: its configuration alone, nothing inherited."""
         alone = self.configuration(name).model_copy(update={"inherits_from": None, "previous_stage": None})

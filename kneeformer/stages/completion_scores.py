@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.files import read_json, stamp, write_text
@@ -16,7 +16,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion import BoneVolume, score_completion
 from kneeformer.evaluation.completion_comparison import PARTS
 from kneeformer.evaluation.scores import CaseMetrics
-from kneeformer.evaluation.summary import CaseScores, read_summary
+from kneeformer.evaluation.summary import CaseScores, Record, read_summary
 from kneeformer.labels import COMPLETE, LabelScheme
 from kneeformer.stages.fingerprint import Watch, default_processes
 
@@ -25,7 +25,7 @@ SCORES = "completion.json"  # in a fold's validation
 Window = tuple[float, float]
 
 
-class FoldScores(BaseModel):
+class FoldScores(Record):
     """The scores of a validation as they are kept.
 
     Attributes:
@@ -33,8 +33,6 @@ class FoldScores(BaseModel):
         window_hu: what is 0 and 1 in the intensities.
         hidden: a digest of each case's hidden region.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
     of: str
     window_hu: Window

@@ -13,11 +13,12 @@ from kneeformer.evaluation.summary import CaseScores
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneConfiguration, read_plan
 from kneeformer.stages.cases import split_of
-from kneeformer.stages.completion_scores import FoldScores, score_fold
+from kneeformer.stages.completion_scores import score_fold
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining
 from kneeformer.stages.reconstruction_scores import score_reconstructions
 from kneeformer.stages.request import Request
+from kneeformer.stages.validated_fold import ValidatedFold, refuse_asked_otherwise
 from kneeformer.training.loop import Moment
 
 BASELINES = ("3d_prototype", "3d_nearest")  # what a prior is to be better than
@@ -57,16 +58,17 @@ def compare_completions(
     configurations, dataset = _completing(folders, wanted), Dataset.open(folders.raw / wanted.dataset)
     window = next(iter(configurations.values())).preprocessing.window_hu  # one scale for all
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
-    splits = {t.request.fold: set(split_of(folders, t.request)["val"]) for t in _all(trainings)}
-    found: dict[KeptTraining, FoldScores] = {}
+    splits = {t.request.fold: split_of(folders, t.request)["val"] for t in _all(trainings)}
+    found: dict[KeptTraining, ValidatedFold] = {}
     for training in sorted(_all(trainings), key=lambda t: not t.validated):  # its faults cost no training
         if not training.validated:
             training.train(watch_training, watch)
-        found[training] = score_fold(training.folder, dataset, window, watch)
-        _refuse_other_cases(training, found[training], splits[training.request.fold])
-        _refuse_other_regions(training, found)
-    scores = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
-    rows = compare_configurations(scores, BASELINES)
+        scores = score_fold(training.folder, dataset, window, watch)
+        fold = ValidatedFold(training.folder, training.request, scores.hidden, scores.cases)
+        refuse_asked_otherwise(fold, splits[training.request.fold], found.values())
+        found[training] = fold
+    cases = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
+    rows = compare_configurations(cases, BASELINES)
     home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     write_text(home / "table.csv", to_csv(rows))
     write_text(home / "table.md", markdown(rows))
@@ -127,27 +129,3 @@ def _trainings(folders: Folders, wanted: Completions, name: str) -> list[KeptTra
 
 def _all(trainings: dict[str, list[KeptTraining]]) -> list[KeptTraining]:
     return [training for runs in trainings.values() for training in runs]
-
-
-def _refuse_other_cases(training: KeptTraining, scores: FoldScores, validate: set[str]) -> None:
-    if set(scores.hidden) != validate:
-        raise KneeformerError(
-            f"{training.folder}: validated on other cases than splits_final.json has now; "
-            f"{_again(training, '--overwrite')}"
-        )
-
-
-def _refuse_other_regions(training: KeptTraining, found: dict[KeptTraining, FoldScores]) -> None:
-    """Where another configuration's cases of that fold were asked otherwise."""
-    first = next(other for other in found if other.request.fold == training.request.fold)
-    if found[first].hidden != found[training].hidden:
-        raise KneeformerError(
-            f"{training.folder}: other regions were hidden than in {first.folder}; validate both again: "
-            f"{_again(first, '--val')} and {_again(training, '--val')}"
-        )
-
-
-def _again(training: KeptTraining, flag: str) -> str:
-    request = training.request
-    words = (request.dataset, request.configuration, request.fold_name, "-p", request.plans, flag)
-    return f"kf_train {' '.join(words)}"

@@ -12,10 +12,9 @@ from filelock import FileLock, Timeout
 from kneeformer import __version__
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
+from kneeformer.paths import FINAL, LATEST
 from kneeformer.plan import Plan, override, read_plan
-from kneeformer.stages.predict import essence
 from kneeformer.stages.request import Request
-from kneeformer.training.loop import FINAL, LATEST
 from kneeformer.training.transfer import Transfer
 
 RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
@@ -96,7 +95,7 @@ def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | 
     """
     plan, begun = read_plan(folder / "plan.json"), read_json(folder / RUN)
     changed = override(plan, request.configuration, request.assignments)
-    if essence(changed) != essence(plan):
+    if changed.essence() != plan.essence():
         raise KneeformerError(
             f"{folder}: --c can change neither the network nor its input; leave --set network... and "
             f"preprocessing... away, or start anew with --overwrite"

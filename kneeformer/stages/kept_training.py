@@ -8,13 +8,14 @@ from typing import Any
 from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary, read_summary
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import Plan, override, read_plan
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.fold_folder import RUN
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
-from kneeformer.training.loop import FINAL, LATEST, Moment
+from kneeformer.stages.validated_fold import is_validated
+from kneeformer.training.loop import Moment
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class KeptTraining:
 
     @property
     def validated(self) -> bool:
-        return self.finished and (self.folder / "validation" / "summary.json").is_file()
+        return is_validated(self.folder)
 
     def train(self, watch_training: Callable[[Moment], None], watch: Watch) -> None:
         """To its end, or validate it where it is there."""

@@ -61,7 +61,7 @@ class Predictor:
         plans = [read_plan(path / "plan.json") for path in paths]
         (configuration,) = plans[0].configurations.values()
         for path, plan in zip(paths, plans, strict=True):
-            if essence(plan) != essence(plans[0]):
+            if plan.essence() != plans[0].essence():
                 raise KneeformerError(
                     f"{path}: trained by another plan than {paths[0]}; choose folds with -f"
                 )
@@ -270,14 +270,6 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
             f"{', '.join(p.name for p in found)}"
         )
     return wanted
-
-
-def essence(plan: Plan) -> tuple[object, ...]:
-    """What folds must share to be averaged."""
-    (configuration,) = plan.configurations.values()
-    if isinstance(configuration, CropConfiguration):
-        return plan.dataset, configuration.preprocessing, configuration.network, configuration.task
-    return plan.dataset, configuration.preprocessing, configuration.registration, configuration.prior
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

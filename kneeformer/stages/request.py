@@ -1,12 +1,9 @@
-"""One training as a user asks for it."""
+"""One training as a user asks for it. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders, fold_name
-from kneeformer.plan import read_plan
-from kneeformer.tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -50,15 +47,7 @@ class Request:
         """Where the trained fold is kept."""
         return folders.model(self.dataset, self.configuration, self.plans) / self.fold_name
 
-
-def refuse_ignored(folders: Folders, request: Request) -> None:
-    """Raises KneeformerError: --pretrain_from beside a flag that does without the stage it is meant for."""
-    without = "--no_pretraining" if request.no_pretraining else "-pretrained_weights"
-    if request.pretrain_from is None or not (request.no_pretraining or request.pretrained_weights):
-        return
-    plan = read_plan(folders.plan_file(request.dataset, request.plans))
-    if task_named(plan.configuration(request.configuration).task).needs_labels:
-        raise KneeformerError(
-            f"--pretrain_from and {without} exclude each other: {request.pretrain_from} would be learnt from "
-            f"in the stage before {request.configuration}, and {without} leaves that stage out"
-        )
+    def command(self, *flags: str) -> str:
+        """What to type for this training, or with other flags for what has become of it."""
+        words = (self.dataset, self.configuration, self.fold_name, "-p", self.plans, *flags)
+        return f"kf_train {' '.join(words)}"

@@ -15,14 +15,14 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
 from kneeformer.evaluation.summary import Summary
 from kneeformer.export.plots import Curve, draw_label_curves
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, Folders, fold_name
 from kneeformer.plan import read_plan
 from kneeformer.stages.cases import split_of
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
-from kneeformer.training.loop import FINAL, Moment
+from kneeformer.training.loop import Moment
 
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
 
@@ -103,11 +103,12 @@ def run_study(
         The table, and the folder: pretraining_study in the dataset's results.
 
     Raises:
-        KneeformerError: the fold has fewer labelled subjects than are to be learnt from, or trainings are
-            there that were made otherwise than the study asks; both before all work.
+        KneeformerError: the fold holds nobody out, or has fewer labelled subjects than are to be learnt from,
+            or trainings are there that were made otherwise than the study asks; all before all work.
     """
     home = folders.results / study.dataset / "pretraining_study"
     study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
+    _refuse_nobody_held_out(study)
     _refuse_more_subjects(folders, study)
     planned = [(variant, *_trainings(folders, home, study, variant)) for variant in study.variants]
     refuse_made_otherwise(t for _, first, runs in planned for t in (first, *chain(*runs.values())))
@@ -123,6 +124,13 @@ def run_study(
     write_text(home / "table.md", markdown(rows))
     _draw(scores, home / "curves.png")
     return rows, home
+
+
+def _refuse_nobody_held_out(study: Study) -> None:
+    if fold_name(study.fold) == "fold_all":
+        raise KneeformerError(
+            "the fold all trains on every case and leaves none to compare on; choose another with -f"
+        )
 
 
 def _refuse_more_subjects(folders: Folders, study: Study) -> None:

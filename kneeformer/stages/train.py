@@ -12,7 +12,7 @@ from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
 from kneeformer.networks.compute import choose_device, place
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import Plan, override, read_plan
 from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
@@ -23,7 +23,7 @@ from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import PreparatoryTask
 from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
-from kneeformer.training.loop import FINAL, LATEST, Course, Moment, train
+from kneeformer.training.loop import Course, Moment, train
 from kneeformer.training.transfer import transfer
 
 

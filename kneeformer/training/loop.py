@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import autocast
+from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import TrainingSettings
 from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.training.log import TrainingLog, draw_progress
 from kneeformer.training.optimiser import fine_tuning_rate, learning_rate, make_optimiser
 
 Batch = dict[str, Tensor]
-FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,6 +237,18 @@ def test_facts(learnt: Learnt, case: str) -> None:
     assert 0.8 < facts["registration"]["scale"] < 1.25
     assert 0 < facts["unlikeness"] < 3
     assert facts["bone_at_border_mm2"] == 0 and facts["warnings"] == []
+
+
+def test_the_command_for_the_best_runs_as_it_stands(learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = learnt.place.run("kf_find_best_configuration", 1)
+    assert f"{MODEL} is the only one" in said
+    assert "kf_train Dataset001_Knee 3d_pca32 fold_0 -p kfPlans\n" in said and "3d_ags" not in said
+    folder = learnt.fold.parent.parent / "best_configuration"
+    for name in ("raw", "results"):
+        monkeypatch.setenv(f"kf_{name}", str(learnt.place.root / name))
+    learnt.place.run(*shlex.split(os.path.expandvars((folder / "prediction_commands.txt").read_text())))
+    for case in TESTS:
+        assert np.array_equal(read_image(folder / "predictions" / f"{case}.nrrd").array, learnt.array(case))
 
 
 def test_without_masks_it_is_told_what_is_missing(learnt: Learnt, tmp_path: Path) -> None:

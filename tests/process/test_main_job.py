@@ -33,6 +33,7 @@ COMMANDS = {
     "kf_train": ("1", "3d_vit", "0"),
     "kf_predict": ("-i", ".", "-o", "out", "-d", "1"),
     "kf_evaluate": (".", ".", "-d", "1"),
+    "kf_find_best_configuration": ("1",),
 }
 
 

@@ -21,6 +21,7 @@ from kneeformer.evaluation.completion_comparison import Row, markdown
 from kneeformer.labels import COMPLETE
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneConfiguration, read_plan
+from kneeformer.stages.best_configuration import BestConfiguration, Candidates, find_best_configuration
 from kneeformer.stages.completion_scores import FoldScores
 from kneeformer.stages.completion_table import Completions, compare_completions
 from kneeformer.stages.plan import plan_dataset
@@ -132,6 +133,19 @@ def test_kept_scores_are_those_of_the_files(compared: Compared, model: str) -> N
 def test_the_same_regions_were_hidden(compared: Compared) -> None:
     first, second = (compared.scores(model) for model in MODELS)
     assert first.hidden == second.hidden and first.cases != second.cases
+
+
+def test_the_best_is_that_of_the_smallest_distance_in_the_region(compared: Compared) -> None:
+    report, home = find_best_configuration(compared.folders, Candidates(NAME), lambda *_: None)
+    found = BestConfiguration.model_validate(read_json(home / "best_configuration.json"))
+    rmsd_mm = {m: compared.scores(m).cases[0].metrics["region"]["RMSD_mm"] for m in MODELS}
+    assert [row.configuration for row in found.ranking] == sorted(MODELS, key=rmsd_mm.__getitem__)
+    assert {row.configuration: row.score.mean for row in found.ranking} == pytest.approx(rmsd_mm)
+    assert (found.lower_is_better, found.folds, found.cases) == (True, (0,), 1)
+    others = ("3d_pca32", "3d_nearest", "3d_vae", "3d_vqvae")
+    assert {line.partition(":")[0] for line in found.left_out} == {*others}
+    assert {*found.to_compare_more} == {f"kf_train {NAME} {name} fold_0 -p kfPlans" for name in others}
+    assert f'-m "$kf_raw/{NAME}/masksTs"' in found.prediction and found.prediction in report
 
 
 def test_what_is_there_is_only_read(

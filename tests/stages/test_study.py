@@ -11,13 +11,12 @@ from prepared import MAE, NAME, OTHER, VIT, Place, plan
 
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import override
+from kneeformer.stages.contradictions import refuse_ignored
 from kneeformer.stages.fold_folder import RUN, write_run
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
-from kneeformer.stages.request import refuse_ignored
 from kneeformer.stages.study import Study, run_study
-from kneeformer.training.loop import FINAL, LATEST
 
 
 @pytest.fixture
@@ -124,6 +123,19 @@ def test_more_labelled_subjects_than_there_are_are_refused_with_what_would_work(
     with pytest.raises(KneeformerError, match=said):
         run_study(folders, Study(NAME, labels=labels), lambda _: None, lambda *_: None)
     assert not folders.results.exists()
+
+
+@pytest.mark.parametrize("fold", ["all", "fold_all"])
+def test_a_fold_that_holds_nobody_out_is_refused(folders: Folders, fold: str) -> None:
+    with pytest.raises(KneeformerError, match="leaves none to compare on; choose another with -f"):
+        run_study(folders, Study(NAME, fold=fold, labels=(1,)), lambda _: None, lambda *_: None)
+    assert not folders.results.exists()
+
+
+def test_to_start_from_chance_and_from_weights_is_refused(folders: Folders) -> None:
+    weights = Path("mine.pt")
+    with pytest.raises(KneeformerError, match=r"-pretrained_weights exclude each other: .* from mine\.pt"):
+        refuse_ignored(folders, replace(VIT, no_pretraining=True, pretrained_weights=weights))
 
 
 @pytest.mark.parametrize(

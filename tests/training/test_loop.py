@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.errors import KneeformerError
+from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import FineTuningSettings, TrainingSettings
 from kneeformer.training.checkpoint import load_checkpoint
 from kneeformer.training.log import read_log
-from kneeformer.training.loop import BEST, FINAL, LATEST, Batch, Course, Moment, Validation, train
+from kneeformer.training.loop import Batch, Course, Moment, Validation, train
 
 SETTINGS = TrainingSettings(
     crop=(2, 4, 4),

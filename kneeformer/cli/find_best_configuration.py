@@ -1,0 +1,43 @@
+"""kf_find_best_configuration: compare trained configurations on the same cases, and say how to predict."""
+
+import argparse
+
+from kneeformer.cli.console import Bars, add_plans, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_find_best_configuration", description=__doc__)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument(
+        "-c",
+        "--configurations",
+        nargs="+",
+        default=None,
+        metavar="C",
+        help="default: all of the plan that predict cases",
+    )
+    parser.add_argument(
+        "-f",
+        "--folds",
+        nargs="+",
+        type=int,
+        default=None,
+        metavar="K",
+        help="default: those that most configurations have in common",
+    )
+    add_plans(parser)
+    arguments = parser.parse_args()
+    run(lambda: _find(arguments))
+
+
+def _find(arguments: argparse.Namespace) -> None:
+    from kneeformer.paths import Folders
+    from kneeformer.stages.best_configuration import Candidates, find_best_configuration
+
+    folders = Folders.from_environment()
+    wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
+    for key in ("configurations", "folds"):
+        wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
+    report, folder = find_best_configuration(folders, Candidates(**wanted), Bars())
+    print(report)
+    print(f"best_configuration.json, table.md and prediction_commands.txt: {folder}")

@@ -1,0 +1,213 @@
+"""Which trained configuration of a dataset is best, on the same validation cases. Needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.files import read_json, write_text
+from kneeformer.data.splits import Split, fold_cases
+from kneeformer.errors import KneeformerError
+from kneeformer.evaluation.ranking import Ranked, rank, ranking_table
+from kneeformer.evaluation.summary import CaseScores, Record, read_summary
+from kneeformer.paths import Folders, fold_name
+from kneeformer.plan import BoneConfiguration, Configuration, LeadingScore, read_plan
+from kneeformer.stages.comparable import Comparable, command_to_validate, validated_folds
+from kneeformer.stages.completion_scores import score_fold
+from kneeformer.stages.fingerprint import Watch
+from kneeformer.stages.request import Request
+from kneeformer.stages.validated_fold import ValidatedFold, refuse_asked_otherwise
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What to compare.
+
+    Attributes:
+        configurations: None takes all of the plan but those that only prepare others.
+        folds: None takes those that as many configurations as possible have in common.
+    """
+
+    dataset: str
+    configurations: tuple[str, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    plans: str = "kfPlans"
+
+    def request(self, configuration: str, fold: int) -> Request:
+        return Request(self.dataset, configuration, fold, self.plans)
+
+
+class BestConfiguration(Record):
+    """What best_configuration.json holds.
+
+    Attributes:
+        score: by which the configurations are ranked.
+        cases: validation cases of the folds, the same of each configuration.
+        ranking: the best first.
+        left_out: what is not compared, and why.
+        to_compare_more: commands that train or validate what is missing.
+        prediction: the command that predicts with the best.
+    """
+
+    dataset: str
+    plans: str
+    score: str
+    lower_is_better: bool
+    folds: tuple[int, ...]
+    cases: int
+    ranking: tuple[Ranked, ...]
+    left_out: tuple[str, ...]
+    to_compare_more: tuple[str, ...]
+    prediction: str
+
+
+def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) -> tuple[str, Path]:
+    """Compare what is trained and validated; nothing is trained.
+
+    Returns:
+        What to read of it, and the folder of best_configuration.json, table.md and prediction_commands.txt:
+        best_configuration in the dataset's results.
+
+    Raises:
+        KneeformerError: nothing can be compared, with the commands that would train it; a fold was validated
+            on other cases or regions, or trained by another plan, than the folds beside it.
+    """
+    planned = _planned(folders, wanted)
+    splits = _splits(folders, wanted)
+    chosen = Comparable.choose(_validated(folders, wanted, planned), wanted.folds)
+    missing = [command_to_validate(folders, wanted.request(*one)) for one in chosen.lacking(wanted.folds)]
+    if not chosen.configurations:
+        raise KneeformerError(_nothing_to_compare(wanted, missing))
+    compared = {name: planned[name] for name in chosen.configurations}
+    scores = _scores(folders, wanted, compared, chosen, splits, watch)
+    leading = _leading(planned[chosen.configurations[0]])
+    ranking = rank(scores, leading)
+    best = ranking[0].configuration
+    found = BestConfiguration(
+        dataset=wanted.dataset,
+        plans=wanted.plans,
+        score=leading.title,
+        lower_is_better=leading.lower_is_better,
+        folds=chosen.folds,
+        cases=len(scores[best]),
+        ranking=tuple(ranking),
+        left_out=tuple(chosen.left_out()),
+        to_compare_more=tuple(missing),
+        prediction=_prediction(wanted, best, planned[best], chosen.validated[best]),
+    )
+    report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
+    return report, _write(folders, found, report)
+
+
+def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
+    """The candidates, in the order of the plan or of the request."""
+    plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
+    there = {name: c for name, c in plan.configurations.items() if c.leading is not None}
+    names = tuple(there) if wanted.configurations is None else wanted.configurations
+    if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
+        raise KneeformerError(
+            f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
+            f"cases can: {', '.join(there) or 'none is planned'}"
+        )
+    return {name: there[name] for name in names}
+
+
+def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
+    """Raises KneeformerError: there is no such fold as is asked for."""
+    splits: list[Split] = read_json(folders.preprocessed / wanted.dataset / "splits_final.json")
+    for fold in wanted.folds or ():
+        fold_cases(splits, fold_name(fold))
+    return splits
+
+
+def _validated(
+    folders: Folders, wanted: Candidates, planned: Mapping[str, Configuration]
+) -> dict[str, tuple[int, ...]]:
+    """Of each candidate the folds that are validated and, where folds are asked for, asked for."""
+    found = {name: validated_folds(folders, wanted.dataset, name, wanted.plans) for name in planned}
+    asked = wanted.folds
+    return {n: tuple(k for k in folds if asked is None or k in asked) for n, folds in found.items()}
+
+
+def _nothing_to_compare(wanted: Candidates, missing: list[str]) -> str:
+    where = "" if wanted.folds is None else f" on all of folds {' '.join(map(str, wanted.folds))}"
+    lines = "\n".join(f"  {command}" for command in missing)
+    return f"{wanted.dataset}: no configuration is trained and validated{where}; first type\n{lines}"
+
+
+def _scores(
+    folders: Folders,
+    wanted: Candidates,
+    configurations: Mapping[str, Configuration],
+    chosen: Comparable,
+    splits: list[Split],
+    watch: Watch,
+) -> dict[str, list[CaseScores]]:
+    """Of each configuration the validation cases of the compared folds."""
+    folds: list[ValidatedFold] = []
+    for name, configuration in configurations.items():
+        _refuse_mixed_plans(folders, [wanted.request(name, k) for k in chosen.validated[name]])
+        for k in chosen.folds:
+            fold = _validated_fold(folders, wanted.request(name, k), configuration, watch)
+            refuse_asked_otherwise(fold, fold_cases(splits, fold.request.fold_name)["val"], folds)
+            folds.append(fold)
+    return {n: [c for f in folds if f.request.configuration == n for c in f.cases] for n in configurations}
+
+
+def _validated_fold(
+    folders: Folders, request: Request, configuration: Configuration, watch: Watch
+) -> ValidatedFold:
+    folder = request.folder(folders)
+    if isinstance(configuration, BoneConfiguration):
+        dataset, window = Dataset.open(folders.raw / request.dataset), configuration.preprocessing.window_hu
+        scores = score_fold(folder, dataset, window, watch)
+        return ValidatedFold(folder, request, scores.hidden, scores.cases)
+    cases = read_summary(folder / "validation").metric_per_case
+    return ValidatedFold(folder, request, {case.case: "" for case in cases}, cases)
+
+
+def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
+    """Folds of one configuration are one model where kf_predict can average them."""
+    first, *others = requests
+    essence = read_plan(first.folder(folders) / "plan.json").essence()
+    for other in others:
+        if read_plan(other.folder(folders) / "plan.json").essence() != essence:
+            raise KneeformerError(
+                f"{other.folder(folders)}: trained by another plan than {first.folder(folders)}; choose "
+                f"folds with -f, or {other.command('--overwrite')}"
+            )
+
+
+def _leading(configuration: Configuration) -> LeadingScore:
+    assert configuration.leading is not None
+    return configuration.leading
+
+
+def _prediction(wanted: Candidates, best: str, configuration: Configuration, folds: tuple[int, ...]) -> str:
+    """The dataset's test cases, predicted by all validated folds of the best."""
+    raw, results = f"$kf_raw/{wanted.dataset}", f"$kf_results/{wanted.dataset}"
+    masks = f' -m "{raw}/masksTs"' if isinstance(configuration, BoneConfiguration) else ""
+    return (
+        f'kf_predict -i "{raw}/imagesTs"{masks} -o "{results}/best_configuration/predictions" '
+        f"-d {wanted.dataset} -p {wanted.plans} -c {best} -f {' '.join(map(str, folds))}"
+    )
+
+
+def _report(found: BestConfiguration, table: str) -> str:
+    """The table, and what else there is to say."""
+    parts = [table]
+    if found.left_out:
+        parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in found.left_out)]))
+    if found.to_compare_more:
+        commands = [f"    {command}" for command in found.to_compare_more]
+        parts.append("\n".join(["To compare all on the same folds, type first:", "", *commands]))
+    parts.append(f"To predict with the best, the test cases or others, type:\n\n    {found.prediction}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:
+    home = folders.results / found.dataset / "best_configuration"
+    write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
+    write_text(home / "table.md", report)
+    write_text(home / "prediction_commands.txt", found.prediction + "\n")
+    return home

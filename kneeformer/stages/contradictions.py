@@ -1,0 +1,30 @@
+"""Flags of a training that contradict each other."""
+
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import Folders
+from kneeformer.plan import read_plan
+from kneeformer.stages.request import Request
+from kneeformer.tasks import task_named
+
+
+def refuse_ignored(folders: Folders, request: Request) -> None:
+    """A flag that would do nothing beside another is not accepted.
+
+    Raises:
+        KneeformerError: --no_pretraining beside -pretrained_weights; or --pretrain_from beside one of them,
+            which do without the stage that it is meant for.
+    """
+    if request.no_pretraining and request.pretrained_weights:
+        raise KneeformerError(
+            f"--no_pretraining and -pretrained_weights exclude each other: the first starts from chance, the "
+            f"second from {request.pretrained_weights}; leave one away"
+        )
+    without = "--no_pretraining" if request.no_pretraining else "-pretrained_weights"
+    if request.pretrain_from is None or not (request.no_pretraining or request.pretrained_weights):
+        return
+    plan = read_plan(folders.plan_file(request.dataset, request.plans))
+    if task_named(plan.configuration(request.configuration).task).needs_labels:
+        raise KneeformerError(
+            f"--pretrain_from and {without} exclude each other: {request.pretrain_from} would be learnt from "
+            f"in the stage before {request.configuration}, and {without} leaves that stage out"
+        )
