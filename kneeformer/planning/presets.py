@@ -37,8 +37,8 @@ def own(configuration: Configuration, fingerprint: Fingerprint, budget: Budget) 
 
 
 def paper(configuration: Configuration, fingerprint: Fingerprint, budget: Budget) -> Configuration:
-    """The published recipe for what a configuration does; as proposed where there is none."""
-    if isinstance(configuration, CropConfiguration):
+    """The published recipe for `3d_vit` and those that share its cases; others as proposed."""
+    if isinstance(configuration, CropConfiguration) and configuration.preprocessing.folder == "3d_vit":
         return knee_paper(configuration, fingerprint, budget)
     return configuration
 

@@ -60,7 +60,7 @@ def coarsen(file: Path) -> None:
     """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
     content = read_json(file)
     for configuration in content["configurations"].values():
-        if grid := configuration.get("preprocessing"):
+        if "grid" in (grid := configuration.get("preprocessing", {})):
             size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
             grid["grid"] = [8 * math.ceil(mm / GRID_MM / 8) for mm in size]
             grid["spacing"] = [GRID_MM] * 3
