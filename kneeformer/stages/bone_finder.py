@@ -12,6 +12,8 @@ from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.training.loop import FINAL
 
+_LEAST = 0.05  # of the bone outside the region: less is the rim of a hidden one
+
 Segment = Callable[[Scan], Outputs]
 
 
@@ -47,7 +49,7 @@ class BoneFinder:
         """The scan, its mask with bone to keep: where it marks none, what is found outside the region.
 
         Raises:
-            KneeformerError: the mask marks no bone, and the segmentation is not trained or finds none.
+            KneeformerError: the mask marks no bone, and the segmentation is not trained or finds hardly any.
         """
         assert scan.mask is not None
         if (scan.mask == KEEP).any():
@@ -55,11 +57,12 @@ class BoneFinder:
         if (refusal := self.refusal()) is not None:
             raise KneeformerError(refusal)
         hidden = scan.mask == COMPLETE
-        kept = (self._segment(replace(scan, mask=None)).volumes[""] > 0) & ~hidden
-        if not kept.any():
+        found = self._segment(replace(scan, mask=None)).volumes[""] > 0
+        kept = found & ~hidden
+        if kept.sum() <= _LEAST * found.sum():
             raise KneeformerError(
-                f"everything is hidden: {self.name} finds no bone outside the region to complete; draw the "
-                f"region smaller, or mark the bone to keep with {KEEP}"
+                f"everything is hidden: {self.name} finds hardly any bone outside the region to complete; "
+                f"draw the region smaller, or mark the bone to keep with {KEEP}"
             )
         mask = np.select([hidden, kept], [COMPLETE, KEEP], 0).astype(np.uint8)
         return replace(scan, mask=mask, bone_found_by=self.name)

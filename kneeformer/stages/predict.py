@@ -231,7 +231,7 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
 def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
     """Where another configuration is kept that was trained by the same plans."""
     (own,) = plan.configurations
-    folder = folder.resolve()
+    folder = folder.absolute()
     return folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{configuration}")
 
 
