@@ -1,6 +1,7 @@
 """The grid on which a dataset's bones are compared, and the configurations on it."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,8 @@ from kneeformer.labels import Side
 from kneeformer.plan import (
     BoneConfiguration,
     BoneGridSettings,
+    CropConfiguration,
+    DatasetSettings,
     Evidence,
     PriorSettings,
     RegistrationSettings,
@@ -16,11 +19,13 @@ from kneeformer.plan import (
 )
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.planning.rules import Size
 
 SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
 _MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
 _CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
+_FINDING = 4  # times fewer tokens a crop than other segmentations have: a piece tells the bone
 _MUCH_SMALLER = 0.7
 _MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
 
@@ -115,3 +120,17 @@ def bone_configuration(
         ),
         evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
     )
+
+
+def bone_segmentation(
+    fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget, finest_mm: float
+) -> CropConfiguration:
+    """A network that finds the bones in whole scans, where no mask marks them.
+
+    Args:
+        finest_mm: spacing of the grid on which the bones are compared; the scans' own where that is coarser.
+    """
+    less = replace(budget, token_limit=budget.tokens // _FINDING)
+    hybrid = hybrid_transformer(fingerprint, dataset, less, finest_mm)
+    preprocessing = hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"})
+    return hybrid.model_copy(update={"preprocessing": preprocessing, "previous_stage": None})

@@ -18,10 +18,10 @@ from kneeformer.planning.fingerprint import Fingerprint
 
 
 def hybrid_transformer(
-    fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget, finest_mm: float = 0.0
 ) -> CropConfiguration:
-    """The configuration `3d_vit`: segmentation with the CNN decoder."""
-    spacing = rules.target_spacing(fingerprint)
+    """The configuration `3d_vit`: segmentation with the CNN decoder, on voxels no finer than `finest_mm`."""
+    spacing = rules.target_spacing(fingerprint, finest_mm)
     shape = rules.median_shape(fingerprint, spacing)
     token = rules.token_size(spacing, budget)
     width, depth, heads = rules.encoder_size(len(fingerprint.cases), budget)

@@ -22,11 +22,11 @@ def own(proposed: Planned, fingerprint: Fingerprint, budget: Budget) -> Planned:
 
 
 def paper(proposed: Planned, fingerprint: Fingerprint, budget: Budget) -> Planned:
-    """The published recipe for what each kind of configuration does."""
+    """The published recipe for knees or, where the dataset is of bones, for these; what finds them stays."""
     bones = {n: c for n, c in proposed.items() if isinstance(c, BoneConfiguration)}
     crops = {n: c for n, c in proposed.items() if isinstance(c, CropConfiguration)}
     if bones:
-        return tibia_paper(bones, fingerprint, budget)
+        return {**tibia_paper(bones, fingerprint, budget), **crops}
     return {name: knee_paper(crop, fingerprint, budget) for name, crop in crops.items()}
 
 

@@ -22,10 +22,11 @@ _NORMALISATIONS = {"ct": "ct", "nonorm": "none", "none": "none", "zscore": "zsco
 _SIDED = {"left", "right", "l", "r", "lt", "rt"}
 
 
-def target_spacing(fingerprint: Fingerprint) -> Spacing:
+def target_spacing(fingerprint: Fingerprint, finest_mm: float = 0.0) -> Spacing:
     """Median of each axis; where one is thick (over 3 x coarser), its 10th percentile.
 
-    Thick slices are never made thin, nor thin ones thick: 0.3 x 0.3 x 3 mm stays what it is.
+    Thick slices are never made thin, nor thin ones thick: 0.3 x 0.3 x 3 mm stays what it is, unless that is
+    finer than `finest_mm`.
     """
     spacing = list(fingerprint.median_spacing)
     coarsest = int(np.argmax(spacing))
@@ -33,7 +34,7 @@ def target_spacing(fingerprint: Fingerprint) -> Spacing:
         finest_elsewhere = max(s for axis, s in enumerate(spacing) if axis != coarsest)
         tenth = float(np.percentile(fingerprint.spacings[:, coarsest], 10))
         spacing[coarsest] = max(tenth, finest_elsewhere)
-    return _spacing(spacing)
+    return _spacing([max(s, finest_mm) for s in spacing])
 
 
 def thick_axis(spacing: Spacing) -> int | None:

@@ -90,16 +90,17 @@ def _measured(
     device: torch.device,
     preset: Preset,
 ) -> dict[str, Configuration]:
-    """The tasks' configurations with their costs; a crop whose real step does not fit is made smaller."""
+    """The tasks' configurations with their costs. A real step is run of the first one, where that learns from
+    crops; a crop whose step does not fit is made smaller.
+    """
     tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
     while True:
         each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
         proposed = {name: c for configurations in each for name, c in configurations.items()}
         planned = preset(proposed, fingerprint, budget)
         costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
-        steps = ((n, c) for n, c in costed.items() if isinstance(c, CropConfiguration))
-        name, first = next(steps, ("", None))
-        if first is None:
+        name, first = next(iter(costed.items()))
+        if not isinstance(first, CropConfiguration):
             return costed
         task = task_named(first.task)
         network, lesson = task.network(dataset, first), task.lesson(dataset, first)

@@ -1,25 +1,25 @@
 """Prediction with trained folds: for arrays, for cases, and for folders of files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from kneeformer.data.check import check_case
-from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name
+from kneeformer.data.dataset import Case
 from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.images import file_ending, read_image, write_image
-from kneeformer.data.processes import run_each
+from kneeformer.data.images import read_image, write_image
 from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError
 from kneeformer.export.mesh import write_stl
 from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import fold_name
 from kneeformer.plan import Configuration, CropConfiguration, Plan, read_plan
-from kneeformer.stages.fingerprint import Watch, default_processes
+from kneeformer.stages.bone_finder import BoneFinder
+from kneeformer.stages.fingerprint import Watch
+from kneeformer.stages.inputs import input_cases, input_problems, with_masks
 from kneeformer.tasks import predictive
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.training.checkpoint import load_checkpoint
@@ -29,6 +29,9 @@ from kneeformer.training.checkpoint import load_checkpoint
 class Predictor:
     """The trained folds of one configuration, averaged.
 
+    Attributes:
+        finder: finds the bone to keep where a mask marks none; None where nothing is asked by masks.
+
     >>> predictor = Predictor.from_model_folder("results/Dataset001_Knee/kfPlans__3d_vit")  # doctest: +SKIP
     >>> labels = predictor.predict(array, spacing=(3.1, 0.44, 0.44))  # doctest: +SKIP
     """
@@ -36,6 +39,7 @@ class Predictor:
     plan: Plan
     configuration: Configuration
     networks: tuple[nn.Module, ...]
+    finder: BoneFinder | None = None
 
     @classmethod
     def from_model_folder(
@@ -74,7 +78,13 @@ class Predictor:
             network = task.network(plans[0].dataset, configuration)
             network.load_state_dict(load_checkpoint(path / f"checkpoint_{checkpoint}.pt")["network"])
             networks.append(place(network, where).eval())
-        return cls(plans[0], configuration, tuple(networks))
+        finder = None
+        if task.bone_finder is not None:
+            beside = _beside(Path(folder), plans[0], task.bone_finder)
+            finder = BoneFinder(
+                beside, lambda: cls.from_model_folder(beside, device=device, mirroring=mirroring).predict_scan
+            )
+        return cls(plans[0], configuration, tuple(networks), finder)
 
     def predict(
         self, image: np.ndarray, spacing: tuple[float, float, float], probabilities: bool = False
@@ -101,7 +111,12 @@ class Predictor:
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
         """Everything the task predicts of a scan."""
         task = predictive(self.configuration.task)
+        scan = self.asked(scan)
         return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
+
+    def asked(self, scan: Scan) -> Scan:
+        """The scan as the task takes it: its mask with bone to keep."""
+        return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
     def predict_case(
         self, case: Case, output: Path, probabilities: bool = False, reference: Path | None = None
@@ -117,7 +132,7 @@ class Predictor:
             if mismatch := channels[0].geometry.mismatch(channel.geometry):
                 raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
         geometry = channels[0].geometry
-        asked = predictive(self.configuration.task).mask_labels is not None and case.label is not None
+        asked = predictive(self.configuration.task).asked_by_masks and case.label is not None
         scan = Scan(
             np.stack([c.array for c in channels]),
             geometry,
@@ -125,6 +140,7 @@ class Predictor:
             case.side,
         )
         try:
+            scan = self.asked(scan)
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
@@ -162,7 +178,8 @@ def predict_folder(
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
-    Every input is opened once in a child process before the work: one that crashes its reader costs a line.
+    Every input is opened once before the work, and what is wrong with any is told then: one that crashes its
+    reader costs a line.
 
     Args:
         part: (id, number of parts): this call takes every n-th case, from the id-th.
@@ -176,83 +193,22 @@ def predict_folder(
     """
     if output.is_file():
         raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
-    cases = _with_masks(predictor, _input_cases(predictor, source)[part[0] :: part[1]], masks)
-    ending = predictor.plan.dataset.file_ending
+    dataset, task = predictor.plan.dataset, predictor.configuration.task
+    cases = with_masks(input_cases(source, dataset)[part[0] :: part[1]], masks, task, dataset.file_ending)
     if skip_existing:
-        cases = [c for c in cases if not (output / f"{c.name}{ending}").is_file()]
-    description = _description(predictor)
-    outcomes = run_each(
-        _input_problems,
-        [(c, description) for c in cases],
-        [str(c.images[0]) for c in cases],
-        min(default_processes(), 4),
-        lambda done: watch("Checking inputs", done, len(cases)),
-    )
+        cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
+    unmarked = None if predictor.finder is None else predictor.finder.refusal()
+    problems = input_problems(cases, dataset, unmarked, watch)
     failed: list[str] = []
-    for done, (case, outcome) in enumerate(zip(cases, outcomes, strict=True), 1):
-        problems = [str(outcome)] if isinstance(outcome, Exception) else outcome
-        if not problems:
+    for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
+        failed += faults
+        if not faults:
             try:
                 predictor.predict_case(case, output, probabilities)
             except (KneeformerError, MemoryError) as fault:
-                problems = [str(fault) or f"{case.images[0]}: not enough memory"]
-        failed += problems
+                failed.append(str(fault) or f"{case.images[0]}: not enough memory")
         watch("Predicting", done, len(cases))
     return failed
-
-
-def _with_masks(predictor: Predictor, cases: list[Case], masks: Path | None) -> list[Case]:
-    """The cases with their masks as labels. Raises KneeformerError: masks are needed, or not needed."""
-    task, ending = predictor.configuration.task, predictor.plan.dataset.file_ending
-    if (predictive(task).mask_labels is None) != (masks is None):
-        need = "takes no masks: leave -m away" if masks else "is asked by masks: give their folder with -m"
-        raise KneeformerError(f"task {task!r} {need}")
-    return cases if masks is None else [replace(c, label=masks / f"{c.name}{ending}") for c in cases]
-
-
-def ask(case: Case, predictor: Predictor, description: DatasetDescription, masks: Path, number: int) -> Case:
-    """A validation case as the task is asked: its label the mask, written in a folder; or no label at all."""
-    if case.label is None:
-        return case
-    reference = read_image(case.label)
-    task = predictive(predictor.configuration.task)
-    mask = task.question(reference.array, reference.geometry, description.scheme, number)
-    if mask is None:
-        return replace(case, label=None)
-    file = masks / f"{case.name}{description.file_ending}"
-    write_image(file, mask, reference.geometry)
-    return replace(case, label=file)
-
-
-def _input_cases(predictor: Predictor, source: Path) -> list[Case]:
-    dataset = predictor.plan.dataset
-    if source.is_file():
-        if len(dataset.channel_names) > 1:
-            raise KneeformerError(
-                f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
-            )
-        name = source.name.removesuffix(file_ending(source))
-        name = name.removesuffix("_0000")
-        return [Case(name, (source,), side=side_in_name(name))]
-    cases = list_cases(source, _description(predictor))
-    if not cases:
-        raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here")
-    return cases
-
-
-def _description(predictor: Predictor) -> DatasetDescription:
-    """What input files must be: the labels of a task that is asked by masks are those of its masks."""
-    dataset, asked = predictor.plan.dataset, predictive(predictor.configuration.task).mask_labels
-    return DatasetDescription(
-        channel_names={str(i): n for i, n in enumerate(dataset.channel_names)},
-        labels=asked or dataset.labels,
-        regions_class_order=None if asked else dataset.regions_class_order,
-        file_ending=dataset.file_ending,
-    )
-
-
-def _input_problems(job: tuple[Case, DatasetDescription]) -> list[str]:
-    return check_case(*job).problems
 
 
 def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
@@ -270,6 +226,13 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
             f"{', '.join(p.name for p in found)}"
         )
     return wanted
+
+
+def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
+    """Where another configuration is kept that was trained by the same plans."""
+    (own,) = plan.configurations
+    folder = folder.absolute()
+    return folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{configuration}")
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

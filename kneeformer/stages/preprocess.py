@@ -19,6 +19,7 @@ from kneeformer.plan import BoneGridSettings, Configuration, GridSettings, Plan,
 from kneeformer.preprocessing.bone import isolate
 from kneeformer.preprocessing.prepare import prepare
 from kneeformer.stages.fingerprint import Watch
+from kneeformer.tasks import task_named
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Job:
 def preprocess_dataset(
     folders: Folders, plan: Plan, configurations: list[str], processes: int, watch: Watch
 ) -> dict[str, int]:
-    """Prepare every labelled and unlabelled case for each configuration.
+    """Prepare every labelled case for each configuration; others too where the plan learns from them.
 
     A case whose files and settings are unchanged is not made again. Configurations that share a folder
     share its cases.
@@ -52,10 +53,12 @@ def preprocess_dataset(
         plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
     }
     home, labelled = folders.preprocessed / plan.dataset.name, dataset.training_cases()
+    by_images = {
+        c.preprocessing.folder for c in plan.configurations.values() if not task_named(c.task).needs_labels
+    }
     made = {}
     for name, configuration in by_folder.items():
-        by_mask = isinstance(configuration.preprocessing, BoneGridSettings)
-        cases = labelled if by_mask else [*labelled, *dataset.unlabelled_cases()]
+        cases = [*labelled, *dataset.unlabelled_cases()] if name in by_images else labelled
         made[name] = preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
     return made
 

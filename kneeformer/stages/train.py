@@ -18,7 +18,8 @@ from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.stages.fold_folder import RUN, alone_in, as_begun, clear, refuse_to_overwrite, write_run
-from kneeformer.stages.predict import Predictor, ask
+from kneeformer.stages.inputs import ask
+from kneeformer.stages.predict import Predictor
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import PreparatoryTask
@@ -173,7 +174,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     output = folder / "validation"
     masks = output / "masks"
     for done, case in enumerate(wanted, 1):
-        asked = ask(case, predictor, dataset.description, masks, done)
+        asked = ask(case, predictor.configuration.task, dataset.description, masks, done)
         predictor.predict_case(asked, output, reference=case.label)
         watch("Validating on whole cases", done, len(wanted))
     regions = masks if masks.is_dir() else None

@@ -1,7 +1,7 @@
 """What a task is: all that differs between segmentation, completion, reconstruction and pre-training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics
 from kneeformer.export.mesh import Mesh
-from kneeformer.labels import LabelScheme, LabelValues, Side
+from kneeformer.labels import LabelScheme, Side
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -31,12 +31,14 @@ class Scan:
         image: (channels, z, y, x) on the native grid.
         mask: (z, y, x) on the same grid, what is asked of the case; None where nothing is.
         side: of the body, where its name or dataset.json tells.
+        bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
     """
 
     image: np.ndarray
     geometry: Geometry
     mask: np.ndarray | None = None
     side: Side | None = None
+    bone_found_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ class Task(ABC, Generic[Planned]):
     @abstractmethod
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
-    ) -> dict[str, Planned]:
-        """The configurations this task proposes for a dataset on a machine, by name."""
+    ) -> Mapping[str, Configuration]:
+        """The configurations this task proposes for a dataset on a machine, by name.
+
+        Beside its own there may be one of another task, which does a part of the work that its cases ask for.
+        """
 
     @abstractmethod
     def network(self, dataset: DatasetSettings, configuration: Planned) -> nn.Module:
@@ -143,10 +148,12 @@ class PredictiveTask(Task[Planned]):
     """A task whose networks are applied to cases, and scored against references.
 
     Attributes:
-        mask_labels: what the values of a case's mask mean; None where nothing is asked by a mask.
+        asked_by_masks: whether a case comes with a mask: bone to keep, region to complete.
+        bone_finder: the configuration of a segmentation that finds the bone to keep where a mask marks none.
     """
 
-    mask_labels: ClassVar[LabelValues | None] = None
+    asked_by_masks: ClassVar[bool] = False
+    bone_finder: ClassVar[str | None] = None
 
     def question(
         self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int

@@ -16,16 +16,17 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import NativeBone, bring_back
-from kneeformer.labels import COMPLETE, KEEP, LabelScheme, LabelValues, Side
+from kneeformer.labels import LabelScheme, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
 from kneeformer.plan import (
     BoneConfiguration,
     BoneGridSettings,
     BoneLearningSettings,
+    Configuration,
     DatasetSettings,
     PriorSettings,
 )
-from kneeformer.planning.bones import bone_configuration, components, stepwise
+from kneeformer.planning.bones import bone_configuration, bone_segmentation, components, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
@@ -42,15 +43,16 @@ _SIZES = (0.7, 1.4)  # of the prototype's
 
 class Completion(PredictiveTask[BoneConfiguration]):
     """Configurations `3d_pca32`, `3d_pca16`, `3d_vae` and `3d_vqvae`, a prior each; and what these are to be
-    better than: `3d_prototype` and `3d_nearest`.
+    better than: `3d_prototype` and `3d_nearest`. And `3d_segmentation`, which finds the bone in a scan.
     """
 
     prepared_by = ("registration",)
-    mask_labels: ClassVar[LabelValues] = {"background": 0, "keep": KEEP, "complete": COMPLETE}
+    asked_by_masks: ClassVar[bool] = True
+    bone_finder: ClassVar[str] = "3d_segmentation"
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
-    ) -> dict[str, BoneConfiguration]:
+    ) -> dict[str, Configuration]:
         bones = len(fingerprint.cases)
         fitted = {
             "3d_pca16": PriorSettings(kind="pca", components=components(bones, 16)),
@@ -65,11 +67,12 @@ class Completion(PredictiveTask[BoneConfiguration]):
             "learning": BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03)),
             "training": stepwise(first.training, budget, "mse"),
         }
-        planned = {"3d_pca32": first}
+        planned: dict[str, Configuration] = {"3d_pca32": first}
         for name, prior in {**fitted, **trained}.items():
             update = {"inherits_from": "3d_pca32", "prior": prior, **(by_steps if name in trained else {})}
             planned[name] = first.model_copy(update=update)
-        return planned
+        spacing = max(first.preprocessing.spacing)
+        return {**planned, self.bone_finder: bone_segmentation(fingerprint, dataset, budget, spacing)}
 
     def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
         grid = configuration.preprocessing
@@ -214,6 +217,7 @@ def _facts(
         },
         "unlikeness": round(float(np.mean([c.unlikeness for c in completed])), 2),
         "bone_at_border_mm2": round(_cut_mm2(native.mask, scan.geometry), 1),
+        "bone_found_by": scan.bone_found_by or "mask",
     }
 
 

@@ -6,12 +6,26 @@ import numpy as np
 import pytest
 
 from kneeformer.labels import Side
-from kneeformer.plan import PriorSettings
-from kneeformer.planning.bones import bone_configuration, bone_grid, common_side, components
+from kneeformer.plan import BoneConfiguration, CropConfiguration, DatasetSettings, PriorSettings
+from kneeformer.planning.bones import (
+    bone_configuration,
+    bone_grid,
+    bone_segmentation,
+    common_side,
+    components,
+)
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
+from kneeformer.planning.presets import paper
+from kneeformer.tasks import tasks_for
 
 CPU, GPU = Budget("cpu", 8), Budget("cuda", 40)
+TIBIA = DatasetSettings(
+    name="Dataset002_Tibia",
+    channel_names=("CT",),
+    labels={"background": 0, "tibia": 1},
+    file_ending=".nrrd",
+)
 
 
 def extents(*rows: tuple[float, float, float]) -> np.ndarray:
@@ -107,3 +121,35 @@ def test_bones_that_lie_askew_are_straightened_where_their_grid_shrinks_by_a_thi
     less = bone_configuration(fingerprint((100.0, 30.0, 80.0), a=None), CPU, "registration", None)
     assert less.preprocessing.straightened and less.preprocessing.folder.endswith("_straight")
     assert less.preprocessing.grid[1] * less.preprocessing.spacing[1] < 84
+
+
+@pytest.mark.parametrize(
+    ("budget", "finest", "shape", "crop"),
+    [
+        # 8 x 8 x 8 tokens of 12 mm; a quarter of 1024 holds 6 x 6 x 7
+        (CPU, 1.5, (60, 60, 60), (48, 48, 56)),
+        # 12 x 12 x 12 tokens of 8 mm; a quarter of 4096 holds 10 x 10 x 10
+        (GPU, 0.5, (90, 90, 90), (80, 80, 80)),
+    ],
+)
+def test_bones_are_found_by_pieces_on_voxels_no_finer_than_the_grid(
+    budget: Budget, finest: float, shape: tuple[int, int, int], crop: tuple[int, int, int]
+) -> None:
+    found = bone_segmentation(fingerprint(a=None), TIBIA, budget, finest)
+    assert found.task == "segmentation" and found.previous_stage is None
+    assert found.preprocessing.folder == "3d_segmentation"
+    assert found.preprocessing.spacing == (max(1.0, finest),) * 3
+    assert found.preprocessing.median_shape == shape
+    assert found.training.crop == crop
+
+
+def test_a_completion_is_planned_with_what_finds_its_bone() -> None:
+    seen = fingerprint(a="left", b="left")
+    proposed = [task.configurations(seen, TIBIA, CPU) for task in tasks_for("completion", labelled=True)]
+    planned = {name: c for each in proposed for name, c in each.items()}
+    found = {name: c for name, c in planned.items() if isinstance(c, CropConfiguration)}
+    assert set(found) == {"3d_segmentation"}
+    first = next(iter(planned.values()))
+    assert isinstance(first, BoneConfiguration)
+    assert found["3d_segmentation"].preprocessing.spacing == first.preprocessing.spacing
+    assert all(paper(c, seen, CPU) is c for c in planned.values())  # which is of knees

@@ -67,6 +67,11 @@ def test_spacing_is_the_median_of_each_axis() -> None:
     assert rules.target_spacing(seen) == (1.2, 1.0, 0.9)
 
 
+def test_no_axis_is_finer_than_is_asked() -> None:
+    assert rules.target_spacing(fingerprint([(1.0, 0.7, 2.5)]), finest_mm=2.0) == (2.0, 2.0, 2.5)
+    assert rules.target_spacing(fingerprint([(6.0, 0.5, 0.5)]), finest_mm=1.5) == (6.0, 1.5, 1.5)
+
+
 def test_a_thick_axis_takes_its_tenth_percentile() -> None:
     thick = [3.0, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6, 3.7, 3.8, 3.9, 4.0]  # ten steps: the tenth is one step up
     seen = fingerprint([(s, 0.4, 0.4) for s in thick])

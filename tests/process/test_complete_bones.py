@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from workplace import Workplace, read_json, same_place
+from workplace import NAME, Workplace, read_json, same_place
 
 from kneeformer.data.bone_phantom import write_bone_dataset
 from kneeformer.data.bone_shape import voxel_centres
@@ -23,7 +23,7 @@ from kneeformer.export.mesh import read_stl
 from kneeformer.plan import BoneGridSettings, read_plan
 
 TRAINING, TESTS = 6, ("phantom07_R", "phantom08_L")
-MODEL = "3d_pca16"
+MODEL, FINDER = "3d_pca16", "3d_segmentation"
 SUFFIXES = ("", "_ct", "_region", "_raw", "_uncertainty")
 
 
@@ -78,7 +78,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     write_bone_dataset(place.raw, TRAINING, seed=1, test=len(TESTS), spacing_mm=(1.8, 1.8, 1.8))
     planning = place.run("kf_plan", "-d", 1)
     coarsen(place.preprocessed / "kfPlans.json", 4.0)
-    place.run("kf_preprocess", "-d", 1, "-c", MODEL)
+    place.run("kf_preprocess", "-d", 1, "-c", MODEL, FINDER)
     training = place.run("kf_train", 1, MODEL, "fold0")
     found = Learnt(place, planning, training, place.root / "out")
     found.predict(found.masks, found.output)
@@ -89,10 +89,13 @@ def coarsen(plan: Path, spacing_mm: float) -> None:
     """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
     content = read_json(plan)
     for configuration in content["configurations"].values():
-        if grid := configuration.get("preprocessing"):
+        if "grid" in (grid := configuration.get("preprocessing", {})):
             size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
             grid["grid"] = [8 * math.ceil(mm / spacing_mm / 8) for mm in size]
             grid["spacing"] = [spacing_mm] * 3
+        elif grid:
+            grid["spacing"] = [spacing_mm] * 3
+            configuration["training"]["crop"] = [24, 24, 24]
     plan.write_text(json.dumps(content))
 
 
@@ -116,9 +119,10 @@ def mixed(learnt: Learnt) -> Answers:
     elsewhere = Geometry(geometry.shape, geometry.spacing, (900.0, 0.0, 0.0), geometry.direction)
     bad = {
         "elsewhere_R": (good, elsewhere, "grid differs"),
-        "empty_R": (np.zeros_like(good), geometry, "holds no structure"),
+        "empty_R": (np.zeros_like(good), geometry, "an empty mask"),
         "hidden_R": (np.where(good > 0, 2, 0).astype(np.uint8), geometry, "keeps no bone"),
-        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), geometry, "label values 7"),
+        "whole_R": (np.minimum(good, 1), geometry, "nothing to complete"),
+        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), geometry, "holds 7"),
     }
     images.mkdir(parents=True)
     for name in (*bad, "lone_R", "nameless", "there_R", "wrong_L"):
@@ -130,7 +134,7 @@ def mixed(learnt: Learnt) -> Answers:
     output.mkdir()
     (output / "there_R.nrrd").write_text("predicted yesterday")
     said = learnt.predict(masks, output, "--continue_prediction", images=images, code=1)
-    faulty = {**{n: w for n, (_, _, w) in bad.items()}, "lone_R": "no such file"}
+    faulty = {**{n: w for n, (_, _, w) in bad.items()}, "lone_R": "no such file: every scan needs its mask"}
     return Answers(images, masks, output, said, faulty)
 
 
@@ -258,11 +262,15 @@ def test_without_masks_it_is_told_what_is_missing(learnt: Learnt, tmp_path: Path
 
 
 def test_bad_masks_do_not_stop_the_good_ones(mixed: Answers) -> None:
-    faults = mixed.said[mixed.said.index("error: 5 problems") :].splitlines()[1:]
-    assert len(faults) == len(mixed.faulty) == 5
+    faults = mixed.said[mixed.said.index("error: 6 problems") :].splitlines()[1:]
+    assert len(faults) == len(mixed.faulty) == 6
     for name, word in mixed.faulty.items():
         (line,) = [f for f in faults if f.strip().startswith(str(mixed.masks / f"{name}.nrrd"))]
         assert word in line
+    first, _, work = mixed.said.partition("Predicting")
+    assert all(line in first for line in faults) and "6 problems" in work
+    (line,) = [f for f in faults if "hidden_R.nrrd" in f]
+    assert f"kf_train {NAME} {FINDER} 0" in line and "mark the bone to keep with 1" in line
     assert {p.stem for p in mixed.output.glob("*.json")} == {"nameless", "wrong_L"}
 
 
@@ -290,3 +298,24 @@ def test_what_is_predicted_already_is_left_alone(mixed: Answers) -> None:
 def test_a_prior_without_its_registration_is_refused(learnt: Learnt) -> None:
     said = learnt.place.run("kf_train", 1, "3d_prototype", "fold1", "--no_pretraining", code=1)
     assert "a prior is fitted to registered bones" in said
+
+
+def test_a_bone_that_is_not_marked_is_found(learnt: Learnt, tmp_path: Path) -> None:
+    place = learnt.place.copy(tmp_path / "place")  # others want it untrained
+    coarse = ("network.depth=1", "training.warmup_steps=2", "training.validation_crops=4")
+    flags = [part for setting in coarse for part in ("--set", setting)]
+    steps = ("--set", "training.steps_per_epoch=40", "--epochs", 1)
+    said = place.run("kf_train", 1, FINDER, 0, *flags, *steps)
+    assert "tibia" in said
+    fold = place.model.parent / f"kfPlans__{FINDER}" / "fold_0"
+    assert read_summary(fold / "validation").foreground_mean["Dice"] > 0.8
+
+    case, scan = TESTS[0], learnt.images / f"{TESTS[0]}_0000.nrrd"
+    mask = learnt.mask(case)
+    write_image(tmp_path / f"{case}.nrrd", np.where(mask == 2, 2, 0).astype(np.uint8), learnt.geometry(case))
+    place.run("kf_predict", "-i", scan, "-o", tmp_path / "out", "-d", 1, "-c", MODEL, "-m", tmp_path)
+    assert read_json(tmp_path / "out" / f"{case}.json")["bone_found_by"] == FINDER
+    assert read_json(learnt.output / f"{case}.json")["bone_found_by"] == "mask"
+    whole = read_image(tmp_path / "out" / f"{case}.nrrd").array > 0
+    assert dice(whole & (mask != 2), mask == 1) > 0.8
+    assert dice(whole, learnt.array(case) > 0) > 0.8

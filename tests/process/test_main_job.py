@@ -37,7 +37,7 @@ COMMANDS = {
 }
 
 
-PREDICTIVE = [n for n, t in TASKS.items() if isinstance(t, PredictiveTask) and t.mask_labels is None]
+PREDICTIVE = [n for n, t in TASKS.items() if isinstance(t, PredictiveTask) and not t.asked_by_masks]
 
 
 def test_every_other_task_has_tests_of_its_own() -> None:

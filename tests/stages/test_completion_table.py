@@ -61,7 +61,7 @@ def coarsen(file: Path) -> None:
     """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
     content = read_json(file)
     for configuration in content["configurations"].values():
-        if grid := configuration.get("preprocessing"):
+        if "grid" in (grid := configuration.get("preprocessing", {})):
             size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
             grid["grid"] = [8 * math.ceil(mm / GRID_MM / 8) for mm in size]
             grid["spacing"] = [GRID_MM] * 3
@@ -200,6 +200,7 @@ def test_other_cases_are_refused(compared: Compared, tmp_path: Path) -> None:
     ("asked", "said"),
     [
         ({"configurations": ("3d_pca16", "3d_ags")}, "no bones are completed by 3d_ags, but by 3d_pca32, "),
+        ({"configurations": ("3d_segmentation",)}, "completed by 3d_segmentation, but by 3d_pca32"),
         ({"folds": (0, 7)}, "fold_7 does not exist"),
     ],
 )

@@ -1,0 +1,54 @@
+"""What is wrong with the mask by which a case is asked: one line a problem, beginning with the file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import read_image
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import COMPLETE, KEEP
+
+_MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"
+
+
+def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: str | None) -> list[str]:
+    """Open a mask once and list what is wrong with it; as `check_case`, in a child process.
+
+    Args:
+        scan, geometry: what it belongs to; None where that cannot be read.
+        unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
+    """
+    if not file.is_file():
+        return [f"{file}: no such file: every scan needs its mask, {scan.name} as well ({_MEANING})"]
+    try:
+        mask = read_image(file)
+    except KneeformerError as fault:
+        return [str(fault)]
+    differs = None if geometry is None else mask.geometry.mismatch(geometry)
+    problems = [_content_problem(mask.array, unmarked)]
+    if differs is not None:
+        problems.append(
+            f"its grid differs from {scan.name}: {differs}; export it with the scan as its reference, or "
+            f"resample it onto the scan with nearest-neighbour interpolation"
+        )
+    return [f"{file}: {problem}" for problem in problems if problem is not None]
+
+
+def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
+    neither, kept, asked = (int(np.count_nonzero(mask == value)) for value in (0, KEEP, COMPLETE))
+    if neither + kept + asked < mask.size:
+        return f"holds {_others(mask)}; of a mask {_MEANING}, and there is nothing else"
+    if neither == mask.size:
+        return f"an empty mask, every voxel is 0; draw it: {_MEANING}"
+    if not asked:
+        return f"nothing to complete, no voxel is {COMPLETE}; mark the region of the fracture with {COMPLETE}"
+    if asked == mask.size:
+        return f"everything is hidden, every voxel is {COMPLETE}; draw the region around the fracture alone"
+    return None if kept else unmarked
+
+
+def _others(mask: np.ndarray, most: int = 10) -> str:
+    """The values that a mask should not have."""
+    values = np.unique(mask[~np.isin(mask, (0, KEEP, COMPLETE))])
+    return ", ".join(f"{v:g}" for v in values[:most]) + (", ..." if len(values) > most else "")

@@ -1,0 +1,72 @@
+"""The bone to keep where a mask marks none: found in the scan by a segmentation of the same plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.paths import FINAL
+from kneeformer.tasks.base import Outputs, Scan
+
+_LEAST = 0.05  # of the bone outside the region: less is the rim of a hidden one
+
+Segment = Callable[[Scan], Outputs]
+
+
+@dataclass(frozen=True)
+class BoneFinder:
+    """A segmentation that is trained beside a completion.
+
+    Attributes:
+        folder: of its folds, RESULTS/DATASET/PLANS__CONFIGURATION, whether they are there or not.
+        load: what predicts by them; called once, when a mask first needs it.
+    """
+
+    folder: Path
+    load: Callable[[], Segment]
+
+    @property
+    def name(self) -> str:
+        """Of the configuration."""
+        return self.folder.name.rpartition("__")[2]
+
+    def refusal(self) -> str | None:
+        """Why a mask has to mark bone to keep; None where the segmentation is trained and will find it."""
+        if any(self.folder.glob(f"fold_*/{FINAL}")):
+            return None
+        dataset, plans = self.folder.parent.name, self.folder.name.removesuffix(f"__{self.name}")
+        return (
+            f"keeps no bone, no voxel is {KEEP}, and {self.name}, which would find the bone, is not trained: "
+            f"no fold in {self.folder}; mark the bone to keep with {KEEP}, or train it with kf_train "
+            f"{dataset} {self.name} 0 -p {plans}"
+        )
+
+    def with_bone(self, scan: Scan) -> Scan:
+        """The scan, its mask with bone to keep: where it marks none, what is found outside the region.
+
+        Raises:
+            KneeformerError: the mask marks no bone, and the segmentation is not trained or finds hardly any.
+        """
+        assert scan.mask is not None
+        if (scan.mask == KEEP).any():
+            return scan
+        if (refusal := self.refusal()) is not None:
+            raise KneeformerError(refusal)
+        hidden = scan.mask == COMPLETE
+        found = self._segment(replace(scan, mask=None)).volumes[""] > 0
+        kept = found & ~hidden
+        if kept.sum() <= _LEAST * found.sum():
+            raise KneeformerError(
+                f"everything is hidden: {self.name} finds hardly any bone outside the region to complete; "
+                f"draw the region smaller, or mark the bone to keep with {KEEP}"
+            )
+        mask = np.select([hidden, kept], [COMPLETE, KEEP], 0).astype(np.uint8)
+        return replace(scan, mask=mask, bone_found_by=self.name)
+
+    @cached_property
+    def _segment(self) -> Segment:
+        return self.load()

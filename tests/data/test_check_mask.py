@@ -1,0 +1,84 @@
+"""Every bad mask that is known, each with its message."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneeformer.data.check_mask import mask_problems
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.images import write_image
+
+GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
+SCAN = Path("scans") / "a_0000.nrrd"  # only named
+UNMARKED = "keeps no bone, and nothing finds it"
+
+
+def mask(*values: float, dtype: type = np.uint8) -> np.ndarray:
+    """A mask whose first voxels have these values, all others 0."""
+    array = np.zeros(GRID.shape, dtype)
+    array.ravel()[: len(values)] = values
+    return array
+
+
+def problems(
+    folder: Path, array: np.ndarray, grid: Geometry = GRID, unmarked: str | None = UNMARKED
+) -> list[str]:
+    """What is wrong with a mask, without the file before each."""
+    file = folder / "a.nrrd"
+    write_image(file, array, grid)
+    found = mask_problems(file, SCAN, GRID, unmarked)
+    assert all(line.startswith(f"{file}: ") for line in found)
+    return [line.removeprefix(f"{file}: ") for line in found]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_a_sound_mask(tmp_path: Path, dtype: type) -> None:
+    assert problems(tmp_path, mask(1, 2, dtype=dtype)) == []
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (mask(), "an empty mask, every voxel is 0; draw it: 1 marks bone to keep"),
+        (mask(1, 1), "nothing to complete, no voxel is 2; mark the region of the fracture with 2"),
+        (np.full(GRID.shape, 2, np.uint8), "everything is hidden, every voxel is 2; draw the region around"),
+        (mask(1, 2, 7, 3), "holds 3, 7; of a mask 1 marks bone to keep, 2 the region to complete, 0 neither"),
+        (mask(1, 2, -1, dtype=np.int16), "holds -1; of a mask 1 marks"),
+        (mask(1, 2, 0.5, dtype=np.float32), "holds 0.5; of a mask 1 marks"),
+        (mask(1, 2, np.nan, dtype=np.float32), "holds nan; of a mask 1 marks"),
+        (mask(*range(15)), "holds 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...; of a mask"),
+    ],
+)
+def test_wrong_values(tmp_path: Path, array: np.ndarray, said: str) -> None:
+    (problem,) = problems(tmp_path, array)
+    assert problem.startswith(said)
+
+
+def test_bone_to_keep_may_be_missing_where_it_is_found(tmp_path: Path) -> None:
+    assert problems(tmp_path, mask(2)) == [UNMARKED]
+    assert problems(tmp_path, mask(2), unmarked=None) == []
+
+
+def test_another_grid(tmp_path: Path) -> None:
+    moved = Geometry(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
+    (problem,) = problems(tmp_path, mask(1, 2), moved)
+    assert problem.startswith("its grid differs from a_0000.nrrd: same size and spacing, but corners 9 mm")
+    assert "nearest-neighbour" in problem
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    moved = Geometry(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
+    assert len(problems(tmp_path, mask(), moved)) == 2
+
+
+def test_no_mask(tmp_path: Path) -> None:
+    file = tmp_path / "a.nrrd"
+    (problem,) = mask_problems(file, SCAN, GRID, None)
+    assert problem.startswith(f"{file}: no such file: every scan needs its mask, a_0000.nrrd as well")
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    file = tmp_path / "a.nrrd"
+    file.touch()
+    assert mask_problems(file, SCAN, None, None) == [f"{file}: empty file (0 bytes); export it again"]
