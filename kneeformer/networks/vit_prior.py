@@ -15,8 +15,7 @@ from kneeformer.plan import CodeSettings, MaskingSettings, NetworkSettings, Prio
 class VitPrior(Autoencoder):
     """The encoder sees tokens of 8 x 8 x 8 voxels in which anything is known; the filler finds the others.
 
-    In a token that is partly known the rest is 0, as in all that is shown to an autoencoder. Bones differ in
-    how many of their tokens are seen, so they go through one by one.
+    In a token that is partly known the rest is 0, as in all that is shown to an autoencoder.
     """
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
@@ -27,27 +26,27 @@ class VitPrior(Autoencoder):
         self.network = MaskedAutoencoder(3, network, MaskingSettings(), spacing, decoder)
 
     def reconstructed(self, bones: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        visible = F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0
-        shown = self.shown(bones, known)
-        away = torch.cat(
-            [
-                self._deviation(*one)
-                for one in zip(torch.split(shown, 1), torch.split(visible, 1), strict=True)
-            ]
-        )
+        visible = equally_many(F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0)
+        away = self.network(self.shown(bones, known), bones.new_zeros(len(bones), 3), visible)
         return self.as_bones(away), away.new_zeros(())
-
-    def _deviation(self, shown: Tensor, visible: Tensor) -> Tensor:
-        """(1, 2, z, y, x) of one bone; none where nothing of it is seen."""
-        if not visible.any():
-            return torch.zeros_like(shown[:, :2])
-        found: Tensor = self.network(shown, shown.new_zeros(1, 3), visible)
-        return found
 
     @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor) -> Guess:
         bones, _ = self.reconstructed(image[None], known[None])
         return Guess(bones[0])
+
+
+def equally_many(visible: Tensor) -> Tensor:
+    """Of each image's visible tokens as many, drawn by chance, as the image with the fewest has.
+
+    An image alone keeps all of its own. Where nothing is visible, a token is kept in which nothing is known.
+
+    Shapes: (batch, z, y, x) bool -> the same.
+    """
+    tokens = visible.flatten(1)
+    count = max(1, int(tokens.sum(1).min()))
+    chosen = (torch.rand(tokens.shape, device=tokens.device) + tokens).topk(count, 1).indices
+    return torch.zeros_like(tokens).scatter(1, chosen, True).view_as(visible)
 
 
 def transformer(code: CodeSettings) -> NetworkSettings:
