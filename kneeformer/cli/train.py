@@ -77,10 +77,12 @@ def _train(arguments: argparse.Namespace) -> None:
     refuse_ignored(folders, request)
     with closing(TrainingBar()) as bar:
         outcome = train_fold(folders, request, bar, Bars())
+    if outcome.review:
+        print(outcome.review)
     if outcome.summary is not None:
         print(table(outcome.summary))
-    else:
-        print(outcome.review or "every case was trained on: there are none to validate on")
+    elif not outcome.review:
+        print("every case was trained on: there are none to validate on")
     print(f"results: {outcome.folder}")
 
 

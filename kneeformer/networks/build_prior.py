@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from kneeformer.networks.pose import Size, Spacing
-from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior
+from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.networks.vae import Vae
+from kneeformer.networks.vit_prior import VitPrior
 from kneeformer.networks.vqvae import VqVae
 from kneeformer.plan import PriorSettings
 
@@ -12,8 +13,10 @@ PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
     "prototype": MeanShape,
     "nearest": NearestBone,
     "pca": Pca,
+    "pca_zero": ZeroFilledPca,
     "vae": Vae,
     "vqvae": VqVae,
+    "vit": VitPrior,
 }
 
 

@@ -149,6 +149,20 @@ class Pca(ShapePrior):
         return Guess(bone, spread.reshape(self.grid))
 
 
+class ZeroFilledPca(Pca):
+    """The same components, and what a plain projection makes of a bone whose hidden voxels are the mean's.
+
+    What is hidden so counts as seen to be the mean: the simplest of completions by a PCA, to compare with.
+    """
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        filled = torch.where(known, image - self.mean, 0)[DISTANCE, self._telling()]
+        modes = self.modes[:, DISTANCE, self._telling()]
+        squared = modes.square().sum(1)  # near the mean surface modes are orthogonal
+        scores = torch.where(squared > _LEAST_MM**2 * len(filled), modes @ filled / squared, 0)
+        return Guess(self.mean + torch.einsum("k,kczyx->czyx", scores, self.modes))
+
+
 def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:
     """Eigenvalues and orthonormal eigenvectors (bones, k) of a Gram matrix, centred; largest first."""
     count = len(gram)

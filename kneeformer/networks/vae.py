@@ -4,7 +4,7 @@ beta-VAE (Higgins et al. 2017)."""
 import torch
 from torch import Tensor
 
-from kneeformer.networks.autoencoders import Autoencoder
+from kneeformer.networks.convolutional import ConvolutionalAutoencoder
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import Guess
 from kneeformer.networks.registration import DISTANCE
@@ -14,7 +14,7 @@ _SAMPLES = 8
 _LOG_VARIANCE = (-12.0, 4.0)
 
 
-class Vae(Autoencoder):
+class Vae(ConvolutionalAutoencoder):
     """The encoder gives mean and log variance of a Gaussian over codes; training draws from it."""
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kneeformer.networks.autoencoders import Autoencoder
+from kneeformer.networks.convolutional import ConvolutionalAutoencoder
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import Guess
 from kneeformer.plan import PriorSettings
@@ -72,7 +72,7 @@ class Codebook(nn.Module):
         self.perplexity.copy_(perplexity(use / len(vectors)))
 
 
-class VqVae(Autoencoder):
+class VqVae(ConvolutionalAutoencoder):
     """Each vector of the code is one of a codebook; the encoder learns to stay near its codes."""
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
@@ -97,6 +97,13 @@ class VqVae(Autoencoder):
         if self.training:
             self.codebook.follow(vectors.detach())
         return code, cost
+
+    @torch.no_grad()
+    def use(self, bones: Tensor, known: Tensor) -> Tensor:
+        """(codes,) int64: how many vectors of bones (batch, 2, z, y, x) each code stands for."""
+        vectors = _vectors(self.encoded(bones, known))
+        codes = self.codebook.codes
+        return torch.bincount(nearest(vectors, codes), minlength=len(codes))
 
     @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor) -> Guess:

@@ -101,6 +101,7 @@ class CodeSettings(Settings):
         kl_weight: of the divergence of a `vae`, in nats a voxel of the volume.
         codes: in the codebook of a `vqvae`.
         entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 asks nothing.
+        depth: transformer blocks of a `vit`, whose tokens are six times `width` wide.
     """
 
     width: Count = 16
@@ -108,6 +109,7 @@ class CodeSettings(Settings):
     kl_weight: Annotated[float, Field(ge=0)] = 1e-2
     codes: Count = 128
     entropy_weight: Annotated[float, Field(ge=0)] = 0.0
+    depth: Count = 4
 
 
 class PriorSettings(Settings):
@@ -120,7 +122,7 @@ class PriorSettings(Settings):
         residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
     """
 
-    kind: Literal["prototype", "nearest", "pca", "vae", "vqvae"] = "pca"
+    kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit"] = "pca"
     components: Count = 32
     code: CodeSettings = Field(default_factory=CodeSettings)
     correlation_mm: Positive = 14.0

@@ -21,6 +21,7 @@ from kneeformer.plan import (
     BoneLearningSettings,
     DescentSettings,
     LocNetSettings,
+    PriorSettings,
     RegistrationSettings,
     TrainingSettings,
 )
@@ -95,14 +96,13 @@ def _priors(
     for suffix, stage in BLOCKS.items():
         base = registrations[stage]
         for name in PRIORS:
-            prior = proposed[name].prior
-            assert prior is not None
+            prior = _plain(proposed[name].prior)
             by_steps = proposed[name].by_steps
             planned[name + suffix] = base.model_copy(
                 update={
                     "task": proposed[name].task,
                     "previous_stage": stage,
-                    "prior": prior.model_copy(update={"residual": False}),
+                    "prior": prior,
                     "learning": _shown(masked=not suffix) if by_steps else None,
                     "training": _stepwise(base, fingerprint, _CODE_EPOCHS, "mse")
                     if by_steps
@@ -110,6 +110,14 @@ def _priors(
                 }
             )
     return planned
+
+
+def _plain(prior: PriorSettings | None) -> PriorSettings:
+    """No error continued, and components fitted to what is shown as if that were all."""
+    assert prior is not None
+    return prior.model_copy(
+        update={"residual": False, "kind": "pca_zero" if prior.kind == "pca" else prior.kind}
+    )
 
 
 def _shown(masked: bool) -> BoneLearningSettings:

@@ -34,7 +34,7 @@ class Outcome:
 
     Attributes:
         summary: of the validation on whole cases; None where nothing was held out or predicted.
-        review: what a preparatory task says of its network; "" for any other.
+        review: what the task says of its network, "" where it says nothing.
     """
 
     folder: Path
@@ -69,11 +69,13 @@ def train_fold(
                 override(planned, request.configuration, request.assignments)  # its faults cost no stage
                 request = _after(folders, before, request, watch_training, watch)
             _train(folders, folder, planned, request, watch_training, watch)
-        if isinstance(task_named(planned.configuration(request.configuration).task), PreparatoryTask):
-            return Outcome(folder, review=_review(folders, folder, request, watch))
-        if request.fold_name == "fold_all":
-            return Outcome(folder)
-        return Outcome(folder, _validate(folders, folder, split["val"], request, watch))
+        task = task_named(planned.configuration(request.configuration).task)
+        hands_on = isinstance(task, PreparatoryTask)
+        reviewed = hands_on or not request.validate_only
+        review = _review(folders, folder, request, watch) if reviewed else ""
+        if hands_on or request.fold_name == "fold_all":
+            return Outcome(folder, review=review)
+        return Outcome(folder, _validate(folders, folder, split["val"], request, watch), review)
 
 
 def _stage_before(plan: Plan, request: Request) -> Request | None:
@@ -185,7 +187,6 @@ def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> s
     plan = read_plan(folder / "plan.json")
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
-    assert isinstance(task, PreparatoryTask)
     network = task.network(plan.dataset, configuration)
     network.load_state_dict(load_checkpoint(folder / FINAL)["network"])
     place(network, choose_device(request.device)).eval()

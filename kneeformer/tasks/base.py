@@ -121,11 +121,6 @@ class Task(ABC, Generic[Planned]):
             training: augmented batches without end, one a step; else the few validation batches, as they are.
         """
 
-
-class PreparatoryTask(Task[Planned]):
-    """A task whose networks predict nothing themselves and hand their weights on."""
-
-    @abstractmethod
     def review(
         self,
         network: nn.Module,
@@ -134,7 +129,7 @@ class PreparatoryTask(Task[Planned]):
         configuration: Planned,
         output: Path,
     ) -> str:
-        """Leave pictures and figures of a trained network in a folder.
+        """Leave pictures and figures of a trained network in a folder: none, unless a task looks at it.
 
         Args:
             network: in evaluation mode on its device.
@@ -142,6 +137,13 @@ class PreparatoryTask(Task[Planned]):
         Returns:
             What to print of it.
         """
+        return ""
+
+
+class PreparatoryTask(Task[Planned]):
+    """A task whose networks predict nothing themselves and hand their weights on; `review` is all that is
+    seen of them.
+    """
 
 
 class PredictiveTask(Task[Planned]):

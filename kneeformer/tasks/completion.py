@@ -18,6 +18,7 @@ from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import NativeBone, bring_back
 from kneeformer.labels import LabelScheme, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
+from kneeformer.networks.vqvae import VqVae
 from kneeformer.plan import (
     BoneConfiguration,
     BoneGridSettings,
@@ -32,6 +33,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
 from kneeformer.training.bones import bone_batches, posed_bones
+from kneeformer.training.codebook_review import review_codebook
 from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
 
@@ -42,8 +44,9 @@ _SIZES = (0.7, 1.4)  # of the prototype's
 
 
 class Completion(PredictiveTask[BoneConfiguration]):
-    """Configurations `3d_pca32`, `3d_pca16`, `3d_vae` and `3d_vqvae`, a prior each; and what these are to be
-    better than: `3d_prototype` and `3d_nearest`. And `3d_segmentation`, which finds the bone in a scan.
+    """Configurations `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each; and what these
+    are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, and autoencoders that learn from whole
+    bones alone, `3d_vae_plain` and `3d_vqvae_plain`. And `3d_segmentation`, which finds the bone in a scan.
     """
 
     prepared_by = ("registration",)
@@ -58,19 +61,29 @@ class Completion(PredictiveTask[BoneConfiguration]):
             "3d_pca16": PriorSettings(kind="pca", components=components(bones, 16)),
             "3d_prototype": PriorSettings(kind="prototype", components=1, residual=False),
             "3d_nearest": PriorSettings(kind="nearest", components=bones, residual=False),
+            "3d_pca_zero": PriorSettings(kind="pca_zero", components=components(bones, 32), residual=False),
         }
-        trained = {"3d_vae": PriorSettings(kind="vae"), "3d_vqvae": PriorSettings(kind="vqvae")}
+        trained = {
+            "3d_vae": PriorSettings(kind="vae"),
+            "3d_vqvae": PriorSettings(kind="vqvae"),
+            "3d_vit": PriorSettings(kind="vit"),
+        }
         best = PriorSettings(kind="pca", components=components(bones, 32))
         first = bone_configuration(fingerprint, budget, "completion", best)
         first = first.model_copy(update={"previous_stage": "3d_ags"})
+        learning = BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03))
         by_steps = {
-            "learning": BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03)),
+            "learning": learning,
             "training": stepwise(first.training, budget, "mse"),
         }
         planned: dict[str, Configuration] = {"3d_pca32": first}
         for name, prior in {**fitted, **trained}.items():
             update = {"inherits_from": "3d_pca32", "prior": prior, **(by_steps if name in trained else {})}
             planned[name] = first.model_copy(update=update)
+        whole = learning.model_copy(update={"hidden_chance": 0.0})
+        for name in ("3d_vae", "3d_vqvae"):
+            update = {"inherits_from": name, "learning": whole}
+            planned[f"{name}_plain"] = planned[name].model_copy(update=update)
         spacing = max(first.preprocessing.spacing)
         return {**planned, self.bone_finder: bone_segmentation(fingerprint, dataset, budget, spacing)}
 
@@ -109,6 +122,19 @@ class Completion(PredictiveTask[BoneConfiguration]):
         return bone_batches(
             network.registration, stored.cases, device, configuration, seed, training, on_prototype=True
         )
+
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: BoneConfiguration,
+        output: Path,
+    ) -> str:
+        assert isinstance(network, BoneCompletion)
+        if not isinstance(network.prior, VqVae):
+            return ""
+        return review_codebook(network.registration, network.prior, validation.cases, output)
 
     def question(
         self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int

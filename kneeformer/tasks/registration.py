@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kneeformer.data.files import write_json
 from kneeformer.networks.locnet import LocNet
-from kneeformer.networks.registration import DISTANCE, Fit, Registration, first_guess
+from kneeformer.networks.registration import Fit, Registration, first_guess
 from kneeformer.plan import BoneConfiguration, BoneLearningSettings, DatasetSettings, LocNetSettings
 from kneeformer.planning.bones import bone_configuration, stepwise
 from kneeformer.planning.budget import Budget
@@ -19,6 +18,7 @@ from kneeformer.training.bones import bone_batches, stored_bone
 from kneeformer.training.groupwise import fit_prototype
 from kneeformer.training.locating import LikenessLesson, PlacesLesson
 from kneeformer.training.loop import Batch, Lesson
+from kneeformer.training.registration_review import review_registration
 
 
 class BoneRegistration(PreparatoryTask[BoneConfiguration]):
@@ -100,23 +100,7 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
         configuration: BoneConfiguration,
         output: Path,
     ) -> str:
-        registration = _stage(network).registration
-        device = registration.prototype.device
-        found = {}
-        for case in validation.cases:
-            image = stored_bone(case, device)
-            fit = registration(image, torch.ones_like(image[DISTANCE], dtype=torch.bool))
-            found[case.name] = {
-                "residual_mm": fit.residual_mm,
-                "inliers": fit.inliers,
-                "scale": fit.pose.scale,
-            }
-        write_json(output / "registration.json", found)
-        residuals = sorted(f["residual_mm"] for f in found.values())
-        return (
-            f"{len(found)} bones registered to the prototype: half of each surface lies within "
-            f"{residuals[len(residuals) // 2]:.2f} mm (median bone), {residuals[-1]:.2f} mm (worst)"
-        )
+        return review_registration(_stage(network).registration, validation.cases, output)
 
 
 class RegistrationStage(nn.Module):

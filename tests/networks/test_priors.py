@@ -8,10 +8,15 @@ from torch import Tensor
 
 from kneeformer.networks.build_prior import build_prior
 from kneeformer.networks.pose import points_of
-from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior
+from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.plan import PriorSettings
 
-KINDS = {"prototype": MeanShape, "nearest": NearestBone, "pca": Pca}  # fitted in closed form
+KINDS = {  # fitted in closed form
+    "prototype": MeanShape,
+    "nearest": NearestBone,
+    "pca": Pca,
+    "pca_zero": ZeroFilledPca,
+}
 GRID, SPACING = (10, 12, 14), (2.0, 2.0, 2.0)
 POINTS = points_of(GRID, SPACING)
 KNOWN = torch.ones(GRID, dtype=torch.bool)
@@ -124,6 +129,20 @@ def test_the_posterior_is_that_of_ridge_regression() -> None:
     scores = torch.linalg.lstsq(stacked, torch.cat([away, torch.zeros(3)])[:, None].double()).solution[:, 0]
     wanted = prior.mean + torch.einsum("k,kczyx->czyx", scores.float(), prior.modes)
     assert torch.allclose(prior.complete(whole, HALF).image, wanted, atol=1e-4)
+
+
+def test_a_plain_projection_takes_hidden_voxels_for_the_mean() -> None:
+    data = noisy_bones()
+    prior = fitted("pca_zero", data, components=3)
+    assert isinstance(prior, ZeroFilledPca)
+    telling = prior.mean[1].abs() < 10
+    design = prior.modes[:, 1, telling].double().T
+    for known in (KNOWN, HALF):
+        filled = torch.where(known, data[2] - prior.mean, 0)[1, telling].double()
+        scores = torch.linalg.lstsq(design, filled[:, None]).solution[:, 0]
+        wanted = prior.mean + torch.einsum("k,kczyx->czyx", scores.float(), prior.modes)
+        assert torch.allclose(prior.complete(data[2], known).image, wanted, atol=1e-4)
+    assert torch.equal(prior.complete(data[2], NOTHING).image, prior.mean)
 
 
 def test_there_are_fewer_modes_than_bones() -> None:

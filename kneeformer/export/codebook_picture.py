@@ -1,0 +1,26 @@
+"""A picture of how often each code of a codebook is used."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
+    """A PNG of bars, the most used code first; a dashed line where all would be used alike.
+
+    Args:
+        use: (codes,) how many vectors each code stands for.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    shares = 100 * np.sort(use)[::-1] / use.sum()
+    axes.bar(np.arange(1, len(use) + 1), shares, width=1.0, color="#4c72b0")
+    axes.axhline(100 / len(use), color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel="codes, most used first", ylabel="share of vectors, %", title=title)
+    axes.set_xlim(0.5, len(use) + 0.5)
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
