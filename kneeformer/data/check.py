@@ -77,6 +77,11 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry)
 
 
+def case_problems(job: tuple[Case, DatasetDescription]) -> list[str]:
+    """What is wrong with the files of a case; in this room, so that a child that asks it loads no torch."""
+    return check_case(*job).problems
+
+
 def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
     """A line where the disk of `folder`, which need not exist yet, has less than `needed_bytes` free."""
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from kneeformer.data.check import check_case
+from kneeformer.data.check import case_problems
 from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name
 from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry
@@ -182,7 +182,7 @@ def predict_folder(
         cases = [c for c in cases if not (output / f"{c.name}{ending}").is_file()]
     description = _description(predictor)
     outcomes = run_each(
-        _input_problems,
+        case_problems,
         [(c, description) for c in cases],
         [str(c.images[0]) for c in cases],
         min(default_processes(), 4),
@@ -249,10 +249,6 @@ def _description(predictor: Predictor) -> DatasetDescription:
         regions_class_order=None if asked else dataset.regions_class_order,
         file_ending=dataset.file_ending,
     )
-
-
-def _input_problems(job: tuple[Case, DatasetDescription]) -> list[str]:
-    return check_case(*job).problems
 
 
 def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
