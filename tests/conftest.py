@@ -9,7 +9,7 @@ LONG = ("process", "stages")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One a core for the whole suite; none for a part that is named: it begins at once, also in a debugger."""
+    """One a core for the whole suite; none for a part that is named: it begins at once, debugger or not."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     return 0 if named else min(os.cpu_count() or 1, 8)
 
