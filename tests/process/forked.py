@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["kneeformer.stages.study", "kneeformer.stages.completion_table"])
+SERVER.set_forkserver_preload(
+    ["kneeformer.stages.study", "kneeformer.stages.completion_table", "matplotlib.pyplot"]
+)
 
 
 class Forked:
