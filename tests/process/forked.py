@@ -8,9 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["kneeformer.stages.study", "kneeformer.stages.completion_table", "matplotlib.pyplot"]
-)
+SERVER.set_forkserver_preload(["torch", "scipy.ndimage", "SimpleITK", "matplotlib.pyplot"])  # no threads
 
 
 class Forked:
