@@ -1,15 +1,33 @@
 """What is wrong with the mask by which a case is asked: one line a problem, beginning with the file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.check import check_case
+from kneeformer.data.dataset import Case, DatasetDescription
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import COMPLETE, KEEP
 
 _MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"
+
+
+def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> list[str]:
+    """What is wrong with the images of a case and with its mask, where it has one.
+
+    In this room, so that a child process that asks it loads no torch.
+
+    Args:
+        job: a case whose label is its mask, what its images must be, and `unmarked` as `mask_problems` has it.
+    """
+    case, description, unmarked = job
+    checked = check_case(replace(case, label=None), description)
+    if case.label is None:
+        return checked.problems
+    return checked.problems + mask_problems(case.label, case.images[0], checked.geometry, unmarked)
 
 
 def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: str | None) -> list[str]:

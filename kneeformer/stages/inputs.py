@@ -4,8 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from kneeformer.data.check import check_case
-from kneeformer.data.check_mask import mask_problems
+from kneeformer.data.check_mask import case_and_mask_problems
 from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name
 from kneeformer.data.images import file_ending, read_image, write_image
 from kneeformer.data.processes import run_each
@@ -62,7 +61,7 @@ def input_problems(
     """
     description = _description(dataset)
     outcomes = run_each(
-        _case_problems,
+        case_and_mask_problems,
         [(c, description, unmarked) for c in cases],
         [str(c.images[0]) for c in cases],
         min(default_processes(), 4),
@@ -72,14 +71,6 @@ def input_problems(
     if faults := [f"  {line}" for lines in problems for line in lines]:
         _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
     return problems
-
-
-def _case_problems(job: tuple[Case, DatasetDescription, str | None]) -> list[str]:
-    case, description, unmarked = job
-    checked = check_case(replace(case, label=None), description)
-    if case.label is None:
-        return checked.problems
-    return checked.problems + mask_problems(case.label, case.images[0], checked.geometry, unmarked)
 
 
 def _description(dataset: DatasetSettings) -> DatasetDescription:

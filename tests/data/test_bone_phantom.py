@@ -32,7 +32,7 @@ from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import Image, read_image
 from kneeformer.labels import COMPLETE, KEEP
 
-SPACING_MM = (1.5, 1.5, 1.5)
+SPACING_MM, COARSE_MM = (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)  # of one bone, and of those in a dataset
 
 
 def draw(seed: int, left: bool = False) -> tuple[BoneAnatomy, Matrix, Geometry]:
@@ -240,7 +240,7 @@ def test_a_fracture_needs_a_bone() -> None:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("raw") / "Dataset998_Tibia"
-    write_bone_dataset(folder, cases=3, seed=7, test=2, spacing_mm=SPACING_MM)
+    write_bone_dataset(folder, cases=3, seed=7, test=2, spacing_mm=COARSE_MM)
     return Dataset.open(folder)
 
 
@@ -294,7 +294,7 @@ def test_broken_case_is_the_healthy_one_but_for_the_region(dataset: Dataset) -> 
 
 def test_more_cases_leave_the_first_as_they_were(dataset: Dataset, tmp_path: Path) -> None:
     seen: list[str] = []
-    write_bone_dataset(tmp_path, cases=1, seed=7, test=1, spacing_mm=SPACING_MM, progress=seen.append)
+    write_bone_dataset(tmp_path, cases=1, seed=7, test=1, spacing_mm=COARSE_MM, progress=seen.append)
     assert seen == ["phantom01_R", "phantom02_R"]
     for one, same in (("phantom01_R", "phantom01_R"), ("phantom02_R", "phantom04_R")):
         few, many = images(Dataset.open(tmp_path), one), images(dataset, same)

@@ -27,6 +27,7 @@ VOLUME_MM3 = {
     "tibial_cartilage": (2e3, 12e3),
     "patellar_cartilage": (1e3, 6e3),
 }
+COARSE = {"shape": (12, 48, 48), "spacing_mm": (7.0, 2.5, 2.5)}  # the same field of view, for datasets
 
 
 @pytest.fixture(scope="module", params=range(6))
@@ -37,7 +38,7 @@ def knee(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("raw") / "Dataset999_Phantom"
-    write_phantom_dataset(folder, cases=3, seed=7, unlabelled=1, test=2)
+    write_phantom_dataset(folder, cases=3, seed=7, unlabelled=1, test=2, **COARSE)
     return Dataset.open(folder)
 
 
@@ -135,7 +136,7 @@ def test_written_anatomy_stands_upright_in_the_patient(dataset: Dataset) -> None
 
 
 def test_more_cases_leave_the_first_as_they_were(dataset: Dataset, tmp_path: Path) -> None:
-    write_phantom_dataset(tmp_path, cases=1, seed=7, test=0)
+    write_phantom_dataset(tmp_path, cases=1, seed=7, test=0, **COARSE)
     name = Path("imagesTr") / "phantom_01_0000.nrrd"
     one, same = read_image(tmp_path / name), read_image(dataset.folder / name)
     assert np.array_equal(one.array, same.array)

@@ -110,9 +110,12 @@ def test_lambdas_can_be_run() -> None:
 
 
 SLEEPER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from kneeformer.data.processes import run_each
+
+# a shell starts what runs in the background deaf to interrupts, and its children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def sleep(folder):
     (Path(folder) / str(os.getpid())).touch()
@@ -131,7 +134,6 @@ def test_children_end_with_the_command(tmp_path: Path, death: signal.Signals) ->
         [sys.executable, script, seen],
         env=child_environment(),
         stderr=subprocess.PIPE,
-        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no other thread runs here
     )
     wait_until(lambda: len(list(seen.iterdir())) == 2)
     children = [int(p.name) for p in seen.iterdir()]
@@ -150,11 +152,6 @@ def test_a_worker_starts_without_torch_and_quickly() -> None:
     subprocess.run([sys.executable, "-c", code], env=child_environment(), check=True)
     outcome = run_each(lambda _: "torch" in sys.modules, [0], ["a"], 1)
     assert outcome == [False]
-
-
-def heed_interrupts() -> None:
-    """A shell starts what runs in the background deaf to interrupts, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def child_environment() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Every command answers -h at once, and without torch."""
 
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import distribution
 
 import pytest
@@ -27,13 +27,17 @@ def test_the_commands_are_installed() -> None:
 
 @pytest.mark.parametrize("script", COMMANDS)
 def test_help_is_quick(script: str) -> None:
-    seconds = []
+    before = processor_seconds()
     for _ in range(3):
-        started = time.perf_counter()
         answer = subprocess.run([SCRIPTS / script, "-h"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
         assert f"usage: {script}" in answer.stdout
-    assert min(seconds) <= 0.3
+    assert processor_seconds() - before <= 3 * 0.3
+
+
+def processor_seconds() -> float:
+    """Of all child processes that have ended: not of what else runs on the machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("entry", COMMANDS.values())

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from forked import Forked
 
 from kneeformer.data.geometry import Geometry
 
@@ -31,9 +31,14 @@ TINY = (
 
 @dataclass(frozen=True)
 class Workplace:
-    """Folders `raw`, `preprocessed` and `results` under one root."""
+    """Folders `raw`, `preprocessed` and `results` under one root.
+
+    Attributes:
+        installed: commands are the installed scripts, each in an interpreter of its own, not forks.
+    """
 
     root: Path
+    installed: bool = False
 
     @property
     def raw(self) -> Path:
@@ -51,14 +56,16 @@ class Workplace:
         shutil.copytree(self.root, root)
         return Workplace(root)
 
-    def start(self, *command: object) -> subprocess.Popen[str]:
+    def start(self, *command: object) -> "subprocess.Popen[str] | Forked":
         """A console script on its way, in this place; its output is kept for `finish`."""
-        script, *arguments = map(str, command)
+        words = list(map(str, command))
         folders = {f"kf_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
+        if not self.installed:
+            return Forked(words, self.root, folders)
         return subprocess.Popen(
-            [str(SCRIPTS / script), *arguments],
+            [str(SCRIPTS / words[0]), *words[1:]],
             cwd=self.root,
-            env=os.environ | folders | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | folders,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,12 +83,12 @@ class Workplace:
             assert process.poll() is None, f"{process.args}: ended before it could be killed"
             children = psutil.Process(process.pid).children(recursive=True)
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             print(*process.communicate(), sep="\n")  # pytest shows it where a test fails
         wait_for(lambda: all(not c.is_running() or c.status() == psutil.STATUS_ZOMBIE for c in children))
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+def finish(process: "subprocess.Popen[str] | Forked", code: int = 0) -> str:
     """Wait for a script; a fault is told in words, never as a traceback."""
     try:
         out, err = process.communicate(timeout=300)
