@@ -21,7 +21,7 @@ def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> 
     In this room, so that a child process that asks it loads no torch.
 
     Args:
-        job: a case whose label is its mask, what its images must be, and `unmarked` as `mask_problems` has it.
+        job: a case whose label is its mask; what its images must be; `unmarked` of `mask_problems`.
     """
     case, description, unmarked = job
     checked = check_case(replace(case, label=None), description)

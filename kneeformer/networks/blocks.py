@@ -51,6 +51,20 @@ class ConvBlock(nn.Module):
         return F.leaky_relu(self.normalisation(convolved), 0.01, inplace=True)
 
 
+class Pointwise(nn.Conv3d):
+    """A convolution whose kernel is one voxel, as a matrix product, which a CPU does several times faster.
+
+    Shapes: (batch, in, z, y, x) -> (batch, out, z, y, x).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mapped = F.linear(features.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
+        return mapped.permute(0, 4, 1, 2, 3)
+
+
 class ResidualBlock(nn.Module):
     """A ConvBlock added to its input. Shape is kept."""
 

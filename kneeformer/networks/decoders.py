@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kneeformer.networks.blocks import ConvBlock, Expand, ResidualBlock
+from kneeformer.networks.blocks import ConvBlock, Expand, Pointwise, ResidualBlock
+from kneeformer.networks.visible import VisibleTokens
 from kneeformer.plan import NetworkSettings, StemStage
 
 
@@ -21,10 +22,12 @@ class CnnDecoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(f.channels, f.kernel) for _, f in pairs)
         self.head = _head(stages[0], outputs)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor], tokens: VisibleTokens | None = None) -> Tensor:
+        """With `tokens`, the stem's features are those of visible tokens; the last are of all tokens."""
         merged = features[-1]
         for expand, block, skip in zip(self.expand, self.blocks, features[-2::-1], strict=True):
-            merged = block(expand(merged) + skip)
+            expanded = expand(merged)
+            merged = block(expanded + skip if tokens is None else tokens.add(expanded, skip))
         output: Tensor = self.head(merged)
         return output
 
@@ -39,7 +42,7 @@ class LinearDecoder(nn.Module):
         super().__init__()
         self.head = Expand(settings.width, outputs, settings.token)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor], tokens: VisibleTokens | None = None) -> Tensor:
         output: Tensor = self.head(features[-1])
         return output
 
@@ -47,12 +50,12 @@ class LinearDecoder(nn.Module):
 def _head(stage: StemStage, outputs: int) -> nn.Module:
     """Logits from the finest features; a first stage with a stride is refined on the way to voxels."""
     if max(stage.stride) == 1:
-        return nn.Conv3d(stage.channels, outputs, 1)
+        return Pointwise(stage.channels, outputs)
     fine = 8
     return nn.Sequential(
         Expand(stage.channels, fine, stage.stride),
         ConvBlock(fine, fine, stage.kernel),
-        nn.Conv3d(fine, outputs, 1),
+        Pointwise(fine, outputs),
     )
 
 

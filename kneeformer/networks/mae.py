@@ -46,7 +46,7 @@ class MaskedAutoencoder(nn.Module):
     """Stem and encoder of the segmentation network on visible tokens alone; then a filler, and a decoder.
 
     `stem`, `encoder` and `decoder` have the names and shapes that they have in HybridTransformer: weights
-    move over. The stem's features are zero at hidden tokens when the decoder adds them.
+    move over. The decoder adds the stem's features where there are any, at visible tokens.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class MaskedAutoencoder(nn.Module):
         features = self.stem(image, tokens)
         encoded = self.encoder(features[-1].flatten(2).transpose(1, 2), seen)
         everything = self.filler(encoded, positions, tokens)
-        dense = [tokens.dense(stage) for stage in features[:-1]]
-        voxels: Tensor = self.decoder([*dense, everything.transpose(1, 2).unflatten(2, (z, y, x))])
+        grid = everything.transpose(1, 2).unflatten(2, (z, y, x))
+        voxels: Tensor = self.decoder([*features[:-1], grid], tokens)
         return voxels
 
 

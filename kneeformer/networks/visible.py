@@ -1,16 +1,12 @@
 """A volume of which only some tokens are seen: hidden voxels are gone before the first convolution."""
 
-import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Triple = tuple[int, int, int]
-Slices = tuple[slice, slice, slice]
 
 
 class VisibleTokens:
@@ -21,8 +17,9 @@ class VisibleTokens:
     voxel by voxel or over a whole image (activation, normalisation) needs no change; a convolution sees the
     voxels of visible neighbours and none of hidden ones, and is scaled up by the part of its kernel that saw
     something (partial convolution, Liu et al. 2018). So features beside a hole have the size that they have
-    in a whole image, which is what the weights are for. With a quarter visible it costs about half of a
-    dense one, since margins are worked out as well.
+    in a whole image, which is what the weights are for.
+
+    Inside, a volume is a table with a row of channels for each voxel, and everything is picking rows.
 
     Attributes:
         visible: (batch, z, y, x) bool over the grid of tokens, True is visible.
@@ -36,19 +33,25 @@ class VisibleTokens:
             raise ValueError(f"visible tokens must be equally many, at least one, in each image: {counts}")
         self.visible = visible
         self.index = visible.flatten(1).nonzero()[:, 1].view(len(visible), -1)
-        self._number = torch.full(visible.shape, -1, device=visible.device)
-        self._number[visible] = torch.arange(self.index.numel(), device=visible.device)
-        self._pairs: dict[Triple, tuple[Tensor, Tensor]] = {}
 
     def voxels(self, image: Tensor) -> Tensor:
         """The voxels of visible tokens, as features; image (batch, channels, z, y, x), whole tokens."""
-        features: Tensor = _Take.apply(image, self)  # type: ignore[no-untyped-call]
-        return features
+        z, y, x = (n // g for n, g in zip(image.shape[2:], self.visible.shape[1:], strict=True))
+        rows = _rows(image).index_select(0, self._places((z, y, x)))
+        return self._volume(rows, (self.index.shape[1] * z, y, x))
 
     def dense(self, features: Tensor) -> Tensor:
         """Features put back to where they are in the image, (batch, channels, z, y, x); zeros elsewhere."""
-        image: Tensor = _Put.apply(features, self)  # type: ignore[no-untyped-call]
-        return image
+        rows, size = _rows(features), self._size(features)
+        z, y, x = (n * g for n, g in zip(size, self.visible.shape[1:], strict=True))
+        image = rows.new_zeros(len(self.visible) * z * y * x, rows.shape[1])
+        return self._volume(image.index_copy(0, self._places(size), rows), (z, y, x))
+
+    def add(self, image: Tensor, features: Tensor) -> Tensor:
+        """image + dense(features), touching visible voxels alone."""
+        _, _, z, y, x = image.shape
+        rows = _rows(features).to(image.dtype)
+        return self._volume(_rows(image).index_add(0, self._places(self._size(features)), rows), (z, y, x))
 
     def convolve(self, convolution: nn.Conv3d, features: Tensor) -> Tensor:
         """A "same" convolution of odd kernel, without bias, whose strides divide the blocks of `features`.
@@ -57,125 +60,67 @@ class VisibleTokens:
         kernel's voxels that are not hidden; outside the image are zeros that count, as in the dense one.
         """
         size, kernel, stride = self._size(features), convolution.kernel_size, convolution.stride
-        reach = [_reach(n, k, s) for n, k, s in zip(size, kernel, stride, strict=True)]
-        widened = math.prod(n + sum(r) for n, r in zip(size, reach, strict=True)) * self.index.numel()
-        if widened < math.prod(size) * self.visible.numel():
-            windows: Tensor = _WithNeighbours.apply(self._blocks(features), self, reach)  # type: ignore[no-untyped-call]
-            convolved = F.conv3d(windows.permute(0, 4, 1, 2, 3), convolution.weight, stride=stride)
-            convolved = self._stacked(convolved.permute(0, 2, 3, 4, 1))
-        else:  # small blocks, whose margins are more than what is hidden
-            whole = F.conv3d(self.dense(features), convolution.weight, None, stride, [k // 2 for k in kernel])
-            convolved = self.voxels(whole)
-        return convolved / self._seen(size, kernel, stride).to(convolved.dtype)
+        weight = convolution.weight
+        windows = self._windows(features, [_reach(*axis) for axis in zip(size, kernel, stride, strict=True)])
+        if windows.shape[1:4] == kernel:  # a block becomes one voxel: that is a matrix product
+            rows = F.linear(windows.flatten(1), weight.permute(0, 2, 3, 4, 1).flatten(1))
+            convolved = rows[:, None, None, None]
+        else:
+            convolved = F.conv3d(windows.permute(0, 4, 1, 2, 3), weight, stride=stride).permute(0, 2, 3, 4, 1)
+        convolved = convolved / self._seen(size, kernel, stride).to(convolved.dtype)
+        _, z, y, x, channels = convolved.shape
+        return self._volume(convolved.reshape(-1, channels), (self.index.shape[1] * z, y, x))
+
+    def _windows(self, features: Tensor, reach: list[tuple[int, int]]) -> Tensor:
+        """Blocks widened by voxels of visible neighbours, zeros elsewhere: (batch * n, z, y, x, channels)."""
+        rows, size = _rows(features), self._size(features)
+        hidden = len(rows)  # the number of a row of zeros behind the others
+        z, y, x = (n * g for n, g in zip(size, self.visible.shape[1:], strict=True))
+        number = torch.full((len(self.visible) * z * y * x,), hidden, device=rows.device)
+        number[self._places(size)] = torch.arange(hidden, device=rows.device)
+        around = [margin for before_after in reach[::-1] for margin in before_after]
+        number = F.pad(number.view(-1, z, y, x), around, value=hidden)
+        for axis, (n, (before, after)) in enumerate(zip(size, reach, strict=True), 1):
+            number = number.unfold(axis, before + n + after, n)
+        number = number[self.visible]
+        return F.pad(rows, (0, 0, 0, 1)).index_select(0, number.flatten()).view(*number.shape, -1)
 
     def _seen(self, size: Triple, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        """Share of a kernel that falls on no hidden voxel, as features of one channel."""
-        known = self.visible[:, None].float()
-        for axis, n in enumerate(size):
-            known = known.repeat_interleave(n, axis + 2)
-        around = [k // 2 for k in kernel[::-1] for _ in range(2)]
-        return self.voxels(F.avg_pool3d(F.pad(known, around, value=1.0), kernel, stride))
+        """Share of a kernel that falls on no hidden voxel, (batch * n, z, y, x, 1).
+
+        Axis by axis, a kernel has so and so many voxels in each neighbour, and of neighbours we know
+        whether they are visible.
+        """
+        counts = [_voxels_in_neighbours(*axis) for axis in zip(size, kernel, stride, strict=True)]
+        around = [len(c[0]) // 2 for c in counts[::-1] for _ in range(2)]
+        known = F.pad(self.visible.float(), around, value=1.0)
+        for axis, count in enumerate(counts, 1):
+            known = known.unfold(axis, len(count[0]), 1)
+        known = known[self.visible]
+        for count in counts:  # the first neighbour axis goes, an axis of voxels comes last
+            known = torch.tensordot(known, count.to(known.device), ([1], [1]))
+        return known[..., None] / math.prod(kernel)
+
+    def _places(self, size: Triple) -> Tensor:
+        """Rows of a whole image's table that visible voxels have, blocks of that size being tokens."""
+        batch, *grid = self.visible.shape
+        cells = [n for g, s in zip(grid, size, strict=True) for n in (g, s)]
+        number = torch.arange(batch * math.prod(cells), device=self.visible.device).view(batch, *cells)
+        return number.permute(0, 1, 3, 5, 2, 4, 6)[self.visible].flatten()
 
     def _size(self, features: Tensor) -> Triple:
         """Voxels (z, y, x) of a token's block."""
         z, y, x = features.shape[2:]
         return z // self.index.shape[1], y, x
 
-    def _blocks(self, features: Tensor) -> Tensor:
-        """(batch, channels, n * z, y, x) -> (batch * n, z, y, x, channels)."""
-        batch, channels, _, y, x = features.shape
-        rows = features.permute(0, 2, 3, 4, 1)
-        return rows.reshape(batch * self.index.shape[1], -1, y, x, channels)
-
-    def _stacked(self, blocks: Tensor) -> Tensor:
-        """(batch * n, z, y, x, channels) -> (batch, channels, n * z, y, x)."""
-        _, _, y, x, channels = blocks.shape
-        return blocks.reshape(len(self.visible), -1, y, x, channels).permute(0, 4, 1, 2, 3)
-
-    def take(self, image: Tensor) -> Tensor:
-        """`voxels`, without a gradient."""
-        batch, channels = image.shape[:2]
-        grid = self.visible.shape[1:]
-        size = [n // g for n, g in zip(image.shape[2:], grid, strict=True)]
-        cells = image.reshape(batch, channels, grid[0], size[0], grid[1], size[1], grid[2], size[2])
-        return self._stacked(cells.permute(0, 2, 4, 6, 3, 5, 7, 1)[self.visible])
-
-    def put(self, features: Tensor) -> Tensor:
-        """`dense`, without a gradient."""
-        blocks = self._blocks(features)
-        batch, *grid = self.visible.shape
-        _, z, y, x, channels = blocks.shape
-        cells = blocks.new_zeros(batch, *grid, z, y, x, channels)
-        cells[self.visible] = blocks
-        rows = cells.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, grid[0] * z, grid[1] * y, -1, channels)
-        return rows.permute(0, 4, 1, 2, 3)
-
-    def pairs(self, offset: Triple) -> tuple[Tensor, Tensor]:
-        """Blocks that have a visible neighbour at an offset on the grid, and those neighbours: two (m,)."""
-        if offset not in self._pairs:
-            far = max(map(abs, offset))
-            padded = F.pad(self._number, (far,) * 6, value=-1)
-            z, y, x = (
-                slice(far + o, far + o + n) for o, n in zip(offset, self.visible.shape[1:], strict=True)
-            )
-            neighbour = padded[:, z, y, x]
-            both = (self._number >= 0) & (neighbour >= 0)
-            self._pairs[offset] = self._number[both], neighbour[both]
-        return self._pairs[offset]
+    def _volume(self, rows: Tensor, shape: Triple) -> Tensor:
+        """A table as (batch, channels, z, y, x)."""
+        return rows.view(len(self.visible), *shape, -1).permute(0, 4, 1, 2, 3)
 
 
-class _Take(torch.autograd.Function):
-    """Voxels of visible tokens; backward, they are put back: gradients keep the channels-last layout."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, tokens: VisibleTokens) -> Tensor:
-        ctx.tokens = tokens
-        return tokens.take(image)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.tokens.put(gradient), None
-
-
-class _Put(torch.autograd.Function):
-    """The other way round."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, tokens: VisibleTokens) -> Tensor:
-        ctx.tokens = tokens
-        return tokens.put(features)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.tokens.take(gradient), None
-
-
-class _WithNeighbours(torch.autograd.Function):
-    """Blocks (m, z, y, x, channels) widened by the voxels of their visible neighbours, zeros elsewhere.
-
-    Offset by offset, a neighbour's slab is copied into the margin; backward, its gradient is copied back.
-    For one offset every block has one neighbour and is neighbour to one, so nothing is ever summed twice.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, blocks: Tensor, visible: VisibleTokens, reach: list[tuple[int, int]]) -> Tensor:
-        ctx.visible, ctx.reach, ctx.size = visible, reach, blocks.shape
-        widened = [n + low + high for n, (low, high) in zip(blocks.shape[1:4], reach, strict=True)]
-        windows = blocks.new_zeros(len(blocks), *widened, blocks.shape[4])
-        for offset, margin, source in _pieces(blocks.shape[1:4], reach):
-            to, of = visible.pairs(offset)
-            into, taken = (to, *margin), (of, *source)
-            windows[into] = blocks[taken]
-        return windows
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        blocks = gradient.new_zeros(ctx.size)
-        for offset, margin, source in _pieces(ctx.size[1:4], ctx.reach):
-            to, of = ctx.visible.pairs(offset)
-            into, taken = (of, *source), (to, *margin)
-            blocks[into] += gradient[taken]
-        return blocks, None, None
+def _rows(volume: Tensor) -> Tensor:
+    """(batch, channels, z, y, x) -> (batch * z * y * x, channels); no copy where channels lie last."""
+    return volume.permute(0, 2, 3, 4, 1).reshape(-1, volume.shape[1])
 
 
 def _reach(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -184,15 +129,13 @@ def _reach(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return before, max(0, (size // stride - 1) * stride + kernel - before - size)
 
 
-def _pieces(size: torch.Size, reach: list[tuple[int, int]]) -> Iterator[tuple[Triple, Slices, Slices]]:
-    """For each neighbour's offset: where its voxels go in the window, and which of its voxels those are."""
-    axes = []
-    for n, (low, high) in zip(size, reach, strict=True):
-        pieces = []
-        for offset in range(-low // n, -(-high // n) + 1):
-            first, last = max(-low, offset * n), min(n + high, offset * n + n)
-            source = slice(first - offset * n, last - offset * n)
-            pieces.append((offset, slice(first + low, last + low), source))
-        axes.append(pieces)
-    for z, y, x in itertools.product(*axes):
-        yield (z[0], y[0], x[0]), (z[1], y[1], x[1]), (z[2], y[2], x[2])
+def _voxels_in_neighbours(size: int, kernel: int, stride: int) -> Tensor:
+    """Along one axis, how many voxels of its kernel each output of a block has in each neighbouring block.
+
+    (size / stride, neighbours) float32; the middle one of the neighbours is the block itself.
+    """
+    before = kernel // 2
+    first = torch.arange(0, size, stride)[:, None] - before
+    neighbour = (first + torch.arange(kernel)).div(size, rounding_mode="floor")
+    far = -(-before // size)
+    return F.one_hot(neighbour + far, 2 * far + 1).sum(1).float()

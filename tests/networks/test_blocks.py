@@ -5,10 +5,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kneeformer.networks.blocks import ConvBlock, Expand, ResidualBlock, TransformerBlock
+from kneeformer.networks.blocks import ConvBlock, Expand, Pointwise, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import RotaryPositions
 
 Triple = tuple[int, int, int]
+
+
+@pytest.mark.parametrize("channels_out", [1, 4])
+def test_pointwise_is_the_convolution_it_is_named_after(channels_out: int) -> None:
+    torch.manual_seed(0)
+    pointwise, convolution = Pointwise(3, channels_out), nn.Conv3d(3, channels_out, 1)
+    convolution.load_state_dict(pointwise.state_dict())
+    features = torch.randn(2, 3, 4, 5, 6)
+    assert torch.allclose(pointwise(features), convolution(features), atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [(1, 1, 1), (2, 2, 2), (1, 2, 4), (3, 1, 2)])

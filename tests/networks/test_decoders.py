@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from kneeformer.networks.decoders import CnnDecoder, LinearDecoder, build_decoder
+from kneeformer.networks.visible import VisibleTokens
 from kneeformer.plan import NetworkSettings, StemStage
 
 Triple = tuple[int, int, int]
@@ -100,3 +101,14 @@ def test_a_skip_is_a_plain_sum() -> None:
     fine, coarse = features(network, (1, 2, 1))
     decoder.blocks[0], decoder.head = nn.Identity(), nn.Identity()
     assert torch.allclose(decoder([fine, coarse]), fine + decoder.expand[0](coarse), atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", ["cnn", "linear"])
+def test_features_of_visible_tokens_are_as_zeros_elsewhere(decoder: str) -> None:
+    network = settings((1, 1, 1), (1, 2, 2), (2, 2, 2), decoder=decoder)
+    *stages, grid = features(network, (1, 2, 3))
+    tokens = VisibleTokens(torch.tensor([[[[True, False, False], [False, True, True]]]] * 2))
+    given = [tokens.voxels(stage) for stage in stages]
+    model = build_decoder(network, 2)
+    dense = model([*map(tokens.dense, given), grid])
+    assert torch.allclose(model([*given, grid], tokens), dense, rtol=0, atol=1e-5)

@@ -232,6 +232,20 @@ def test_the_gradient_of_dense_is_that_of_the_visible_voxels(grid: Triple, token
     assert features.grad is not None and torch.equal(features.grad, stacked(weights, visible))
 
 
+@pytest.mark.parametrize(("grid", "token"), DENSE)
+def test_what_is_added_to_an_image_is_added_where_it_lies(grid: Triple, token: Triple) -> None:
+    image, visible = image_for(grid, token), some_visible(grid)
+    tokens = VisibleTokens(visible)
+    features = tokens.voxels(torch.randn_like(image)).requires_grad_()
+    image.requires_grad_()
+    found = tokens.add(image, features)
+    assert torch.equal(found, image + tokens.dense(features))
+    weights = torch.randn_like(image)
+    (found * weights).sum().backward()
+    assert features.grad is not None and torch.equal(features.grad, stacked(weights, visible))
+    assert image.grad is not None and torch.equal(image.grad, weights)
+
+
 def test_features_are_channels_last_in_memory() -> None:
     tokens = VisibleTokens(some_visible((2, 3, 4)))
     voxels = tokens.voxels(image_for((2, 3, 4), (3, 5, 1)))
