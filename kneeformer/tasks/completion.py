@@ -31,6 +31,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.training.bones import bone_batches, posed_bones
+from kneeformer.training.calibration import calibrate
 from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
 
@@ -86,6 +87,8 @@ class Completion(PredictiveTask[BoneConfiguration]):
         posed = posed_bones(registration, training.cases)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
         network.prior.fit(torch.stack(bones))
+        if not configuration.by_steps:
+            calibrate(network, posed)
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
         return CompletionLesson()
