@@ -39,7 +39,13 @@ class Completed:
 
 
 class BoneCompletion(nn.Module):
-    """Registration and prior. Parts of the registration have the names they have in its own stage."""
+    """Registration and prior. Parts of the registration have the names they have in its own stage.
+
+    Attributes:
+        calibration: (), what deviations are multiplied by: how much larger errors of left-out bones are.
+    """
+
+    calibration: Tensor
 
     def __init__(
         self, grid: Size, spacing: Spacing, registration: RegistrationSettings, prior: PriorSettings
@@ -48,6 +54,13 @@ class BoneCompletion(nn.Module):
         self.grid, self.spacing, self.settings = grid, spacing, prior
         self.registration = Registration(grid, spacing, registration).requires_grad_(False)
         self.prior = build_prior(grid, spacing, prior)
+        self.register_buffer("calibration", torch.ones(()))
+
+    def unfitted(self) -> "BoneCompletion":
+        """The same registration, shared, and a prior that knows nothing yet."""
+        other = BoneCompletion(self.grid, self.spacing, self.registration.settings, self.settings)
+        other.registration = self.registration
+        return other.to(self.prior.mean.device)
 
     @torch.no_grad()
     def forward(self, image: Tensor, known: Tensor) -> Completed:
@@ -67,7 +80,8 @@ class BoneCompletion(nn.Module):
         surface = there & (seen[DISTANCE].abs() < max(self.spacing))
         error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
         whole = self._corrected(guess, seen, there)
-        return Completed(whole.image, whole.deviation_mm, fit, float(error / self.prior.noise_mm))
+        deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
+        return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm))
 
     def _guess(self, image: Tensor, known: Tensor, fit: Fit) -> tuple[Guess, Tensor, Tensor]:
         """The prior's guess of a bone so posed, the bone on the prototype, and what is known there."""

@@ -33,6 +33,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
 from kneeformer.training.bones import bone_batches, posed_bones
+from kneeformer.training.calibration import calibrate
 from kneeformer.training.codebook_review import review_codebook
 from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.loop import Batch, Lesson
@@ -104,6 +105,8 @@ class Completion(PredictiveTask[BoneConfiguration]):
         posed = posed_bones(registration, training.cases, device, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
         network.prior.fit(torch.stack(bones))
+        if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
+            calibrate(network, posed, watch)
 
     def lesson(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Lesson:
         return CompletionLesson()
