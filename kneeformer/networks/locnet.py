@@ -65,8 +65,5 @@ def moved(transforms: Tensor, points: Tensor) -> Tensor:
 
 def as_pose(transform: Tensor) -> Pose:
     """A (3, 4) similarity as a pose."""
-    transform = transform.detach()
-    linear = transform[:, :3].double().cpu()
-    scale = float(torch.linalg.det(linear)) ** (1 / 3)
-    u, _, v = torch.linalg.svd(linear)
-    return Pose(u @ v, transform[:, 3].double().cpu(), scale)
+    found = Pose.of(transform.detach()[:, :3], transform.detach()[:, 3])
+    return Pose(found.rotation, found.shift, found.scale)  # float32 stretches it a little

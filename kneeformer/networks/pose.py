@@ -1,11 +1,11 @@
-"""Poses: similarity transforms in millimetres, and volumes seen through them.
+"""Poses: similarity and affine transforms in millimetres, and volumes seen through them.
 
 Points are (z, y, x) in mm from the middle of a grid with physical extent; a rotation is rigid whatever the
 grid's shape, which a transform in the normalised coordinates of `affine_grid` is not. Poses are composed
 and inverted in float64.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,43 +15,61 @@ Spacing = tuple[float, float, float]
 Size = tuple[int, int, int]
 
 
+def _no_stretch() -> Tensor:
+    return torch.eye(3, dtype=torch.float64)
+
+
 @dataclass(frozen=True)
 class Pose:
-    """x -> scale * rotation @ x + shift.
+    """x -> scale * rotation @ stretch @ x + shift: any affine map that does not mirror, by its polar parts.
 
     Attributes:
         rotation: (3, 3) float64, orthonormal.
         shift: (3,) float64, mm.
         scale: above zero.
+        stretch: (3, 3) float64, symmetric and positive, of determinant 1; the identity in a similarity.
     """
 
     rotation: Tensor
     shift: Tensor
     scale: float
+    stretch: Tensor = field(default_factory=_no_stretch)
 
     @classmethod
     def identity(cls) -> "Pose":
         return cls(torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 1.0)
 
+    @classmethod
+    def of(cls, linear: Tensor, shift: Tensor) -> "Pose":
+        """From a matrix (3, 3) of positive determinant and a shift, in float64."""
+        linear, shift = linear.double().cpu(), shift.double().cpu()
+        scale = float(torch.linalg.det(linear)) ** (1 / 3)
+        u, strength, v = torch.linalg.svd(linear / scale)
+        return cls(u @ v, shift, scale, v.T @ torch.diag(strength) @ v)
+
+    @property
+    def linear(self) -> Tensor:
+        """(3, 3) float64: the map without its shift."""
+        return self.scale * self.rotation @ self.stretch
+
     def matrix(self) -> Tensor:
         """(4, 4) float64."""
         whole = torch.eye(4, dtype=torch.float64)
-        whole[:3, :3], whole[:3, 3] = self.scale * self.rotation, self.shift
+        whole[:3, :3], whole[:3, 3] = self.linear, self.shift
         return whole
 
     def __call__(self, points: Tensor) -> Tensor:
         """(points, 3) mm to (points, 3) mm, in the dtype and on the device of the points."""
-        matrix = (self.scale * self.rotation).to(points)
-        return points @ matrix.T + self.shift.to(points)
+        return points @ self.linear.to(points).T + self.shift.to(points)
 
     def inverse(self) -> "Pose":
-        back = self.rotation.T
-        return Pose(back, -(back @ self.shift) / self.scale, 1 / self.scale)
+        back = torch.linalg.inv(self.linear)
+        turned = self.rotation @ torch.linalg.inv(self.stretch) @ self.rotation.T
+        return Pose(self.rotation.T, -(back @ self.shift), 1 / self.scale, turned)
 
     def after(self, first: "Pose") -> "Pose":
         """The pose that does `first`, then this one."""
-        shift = self.scale * (self.rotation @ first.shift) + self.shift
-        return Pose(self.rotation @ first.rotation, shift, self.scale * first.scale)
+        return Pose.of(self.linear @ first.linear, self.linear @ first.shift + self.shift)
 
 
 def rotation_matrix(vector: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ steps solve it in a second: with d the bone's distances, P the prototype's and y
 
 where rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft) hardly counts, e
 the usual error, v the number of neighbouring voxels that err alike, and p rotation and log scale as shares
-of how much they vary among the bones: what little is visible leaves open, they decide.
+of how much they vary among the bones: what little is visible leaves open, they decide. An affine
+registration has a symmetric stretch U of determinant 1 beside the rotation, y = s R U x + t; its logarithm
+is in p as well.
 """
 
 import math
@@ -26,6 +28,19 @@ CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS = 20_000
 _ERROR_MM = 1.5  # of a bone's surface on another bone's
 _COARSE = 8.0  # times the robust distance, to begin with
+_SIMILARITY = 7  # numbers of a pose without a stretch
+_STRETCHES = (
+    torch.tensor(  # of one log stretch each: a basis of symmetric matrices of trace 0, each of norm sqrt 2
+        [
+            [[1, 0, 0], [0, -1, 0], [0, 0, 0]],
+            [[3**-0.5, 0, 0], [0, 3**-0.5, 0], [0, 0, -2 * 3**-0.5]],
+            [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+            [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+            [[0, 0, 0], [0, 0, 1], [0, 1, 0]],
+        ],
+        dtype=torch.float64,
+    )
+)
 _LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
 
 
@@ -49,8 +64,8 @@ class Registration(nn.Module):
 
     Attributes:
         prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
-        spread: (2,) standard deviations over the bones: of rotations about an axis, in radians, and of the
-            logarithm of the scale.
+        spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
+            logarithm of the scale, and of a stretch's.
     """
 
     prototype: nn.Parameter
@@ -60,7 +75,7 @@ class Registration(nn.Module):
         super().__init__()
         self.grid, self.spacing, self.settings = grid, spacing, settings
         self.prototype = nn.Parameter(torch.zeros(2, *grid), requires_grad=False)
-        self.register_buffer("spread", torch.tensor([0.3, 0.1]))
+        self.register_buffer("spread", torch.tensor([0.3, 0.1, 0.1]))
         self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
 
     @torch.no_grad()
@@ -90,17 +105,28 @@ class Registration(nn.Module):
 
     def _step(self, field: Tensor, bone: "_Surface", pose: Pose, robust_mm: float) -> tuple[Pose, float]:
         """One step of Gauss and Newton: the new pose, and by how many mm a point 50 mm off moved at most."""
+        free = _SIMILARITY + (len(_STRETCHES) if self.settings.affine else 0)
         normal, gradient = _normal_equations(field, bone, pose, self.spacing, robust_mm)
         alike = max(1.0, self.settings.correlation_mm**3 / math.prod(self.spacing)) / bone.stride
-        turn_precision, scale_precision = (1 / self.spread.double().cpu() ** 2).tolist()
-        precision = torch.tensor([turn_precision] * 3 + [0.0] * 3 + [scale_precision], dtype=torch.float64)
+        precision = self._precision()
         normal = normal / (_ERROR_MM**2 * alike) + torch.diag(precision)
         gradient = gradient / (_ERROR_MM**2 * alike) + precision * _deviation(pose)
-        damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(7)
-        step = -torch.linalg.solve(damped, gradient)
+        damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(len(normal))
+        step = torch.zeros_like(gradient)
+        step[:free] = -torch.linalg.solve(damped[:free, :free], gradient[:free])
         scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
-        changed = Pose(rotation_matrix(step[:3]) @ pose.rotation, pose.shift + step[3:6], scale)
-        return changed, float(torch.cat([50 * step[:3], step[3:6], 50 * step[6:]]).abs().max())
+        turn, stretch = rotation_matrix(step[:3]), torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY:]))
+        shape = (
+            turn @ stretch @ pose.rotation @ pose.stretch if self.settings.affine else turn @ pose.rotation
+        )
+        changed = Pose.of(scale * shape, pose.shift + step[3:6])
+        arm = torch.cat([50 * step[:3], step[3:6], 50 * step[6:]])
+        return changed, float(arm.abs().max())
+
+    def _precision(self) -> Tensor:
+        """(12,) float64: how little rotation, scale and stretch vary; a shift may be any."""
+        turn, scale, stretch = (1 / self.spread.double().cpu() ** 2).tolist()
+        return torch.tensor([turn] * 3 + [0.0] * 3 + [scale] + [stretch] * 5, dtype=torch.float64)
 
     def _descended(self, image: Tensor, known: Tensor, pose: Pose, rounds: int) -> Pose:
         assert self.settings.descent is not None
@@ -153,27 +179,45 @@ def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
 def _normal_equations(
     field: Tensor, bone: _Surface, pose: Pose, spacing: Spacing, robust_mm: float
 ) -> tuple[Tensor, Tensor]:
-    """(7, 7) and (7,) float64 of a least-squares step in rotation vector, shift and log scale."""
+    """(12, 12) and (12,) float64 of a least-squares step in rotation vector, shift, log scale and stretch."""
     moved = pose(bone.points)
     seen = sample(field, moved, spacing).double()
     residual = seen[0] - pose.scale * bone.distance.double()
     weight = 1 / (1 + (residual / robust_mm) ** 2) ** 2
     arm, slope = moved.double() - pose.shift.to(moved.device), seen[1:].T
     scaling = (arm * slope).sum(1, keepdim=True) - pose.scale * bone.distance.double()[:, None]
-    jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling], 1)
+    stretching = torch.einsum("ni,kij,nj->nk", slope, _STRETCHES.to(slope), arm)
+    jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling, stretching], 1)
     weighted = jacobian * weight[:, None]
     return (weighted.T @ jacobian).cpu(), (weighted.T @ residual).cpu()
 
 
 def _deviation(pose: Pose) -> Tensor:
-    """(7,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale."""
+    """(12,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale, log
+    stretch.
+    """
     odd = (pose.rotation - pose.rotation.T) / 2
     turn = torch.stack([odd[2, 1], odd[0, 2], odd[1, 0]])
-    return torch.cat([turn, pose.shift, torch.tensor([math.log(pose.scale)], dtype=torch.float64)])
+    scale = torch.tensor([math.log(pose.scale)], dtype=torch.float64)
+    stretch = torch.einsum("kij,ij->k", _STRETCHES, log_stretch(pose)) / 2
+    return torch.cat([turn, pose.shift, scale, stretch])
+
+
+def log_stretch(pose: Pose) -> Tensor:
+    """(3, 3) float64, symmetric, of trace 0: logarithm of a pose's stretch, in the frame that it leads to."""
+    values, vectors = torch.linalg.eigh(pose.stretch)
+    axes = pose.rotation @ vectors
+    logarithm: Tensor = axes @ torch.diag(values.log()) @ axes.T
+    return logarithm
 
 
 def spread_of(poses: list[Pose]) -> Tensor:
-    """(2,) float32: `Registration.spread` of these poses, never less than a degree and two per cent."""
+    """(3,) float32: `Registration.spread` of these poses, never less than a degree and two per cent."""
     away = torch.stack([_deviation(pose) for pose in poses])
-    turns, scales = away[:, :3].square().mean().sqrt(), away[:, 6].square().mean().sqrt()
-    return torch.stack([turns.clamp(min=0.02), scales.clamp(min=0.02)]).float()
+    parts = (away[:, :3], away[:, 6], away[:, _SIMILARITY:])
+    return torch.stack([part.square().mean().sqrt().clamp(min=0.02) for part in parts]).float()
+
+
+def _symmetric(numbers: Tensor) -> Tensor:
+    """(5,) -> (3, 3) symmetric of trace 0."""
+    return torch.einsum("k,kij->ij", numbers, _STRETCHES)

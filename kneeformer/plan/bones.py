@@ -57,6 +57,7 @@ class RegistrationSettings(Settings):
     """How a bone finds its place on the prototype: rotation, translation and one scale.
 
     Attributes:
+        affine: the least-squares steps stretch and shear it as well.
         locnet: the network that guesses where to begin; without it and `descent`, the bone's middle is on the
             prototype's.
         descent: how image similarity leads on from there; None does not ask it.
@@ -67,6 +68,7 @@ class RegistrationSettings(Settings):
         band_mm: voxels so near to the bone's surface count.
     """
 
+    affine: bool = False
     locnet: LocNetSettings | None = None
     descent: DescentSettings | None = None
     rounds: Count = 6

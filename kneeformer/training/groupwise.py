@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.networks.pose import Pose
-from kneeformer.networks.registration import DISTANCE, Registration, spread_of
+from kneeformer.networks.registration import DISTANCE, Registration, log_stretch, spread_of
 
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 
@@ -19,7 +19,8 @@ def fit_prototype(
 
     The tibia paper's groupwise registration (its equation 1) with another optimiser: poses by Gauss-Newton
     steps, then the prototype as the mean of the bones so posed, again and again. The mean pose is pinned to
-    the identity (mean shift 0, geometric mean of the scales 1), or the prototype could drift and shrink.
+    the identity (mean shift and mean log stretch 0, geometric mean of the scales 1), or the prototype could
+    drift and shrink.
     Begins with the median of the bones as they lie.
     """
     poses = [Pose.identity() for _ in bones]
@@ -45,5 +46,6 @@ def _middle(bones: list[Tensor], robust: bool) -> Tensor:
 def _pinned(poses: list[Pose]) -> list[Pose]:
     shift = torch.stack([p.shift for p in poses]).mean(0)
     scale = float(torch.tensor([p.scale for p in poses], dtype=torch.float64).log().mean().exp())
-    back = Pose(torch.eye(3, dtype=torch.float64), -shift / scale, 1 / scale)
+    stretch = torch.linalg.matrix_exp(-torch.stack([log_stretch(p) for p in poses]).mean(0))
+    back = Pose(torch.eye(3, dtype=torch.float64), -stretch @ shift / scale, 1 / scale, stretch)
     return [back.after(pose) for pose in poses]

@@ -130,3 +130,18 @@ def test_there_and_back() -> None:
     middle = back.flatten() @ points_of(GRID, SPACING) / back.sum()
     assert middle.norm() < 0.3
     assert torch.allclose(warp(blob, Pose.identity(), GRID, SPACING), blob, atol=1e-6)
+
+
+def test_an_affine_map_is_rotation_times_stretch_and_composes_and_inverts() -> None:
+    generator = torch.Generator().manual_seed(1)
+    linear = torch.eye(3, dtype=torch.float64) + 0.2 * torch.randn(
+        2, 3, 3, generator=generator, dtype=torch.float64
+    )
+    shift = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    first, second = (Pose.of(m, t) for m, t in zip(linear, shift, strict=True))
+    assert torch.allclose(first.linear, linear[0]) and torch.allclose(first.shift, shift[0])
+    assert torch.allclose(first.stretch, first.stretch.T)
+    assert float(torch.linalg.det(first.stretch)) == pytest.approx(1)
+    assert torch.allclose(second.after(first).matrix(), second.matrix() @ first.matrix())
+    assert torch.allclose(first.inverse().matrix() @ first.matrix(), torch.eye(4, dtype=torch.float64))
+    assert torch.allclose(first.inverse().stretch, first.inverse().stretch.T)

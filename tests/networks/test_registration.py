@@ -115,3 +115,19 @@ def test_the_prototype_is_what_is_learnt(network: Registration) -> None:
     assert "prototype" in network.state_dict() and torch.equal(other.prototype, network.prototype)
     image = FINE.bone(anatomy(1), MOVES[0])
     assert torch.equal(other(image, KNOWN).pose.matrix(), network(image, KNOWN).pose.matrix())
+
+
+def test_a_stretched_bone_is_found_where_the_registration_is_affine() -> None:
+    turn = turned(10, 8, 1.03, seed=3)
+    strength = torch.tensor([0.06, -0.02, -0.04], dtype=torch.float64).exp()
+    axes = turned(40, 0, 1.0, seed=4).rotation
+    true = Pose(turn.rotation, turn.shift, turn.scale, axes @ torch.diag(strength) @ axes.T)
+    image, apart = FINE.bone(anatomy(0), true), {}
+    for affine in (False, True):
+        network = Registration(FINE.grid, FINE.spacing, RegistrationSettings(affine=affine))
+        network.prototype.copy_(FINE.bone(anatomy(0)))
+        pose = network(image, KNOWN).pose
+        apart[affine] = float(errors(pose, image, true).median())
+        assert torch.linalg.det(pose.stretch) == pytest.approx(1, abs=1e-6)
+        assert torch.allclose(pose.stretch, torch.eye(3, dtype=torch.float64), atol=1e-9) != affine
+    assert apart[True] < 0.3 and apart[False] > 2 * apart[True]
