@@ -127,10 +127,17 @@ def bone_segmentation(
 ) -> CropConfiguration:
     """A network that finds the bones in whole scans, where no mask marks them.
 
+    Crops are a part of a scan, and so are the windows in which it looks at one: a network whose features are
+    normalised over crops sees something else in a whole scan.
+
     Args:
         finest_mm: spacing of the grid on which the bones are compared; the scans' own where that is coarser.
     """
     less = replace(budget, token_limit=budget.tokens // _FINDING)
     hybrid = hybrid_transformer(fingerprint, dataset, less, finest_mm)
-    preprocessing = hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"})
-    return hybrid.model_copy(update={"preprocessing": preprocessing, "previous_stage": None})
+    update = {
+        "preprocessing": hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"}),
+        "inference": hybrid.inference.model_copy(update={"whole_volume_tokens": less.tokens}),
+        "previous_stage": None,
+    }
+    return hybrid.model_copy(update=update)

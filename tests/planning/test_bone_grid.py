@@ -141,6 +141,7 @@ def test_bones_are_found_by_pieces_on_voxels_no_finer_than_the_grid(
     assert found.preprocessing.spacing == (max(1.0, finest),) * 3
     assert found.preprocessing.median_shape == shape
     assert found.training.crop == crop
+    assert found.inference.whole_volume_tokens == (256 if budget.is_cpu else 1024)  # larger scans in windows
 
 
 def test_a_completion_is_planned_with_what_finds_its_bone() -> None:
