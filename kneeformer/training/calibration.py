@@ -58,4 +58,5 @@ def _standardised(network: BoneCompletion, bone: Posed, rng: np.random.Generator
     _, found, deviation = network(image, known).at(points, network.spacing)
     if deviation is None:
         return None
-    return (found - image[DISTANCE].flatten()[surface]) / deviation.clamp(min=_LEAST_MM)
+    errors: Tensor = (found - image[DISTANCE].flatten()[surface]) / deviation.clamp(min=_LEAST_MM)
+    return errors
