@@ -107,7 +107,7 @@ def test_it_learns_shapes_and_completes_a_bone_better_than_the_mean(kind: Kind) 
     network, bones = fitted(kind), some_bones()
     everything = torch.ones(6, *GRID, dtype=torch.bool)
     of_the_mean = float(reconstruction_error(network.mean.expand_as(bones), bones, network.spread_mm))
-    taught(network, 120 if kind is VitPrior else 40)
+    taught(network, 80 if kind is VitPrior else 40)
     assert float(network.loss(bones, everything).detach()) < 0.7 * of_the_mean
     for bone in (ellipsoid(15.5, 11.6), ellipsoid(19.5, 8.4)):
         guess = network.complete(bone, half_hidden())
