@@ -174,6 +174,15 @@ def test_images_of_a_batch_keep_as_many_tokens_as_the_one_with_the_fewest() -> N
     assert int(equally_many(torch.zeros_like(seen)).sum()) == 3
 
 
+def test_outside_training_no_token_is_lost() -> None:
+    network, bones, hidden = stirred(VitPrior).eval(), some_bones()[:2], half_hidden()
+    assert isinstance(network, VitPrior)
+    known = torch.stack([hidden, hidden | True])
+    together, _ = network.reconstructed(bones, known)
+    for bone, seen, found in zip(bones, known, together, strict=True):
+        assert torch.equal(network.complete(bone, seen).image, found)
+
+
 def test_the_transformers_encoder_sees_no_token_in_which_nothing_is_known() -> None:
     """Of the twelve tokens it sees those that hold a known voxel."""
     network, bone = stirred(VitPrior), some_bones()[0]
