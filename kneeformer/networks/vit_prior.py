@@ -26,9 +26,15 @@ class VitPrior(Autoencoder):
         self.network = MaskedAutoencoder(3, network, MaskingSettings(), spacing, decoder)
 
     def reconstructed(self, bones: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        at_once = len(bones) if self.training else 1  # a bone alone keeps all of its tokens
+        pairs = zip(torch.split(bones, at_once), torch.split(known, at_once), strict=True)
+        return torch.cat([self._found(*pair) for pair in pairs]), bones.new_zeros(())
+
+    def _found(self, bones: Tensor, known: Tensor) -> Tensor:
+        """(batch, 2, z, y, x) whole bones, from equally many tokens of each."""
         visible = equally_many(F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0)
         away = self.network(self.shown(bones, known), bones.new_zeros(len(bones), 3), visible)
-        return self.as_bones(away), away.new_zeros(())
+        return self.as_bones(away)
 
     @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor) -> Guess:

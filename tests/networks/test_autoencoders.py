@@ -107,7 +107,7 @@ def test_it_learns_shapes_and_completes_a_bone_better_than_the_mean(kind: Kind) 
     network, bones = fitted(kind), some_bones()
     everything = torch.ones(6, *GRID, dtype=torch.bool)
     of_the_mean = float(reconstruction_error(network.mean.expand_as(bones), bones, network.spread_mm))
-    taught(network, 120 if kind is VitPrior else 40)
+    taught(network, 80 if kind is VitPrior else 40)
     assert float(network.loss(bones, everything).detach()) < 0.7 * of_the_mean
     for bone in (ellipsoid(15.5, 11.6), ellipsoid(19.5, 8.4)):
         guess = network.complete(bone, half_hidden())
@@ -172,6 +172,15 @@ def test_images_of_a_batch_keep_as_many_tokens_as_the_one_with_the_fewest() -> N
     assert len({tuple(equally_many(seen)[1].flatten().tolist()) for _ in range(10)}) > 1
     assert torch.equal(equally_many(seen[1:2]), seen[1:2])
     assert int(equally_many(torch.zeros_like(seen)).sum()) == 3
+
+
+def test_outside_training_no_token_is_lost() -> None:
+    network, bones, hidden = stirred(VitPrior).eval(), some_bones()[:2], half_hidden()
+    assert isinstance(network, VitPrior)
+    known = torch.stack([hidden, hidden | True])
+    together, _ = network.reconstructed(bones, known)
+    for bone, seen, found in zip(bones, known, together, strict=True):
+        assert torch.equal(network.complete(bone, seen).image, found)
 
 
 def test_the_transformers_encoder_sees_no_token_in_which_nothing_is_known() -> None:

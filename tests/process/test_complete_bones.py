@@ -295,6 +295,23 @@ def test_what_is_predicted_already_is_left_alone(mixed: Answers) -> None:
     assert not (mixed.output / "there_R.json").exists()
 
 
+def test_a_registration_is_looked_at(learnt: Learnt) -> None:
+    validation = learnt.fold.parent.parent / "kfPlans__3d_ags" / "fold_0" / "validation"
+    bones = set(read_json(validation / "registration.json"))
+    assert bones and {picture.stem for picture in validation.glob("*.png")} == bones
+
+
+def test_it_is_told_how_codes_are_used(learnt: Learnt) -> None:
+    short = ("--epochs", 1, "--set", "training.steps_per_epoch=2", "--set", "training.validation_crops=1")
+    said = learnt.place.run("kf_train", 1, "3d_vqvae", "fold0", *short)
+    validation = learnt.fold.parent.parent / "kfPlans__3d_vqvae" / "fold_0" / "validation"
+    found, cases = read_json(validation / "codebook.json"), read_json(validation / "summary.json")["cases"]
+    assert sum(found["use"]) == cases * math.prod(learnt.grid.grid) // 8**3
+    assert found["dead"] == found["use"].count(0)
+    assert f"128 codes, perplexity {found['perplexity']:.1f}, {found['dead']} dead" in said
+    assert (validation / "codebook.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_prior_without_its_registration_is_refused(learnt: Learnt) -> None:
     said = learnt.place.run("kf_train", 1, "3d_prototype", "fold1", "--no_pretraining", code=1)
     assert "a prior is fitted to registered bones" in said
