@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["torch", "scipy.ndimage", "SimpleITK", "matplotlib.pyplot"])  # no threads
+# what takes long to load and starts no threads; an optimiser's first step loads torch._dynamo
+SERVER.set_forkserver_preload(["torch", "torch._dynamo", "scipy.ndimage", "SimpleITK", "matplotlib.pyplot"])
 
 
 class Forked:
