@@ -97,8 +97,9 @@ class VisibleTokens:
         for axis, count in enumerate(counts, 1):
             known = known.unfold(axis, len(count[0]), 1)
         known = known[self.visible]
-        for count in counts:  # the first neighbour axis goes, an axis of voxels comes last
-            known = torch.tensordot(known, count.to(known.device), ([1], [1]))
+        with torch.autocast(known.device.type, enabled=False):  # counts are exact
+            for count in counts:  # the first neighbour axis goes, an axis of voxels comes last
+                known = torch.tensordot(known, count.to(known.device), ([1], [1]))
         return known[..., None] / math.prod(kernel)
 
     def _places(self, size: Triple) -> Tensor:

@@ -289,3 +289,15 @@ def test_unequal_numbers_of_visible_tokens_are_refused() -> None:
 def test_nothing_visible_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         VisibleTokens(torch.zeros(2, 2, 3, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("grid", "token", "kernel", "stride"), LAYOUTS)
+def test_in_half_precision_it_is_the_same_to_two_digits(
+    grid: Triple, token: Triple, kernel: Triple, stride: Triple
+) -> None:
+    tokens = VisibleTokens(some_visible(grid))
+    convolution, features = convolution_of(kernel, stride), tokens.voxels(image_for(grid, token))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = tokens.convolve(convolution, features)
+    whole = tokens.convolve(convolution, features)
+    assert (half.float() - whole).abs().max() < 0.02 * whole.abs().max()
