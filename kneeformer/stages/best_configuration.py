@@ -100,16 +100,24 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) 
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
-    """The candidates, in the order of the plan or of the request."""
+    """The candidates, in the order of the plan or of the request: by default, those ranked as its first is.
+
+    A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
+    """
     plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
     there = {name: c for name, c in plan.configurations.items() if c.leading is not None}
-    names = tuple(there) if wanted.configurations is None else wanted.configurations
+    leading = next((c.leading for c in there.values()), None)
+    names = wanted.configurations or tuple(n for n, c in there.items() if c.leading == leading)
     if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
         raise KneeformerError(
             f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
             f"cases can: {', '.join(there) or 'none is planned'}"
         )
-    return {name: there[name] for name in names}
+    planned = {name: there[name] for name in names}
+    if len({c.task for c in planned.values()}) > 1:
+        tasks = ", ".join(f"{name} ({c.task})" for name, c in planned.items())
+        raise KneeformerError(f"{tasks}: tasks are scored otherwise and cannot be compared; give one with -c")
+    return planned
 
 
 def _splits(folders: Folders, wanted: Candidates) -> list[Split]:

@@ -142,10 +142,20 @@ def test_the_best_is_that_of_the_smallest_distance_in_the_region(compared: Compa
     assert [row.configuration for row in found.ranking] == sorted(MODELS, key=rmsd_mm.__getitem__)
     assert {row.configuration: row.score.mean for row in found.ranking} == pytest.approx(rmsd_mm)
     assert (found.lower_is_better, found.folds, found.cases) == (True, (0,), 1)
-    others = ("3d_pca32", "3d_nearest", "3d_vae", "3d_vqvae")
-    assert {line.partition(":")[0] for line in found.left_out} == {*others}
+    planned = read_plan(compared.folders.plan_file(NAME)).configurations
+    others = {name for name, c in planned.items() if c.task == "completion"} - {*MODELS}
+    assert {line.partition(":")[0] for line in found.left_out} == others
     assert {*found.to_compare_more} == {f"kf_train {NAME} {name} fold_0 -p kfPlans" for name in others}
     assert f'-m "$kf_raw/{NAME}/masksTs"' in found.prediction and found.prediction in report
+
+
+def test_the_segmentation_beside_completions_is_not_compared_with_them(compared: Compared) -> None:
+    with pytest.raises(KneeformerError, match=r"3d_pca16 \(completion\), 3d_segmentation \(segmentation\)"):
+        find_best_configuration(
+            compared.folders, Candidates(NAME, ("3d_pca16", "3d_segmentation")), lambda *_: None
+        )
+    with pytest.raises(KneeformerError, match=r"first type\n  kf_train .* 3d_segmentation fold_0 "):
+        find_best_configuration(compared.folders, Candidates(NAME, ("3d_segmentation",)), lambda *_: None)
 
 
 def test_what_is_there_is_only_read(
