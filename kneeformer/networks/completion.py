@@ -74,8 +74,8 @@ class BoneCompletion(nn.Module):
         fit = self.registration(image, known)
         guess, seen, there = self._guess(image, known, fit)
         if self.settings.kind != "prototype":  # the bone's own shape says better where it lies
-            own = self.registration(image, known, fit.pose, guess.image[DISTANCE])
-            fit = replace(fit, pose=own.pose)
+            own = self.registration.among(image, known, fit.pose, self.prior.family(guess))
+            fit = replace(fit, pose=own)
             guess, seen, there = self._guess(image, known, fit)
         surface = there & (seen[DISTANCE].abs() < max(self.spacing))
         error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()

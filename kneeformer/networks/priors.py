@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.registration import DISTANCE
 from kneeformer.plan import PriorSettings
@@ -61,6 +62,10 @@ class ShapePrior(nn.Module, ABC):
             image: (2, z, y, x); what is not known is not read.
             known: (z, y, x) bool.
         """
+
+    def family(self, guess: Guess) -> Family:
+        """The shapes among which a bone finds its place, given the guess at its place on the prototype."""
+        return Family.of_one(guess.image[DISTANCE])
 
     def _telling(self) -> Tensor:
         """(z, y, x) bool: voxels near the mean surface."""
@@ -148,6 +153,10 @@ class Pca(ShapePrior):
         spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
         return Guess(bone, spread.reshape(self.grid))
 
+    def family(self, guess: Guess) -> Family:
+        """All that the components span: pose and scores are found together."""
+        return Family(self.mean[DISTANCE], self.modes[:, DISTANCE], float(self.noise_mm))
+
 
 class ZeroFilledPca(Pca):
     """The same components, and what a plain projection makes of a bone whose hidden voxels are the mean's.
@@ -161,6 +170,9 @@ class ZeroFilledPca(Pca):
         squared = modes.square().sum(1)  # near the mean surface modes are orthogonal
         scores = torch.where(squared > _LEAST_MM**2 * len(filled), modes @ filled / squared, 0)
         return Guess(self.mean + torch.einsum("k,kczyx->czyx", scores, self.modes))
+
+    def family(self, guess: Guess) -> Family:
+        return ShapePrior.family(self, guess)
 
 
 def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:

@@ -113,7 +113,7 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
             f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
             f"cases can: {', '.join(there) or 'none is planned'}"
         )
-    planned = {name: there[name] for name in names}
+    planned: dict[str, Configuration] = {name: there[name] for name in names}
     if len({c.task for c in planned.values()}) > 1:
         tasks = ", ".join(f"{name} ({c.task})" for name, c in planned.items())
         raise KneeformerError(f"{tasks}: tasks are scored otherwise and cannot be compared; give one with -c")

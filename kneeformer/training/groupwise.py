@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kneeformer.networks.least_squares import log_stretch, spread_of
 from kneeformer.networks.pose import Pose
-from kneeformer.networks.registration import DISTANCE, Registration, log_stretch, spread_of
+from kneeformer.networks.registration import DISTANCE, Registration
 
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from phantoms import FINE, anatomy, turned
+from phantoms import FINE, Frame, anatomy, turned
 from torch import Tensor
 
+from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Pose
 from kneeformer.networks.registration import Registration
 from kneeformer.plan import RegistrationSettings
@@ -82,6 +83,44 @@ def test_a_better_start_is_used(network: Registration) -> None:
     image = FINE.bone(anatomy(0), far)
     fit = network(image, KNOWN, start=far)
     assert errors(fit.pose, image, far).max() < 0.3
+
+
+def test_a_long_bone_that_lies_a_quarter_of_its_grid_away_is_found() -> None:
+    """A capsule of 120 mm with a head at one end, of which the shaft alone fits anywhere along it."""
+    long = Frame((80, 16, 16), (2.5, 2.5, 2.5))
+
+    def bone(lies_mm: float) -> Tensor:
+        z, y, x = (long.points - torch.tensor([lies_mm, 0.0, 0.0])).T
+        beyond = (z.abs() - 60).clamp(min=0)
+        shaft = (beyond**2 + y**2 + x**2).sqrt() - 8
+        head = ((z - 60) ** 2 + y**2 + (x - 4) ** 2).sqrt() - 12
+        return long.image(torch.minimum(shaft, head))
+
+    network = Registration(long.grid, long.spacing, RegistrationSettings())
+    network.prototype.copy_(bone(0))
+    fit = network(bone(30), long.everywhere)
+    assert fit.pose.shift[0] == pytest.approx(-30, abs=0.5) and fit.inliers == 1
+
+
+def test_pose_and_shape_are_found_together(network: Registration) -> None:
+    """Between two anatomies, two thirds of the way; a quarter of it is hidden."""
+    true = MOVES[1]
+    first, second = (FINE.bone(anatomy(n), true)[1] for n in (0, 1))
+    image = FINE.image(first / 3 + second * 2 / 3)
+    known = image[1].abs() < FINE.hidden(image, 0.25, seed=4)
+    mode = (FINE.bone(anatomy(1)) - FINE.bone(anatomy(0)))[[1]]
+    family = Family(network.prototype[1], mode, 0.5)
+    start = network(image, known).pose
+    alone = network.among(image, known, start, Family.of_one(network.prototype[1]))
+    together = network.among(image, known, start, family)
+    apart = [float(errors(pose, image, true).median()) for pose in (alone, together)]
+    assert apart[1] < 0.3 and apart[1] < apart[0] / 3
+
+
+def test_a_family_of_one_is_the_prototype(network: Registration) -> None:
+    image = FINE.bone(anatomy(1), MOVES[0])
+    among = network.among(image, KNOWN, MOVES[0], Family.of_one(network.prototype[1]))
+    assert torch.equal(among.matrix(), network(image, KNOWN, start=MOVES[0]).pose.matrix())
 
 
 def test_another_shape_is_told(network: Registration) -> None:
