@@ -61,36 +61,38 @@ class Registration(nn.Module):
         Args:
             image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
             known: (z, y, x) bool; what is not known does not count.
-            start: where to go on; None begins where the localisation network says or, without one, at the
-                best of some shifts, and takes the descent's steps of all rounds.
+            start: where to go on; None begins where the localisation network says or, without one, with the
+                bone's middle on the prototype's, and takes the descent's steps of all rounds.
         """
-        surface, family = self._surface(image, known), Family.of_one(self.prototype[DISTANCE])
-        pose = start or self._start(image, known, family, surface)
+        surface = self._surface(image, known)
+        pose = start or first_guess(self.locnet, image, known)
         if self.settings.descent is not None:
             pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
-        return self._judged(surface, self._problem(family, surface.thinned(_POINTS)).solve(pose).pose)
+        prototype = Family.of_one(self.prototype[DISTANCE])
+        return self._judged(surface, self._problem(prototype, surface.thinned(_POINTS)).solve(pose).pose)
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
-        """Go on from a pose, to shapes that the bone may have instead of the prototype."""
-        most = _POINTS_OF_FAMILY if len(family.modes) else _POINTS
-        return self._problem(family, self._surface(image, known).thinned(most)).solve(start).pose
+        """Go on from a pose, to shapes that the bone may have instead of the prototype.
+
+        Where these have modes, shifts along the grid's longest side are tried with few points first: half a
+        shaft fits all along the mean bone's, and which end it has tells where it belongs.
+        """
+        surface = self._surface(image, known)
+        if not len(family.modes) or not self.settings.steps:
+            return self._problem(family, surface.thinned(_POINTS)).solve(start).pose
+        extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
+        along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
+        rough = self._problem(family, surface.thinned(_POINTS_AT_FIRST))
+        found = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
+        best = min(found, key=lambda place: place.misfit).pose
+        return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
         seen = warp(image, pose, self.grid, self.spacing)
         seen[DISTANCE] *= pose.scale
         return seen
-
-    def _start(self, image: Tensor, known: Tensor, family: Family, surface: Surface) -> Pose:
-        """Where to begin: of a bone that is partly hidden the visible part's middle is not its own."""
-        if self.locnet is not None or self.settings.descent is not None or not self.settings.steps:
-            return first_guess(self.locnet, image, known)
-        extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
-        along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
-        problem, turn = self._problem(family, surface.thinned(_POINTS_AT_FIRST)), Pose.identity().rotation
-        found = [problem.solve(Pose(turn, share * along, 1.0)) for share in _STARTS]
-        return min(found, key=lambda place: place.misfit).pose
 
     def _problem(self, family: Family, surface: Surface) -> LeastSquares:
         return LeastSquares(family, surface, self.spacing, self.settings, self.spread)

@@ -58,8 +58,8 @@ class RegistrationSettings(Settings):
 
     Attributes:
         affine: the least-squares steps stretch and shear it as well.
-        locnet: the network that guesses where to begin; without it and `descent`, it is the best of five
-            shifts along the grid's longest side.
+        locnet: the network that guesses where to begin; without it and `descent`, the bone's middle is on the
+            prototype's.
         descent: how image similarity leads on from there; None does not ask it.
         rounds: of registering all bones and taking their mean, by which the prototype is learnt.
         steps: by Gauss and Newton on distances, from where that ends; 0 leaves it as it is.

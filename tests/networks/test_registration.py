@@ -85,21 +85,25 @@ def test_a_better_start_is_used(network: Registration) -> None:
     assert errors(fit.pose, image, far).max() < 0.3
 
 
-def test_a_long_bone_that_lies_a_quarter_of_its_grid_away_is_found() -> None:
-    """A capsule of 120 mm with a head at one end, of which the shaft alone fits anywhere along it."""
+def test_a_bone_that_has_slid_along_its_shaft_is_found() -> None:
+    """A capsule of 120 mm with a head at one end, of any size: the shaft alone fits anywhere along it."""
     long = Frame((80, 16, 16), (2.5, 2.5, 2.5))
 
-    def bone(lies_mm: float) -> Tensor:
+    def bone(head_mm: float, lies_mm: float = 0.0) -> Tensor:
         z, y, x = (long.points - torch.tensor([lies_mm, 0.0, 0.0])).T
         beyond = (z.abs() - 60).clamp(min=0)
         shaft = (beyond**2 + y**2 + x**2).sqrt() - 8
-        head = ((z - 60) ** 2 + y**2 + (x - 4) ** 2).sqrt() - 12
+        head = ((z - 60) ** 2 + y**2 + (x - 4) ** 2).sqrt() - head_mm
         return long.image(torch.minimum(shaft, head))
 
     network = Registration(long.grid, long.spacing, RegistrationSettings())
-    network.prototype.copy_(bone(0))
-    fit = network(bone(30), long.everywhere)
-    assert fit.pose.shift[0] == pytest.approx(-30, abs=0.5) and fit.inliers == 1
+    mode = (bone(14) - bone(10))[[1]] / 2
+    family, slid = (
+        Family(bone(12)[1], mode, 0.5),
+        Pose(Pose.identity().rotation, torch.zeros(3).double(), 1.0),
+    )
+    found = network.among(bone(14, lies_mm=30), long.everywhere, slid, family)
+    assert found.shift[0] == pytest.approx(-30, abs=0.5)
 
 
 def test_pose_and_shape_are_found_together(network: Registration) -> None:
