@@ -48,5 +48,6 @@ def draw_registration(
             place.set_axis_off()
     for place, title in zip(grid[0], ("before", "after"), strict=True):
         place.set_title(title)
+    figure.supxlabel("green: prototype, red: bone", fontsize="medium")
     figure.savefig(picture, dpi=90)
     plt.close(figure)
