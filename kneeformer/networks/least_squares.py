@@ -12,8 +12,9 @@ scale as shares of how much they vary among the bones: what little is visible le
 affine registration has a symmetric stretch U of determinant 1 beside the rotation, y = s R U x + t; its
 logarithm is in p as well.
 
-Pose and shape are found together because each is read off the other: taken one after the other, a shaft
-slides along that of the mean bone until its end no longer counts.
+Pose and shape are found together, as those of active shape models are (Cootes et al. 1995), because each is
+read off the other: taken one after the other, a shaft slides along that of the mean bone until its end no
+longer counts.
 """
 
 import math
@@ -25,7 +26,7 @@ from torch import Tensor
 from kneeformer.networks.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample
 from kneeformer.plan import RegistrationSettings
 
-ERROR_MM = 1.5  # of a bone's surface on another bone's
+_ERROR_MM = 1.5  # of a bone's surface on another bone's
 _COARSE = 8.0  # times the robust distance, to begin with
 _SIMILARITY = 7  # numbers of a pose without a stretch
 _STRETCHES = (
@@ -59,8 +60,8 @@ class Family:
     error_mm: float
 
     @classmethod
-    def of_one(cls, distance: Tensor, error_mm: float = ERROR_MM) -> "Family":
-        return cls(distance, distance.new_zeros(0, *distance.shape), error_mm)
+    def of_one(cls, distance: Tensor) -> "Family":
+        return cls(distance, distance.new_zeros(0, *distance.shape), _ERROR_MM)
 
     def shape(self, scores: Tensor) -> Tensor:
         """(k,) -> (z, y, x)."""
@@ -88,15 +89,9 @@ class Surface:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a bone lies, and as which shape of the family.
-
-    Attributes:
-        scores: (k,) float64, of the modes.
-        misfit: what was made small.
-    """
+    """Where a bone lies; `misfit` is what was made small."""
 
     pose: Pose
-    scores: Tensor
     misfit: float
 
 
@@ -118,7 +113,7 @@ class LeastSquares:
     ) -> None:
         self.family, self.surface, self.spacing, self.settings = family, surface, spacing, settings
         self._middle = _with_gradient(family.distance, spacing)
-        self.robust_mm = settings.robust_mm * max(1.0, family.error_mm / ERROR_MM)
+        self.robust_mm = settings.robust_mm * max(1.0, family.error_mm / _ERROR_MM)
         alike = max(1.0, settings.correlation_mm**3 / math.prod(spacing)) / surface.stride
         self.certainty = 1 / (family.error_mm**2 * alike)
         turn, scale, stretch = (1 / spread.double().cpu() ** 2).tolist()
@@ -135,7 +130,7 @@ class LeastSquares:
             pose, scores, change = self._step(pose, scores, width)
             if change < 1e-4 and width == self.robust_mm:
                 break
-        return Place(pose, scores, self._misfit(pose, scores))
+        return Place(pose, self._misfit(pose, scores))
 
     def _step(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Pose, Tensor, float]:
         """The new pose and scores, and by how many mm a point 50 mm off moved at most."""
@@ -146,10 +141,8 @@ class LeastSquares:
         step = torch.zeros_like(gradient)
         step[self.free] = -torch.linalg.solve(damped[self.free][:, self.free], gradient[self.free])
         scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
-        turn, stretch = (
-            rotation_matrix(step[:3]),
-            torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY:_POSE])),
-        )
+        turn = rotation_matrix(step[:3])
+        stretch = torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY:_POSE]))
         shape = (
             turn @ stretch @ pose.rotation @ pose.stretch if self.settings.affine else turn @ pose.rotation
         )

@@ -100,14 +100,14 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) 
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
-    """The candidates, in the order of the plan or of the request: by default, those ranked as its first is.
+    """The candidates, in the order of the plan or of the request: by default, those of its first one's task.
 
     A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
     """
     plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
     there = {name: c for name, c in plan.configurations.items() if c.leading is not None}
-    leading = next((c.leading for c in there.values()), None)
-    names = wanted.configurations or tuple(n for n, c in there.items() if c.leading == leading)
+    task = next((c.task for c in there.values()), None)
+    names = wanted.configurations or tuple(n for n, c in there.items() if c.task == task)
     if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
         raise KneeformerError(
             f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
@@ -116,7 +116,9 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
     planned: dict[str, Configuration] = {name: there[name] for name in names}
     if len({c.task for c in planned.values()}) > 1:
         tasks = ", ".join(f"{name} ({c.task})" for name, c in planned.items())
-        raise KneeformerError(f"{tasks}: tasks are scored otherwise and cannot be compared; give one with -c")
+        raise KneeformerError(
+            f"{tasks}: different tasks have different scores; compare those of one, with -c"
+        )
     return planned
 
 
