@@ -17,7 +17,7 @@ from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import TrainingSettings
 from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.training.log import TrainingLog, draw_progress
-from kneeformer.training.optimiser import fine_tuning_rate, learning_rate, make_optimiser
+from kneeformer.training.optimiser import fine_tuning_rate, is_frozen, learning_rate, make_optimiser
 
 Batch = dict[str, Tensor]
 
@@ -146,14 +146,13 @@ class _Training:
     def _set_rates(self, step: int, share: float) -> float:
         """Learning rates of a step; what does not learn yet is left out of the backward pass.
 
-        A network that is pre-trained as a whole waits for nothing: it begins where the frozen steps end.
+        A network that is pre-trained as a whole waits for nothing.
         """
-        groups, tuning = self.optimiser.param_groups, self.settings.fine_tuning
-        frozen_steps = 0 if tuning is None else tuning.frozen_steps
-        skipped = frozen_steps if all(group["pretrained"] for group in groups) else 0
-        frozen = step + skipped < frozen_steps
+        groups = self.optimiser.param_groups
+        waits = not all(group["pretrained"] for group in groups)
+        frozen = waits and is_frozen(self.settings, step, share)
         rate = learning_rate(self.settings, step, share)
-        tuned = fine_tuning_rate(self.settings, step + skipped, share)
+        tuned = fine_tuning_rate(self.settings, step, share, waits)
         for group in groups:
             group["lr"] = tuned if group["pretrained"] else rate
             for parameter in group["params"]:

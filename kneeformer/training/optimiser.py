@@ -40,25 +40,44 @@ def make_optimiser(
 def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
     """Linear warm-up over the first steps, then a cosine that reaches zero when the training ends.
 
+    The warm-up takes `warmup_steps`, but no more than a tenth of the training: short ones have no time.
+
     Args:
         step: counted from 0.
-        share: part of the training that is over, 0 to 1, by steps or by the clock. The warm-up counts
-            steps alone, so the first steps do not depend on the clock.
+        share: part of the training that is over, 0 to 1, by steps or by the clock.
     """
-    return _rate(settings.learning_rate, settings.warmup_steps, step, share)
+    warmup = _at_most_a_tenth(settings.warmup_steps, step, share)
+    return _rate(settings.learning_rate, warmup, step, share)
 
 
-def fine_tuning_rate(settings: TrainingSettings, step: int, share: float) -> float:
-    """As `learning_rate`, of pre-trained parameters: zero at first, then a warm-up to a rate of their own."""
+def is_frozen(settings: TrainingSettings, step: int, share: float) -> bool:
+    """Whether pre-trained parameters still wait for new ones: `frozen_steps`, but at most a tenth of all."""
+    tuning = settings.fine_tuning
+    return tuning is not None and step < _at_most_a_tenth(tuning.frozen_steps, step, share)
+
+
+def fine_tuning_rate(settings: TrainingSettings, step: int, share: float, waits: bool = True) -> float:
+    """As `learning_rate`, of pre-trained parameters: zero at first, then a warm-up to a rate of their own.
+
+    Args:
+        waits: for new parameters beside them; where there are none, they begin with their warm-up.
+    """
     tuning = settings.fine_tuning
     if tuning is None:
         return learning_rate(settings, step, share)
-    if step < tuning.frozen_steps:
+    if waits and is_frozen(settings, step, share):
         return 0.0
-    return _rate(tuning.learning_rate, tuning.warmup_steps, step - tuning.frozen_steps, share)
+    waited = _at_most_a_tenth(tuning.frozen_steps, step, share) if waits else 0
+    warmup = _at_most_a_tenth(tuning.warmup_steps, step, share)
+    return _rate(tuning.learning_rate, warmup, step - waited, share)
 
 
-def _rate(highest: float, warmup_steps: int, step: int, share: float) -> float:
-    if step < warmup_steps:
-        return highest * (step + 1) / warmup_steps
+def _at_most_a_tenth(steps: int, step: int, share: float) -> float:
+    """So many steps, but at most a tenth of the training, whose length `share` tells after the first step."""
+    return min(steps, 0.1 * step / share) if step > 0 and share > 0 else steps
+
+
+def _rate(highest: float, warmup: float, step: float, share: float) -> float:
+    if step < warmup:
+        return highest * min(1.0, (step + 1) / warmup)
     return highest * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

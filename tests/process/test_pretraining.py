@@ -89,12 +89,12 @@ def after(pretrained: tuple[Workplace, str]) -> tuple[Workplace, dict[str, str]]
     network = weights_of(mae / "checkpoint_final.pt")
     network[FIRST_KERNEL] = network[FIRST_KERNEL].repeat(1, 2, 1, 1, 1)  # as if of images of two channels
     torch.save({"network": network}, place.root / "mine.pt")
-    frozen = ("--set", "training.fine_tuning.frozen_steps=4")
+    held = ("--set", "training.fine_tuning.learning_rate=1e-20")
     images, out = place.raw / "imagesTs", place.root / "out"
     commands: dict[str, tuple[int, tuple[object, ...]]] = {
         "linear": (0, ("kf_train", 1, "3d_vit_linear", 0)),
         "chance": (0, ("kf_train", 1, "3d_vit", 1, "--no_pretraining")),
-        "file": (0, ("kf_train", 1, "3d_vit", 2, "-pretrained_weights", "mine.pt", *frozen)),
+        "file": (0, ("kf_train", 1, "3d_vit", 2, "-pretrained_weights", "mine.pt", *held)),
         "review": (0, ("kf_train", 1, "3d_mae", 0, "--val")),
         "borrowed": (0, ("kf_train", 1, "3d_mae", 2, "--pretrain_from", 2, "--epochs", 1)),
         "refused": (1, ("kf_train", 1, "3d_vit", 0, "--pretrain_from", 2, "--overwrite")),
@@ -180,9 +180,10 @@ def test_weights_of_a_file_are_taken_resized_or_left(after: tuple[Workplace, dic
 
     network, mine = weights_of(fold / "checkpoint_final.pt"), weights_of(place.root / "mine.pt")
     assert torch.allclose(network[FIRST_KERNEL], mine[FIRST_KERNEL].sum(1, keepdim=True))
-    same = {name for name in network if name in mine and torch.equal(network[name], mine[name])}
+    shared = {name for name in network if name in mine} - {FIRST_KERNEL}
+    same = {name for name in shared if torch.allclose(network[name], mine[name], rtol=0, atol=1e-12)}
     held_back = {name for name in network if not name.startswith("decoder.")} - {FIRST_KERNEL}
-    assert same == held_back, "it is frozen for all four steps, while the decoder learns"
+    assert same == held_back, "they learn at a rate of nothing, while the decoder learns"
 
 
 def test_a_file_that_does_not_serve_or_a_wrong_setting_is_an_error_before_all_work(

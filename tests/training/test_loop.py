@@ -221,7 +221,7 @@ def test_it_ends_by_the_clock(tmp_path: Path) -> None:
     rates = [line["learning_rate"] for line in lines if "loss" in line]
     assert (tmp_path / FINAL).is_file()
     assert shares == sorted(shares) and shares[-1] == 1
-    assert rates[:2] == pytest.approx([0.005, 0.01])  # the warm-up is counted in steps
+    assert rates[:2] == pytest.approx([0.005, 0.01])  # the warm-up
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.5 * rates[2]
 
 
@@ -249,14 +249,15 @@ def test_checkpoints_for_prediction_hold_no_optimiser(tmp_path: Path) -> None:
     assert all("optimiser" not in load_checkpoint(tmp_path / name) for name in (BEST, FINAL))
 
 
+LONG = SETTINGS.model_copy(update={"epochs": 20})
 PRETRAINED = frozenset({"0.weight", "0.bias", "1.weight", "1.bias"})
 NEW = frozenset({"4.weight", "4.bias"})
 
 
 def fine_tuned(folder: Path, frozen: int = 4, pretrained: frozenset[str] = PRETRAINED) -> Course:
-    """A course whose first convolution and normalisation were learnt elsewhere."""
+    """A course of 60 steps whose first convolution and normalisation were learnt elsewhere."""
     tuning = FineTuningSettings(learning_rate=0.004, frozen_steps=frozen, warmup_steps=2)
-    settings = SETTINGS.model_copy(update={"fine_tuning": tuning})
+    settings = LONG.model_copy(update={"fine_tuning": tuning})
     return course(folder, settings=settings, pretrained=pretrained)
 
 
@@ -278,7 +279,7 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 @pytest.mark.parametrize("frozen", [0, 1, 4, 6])
 def test_pretrained_weights_stay_bit_by_bit_while_frozen_and_then_learn(tmp_path: Path, frozen: int) -> None:
     found = history(fine_tuned(tmp_path, frozen))
-    assert len(found) == 13
+    assert len(found) == 61
     for step, (before, after) in enumerate(pairwise(found)):
         assert moved(before, after) == (NEW if step < frozen else NEW | PRETRAINED)
 
@@ -292,7 +293,7 @@ def test_their_first_steps_are_those_of_their_own_rate(tmp_path: Path) -> None:
 
 
 def test_the_log_tells_the_rate_of_new_weights(tmp_path: Path) -> None:
-    train(course(tmp_path / "plain"))
+    train(course(tmp_path / "plain", settings=LONG))
     train(fine_tuned(tmp_path / "tuned"))
     plain, tuned = (
         [line["learning_rate"] for line in read_log(tmp_path / name / "training_log.jsonl") if "loss" in line]
@@ -339,7 +340,7 @@ def test_a_network_that_is_pretrained_as_a_whole_goes_on_after_a_kill(tmp_path: 
 
 
 def test_settings_of_fine_tuning_change_nothing_where_nothing_is_pretrained(tmp_path: Path) -> None:
-    train(course(tmp_path / "plain"))
+    train(course(tmp_path / "plain", settings=LONG))
     train(fine_tuned(tmp_path / "tuned", pretrained=frozenset()))
     assert equal(weights(tmp_path / "plain"), weights(tmp_path / "tuned"))
 

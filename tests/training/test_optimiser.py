@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kneeformer.plan import FineTuningSettings, TrainingSettings
-from kneeformer.training.optimiser import fine_tuning_rate, learning_rate, make_optimiser
+from kneeformer.training.optimiser import fine_tuning_rate, is_frozen, learning_rate, make_optimiser
 
 SETTINGS = TrainingSettings(
     crop=(1, 1, 1), batch_size=1, epochs=10, steps_per_epoch=10, learning_rate=0.4, warmup_steps=4
@@ -22,17 +22,23 @@ def test_warm_up_is_linear_in_steps() -> None:
     assert [learning_rate(SETTINGS, step, 0) for step in range(4)] == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
 
-def test_the_clock_does_not_change_the_warm_up() -> None:
-    assert [learning_rate(SETTINGS, s, 0.5) for s in range(4)] == [
-        learning_rate(SETTINGS, s, 0) for s in range(4)
-    ]
+@pytest.mark.parametrize("steps", [40, 400])
+def test_the_warm_up_is_the_same_in_any_training_ten_times_as_long(steps: int) -> None:
+    rates = [learning_rate(SETTINGS, s, s / steps) for s in range(4)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_short_training_warms_up_over_a_tenth_of_it() -> None:
+    settings = SETTINGS.model_copy(update={"warmup_steps": 50})
+    rates = [learning_rate(settings, s, s / 100) for s in range(12)]
+    assert rates[:10] == pytest.approx([0.4 / 50, *(0.4 * s / 10 for s in range(2, 11))])
+    assert rates[10:] == pytest.approx([0.2 * (1 + math.cos(math.pi * s / 100)) for s in (10, 11)])
 
 
 @pytest.mark.parametrize(
     ("share", "rate"), [(0, 0.4), (0.25, 0.4 * (2 + math.sqrt(2)) / 4), (0.5, 0.2), (1, 0), (1.3, 0)]
 )
 def test_cosine_by_share(share: float, rate: float) -> None:
-    assert learning_rate(SETTINGS, 4, share) == pytest.approx(rate, abs=1e-12)
     assert learning_rate(SETTINGS, 10**6, share) == pytest.approx(rate, abs=1e-12)
 
 
@@ -79,17 +85,25 @@ def test_pretrained_weights_are_frozen_and_then_warm_up_to_a_rate_of_their_own()
     assert rates[:3] == [0, 0, 0]
 
 
-def test_the_clock_changes_neither_the_frozen_steps_nor_the_warm_up() -> None:
-    assert [fine_tuning_rate(TUNED, s, 0.9) for s in range(7)] == [
-        fine_tuning_rate(TUNED, s, 0) for s in range(7)
-    ]
+def test_in_a_short_training_they_are_frozen_for_a_tenth_and_warm_up_over_another() -> None:
+    tuning = FineTuningSettings(learning_rate=0.08, frozen_steps=50, warmup_steps=50)
+    settings = SETTINGS.model_copy(update={"fine_tuning": tuning})
+    rates = [fine_tuning_rate(settings, s, s / 50) for s in range(11)]
+    assert rates == pytest.approx(
+        [0] * 5 + [0.08 * s / 5 for s in range(1, 6)] + [0.04 * (1 + math.cos(math.pi / 5))]
+    )
+    assert [is_frozen(settings, s, s / 50) for s in range(7)] == [True] * 5 + [False] * 2
+
+
+def test_a_network_without_new_weights_does_not_wait() -> None:
+    rates = [fine_tuning_rate(TUNED, step, 0, waits=False) for step in range(5)]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.08])
 
 
 @pytest.mark.parametrize(
     ("share", "rate"), [(0, 0.08), (0.25, 0.08 * (2 + math.sqrt(2)) / 4), (0.5, 0.04), (1, 0), (1.3, 0)]
 )
 def test_pretrained_weights_follow_the_same_cosine(share: float, rate: float) -> None:
-    assert fine_tuning_rate(TUNED, 7, share) == pytest.approx(rate, abs=1e-12)
     assert fine_tuning_rate(TUNED, 10**6, share) == pytest.approx(rate, abs=1e-12)
 
 
