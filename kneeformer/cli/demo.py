@@ -9,7 +9,7 @@ from kneeformer.cli.console import Bars, positive, run
 def main() -> None:
     parser = argparse.ArgumentParser("kf_demo", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("kf_demo"), help="default: ./kf_demo")
-    parser.add_argument("--minutes", type=positive, default=2.5, help="of training (default: 2.5)")
+    parser.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the phantom and the training (default: 0)")
     arguments = parser.parse_args()
     run(lambda: _demo(arguments))

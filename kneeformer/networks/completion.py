@@ -1,4 +1,4 @@
-"""A bone, registered to the prototype, completed there, and brought back."""
+"""A bone, registered to the prototype and then among shapes, completed there, and brought back."""
 
 from dataclasses import dataclass, replace
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.networks.build_prior import build_prior
+from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
-from kneeformer.networks.priors import Guess
+from kneeformer.networks.priors import Guess, MeanShape, Pca
 from kneeformer.networks.registration import CT, DISTANCE, Fit, Registration
 from kneeformer.networks.residual import continue_error
 from kneeformer.plan import PriorSettings, RegistrationSettings
@@ -41,7 +42,12 @@ class Completed:
 class BoneCompletion(nn.Module):
     """Registration and prior. Parts of the registration have the names they have in its own stage.
 
+    Whatever the prior, a bone finds its place among the shapes of a PCA: priors differ in what they complete,
+    not in where. The bare prototype is judged where the registration to it alone says, and so are all where
+    the registration makes no least-squares steps.
+
     Attributes:
+        shapes: that PCA, where the prior is not one itself.
         calibration: (), what deviations are multiplied by: how much larger errors of left-out bones are.
     """
 
@@ -54,6 +60,8 @@ class BoneCompletion(nn.Module):
         self.grid, self.spacing, self.settings = grid, spacing, prior
         self.registration = Registration(grid, spacing, registration).requires_grad_(False)
         self.prior = build_prior(grid, spacing, prior)
+        places = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape)
+        self.shapes = Pca(grid, spacing, prior) if places else None
         self.register_buffer("calibration", torch.ones(()))
 
     def unfitted(self) -> "BoneCompletion":
@@ -61,6 +69,12 @@ class BoneCompletion(nn.Module):
         other = BoneCompletion(self.grid, self.spacing, self.registration.settings, self.settings)
         other.registration = self.registration
         return other.to(self.prior.mean.device)
+
+    def fit(self, bones: Tensor) -> None:
+        """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x)."""
+        self.prior.fit(bones)
+        if self.shapes is not None:
+            self.shapes.fit(bones)
 
     @torch.no_grad()
     def forward(self, image: Tensor, known: Tensor) -> Completed:
@@ -72,22 +86,20 @@ class BoneCompletion(nn.Module):
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
         fit = self.registration(image, known)
-        guess, seen, there = self._guess(image, known, fit)
-        if self.settings.kind != "prototype":  # the bone's own shape says better where it lies
-            own = self.registration.among(image, known, fit.pose, self.prior.family(guess))
-            fit = replace(fit, pose=own)
-            guess, seen, there = self._guess(image, known, fit)
+        family = self._family()
+        if family is not None:
+            fit = replace(fit, pose=self.registration.among(image, known, fit.pose, family))
+        seen, there = self.registration.registered(image, fit.pose), self._carried(known, fit.pose)
+        guess = self.prior.complete(seen, there)
         surface = there & (seen[DISTANCE].abs() < max(self.spacing))
         error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
         whole = self._corrected(guess, seen, there)
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm))
 
-    def _guess(self, image: Tensor, known: Tensor, fit: Fit) -> tuple[Guess, Tensor, Tensor]:
-        """The prior's guess of a bone so posed, the bone on the prototype, and what is known there."""
-        seen = self.registration.registered(image, fit.pose)
-        there = self._carried(known, fit.pose)
-        return self.prior.complete(seen, there), seen, there
+    def _family(self) -> Family | None:
+        shapes = self.prior if isinstance(self.prior, Pca) else self.shapes
+        return None if shapes is None else shapes.family()
 
     def _carried(self, known: Tensor, pose: Pose) -> Tensor:
         """Where the prototype's voxels fall wholly on known ones, inside the bone's grid."""

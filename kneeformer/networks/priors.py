@@ -63,10 +63,6 @@ class ShapePrior(nn.Module, ABC):
             known: (z, y, x) bool.
         """
 
-    def family(self, guess: Guess) -> Family:
-        """The shapes among which a bone finds its place, given the guess at its place on the prototype."""
-        return Family.of_one(guess.image[DISTANCE])
-
     def _telling(self) -> Tensor:
         """(z, y, x) bool: voxels near the mean surface."""
         return self.mean[DISTANCE].abs() < BAND_MM
@@ -153,8 +149,8 @@ class Pca(ShapePrior):
         spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
         return Guess(bone, spread.reshape(self.grid))
 
-    def family(self, guess: Guess) -> Family:
-        """All that the components span: pose and scores are found together."""
+    def family(self) -> Family:
+        """All that the components span, among which pose and scores of a bone are found together."""
         return Family(self.mean[DISTANCE], self.modes[:, DISTANCE], float(self.noise_mm))
 
 
@@ -170,9 +166,6 @@ class ZeroFilledPca(Pca):
         squared = modes.square().sum(1)  # near the mean surface modes are orthogonal
         scores = torch.where(squared > _LEAST_MM**2 * len(filled), modes @ filled / squared, 0)
         return Guess(self.mean + torch.einsum("k,kczyx->czyx", scores, self.modes))
-
-    def family(self, guess: Guess) -> Family:
-        return ShapePrior.family(self, guess)
 
 
 def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:

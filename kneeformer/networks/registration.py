@@ -75,12 +75,12 @@ class Registration(nn.Module):
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
         """Go on from a pose, to shapes that the bone may have instead of the prototype.
 
-        Where these have modes, shifts along the grid's longest side are tried with few points first: half a
-        shaft fits all along the mean bone's, and which end it has tells where it belongs.
+        Shifts along the grid's longest side are tried with few points first: half a shaft fits all along the
+        mean bone's, and which end it has tells where it belongs. Without steps the pose stays.
         """
+        if not self.settings.steps:
+            return start
         surface = self._surface(image, known)
-        if not len(family.modes) or not self.settings.steps:
-            return self._problem(family, surface.thinned(_POINTS)).solve(start).pose
         extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
         along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
         rough = self._problem(family, surface.thinned(_POINTS_AT_FIRST))

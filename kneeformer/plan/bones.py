@@ -118,7 +118,8 @@ class PriorSettings(Settings):
     """What healthy bones look like on the prototype, and how what is visible tells of what is hidden.
 
     Attributes:
-        components: modes of a PCA, fewer than bones; bones that are kept to find the nearest.
+        components: modes of the PCA, fewer than bones, be it the prior or what finds the place for another;
+            bones that are kept to find the nearest.
         code: of an autoencoder.
         correlation_mm: how far apart two errors of the prior know nothing of each other.
         residual: whether errors of the prior at visible voxels are carried on into the hidden ones.

@@ -20,6 +20,8 @@ from kneeformer.training.loop import Moment
 
 NAME = "Dataset000_Phantom"
 CASES, TESTS = 12, 2
+_SHAPE, _SPACING_MM = (20, 64, 64), (4.2, 1.8, 1.8)  # small, so that a crop is a whole knee, and many steps
+_BATCH = ("training.batch_size=2",)  # of them fit into minutes without half precision
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ def run_demo(
     raw = folders.raw / NAME
     if not (raw / "dataset.json").is_file():
         watch("Making phantom knees", 0, 1)
-        write_phantom_dataset(raw, CASES, seed, test=TESTS)
+        write_phantom_dataset(raw, CASES, seed, test=TESTS, shape=_SHAPE, spacing_mm=_SPACING_MM)
         watch("Making phantom knees", 1, 1)
     plan = plan_dataset(folders, NAME, default_processes(), watch)
     preprocess_dataset(folders, plan, ["3d_vit"], default_processes(), watch)
-    request = Request(NAME, "3d_vit", 0, minutes=minutes, seed=seed, overwrite=True)
+    request = Request(NAME, "3d_vit", 0, minutes=minutes, seed=seed, overwrite=True, settings=_BATCH)
     train_fold(folders, request, watch_training, watch)
     model = folders.model(NAME, "3d_vit")
     output = folder / "predictions"

@@ -104,7 +104,7 @@ class Completion(PredictiveTask[BoneConfiguration]):
         registration, device = network.registration, network.registration.prototype.device
         posed = posed_bones(registration, training.cases, device, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
-        network.prior.fit(torch.stack(bones))
+        network.fit(torch.stack(bones))
         if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
             calibrate(network, posed, watch)
 

@@ -44,7 +44,7 @@ def calibrate(
     for out, bone in enumerate(bones):
         watch("Calibrating deviations", out, len(bones))
         others = network.unfitted()
-        others.prior.fit(torch.cat([registered[:out], registered[out + 1 :]]))
+        others.fit(torch.cat([registered[:out], registered[out + 1 :]]))
         errors = _standardised(others, bone, np.random.default_rng([21, out]))
         if errors is None:
             return

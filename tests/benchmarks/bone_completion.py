@@ -30,6 +30,7 @@ SHARES = (0.1, 0.2, 0.4)
 PRIORS = {
     "prototype": PriorSettings(kind="prototype", components=1, residual=False),
     "nearest bone": PriorSettings(kind="nearest", components=64, residual=False),
+    "zero-filled PCA 32": PriorSettings(kind="pca_zero", components=32, residual=False),
     "posterior PCA 32": PriorSettings(components=32, residual=False),
     "posterior PCA 32, error continued": PriorSettings(components=32),
 }
@@ -77,7 +78,7 @@ def main() -> None:
         for name, settings in PRIORS.items():
             models[name] = BoneCompletion(grid, spacing, RegistrationSettings(), settings)
             models[name].registration = registration
-            models[name].prior.fit(torch.stack(registered))
+            models[name].fit(torch.stack(registered))
         for name in fold["val"]:
             bone = stored_bone(folder / name)
             for share in SHARES:

@@ -25,7 +25,7 @@ def calibrated(kind: str, radii: tuple[float, ...]) -> BoneCompletion:
     """Fitted to balls that lie where they lie: no steps of registration."""
     prior = PriorSettings.model_validate({"kind": kind, "components": 2, "residual": False})
     network = BoneCompletion(GRID, SPACING, RegistrationSettings(steps=0), prior)
-    network.prior.fit(torch.stack([ball(r) for r in radii]))
+    network.fit(torch.stack([ball(r) for r in radii]))
     calibrate(network, [Posed(ball(r), Pose.identity()) for r in radii])
     return network
 
