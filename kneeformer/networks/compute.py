@@ -12,13 +12,22 @@ Precision = Literal["auto", "bf16", "fp32"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def choose_device(name: str | None = None) -> torch.device:
+def choose_device(name: str | None = None, float64: bool = False) -> torch.device:
     """The device named ("cpu", "cuda", "cuda:1", "mps"), or the best there is.
 
+    Args:
+        float64: computes in double precision, which Apple's MPS does not.
+
     Raises:
-        KneeformerError: this machine has none of that name.
+        KneeformerError: this machine has none of that name, or it does not serve.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if float64:
+        available["mps"] = False
+        if name == "mps":
+            raise KneeformerError(
+                "-device mps: poses of bones need double precision, which it lacks; use cpu"
+            )
     if name is None:
         return torch.device(next(kind for kind, there in available.items() if there))
     kind = name.split(":")[0]

@@ -42,8 +42,8 @@ def plan_dataset(
         KneeformerError: the dataset has problems, or the device or the planner is not there.
     """
     preset = preset_named(planner)
-    chosen = choose_device(device)
     dataset = Dataset.open(folders.raw / name)
+    chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     cases = [c.name for c in dataset.training_cases()]

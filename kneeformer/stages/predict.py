@@ -72,7 +72,8 @@ class Predictor:
         if not mirroring and isinstance(configuration, CropConfiguration):
             inference = configuration.inference.model_copy(update={"mirror_axes": ()})
             configuration = configuration.model_copy(update={"inference": inference})
-        task, where = predictive(configuration.task), choose_device(device)
+        task = predictive(configuration.task)
+        where = choose_device(device, task.needs_float64)
         networks = []
         for path in paths:
             network = task.network(plans[0].dataset, configuration)

@@ -132,10 +132,10 @@ def _train(
         planned, request, pretrained = as_begun(folder, request)
     plan, seed = override(planned, request.configuration, request.assignments), request.seed or 0
     configuration = plan.configuration(request.configuration)
-    training, validation = learning_cases(folders, request, plan, watch)
-    device = choose_device(request.device)
-    torch.manual_seed(seed)
     task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    training, validation = learning_cases(folders, request, plan, watch)
+    torch.manual_seed(seed)
     network = task.network(plan.dataset, configuration)
     begun = request.resume and (folder / LATEST).is_file()
     if not begun:
@@ -189,7 +189,7 @@ def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> s
     task = task_named(configuration.task)
     network = task.network(plan.dataset, configuration)
     network.load_state_dict(load_checkpoint(folder / FINAL)["network"])
-    place(network, choose_device(request.device)).eval()
+    place(network, choose_device(request.device, task.needs_float64)).eval()
     request = replace(request, pretrain_from=read_json(folder / RUN)["pretrain_from"])
     training, validation = learning_cases(folders, request, plan, watch)
     return task.review(network, training, validation, configuration, folder / "validation")

@@ -72,10 +72,12 @@ class Task(ABC, Generic[Planned]):
     Attributes:
         prepared_by: names of the tasks whose configurations may come before this one's.
         needs_labels: False where images alone are learnt from: those of imagesUn then train as well.
+        needs_float64: its networks compute in double precision.
     """
 
     prepared_by: tuple[str, ...] = ()
     needs_labels: bool = True
+    needs_float64: ClassVar[bool] = False
 
     @abstractmethod
     def configurations(

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
     learns by likeness to the prototype, jointly with it. `3d_stn_robust` is one that learns from the known
     poses of partly hidden bones, on the prototype of `3d_ags`.
     """
+
+    needs_float64: ClassVar[bool] = True
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
