@@ -59,18 +59,19 @@ class Completion(PredictiveTask[BoneConfiguration]):
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
     ) -> dict[str, Configuration]:
         bones = len(fingerprint.cases)
+        modes = components(bones, 32)
         fitted = {
             "3d_pca16": PriorSettings(kind="pca", components=components(bones, 16)),
             "3d_prototype": PriorSettings(kind="prototype", components=1, residual=False),
             "3d_nearest": PriorSettings(kind="nearest", components=bones, residual=False),
-            "3d_pca_zero": PriorSettings(kind="pca_zero", components=components(bones, 32), residual=False),
+            "3d_pca_zero": PriorSettings(kind="pca_zero", components=modes, residual=False),
         }
         trained = {
-            "3d_vae": PriorSettings(kind="vae"),
-            "3d_vqvae": PriorSettings(kind="vqvae"),
-            "3d_vit": PriorSettings(kind="vit"),
+            "3d_vae": PriorSettings(kind="vae", components=modes),
+            "3d_vqvae": PriorSettings(kind="vqvae", components=modes),
+            "3d_vit": PriorSettings(kind="vit", components=modes),
         }
-        best = PriorSettings(kind="pca", components=components(bones, 32))
+        best = PriorSettings(kind="pca", components=modes)
         first = bone_configuration(fingerprint, budget, "completion", best)
         first = first.model_copy(update={"previous_stage": "3d_ags"})
         learning = BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03))
