@@ -20,8 +20,8 @@ from kneeformer.training.loop import Moment
 
 NAME = "Dataset000_Phantom"
 CASES, TESTS = 12, 2
-_SHAPE, _SPACING_MM = (20, 64, 64), (4.2, 1.8, 1.8)  # small, so that a crop is a whole knee, and many steps
-_BATCH = ("training.batch_size=2",)  # of them fit into minutes without half precision
+_SHAPE, _SPACING_MM = (20, 64, 64), (4.2, 1.8, 1.8)  # a crop is a whole knee
+_BATCH = ("training.batch_size=2",)  # small steps: a slow CPU must make many of them in minutes
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Task(ABC, Generic[Planned]):
 
     prepared_by: tuple[str, ...] = ()
     needs_labels: bool = True
-    needs_float64: ClassVar[bool] = False
+    needs_float64: bool = False
 
     @abstractmethod
     def configurations(

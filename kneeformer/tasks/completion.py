@@ -51,7 +51,7 @@ class Completion(PredictiveTask[BoneConfiguration]):
     """
 
     prepared_by = ("registration",)
-    needs_float64: ClassVar[bool] = True
+    needs_float64 = True
     asked_by_masks: ClassVar[bool] = True
     bone_finder: ClassVar[str] = "3d_segmentation"
 

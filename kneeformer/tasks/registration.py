@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
     poses of partly hidden bones, on the prototype of `3d_ags`.
     """
 
-    needs_float64: ClassVar[bool] = True
+    needs_float64 = True
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget

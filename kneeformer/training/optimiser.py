@@ -65,11 +65,9 @@ def fine_tuning_rate(settings: TrainingSettings, step: int, share: float, waits:
     tuning = settings.fine_tuning
     if tuning is None:
         return learning_rate(settings, step, share)
-    if waits and is_frozen(settings, step, share):
-        return 0.0
-    waited = _at_most_a_tenth(tuning.frozen_steps, step, share) if waits else 0
+    frozen = _at_most_a_tenth(tuning.frozen_steps, step, share) if waits else 0
     warmup = _at_most_a_tenth(tuning.warmup_steps, step, share)
-    return _rate(tuning.learning_rate, warmup, step - waited, share)
+    return 0.0 if step < frozen else _rate(tuning.learning_rate, warmup, step - frozen, share)
 
 
 def _at_most_a_tenth(steps: int, step: int, share: float) -> float:

@@ -39,6 +39,7 @@ def test_a_short_training_warms_up_over_a_tenth_of_it() -> None:
     ("share", "rate"), [(0, 0.4), (0.25, 0.4 * (2 + math.sqrt(2)) / 4), (0.5, 0.2), (1, 0), (1.3, 0)]
 )
 def test_cosine_by_share(share: float, rate: float) -> None:
+    assert learning_rate(SETTINGS, 4, share) == pytest.approx(rate, abs=1e-12)
     assert learning_rate(SETTINGS, 10**6, share) == pytest.approx(rate, abs=1e-12)
 
 
@@ -104,6 +105,7 @@ def test_a_network_without_new_weights_does_not_wait() -> None:
     ("share", "rate"), [(0, 0.08), (0.25, 0.08 * (2 + math.sqrt(2)) / 4), (0.5, 0.04), (1, 0), (1.3, 0)]
 )
 def test_pretrained_weights_follow_the_same_cosine(share: float, rate: float) -> None:
+    assert fine_tuning_rate(TUNED, 7, share) == pytest.approx(rate, abs=1e-12)
     assert fine_tuning_rate(TUNED, 10**6, share) == pytest.approx(rate, abs=1e-12)
 
 
