@@ -26,6 +26,13 @@ def main() -> None:
         default=None,
         help="folder of CASE masks, for completion: 1 bone to keep, 2 region to complete",
     )
+    parser.add_argument(
+        "--other_side",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="for 3d_mirrored: the same persons' other sides, CASE_0000 and CASE with the bone",
+    )
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
     parser.add_argument(
         "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
@@ -69,6 +76,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         arguments.continue_prediction,
         (arguments.part_id, arguments.num_parts),
         arguments.masks,
+        arguments.other_side,
     )
     print(f"predictions: {arguments.output}")
     if failed:

@@ -16,7 +16,7 @@ _MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 nei
 
 
 def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> list[str]:
-    """What is wrong with the images of a case and with its mask, where it has one.
+    """What is wrong with the images of a case, with its mask and with its other side, where it has them.
 
     In this room, so that a child process that asks it loads no torch.
 
@@ -25,9 +25,12 @@ def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> 
     """
     case, description, unmarked = job
     checked = check_case(replace(case, label=None), description)
-    if case.label is None:
-        return checked.problems
-    return checked.problems + mask_problems(case.label, case.images[0], checked.geometry, unmarked)
+    problems = list(checked.problems)
+    if case.label is not None:
+        problems += mask_problems(case.label, case.images[0], checked.geometry, unmarked)
+    if case.other_side is not None:
+        problems += check_case(case.other_side, description).problems
+    return problems
 
 
 def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: str | None) -> list[str]:

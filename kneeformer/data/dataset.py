@@ -95,12 +95,18 @@ def _without_side(case: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case: an image a channel, in order, and its label where there is one; and its side."""
+    """The files of one case: an image a channel, in order, and its label where there is one.
+
+    Attributes:
+        side: of the body, where it is told.
+        other_side: the case of the same person's other side, where it was looked for and is there.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None = None
     side: Side | None = None
+    other_side: "Case | None" = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -180,4 +186,16 @@ def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
             side=description.side(name),
         )
         for name in sorted(names)
+    ]
+
+
+def with_other_sides(cases: list[Case], among: list[Case], description: DatasetDescription) -> list[Case]:
+    """Each case with that of the same person's other side: of several, the first by name."""
+    opposite: dict[Side, Side] = {"left": "right", "right": "left"}
+    found: dict[tuple[str, Side | None], Case] = {}
+    for case in sorted(among, key=lambda c: c.name):
+        found.setdefault((description.subject(case.name), case.side), case)
+    return [
+        replace(c, other_side=found.get((description.subject(c.name), opposite[c.side]))) if c.side else c
+        for c in cases
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kneeformer.networks.pose import Size, Spacing
-from kneeformer.networks.priors import MeanShape, NearestBone, Pca, ShapePrior, ZeroFilledPca
+from kneeformer.networks.priors import MeanShape, NearestBone, OtherSide, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.networks.vae import Vae
 from kneeformer.networks.vit_prior import VitPrior
 from kneeformer.networks.vqvae import VqVae
@@ -17,6 +17,7 @@ PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
     "vae": Vae,
     "vqvae": VqVae,
     "vit": VitPrior,
+    "mirrored": OtherSide,
 }
 
 

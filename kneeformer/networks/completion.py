@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kneeformer.networks.build_prior import build_prior
 from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
-from kneeformer.networks.priors import Guess, MeanShape, Pca
+from kneeformer.networks.priors import Guess, MeanShape, OtherSide, Pca
 from kneeformer.networks.registration import CT, DISTANCE, Fit, Registration
 from kneeformer.networks.residual import continue_error
 from kneeformer.plan import PriorSettings, RegistrationSettings
@@ -44,7 +44,7 @@ class BoneCompletion(nn.Module):
 
     Whatever the prior, a bone finds its place among the shapes of a PCA: priors differ in what they complete,
     not in where. The bare prototype is judged where the registration to it alone says, and so are all where
-    the registration makes no least-squares steps.
+    the registration makes no least-squares steps. A person's other side is laid on the bone by itself.
 
     Attributes:
         shapes: that PCA, where the prior is not one itself.
@@ -60,7 +60,7 @@ class BoneCompletion(nn.Module):
         self.grid, self.spacing, self.settings = grid, spacing, prior
         self.registration = Registration(grid, spacing, registration).requires_grad_(False)
         self.prior = build_prior(grid, spacing, prior)
-        places = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape)
+        places = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
         self.shapes = Pca(grid, spacing, prior) if places else None
         self.register_buffer("calibration", torch.ones(()))
 
@@ -75,6 +75,14 @@ class BoneCompletion(nn.Module):
         self.prior.fit(bones)
         if self.shapes is not None:
             self.shapes.fit(bones)
+
+    @torch.no_grad()
+    def of_one(self, image: Tensor, known: Tensor) -> "BoneCompletion":
+        """The same registration, and a prior fitted to one bone, given as `forward` takes it, alone."""
+        other = self.unfitted()
+        pose = self.registration(image, known).pose
+        other.prior.fit(self.registration.registered(image, pose)[None])
+        return other
 
     @torch.no_grad()
     def forward(self, image: Tensor, known: Tensor) -> Completed:
@@ -98,7 +106,7 @@ class BoneCompletion(nn.Module):
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm))
 
     def _family(self) -> Family | None:
-        shapes = self.prior if isinstance(self.prior, Pca) else self.shapes
+        shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
         return None if shapes is None else shapes.family()
 
     def _carried(self, known: Tensor, pose: Pose) -> Tensor:

@@ -7,6 +7,7 @@ CT follows, for the same combination of bones has the same combination of CTs.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +38,12 @@ class ShapePrior(nn.Module, ABC):
     """What all priors have.
 
     Attributes:
+        tells_deviation: whether its guesses have one.
         mean: (2, z, y, x) of the bones it was fitted to.
         noise_mm: (), typical error at the surface of a bone that it was not fitted to.
     """
 
+    tells_deviation: ClassVar[bool] = False
     mean: Tensor
     noise_mm: Tensor
 
@@ -76,6 +79,8 @@ class ShapePrior(nn.Module, ABC):
 class MeanShape(ShapePrior):
     """The mean bone, whatever is visible: the prototype."""
 
+    tells_deviation = True
+
     def fit(self, bones: Tensor) -> None:
         self.mean.copy_(bones.mean(0))
         away = (bones - self.mean)[:, DISTANCE, self._telling()]
@@ -107,6 +112,20 @@ class NearestBone(ShapePrior):
         return Guess(self.bones[int(apart.nan_to_num(torch.inf).argmin())].clone())
 
 
+class OtherSide(ShapePrior):
+    """The same person's bone of the other side, mirrored: fitted to it alone before each completion."""
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        return Guess(self.mean.clone())
+
+    def family(self) -> Family:
+        """That bone alone."""
+        return Family.of_one(self.mean[DISTANCE])
+
+
 class Pca(ShapePrior):
     """Principal components, and their Gaussian posterior given what is visible.
 
@@ -118,6 +137,7 @@ class Pca(ShapePrior):
         modes: (components, 2, z, y, x), each a standard deviation long; 0 beyond the number of bones.
     """
 
+    tells_deviation = True
     modes: Tensor
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
@@ -159,6 +179,8 @@ class ZeroFilledPca(Pca):
 
     What is hidden so counts as seen to be the mean: the simplest of completions by a PCA, to compare with.
     """
+
+    tells_deviation = False
 
     def complete(self, image: Tensor, known: Tensor) -> Guess:
         filled = torch.where(known, image - self.mean, 0)[DISTANCE, self._telling()]

@@ -17,6 +17,8 @@ _LOG_VARIANCE = (-12.0, 4.0)
 class Vae(ConvolutionalAutoencoder):
     """The encoder gives mean and log variance of a Gaussian over codes; training draws from it."""
 
+    tells_deviation = True
+
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
         code = settings.code
         super().__init__(grid, spacing, settings, 2 * code.latent_channels)

@@ -125,7 +125,7 @@ class PriorSettings(Settings):
         residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
     """
 
-    kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit"] = "pca"
+    kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "mirrored"] = "pca"
     components: Count = 32
     code: CodeSettings = Field(default_factory=CodeSettings)
     correlation_mm: Positive = 14.0
@@ -146,3 +146,7 @@ class BoneConfiguration(Configuration):
     @property
     def by_steps(self) -> bool:
         return self.learning is not None
+
+    @property
+    def needs_other_side(self) -> bool:
+        return self.prior is not None and self.prior.kind == "mirrored"

@@ -234,6 +234,11 @@ class Configuration(Settings):
         return True
 
     @property
+    def needs_other_side(self) -> bool:
+        """Whether a case is predicted with the help of the same person's other side, and cannot without."""
+        return False
+
+    @property
     def leading(self) -> LeadingScore | None:
         """What it is ranked by; None where it only prepares others."""
         return LEADING.get(self.task)

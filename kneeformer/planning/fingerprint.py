@@ -56,6 +56,7 @@ class Fingerprint(BaseModel):
     Attributes:
         cases: those with labels; where there are none, those without.
         unlabelled: subjects of imagesUn that have no labels.
+        both_sides: whether every labelled case has one of the same person's other side beside it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class Fingerprint(BaseModel):
     intensities: tuple[Intensities, ...]
     structures: tuple[str, ...]
     unlabelled: int = 0
+    both_sides: bool = False
 
     @property
     def labelled(self) -> int:
@@ -137,6 +139,7 @@ def dataset_fingerprint(
     samples: Sequence[np.ndarray],
     structures: tuple[str, ...],
     unlabelled: int = 0,
+    both_sides: bool = False,
 ) -> Fingerprint:
     """Pool what was seen of each case."""
     pooled = np.concatenate(samples, 1)
@@ -154,7 +157,11 @@ def dataset_fingerprint(
             )
         )
     return Fingerprint(
-        cases=cases, intensities=tuple(intensities), structures=structures, unlabelled=unlabelled
+        cases=cases,
+        intensities=tuple(intensities),
+        structures=structures,
+        unlabelled=unlabelled,
+        both_sides=both_sides,
     )
 
 

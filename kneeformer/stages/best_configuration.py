@@ -197,8 +197,9 @@ def _prediction(wanted: Candidates, best: str, configuration: Configuration, fol
     """The dataset's test cases, predicted by all validated folds of the best."""
     raw, results = f"$kf_raw/{wanted.dataset}", f"$kf_results/{wanted.dataset}"
     masks = f' -m "{raw}/masksTs"' if isinstance(configuration, BoneConfiguration) else ""
+    others = f' --other_side "{raw}/otherSidesTs"' if configuration.needs_other_side else ""
     return (
-        f'kf_predict -i "{raw}/imagesTs"{masks} -o "{results}/best_configuration/predictions" '
+        f'kf_predict -i "{raw}/imagesTs"{masks}{others} -o "{results}/best_configuration/predictions" '
         f"-d {wanted.dataset} -p {wanted.plans} -c {best} -f {' '.join(map(str, folds))}"
     )
 

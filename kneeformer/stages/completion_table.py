@@ -21,7 +21,7 @@ from kneeformer.stages.request import Request
 from kneeformer.stages.validated_fold import ValidatedFold, refuse_asked_otherwise
 from kneeformer.training.loop import Moment
 
-BASELINES = ("3d_prototype", "3d_nearest")  # what a prior is to be better than
+BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # what a prior is to be better than
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ def _compare_whole_bones(
     subject = Dataset.open(folders.raw / wanted.dataset).description.subject
     scores: dict[str, list[CaseScores]] = {}
     for name, runs in trainings.items():
+        if configurations[name].needs_other_side:
+            continue  # of a whole bone it would give back the other one
         bones = folders.preprocessed / wanted.dataset / configurations[name].preprocessing.folder
         scores[name] = []
         for run in runs:

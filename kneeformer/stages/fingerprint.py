@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.check import check_case, check_layout, free_disk_problem
-from kneeformer.data.dataset import Case, Dataset, DatasetDescription
+from kneeformer.data.dataset import Case, Dataset, DatasetDescription, with_other_sides
 from kneeformer.data.files import write_text
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
@@ -62,7 +62,10 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
     ]
     subject = dataset.description.subject
     without = {subject(c.name) for c in unlabelled} - {subject(c.name) for c in labelled}
-    fingerprint = dataset_fingerprint(facts, samples, dataset.description.scheme.names, len(without))
+    paired = with_other_sides(labelled, labelled, dataset.description)
+    both_sides = bool(paired) and all(case.other_side for case in paired)
+    names = dataset.description.scheme.names
+    fingerprint = dataset_fingerprint(facts, samples, names, len(without), both_sides)
     write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
     return fingerprint
 

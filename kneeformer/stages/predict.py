@@ -1,7 +1,7 @@
 """Prediction with trained folds: for arrays, for cases, and for folders of files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from kneeformer.paths import fold_name
 from kneeformer.plan import Configuration, CropConfiguration, Plan, read_plan
 from kneeformer.stages.bone_finder import BoneFinder
 from kneeformer.stages.fingerprint import Watch
-from kneeformer.stages.inputs import input_cases, input_problems, with_masks
+from kneeformer.stages.inputs import beside_other_sides, input_cases, input_problems, with_masks
 from kneeformer.tasks import predictive
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.training.checkpoint import load_checkpoint
@@ -128,18 +128,10 @@ class Predictor:
             case: its label is the mask by which the task is asked, where it is asked by one.
             reference: the truth, for the picture alone.
         """
-        channels = [read_image(path) for path in case.images]
-        for path, channel in zip(case.images[1:], channels[1:], strict=True):
-            if mismatch := channels[0].geometry.mismatch(channel.geometry):
-                raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
-        geometry = channels[0].geometry
-        asked = predictive(self.configuration.task).asked_by_masks and case.label is not None
-        scan = Scan(
-            np.stack([c.array for c in channels]),
-            geometry,
-            read_image(case.label).array if asked and case.label is not None else None,
-            case.side,
-        )
+        task = predictive(self.configuration.task)
+        scan = _read_scan(case if task.asked_by_masks else replace(case, label=None))
+        if self.configuration.needs_other_side and case.other_side is not None:
+            scan = replace(scan, other_side=_read_scan(case.other_side))
         try:
             scan = self.asked(scan)
             outputs = self.predict_scan(scan, probabilities)
@@ -147,8 +139,8 @@ class Predictor:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
         output.mkdir(parents=True, exist_ok=True)
         truth = None if reference is None else read_image(reference).array
-        predictive(self.configuration.task).draw(scan, outputs, truth, output / f"{case.name}.png")
-        self._write(case, outputs, output, geometry)
+        task.draw(scan, outputs, truth, output / f"{case.name}.png")
+        self._write(case, outputs, output, scan.geometry)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Geometry) -> None:
         if outputs.surface is not None:
@@ -176,6 +168,7 @@ def predict_folder(
     skip_existing: bool = False,
     part: tuple[int, int] = (0, 1),
     masks: Path | None = None,
+    other_sides: Path | None = None,
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
@@ -185,6 +178,8 @@ def predict_folder(
     Args:
         part: (id, number of parts): this call takes every n-th case, from the id-th.
         masks: folder of CASE files by which the cases are asked; a task that is asked by masks needs it.
+        other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
+            configuration that needs them.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
@@ -196,10 +191,11 @@ def predict_folder(
         raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
     dataset, task = predictor.plan.dataset, predictor.configuration.task
     cases = with_masks(input_cases(source, dataset)[part[0] :: part[1]], masks, task, dataset.file_ending)
+    cases = beside_other_sides(cases, other_sides, predictor.configuration, dataset)
     if skip_existing:
         cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
-    problems = input_problems(cases, dataset, unmarked, watch)
+    problems = input_problems(cases, dataset, unmarked, other_sides, watch)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
         failed += faults
@@ -227,6 +223,16 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
             f"{', '.join(p.name for p in found)}"
         )
     return wanted
+
+
+def _read_scan(case: Case) -> Scan:
+    """The case's files, its label as the mask. Raises KneeformerError: channels on different grids."""
+    channels = [read_image(path) for path in case.images]
+    for path, channel in zip(case.images[1:], channels[1:], strict=True):
+        if mismatch := channels[0].geometry.mismatch(channel.geometry):
+            raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
+    mask = None if case.label is None else read_image(case.label).array
+    return Scan(np.stack([c.array for c in channels]), channels[0].geometry, mask, case.side)
 
 
 def _beside(folder: Path, plan: Plan, configuration: str) -> Path:

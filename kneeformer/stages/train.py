@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kneeformer.data.dataset import Dataset
+from kneeformer.data.dataset import Dataset, with_other_sides
 from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
@@ -171,11 +171,12 @@ def _train(
 
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Watch) -> Summary:
     dataset = Dataset.open(folders.raw / request.dataset)
-    wanted = [c for c in dataset.training_cases() if c.name in set(cases)]
+    there = dataset.training_cases()
+    wanted = [c for c in there if c.name in set(cases)]
     predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
     output = folder / "validation"
     masks = output / "masks"
-    for done, case in enumerate(wanted, 1):
+    for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
         asked = ask(case, predictor.configuration.task, dataset.description, masks, done)
         predictor.predict_case(asked, output, reference=case.label)
         watch("Validating on whole cases", done, len(wanted))

@@ -32,6 +32,7 @@ class Scan:
         mask: (z, y, x) on the same grid, what is asked of the case; None where nothing is.
         side: of the body, where its name or dataset.json tells.
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
+        other_side: of the same person, where it is needed; its mask is a label map of the dataset.
     """
 
     image: np.ndarray
@@ -39,6 +40,7 @@ class Scan:
     mask: np.ndarray | None = None
     side: Side | None = None
     bone_found_by: str | None = None
+    other_side: "Scan | None" = None
 
 
 @dataclass(frozen=True)

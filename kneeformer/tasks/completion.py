@@ -16,7 +16,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import NativeBone, bring_back
-from kneeformer.labels import LabelScheme, Side
+from kneeformer.labels import KEEP, LabelScheme, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
 from kneeformer.networks.vqvae import VqVae
 from kneeformer.plan import (
@@ -47,7 +47,8 @@ _SIZES = (0.7, 1.4)  # of the prototype's
 class Completion(PredictiveTask[BoneConfiguration]):
     """Configurations `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each; and what these
     are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, and autoencoders that learn from whole
-    bones alone, `3d_vae_plain` and `3d_vqvae_plain`. And `3d_segmentation`, which finds the bone in a scan.
+    bones alone, `3d_vae_plain` and `3d_vqvae_plain`; and `3d_mirrored`, where the dataset has both sides of
+    everybody. And `3d_segmentation`, which finds the bone in a scan.
     """
 
     prepared_by = ("registration",)
@@ -66,6 +67,8 @@ class Completion(PredictiveTask[BoneConfiguration]):
             "3d_nearest": PriorSettings(kind="nearest", components=bones, residual=False),
             "3d_pca_zero": PriorSettings(kind="pca_zero", components=modes, residual=False),
         }
+        if fingerprint.both_sides:
+            fitted["3d_mirrored"] = PriorSettings(kind="mirrored", components=1, residual=False)
         trained = {
             "3d_vae": PriorSettings(kind="vae", components=modes),
             "3d_vqvae": PriorSettings(kind="vqvae", components=modes),
@@ -162,6 +165,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
             )
         settings, mask = configuration.preprocessing, scan.mask
         models = _completions(networks)
+        if configuration.needs_other_side:
+            other = _other_side(scan, dataset.scheme, settings)
+            models = [model.of_one(*_tensors(other, model)) for model in models]
         bone, warnings = _isolated(models, scan, mask, settings)
         completed: list[Completed] = [model(*_tensors(bone, model)) for model in models]
         native = bring_back(completed, bone, scan.image[0], mask, scan.geometry, settings)
@@ -205,6 +211,18 @@ def _isolated(
     if outliers[side] < _WORSE * outliers[better]:
         return bones[side], []
     return bones[side], [f"said to be a {side} bone, but fits better as a {better} one"]
+
+
+def _other_side(scan: Scan, scheme: LabelScheme, settings: BoneGridSettings) -> Bone:
+    """The bone of the person's other side, mirrored as the one to complete is not, or not as it is."""
+    other = scan.other_side
+    if other is None or other.mask is None:
+        raise KneeformerError(
+            "it is completed by the same person's other side, and there is none: give the folder of those "
+            "with --other_side"
+        )
+    bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
+    return isolate(other.image[0], bone, other.geometry, settings, other.side != settings.side)
 
 
 def _outliers(networks: Sequence[BoneCompletion], bone: Bone) -> float:

@@ -33,10 +33,10 @@ def calibrate(
     """Set `network.calibration`, by which deviations are multiplied, after its prior was fitted to `bones`.
 
     It is the standard deviation of (completed - true distance) / deviation at surface that a ball hides,
-    each bone completed by the prior of the others; root of the mean square over bones. It stays 1 where no
-    deviation is known, and with fewer than three bones.
+    each bone completed by the prior of the others; root of the mean square over bones. It stays 1 where the
+    prior tells no deviation, and with fewer than three bones.
     """
-    if len(bones) < _FEWEST:
+    if len(bones) < _FEWEST or not network.prior.tells_deviation:
         return
     device = network.prior.mean.device
     registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
@@ -46,16 +46,14 @@ def calibrate(
         others = network.unfitted()
         others.fit(torch.cat([registered[:out], registered[out + 1 :]]))
         errors = _standardised(others, bone, np.random.default_rng([21, out]))
-        if errors is None:
-            return
         if len(errors):
             squared.append(errors.square().mean())
     if squared:
         network.calibration.copy_(torch.stack(squared).mean().sqrt())
 
 
-def _standardised(network: BoneCompletion, bone: Posed, rng: np.random.Generator) -> Tensor | None:
-    """(voxels,) errors in deviations at the hidden surface; None where no deviation is known."""
+def _standardised(network: BoneCompletion, bone: Posed, rng: np.random.Generator) -> Tensor:
+    """(voxels,) errors in deviations at the hidden surface."""
     image, distance = bone.image.to(network.prior.mean.device), bone.image[DISTANCE].numpy()
     grid = Geometry(network.grid, network.spacing)
     hidden = hide(distance < 0, grid, rng, rng.uniform(*_SHARES)) == COMPLETE
@@ -63,7 +61,6 @@ def _standardised(network: BoneCompletion, bone: Posed, rng: np.random.Generator
     surface = torch.from_numpy(hidden & (np.abs(distance) < max(network.spacing) / 2)).flatten()
     points = points_of(network.grid, network.spacing)[surface].to(image.device)
     _, found, deviation = network(image, known).at(points, network.spacing)
-    if deviation is None:
-        return None
+    assert deviation is not None
     errors: Tensor = (found - image[DISTANCE].flatten()[surface]) / deviation.clamp(min=_LEAST_MM)
     return errors

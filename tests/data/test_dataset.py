@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kneeformer.data.dataset import Dataset, DatasetDescription, side_in_name
+from kneeformer.data.dataset import Case, Dataset, DatasetDescription, side_in_name, with_other_sides
 from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, Side
@@ -121,6 +121,21 @@ class TestDescription:
         assert DatasetDescription(**PLAIN, sides={"listed_L": "right"}).side(case) == side
         if case != "listed_L":
             assert side_in_name(case) == side
+
+    def test_other_sides_are_the_same_persons(self) -> None:
+        description = DatasetDescription(**PLAIN, subjects={"scan_7": "a"}, sides={"scan_7": "right"})
+        names = ("a_L", "scan_7", "b_R", "c_L_00m", "c_R_12m", "c_R_00m", "d")
+        cases = [Case(name, (), side=description.side(name)) for name in names]
+        found = {c.name: c.other_side for c in with_other_sides(cases, cases, description)}
+        assert {name: other and other.name for name, other in found.items()} == {
+            "a_L": "scan_7",
+            "scan_7": "a_L",
+            "b_R": None,
+            "c_L_00m": "c_R_00m",
+            "c_R_12m": "c_L_00m",
+            "c_R_00m": "c_L_00m",
+            "d": None,
+        }
 
     def test_a_side_that_is_none_is_refused(self, tmp_path: Path) -> None:
         assert "\n  sides.a: " in refusal(tmp_path, {**PLAIN, "sides": {"a": "middle"}})

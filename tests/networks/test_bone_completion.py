@@ -78,6 +78,17 @@ def test_what_is_hidden_changes_no_bit(kind: str, garbage: float) -> None:
         assert other.deviation_mm is not None and torch.equal(one.deviation_mm, other.deviation_mm)
 
 
+def test_an_other_side_completes_wherever_it_lies() -> None:
+    """The same bone whole, as a person's other side is once it is mirrored, on its own grid."""
+    model, (image, known) = network("mirrored", residual=False), question()
+    hidden = COARSE.hidden(image, 0.2, seed=3) == 0
+    mean_bone = at_surface(model(image, known), image, hidden).mean()  # fitted to all
+    for lies in (Pose.identity(), turned(12, 10, 1.05, seed=1)):
+        completed = model.of_one(COARSE.bone(anatomy(7), lies), KNOWN)(image, known)
+        assert at_surface(completed, image, hidden).mean() < 0.5 * mean_bone
+        assert completed.deviation_mm is None
+
+
 def test_a_visible_surface_stays_and_a_hidden_one_is_near(trained: BoneCompletion) -> None:
     image, known = question()
     completed = trained(image, known)

@@ -1,6 +1,5 @@
 """From broken bones and their masks to whole ones, by the commands a user types."""
 
-import json
 import math
 import os
 import shlex
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from workplace import NAME, Workplace, read_json, same_place
+from workplace import NAME, Workplace, coarsen, read_json, same_place
 
 from kneeformer.data.bone_phantom import write_bone_dataset
 from kneeformer.data.bone_shape import voxel_centres
@@ -83,20 +82,6 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     found = Learnt(place, planning, training, place.root / "out")
     found.predict(found.masks, found.output)
     return found
-
-
-def coarsen(plan: Path, spacing_mm: float) -> None:
-    """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
-    content = read_json(plan)
-    for configuration in content["configurations"].values():
-        if "grid" in (grid := configuration.get("preprocessing", {})):
-            size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
-            grid["grid"] = [8 * math.ceil(mm / spacing_mm / 8) for mm in size]
-            grid["spacing"] = [spacing_mm] * 3
-        elif grid:
-            grid["spacing"] = [spacing_mm] * 3
-            configuration["training"]["crop"] = [24, 24, 24]
-    plan.write_text(json.dumps(content))
 
 
 @dataclass(frozen=True)
