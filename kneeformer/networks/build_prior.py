@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kneeformer.networks.gaussian_process import GaussianProcess
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.priors import MeanShape, NearestBone, OtherSide, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.networks.vae import Vae
@@ -14,6 +15,7 @@ PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
     "nearest": NearestBone,
     "pca": Pca,
     "pca_zero": ZeroFilledPca,
+    "gp": GaussianProcess,
     "vae": Vae,
     "vqvae": VqVae,
     "vit": VitPrior,

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from kneeformer.networks.build_prior import build_prior
 from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
-from kneeformer.networks.priors import Guess, MeanShape, OtherSide, Pca
+from kneeformer.networks.priors import MeanShape, OtherSide, Pca
 from kneeformer.networks.registration import CT, DISTANCE, Fit, Registration
-from kneeformer.networks.residual import continue_error
 from kneeformer.plan import PriorSettings, RegistrationSettings
 
 
@@ -101,7 +100,7 @@ class BoneCompletion(nn.Module):
         guess = self.prior.complete(seen, there)
         surface = there & (seen[DISTANCE].abs() < max(self.spacing))
         error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
-        whole = self._corrected(guess, seen, there)
+        whole = self.prior.continued(guess, seen, there) if self.settings.residual else guess
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm))
 
@@ -114,16 +113,3 @@ class BoneCompletion(nn.Module):
         inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
         framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
         return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.999
-
-    def _corrected(self, guess: Guess, seen: Tensor, known: Tensor) -> Guess:
-        if not self.settings.residual:
-            return guess
-        image = guess.image.clone()
-        error, left = continue_error(
-            image[DISTANCE], seen[DISTANCE], known, self.spacing, self.settings.correlation_mm
-        )
-        image[DISTANCE] = torch.where(known, seen[DISTANCE], image[DISTANCE] + error)
-        if guess.deviation_mm is None:
-            return replace(guess, image=image)
-        own = guess.deviation_mm**2 + self.prior.noise_mm**2
-        return Guess(image, (own * left).sqrt())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Size, Spacing
 from kneeformer.networks.registration import DISTANCE
+from kneeformer.networks.residual import continue_error
 from kneeformer.plan import PriorSettings
 
 BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
@@ -65,6 +66,22 @@ class ShapePrior(nn.Module, ABC):
             image: (2, z, y, x); what is not known is not read.
             known: (z, y, x) bool.
         """
+
+    def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+        """A guess that agrees with what is known, and goes on from there into what is not.
+
+        Args:
+            guess: what `complete` makes of these.
+        """
+        whole = guess.image.clone()
+        error, left = continue_error(
+            whole[DISTANCE], image[DISTANCE], known, self.spacing, self.settings.correlation_mm
+        )
+        whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE] + error)
+        if guess.deviation_mm is None:
+            return Guess(whole)
+        own = guess.deviation_mm**2 + self.noise_mm**2
+        return Guess(whole, (own * left).sqrt())
 
     def _telling(self) -> Tensor:
         """(z, y, x) bool: voxels near the mean surface."""

@@ -122,13 +122,15 @@ class PriorSettings(Settings):
             bones that are kept to find the nearest.
         code: of an autoencoder.
         correlation_mm: how far apart two errors of the prior know nothing of each other.
+        locality_mm: within which likeness of a `gp`'s bones is trusted, half of it farther as well.
         residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
     """
 
-    kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "mirrored"] = "pca"
+    kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "gp", "mirrored"] = "pca"
     components: Count = 32
     code: CodeSettings = Field(default_factory=CodeSettings)
     correlation_mm: Positive = 14.0
+    locality_mm: Positive = 60.0
     residual: bool = True
 
 

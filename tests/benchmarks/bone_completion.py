@@ -33,6 +33,7 @@ PRIORS = {
     "zero-filled PCA 32": PriorSettings(kind="pca_zero", components=32, residual=False),
     "posterior PCA 32": PriorSettings(components=32, residual=False),
     "posterior PCA 32, error continued": PriorSettings(components=32),
+    "Gaussian process": PriorSettings(kind="gp", components=32),
 }
 
 

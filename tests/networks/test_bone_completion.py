@@ -50,7 +50,8 @@ def at_surface(completed: Completed, image: Tensor, where: Tensor) -> Tensor:
 
 def test_every_prior_but_the_prototype_finds_a_bone_at_one_place() -> None:
     poses = {
-        kind: network(kind)(*question()).fit.pose.matrix() for kind in ("pca", "pca_zero", "nearest", "vae")
+        kind: network(kind)(*question()).fit.pose.matrix()
+        for kind in ("pca", "gp", "pca_zero", "nearest", "vae")
     }
     assert all(torch.equal(pose, poses["pca"]) for pose in poses.values())
     assert not torch.equal(network("prototype")(*question()).fit.pose.matrix(), poses["pca"])
@@ -64,7 +65,7 @@ def test_a_registration_without_steps_says_where_a_bone_is_whatever_the_prior() 
         assert torch.equal(made(*question()).fit.pose.matrix(), Pose.identity().matrix())
 
 
-@pytest.mark.parametrize("kind", ["prototype", "nearest", "pca"])
+@pytest.mark.parametrize("kind", ["prototype", "nearest", "pca", "gp"])
 @pytest.mark.parametrize("garbage", [torch.nan, -1e6])
 def test_what_is_hidden_changes_no_bit(kind: str, garbage: float) -> None:
     model = network(kind)

@@ -1,0 +1,57 @@
+"""Gaussian process regression (kriging; Rasmussen and Williams 2006, chapter 2) from voxel to voxel."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_AT_ONCE = 8192  # queries
+
+
+class Covariance(Protocol):
+    """Of a process with mean 0; voxels are told by their numbers in the flattened grid."""
+
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        """(n,) and (m,) voxels -> (n, m)."""
+
+    def variance(self, voxels: Tensor) -> Tensor:
+        """(n,) voxels -> (n,), the diagonal of `between`."""
+
+
+def regress(
+    values: Tensor, supports: Tensor, queries: Tensor, covariance: Covariance, noise: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a process at voxels, given what is seen of it at others.
+
+    Args:
+        values: (supports,) of the process, each with an error of its own.
+        supports, queries: voxels.
+        noise: variance of those errors.
+
+    Returns:
+        (queries,) each.
+    """
+    among = covariance.between(supports, supports).double()
+    among.diagonal().add_(noise)
+    factor = torch.linalg.cholesky(among)
+    weights = torch.cholesky_solve(values[:, None].double(), factor)[:, 0].to(values)
+    inverse = torch.cholesky_inverse(factor).to(values)
+    means, variances = [], []
+    for chunk in torch.split(queries, _AT_ONCE):
+        cross = covariance.between(chunk, supports)
+        means.append(cross @ weights)
+        explained = ((cross @ inverse) * cross).sum(1)
+        variances.append((covariance.variance(chunk) - explained).clamp(min=0))
+    return torch.cat(means), torch.cat(variances)
+
+
+def matern(apart: Tensor, length: float) -> Tensor:
+    """Matern's correlation with exponent 3/2, of points so far apart."""
+    scaled = 3**0.5 * apart / length
+    return (1 + scaled) * torch.exp(-scaled)
+
+
+def thinned(where: Tensor, most: int) -> Tensor:
+    """Voxels where (z, y, x) bool is true, every n-th of them so that they are `most` or fewer."""
+    voxels = torch.nonzero(where.flatten())[:, 0]
+    return voxels[:: max(1, -(-len(voxels) // most))]
