@@ -45,10 +45,11 @@ _SIZES = (0.7, 1.4)  # of the prototype's
 
 
 class Completion(PredictiveTask[BoneConfiguration]):
-    """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each; and what
-    these are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, and autoencoders that learn from whole
-    bones alone, `3d_vae_plain` and `3d_vqvae_plain`; and `3d_mirrored`, where the dataset has both sides of
-    everybody. And `3d_segmentation`, which finds the bone in a scan.
+    """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each.
+
+    And what these are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, autoencoders that learn
+    from whole bones alone, `3d_vae_plain` and `3d_vqvae_plain`, and `3d_mirrored` where the dataset has both
+    sides of everybody. And `3d_segmentation`, which finds the bone in a scan.
     """
 
     prepared_by = ("registration",)
