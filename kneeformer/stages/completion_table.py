@@ -72,7 +72,9 @@ def compare_completions(
     home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     write_text(home / "table.csv", to_csv(rows))
     write_text(home / "table.md", markdown(rows))
-    _compare_whole_bones(folders, wanted, configurations, trainings, home, watch)
+    alone = {name: runs for name, runs in trainings.items() if not configurations[name].needs_other_side}
+    if alone:  # of a whole bone, another one would only give back itself
+        _compare_whole_bones(folders, wanted, configurations, alone, home, watch)
     return rows, home
 
 
@@ -87,8 +89,6 @@ def _compare_whole_bones(
     subject = Dataset.open(folders.raw / wanted.dataset).description.subject
     scores: dict[str, list[CaseScores]] = {}
     for name, runs in trainings.items():
-        if configurations[name].needs_other_side:
-            continue  # of a whole bone it would give back the other one
         bones = folders.preprocessed / wanted.dataset / configurations[name].preprocessing.folder
         scores[name] = []
         for run in runs:

@@ -1,5 +1,6 @@
 """A broken bone completed by the same person's other one, by the commands a user types."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +121,14 @@ def test_the_table_has_its_ratios_and_no_whole_bones_of_it(pairs: Pairs) -> None
     home = pairs.place.model.parent / "kfPlans__completion_table"
     assert "3d_prototype" in (home / "whole_bones.md").read_text()
     assert "3d_mirrored" not in (home / "whole_bones.md").read_text()
+
+
+def test_a_table_of_it_alone(pairs: Pairs, tmp_path: Path) -> None:
+    place = pairs.place.copy(tmp_path / "place")
+    home = place.model.parent / "kfPlans__completion_table"
+    shutil.rmtree(home, ignore_errors=True)  # another table's
+    place.run("kf_completion_table", 1, "-c", "3d_mirrored", "-f", 0)
+    assert (home / "table.md").is_file() and not (home / "whole_bones.md").exists()
 
 
 def test_the_command_for_the_best_names_other_sides(pairs: Pairs) -> None:
