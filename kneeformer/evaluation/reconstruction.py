@@ -74,5 +74,5 @@ def reconstruction_table(rows: Sequence[Row], registrations: Mapping[str, str]) 
                 for _, metric, digits, factor in _COLUMNS
             ]
             lines.append(f"| {registrations[name]} | {name} | {' | '.join(cells)} |")
-    most = max(row.patients for row in rows if not math.isnan(row.interval[0]))
+    most = max((row.patients for row in rows if not math.isnan(row.interval[0])), default=0)
     return "\n".join([*lines, "", f"Whole volumes, raw; means over {most} patients with 95 % intervals.", ""])

@@ -72,9 +72,8 @@ def compare_completions(
     home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     write_text(home / "table.csv", to_csv(rows))
     write_text(home / "table.md", markdown(rows))
-    alone = {name: runs for name, runs in trainings.items() if not configurations[name].needs_other_side}
-    if alone:  # of a whole bone, another one would only give back itself
-        _compare_whole_bones(folders, wanted, configurations, alone, home, watch)
+    alone = {n: runs for n, runs in trainings.items() if not configurations[n].needs_other_side}
+    _compare_whole_bones(folders, wanted, configurations, alone, home, watch)
     return rows, home
 
 
