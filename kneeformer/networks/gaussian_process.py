@@ -11,7 +11,7 @@ unexplained, and p_j is what a small error of the pose does. r is Matern's with 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,16 +35,16 @@ class GaussianProcess(Pca):
         supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])
         asked = ~known & (guess.image[DISTANCE].abs() < 2 * SURFACE_MM)
         queries = torch.nonzero(asked.flatten())[:, 0]
-        if not (len(supports) and len(queries)) or guess.deviation_mm is None:
-            return guess
-        away = (image - self.mean)[DISTANCE].flatten()[supports]
-        noise = NUGGET * float(self.noise_mm) ** 2
-        mean, variance = regress(away, supports, queries, self._covariance(), noise)
+        assert guess.deviation_mm is not None
         whole, deviation = guess.image.clone(), guess.deviation_mm.clone()
-        whole[DISTANCE].view(-1)[queries] = self.mean[DISTANCE].flatten()[queries] + mean
+        if len(supports) and len(queries):
+            away = (image - self.mean)[DISTANCE].flatten()[supports]
+            noise = NUGGET * float(self.noise_mm) ** 2
+            mean, variance = regress(away, supports, queries, self._covariance(), noise)
+            whole[DISTANCE].view(-1)[queries] = self.mean[DISTANCE].flatten()[queries] + mean
+            deviation.view(-1)[queries] = variance.sqrt()
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
-        deviation.view(-1)[queries] = variance.sqrt()
-        return replace(guess, image=whole, deviation_mm=torch.where(known, 0, deviation))
+        return Guess(whole, torch.where(known, 0, deviation))
 
     def _covariance(self) -> "_OfBones":
         points = points_of(self.grid, self.spacing, self.mean.device)

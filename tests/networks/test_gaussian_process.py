@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from phantoms import COARSE, anatomy
 from torch import Tensor
@@ -25,8 +24,8 @@ def planes() -> Tensor:
     return torch.stack([torch.stack([(f < 0).float(), f]) for f in fields]).reshape(4, 2, *GRID)
 
 
-def fitted(settings: PriorSettings = SETTINGS) -> GaussianProcess:
-    prior = GaussianProcess(GRID, SPACING, settings)
+def fitted() -> GaussianProcess:
+    prior = GaussianProcess(GRID, SPACING, SETTINGS)
     prior.fit(planes())
     return prior
 
@@ -67,11 +66,21 @@ def test_what_is_known_stays_and_is_sure() -> None:
     assert (whole.deviation_mm[~known] > 0).all()
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_with_all_or_nothing_visible_the_components_answer(share: bool) -> None:
-    prior, image, known = fitted(), planes()[2], torch.full(GRID, share)
+def test_with_nothing_visible_the_components_answer() -> None:
+    prior, image, known = fitted(), planes()[2], torch.zeros(GRID, dtype=torch.bool)
     guess = prior.complete(image, known)
-    assert prior.continued(guess, image, known) is guess
+    whole = prior.continued(guess, image, known)
+    assert torch.equal(whole.image, guess.image)
+    assert whole.deviation_mm is not None and guess.deviation_mm is not None
+    assert torch.equal(whole.deviation_mm, guess.deviation_mm)
+
+
+def test_with_nothing_hidden_the_bone_is_as_it_is() -> None:
+    prior, known = fitted(), torch.ones(GRID, dtype=torch.bool)
+    image = planes()[2] + (POINTS[:, 2] / 5).sin().reshape(GRID)  # no combination of the others
+    whole = prior.continued(prior.complete(image, known), image, known)
+    assert torch.equal(whole.image[1], image[1])
+    assert whole.deviation_mm is not None and (whole.deviation_mm == 0).all()
 
 
 def test_what_components_cannot_span_is_followed_nearby() -> None:
