@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from workplace import NAME, Workplace, coarsen, read_json, same_place
+from coarse_bones import coarsen
+from workplace import NAME, Workplace, read_json, same_place
 
 from kneeformer.data.bone_phantom import write_bone_dataset
 from kneeformer.data.bone_shape import voxel_centres

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workplace import NAME, Workplace, coarsen, read_json
+from coarse_bones import coarsen
+from workplace import NAME, Workplace, read_json
 
 from kneeformer.augmentation.fractures import hide
 from kneeformer.data.bone_phantom import LABELS, oblique_axial, scan_bone

@@ -1,7 +1,6 @@
 """A place with the three folders of the convention, in which the real commands run as real processes."""
 
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -134,17 +133,3 @@ def losses(fold: Path) -> list[float]:
     steps = [line for line in log_lines(fold) if "loss" in line]
     assert [s["step"] for s in steps] == list(range(1, len(steps) + 1))
     return [s["loss"] for s in steps]
-
-
-def coarsen(plan: Path, spacing_mm: float) -> None:
-    """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
-    content = read_json(plan)
-    for configuration in content["configurations"].values():
-        if "grid" in (grid := configuration.get("preprocessing", {})):
-            size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
-            grid["grid"] = [8 * math.ceil(mm / spacing_mm / 8) for mm in size]
-            grid["spacing"] = [spacing_mm] * 3
-        elif grid:
-            grid["spacing"] = [spacing_mm] * 3
-            configuration["training"]["crop"] = [24, 24, 24]
-    plan.write_text(json.dumps(content))

@@ -1,6 +1,5 @@
 """Completions of two configurations, trained and compared on tiny bones."""
 
-import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coarse_bones import coarsen
 from prepared import NAME as KNEE
 from prepared import Place, plan
 
@@ -57,24 +57,13 @@ def compare(folders: Folders, wanted: Completions = WANTED) -> tuple[list[Row], 
     return compare_completions(folders, wanted, lambda _: None, lambda *_: None)
 
 
-def coarsen(file: Path) -> None:
-    """Edit a plan, as people may, to a grid on which a bone takes less than a second."""
-    content = read_json(file)
-    for configuration in content["configurations"].values():
-        if "grid" in (grid := configuration.get("preprocessing", {})):
-            size = [n * mm for n, mm in zip(grid["grid"], grid["spacing"], strict=True)]
-            grid["grid"] = [8 * math.ceil(mm / GRID_MM / 8) for mm in size]
-            grid["spacing"] = [GRID_MM] * 3
-    write_json(file, content)
-
-
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     root = tmp_path_factory.mktemp("bones")
     folders = Folders(root / "raw", root / "preprocessed", root / "results")
     write_bone_dataset(folders.raw / NAME, 5, seed=1, test=0, spacing_mm=(SPACING_MM,) * 3)
     plan_dataset(folders, NAME, 2, lambda *_: None, device="cpu")
-    coarsen(folders.plan_file(NAME))
+    coarsen(folders.plan_file(NAME), GRID_MM)
     preprocess_dataset(folders, read_plan(folders.plan_file(NAME)), [*MODELS], 2, lambda *_: None)
     return Compared(folders, *compare(folders))
 
