@@ -32,10 +32,11 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
 from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
-from kneeformer.training.bones import bone_batches, posed_bones
+from kneeformer.training.bones import bone_batches
 from kneeformer.training.calibration import calibrate
 from kneeformer.training.codebook_review import review_codebook
 from kneeformer.training.completing import CompletionLesson
+from kneeformer.training.kept_poses import kept_poses
 from kneeformer.training.loop import Batch, Lesson
 
 UNLIKE = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
@@ -109,7 +110,7 @@ class Completion(PredictiveTask[BoneConfiguration]):
                 "in the plan"
             )
         registration, device = network.registration, network.registration.prototype.device
-        posed = posed_bones(registration, training.cases, device, watch)
+        posed = kept_poses(registration, training.cases, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
         network.fit(torch.stack(bones))
         if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
@@ -128,10 +129,8 @@ class Completion(PredictiveTask[BoneConfiguration]):
         training: bool,
     ) -> Dataset[Batch]:
         assert isinstance(network, BoneCompletion)
-        device = network.registration.prototype.device
-        return bone_batches(
-            network.registration, stored.cases, device, configuration, seed, training, on_prototype=True
-        )
+        posed = kept_poses(network.registration, stored.cases)
+        return bone_batches(posed, configuration, seed, training, on_prototype=True)
 
     def review(
         self,

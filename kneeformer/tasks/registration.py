@@ -14,7 +14,7 @@ from kneeformer.planning.bones import bone_configuration, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.tasks.base import PreparatoryTask, Progress, StoredCases
-from kneeformer.training.bones import bone_batches, stored_bone
+from kneeformer.training.bones import Posed, bone_batches, pose_of, stored_bone
 from kneeformer.training.groupwise import fit_prototype
 from kneeformer.training.locating import LikenessLesson, PlacesLesson
 from kneeformer.training.loop import Batch, Lesson
@@ -92,7 +92,9 @@ class BoneRegistration(PreparatoryTask[BoneConfiguration]):
     ) -> Dataset[Batch]:
         stage = _stage(network)
         device = stage.registration.prototype.device
-        return bone_batches(stage.taught, stored.cases, device, configuration, seed, training)
+        bones = [stored_bone(case) for case in stored.cases]
+        posed = [Posed(bone, pose_of(stage.taught, bone, device)) for bone in bones]
+        return bone_batches(posed, configuration, seed, training)
 
     def review(
         self,

@@ -35,20 +35,10 @@ class Posed:
 
 
 @torch.no_grad()
-def posed_bones(
-    register: Register,
-    cases: list[Path],
-    device: torch.device,
-    watch: Callable[[str, int, int], None] = lambda what, done, of: None,
-) -> list[Posed]:
-    """Prepared bones, and where each is brought on the prototype, whole as they are."""
-    found = []
-    for done, case in enumerate(cases, 1):
-        image = stored_bone(case)
-        whole = torch.ones(image.shape[1:], dtype=torch.bool)
-        found.append(Posed(image, register(image.to(device), whole.to(device)).pose))
-        watch("Registering bones", done, len(cases))
-    return found
+def pose_of(register: Register, image: Tensor, device: torch.device) -> Pose:
+    """Where a prepared bone is brought on the prototype, whole as it is."""
+    whole = torch.ones(image.shape[1:], dtype=torch.bool)
+    return register(image.to(device), whole.to(device)).pose
 
 
 class BoneBatches(Dataset[Batch]):
@@ -110,9 +100,7 @@ class BoneBatches(Dataset[Batch]):
 
 
 def bone_batches(
-    register: Register,
-    cases: list[Path],
-    device: torch.device,
+    bones: list[Posed],
     configuration: BoneConfiguration,
     seed: int,
     training: bool,
@@ -127,7 +115,6 @@ def bone_batches(
         raise KneeformerError("what learns by steps needs `learning` in the plan: {} takes the defaults")
     settings, spacing = configuration.training, configuration.preprocessing.spacing
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-    bones = posed_bones(register, cases, device)
     return BoneBatches(
         bones, configuration.learning, spacing, settings.batch_size, seed, length, on_prototype
     )

@@ -8,7 +8,7 @@ from kneeformer.data.files import write_json
 from kneeformer.export.codebook_picture import draw_code_use
 from kneeformer.networks.registration import DISTANCE, Registration
 from kneeformer.networks.vqvae import VqVae, perplexity
-from kneeformer.training.bones import posed_bones
+from kneeformer.training.kept_poses import kept_poses
 
 
 def review_codebook(registration: Registration, prior: VqVae, cases: list[Path], output: Path) -> str:
@@ -17,7 +17,7 @@ def review_codebook(registration: Registration, prior: VqVae, cases: list[Path],
     device = prior.mean.device
     whole = torch.ones_like(prior.mean[None, DISTANCE], dtype=torch.bool)
     use = torch.zeros(len(prior.codebook.codes), dtype=torch.int64, device=device)
-    for bone in posed_bones(registration, cases, device):
+    for bone in kept_poses(registration, cases):
         use += prior.use(registration.registered(bone.image.to(device), bone.pose)[None], whole)
     even, dead = float(perplexity(use / use.sum())), int((use == 0).sum())
     write_json(output / "codebook.json", {"perplexity": even, "dead": dead, "use": use.tolist()})
