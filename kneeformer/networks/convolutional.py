@@ -69,7 +69,9 @@ class ShapeEncoder(nn.Module):
 class ShapeDecoder(nn.Module):
     """The encoder mirrored: linear interpolation and a convolution instead of a stride.
 
-    Registered bones lie alike: the decoder learns what each place of the coarsest grid is like.
+    Registered bones lie alike: the decoder learns what each place of the coarsest grid is like. How a bone
+    differs from the mean is smooth: it is found at half the resolution, and the last doubling is but that. A
+    convolution of whole volumes would take as long as all others together.
 
     Shapes: (batch, channels, z / 8, y / 8, x / 8) -> (batch, 2, z, y, x), 0 at first.
     """
@@ -92,8 +94,7 @@ class ShapeDecoder(nn.Module):
         features = self.coarse(self.stem(code) + self.place)
         for blocks in self.finer:
             features = blocks(_doubled(features))
-        output: Tensor = self.head(_doubled(features))
-        return output
+        return _doubled(self.head(features))
 
 
 def _doubled(features: Tensor) -> Tensor:
