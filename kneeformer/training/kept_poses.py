@@ -7,6 +7,7 @@ version that found it: another one of these finds nothing there, and registers a
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,16 +29,22 @@ def kept_poses(
 ) -> list[Posed]:
     """Prepared bones with their poses on the prototype, whole as they are; found where none are kept.
 
-    What is found is read back like what was kept: a training that goes on sees the same to the last bit.
+    What is found is, to the last bit, what is kept of it: a training that goes on sees the same.
+
+    Raises:
+        KneeformerError: a file of a pose is damaged.
     """
     digest, found = _digest_of(registration), []
     for done, case in enumerate(cases, 1):
         image = stored_bone(case)
         file = case.parent / FOLDER / f"{case.name}_{_digest(digest, image)}.json"
-        if not file.is_file():
-            pose = pose_of(registration, image, registration.prototype.device)
-            write_json(file, pose.matrix().tolist())
-        matrix = torch.tensor(read_json(file), dtype=torch.float64)
+        if file.is_file():
+            rows = read_json(file)
+        else:
+            rows = pose_of(registration, image, registration.prototype.device).matrix().tolist()
+            with suppress(OSError):  # where nothing may be written, nothing is kept
+                write_json(file, rows)
+        matrix = torch.tensor(rows, dtype=torch.float64)
         found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
         watch("Registering bones", done, len(cases))
     return found

@@ -74,3 +74,9 @@ def test_a_bone_that_was_prepared_anew_finds_a_pose_of_its_own(case: Path) -> No
     (moved,) = kept_poses(registration(), [case])
     assert float(moved.pose.shift[0]) == pytest.approx(4, abs=0.05)
     assert [read_json(file)[3] for file in kept(case)] == [[0, 0, 0, 1]] * 2
+
+
+def test_where_nothing_can_be_written_bones_are_registered_all_the_same(case: Path) -> None:
+    (case.parent / FOLDER).write_text("in the way")
+    (found,) = kept_poses(registration(), [case])
+    assert float(found.pose.shift[0]) == pytest.approx(-4, abs=0.05)
