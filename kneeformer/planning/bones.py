@@ -74,11 +74,11 @@ def stepwise(
     training: TrainingSettings, budget: Budget, loss: Literal["dssim", "points", "mse"]
 ) -> TrainingSettings:
     """How a network of whole bones learns: some minutes on a CPU, whatever the number of bones."""
-    few = 10 if loss == "mse" else 20  # all that carries over to other bones is learnt early
+    epochs = 10 if loss == "mse" else 20  # autoencoders learn early all that carries over to other bones
     return training.model_copy(
         update={
             "batch_size": 4 if budget.is_cpu else 16,
-            "epochs": few if budget.is_cpu else 200,
+            "epochs": epochs if budget.is_cpu else 200,
             "steps_per_epoch": 25,
             "validation_crops": 16,
             "loss": loss,

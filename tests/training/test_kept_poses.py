@@ -62,6 +62,7 @@ def test_what_is_kept_is_not_registered_again(case: Path) -> None:
 
 
 def test_another_registration_finds_a_pose_of_its_own(case: Path) -> None:
+    """One and a quarter as large, drawn a little towards 1 by what is usual among bones."""
     kept_poses(registration(), [case])
     (larger,) = kept_poses(registration(20), [case])
     assert larger.pose.scale == pytest.approx(20 / 16, rel=0.02)
