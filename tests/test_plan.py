@@ -26,6 +26,7 @@ def content() -> dict[str, Any]:
                 "preprocessing": {
                     "folder": "3d_vit",
                     "spacing": [3.0, 0.5, 0.5],
+                    "orientations": ["LIP"],
                     "median_shape": [20, 64, 64],
                     "thick_axis": 0,
                     "normalisation": [{"kind": "zscore"}],

@@ -23,9 +23,10 @@ from kneeformer.data.bone_shape import (
     voxel_centres,
 )
 from kneeformer.data.files import write_json
-from kneeformer.data.geometry import Geometry, Triple
+from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.data.knee_shape import rotation
+from kneeformer.geometry.aliases import Triple
 from kneeformer.labels import COMPLETE, KEEP
 
 LABELS = {"background": 0, "tibia": 1}

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from kneeformer.data.geometry import Geometry, Triple
+from kneeformer.data.geometry import Geometry
 from kneeformer.data.knee_shape import rotation
+from kneeformer.geometry.aliases import Triple
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]  # (4, 4), acts on column vectors (x, y, z, 1)

@@ -1,10 +1,12 @@
-"""Where voxels lie in the patient: spacing, origin and direction of a grid."""
+"""Where voxels lie in the patient: spacing, origin, direction and orientation of a grid."""
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
-Triple = tuple[float, float, float]
+from kneeformer.geometry.aliases import Size, Triple
+from kneeformer.geometry.orientation import ENDS, patient_axes, permuted, turning
 
 # Two headers of one scan written by different programs differ by rounding: this much is the same place.
 TOLERANCE_MM = 1e-3
@@ -21,7 +23,7 @@ class Geometry:
         direction: 3 x 3 cosines, row by row, columns in the order (x, y, z) of the index.
     """
 
-    shape: tuple[int, int, int]
+    shape: Size
     spacing: Triple
     origin: Triple = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -51,10 +53,31 @@ class Geometry:
             return f"same size and spacing, but corners {apart:.3g} mm apart (origin or direction differ)"
         return None
 
-    def left_right_axis(self) -> int:
-        """The array axis (0, 1 or 2) that runs closest to the patient's left-right."""
-        cosines = np.abs(np.array(self.direction).reshape(3, 3))
-        return 2 - int(np.argmax(cosines[0]))
+    def orientation(self) -> str:
+        """Where the array axes (z, y, x) lead in the patient, as "SPL": see kneeformer.geometry.orientation.
+
+        Of an oblique grid: along the patient's axes that it lies nearest to.
+        """
+        cosines = np.array(self.direction).reshape(3, 3)[:, ::-1]  # patient (x, y, z) by array axis (z, y, x)
+        axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[p[a], a]) for a in range(3)))
+        return "".join(ENDS[axis][int(cosines[axis, a] > 0)] for a, axis in enumerate(axes))
+
+    def turned(self, orientation: str) -> "Geometry":
+        """The same voxels as an array of another orientation, as `turn` gives it: no voxel moves."""
+        axes, flipped = turning(self.orientation(), orientation)
+        steps = np.array(self.direction).reshape(3, 3)[:, ::-1][:, axes] * np.where(flipped, -1.0, 1.0)
+        shape, spacing = permuted(self.shape, axes), permuted(self.spacing, axes)
+        before = np.where(flipped, np.array(shape) - 1, 0)  # voxels from the new first one to the old
+        x, y, z = (np.array(self.origin) - (steps * spacing) @ before).tolist()
+        return Geometry(shape, spacing, (x, y, z), tuple(steps[:, ::-1].ravel().tolist()))
+
+
+def along_patient(shape: Size, spacing: Triple, orientation: str) -> Geometry:
+    """A grid along the patient's axes, of an orientation as `Geometry.orientation` tells it."""
+    direction = np.zeros((3, 3))
+    for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
+        direction[patient, 2 - axis] = 1.0 if letter == ENDS[patient][1] else -1.0
+    return Geometry(shape, spacing, direction=tuple(direction.ravel().tolist()))
 
 
 def _text(values: tuple[float, ...]) -> str:

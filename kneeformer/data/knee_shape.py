@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kneeformer.data.geometry import Triple
+from kneeformer.geometry.aliases import Triple
 
 Floats = npt.NDArray[np.float32]
 Points = tuple[Floats, Floats, Floats]  # x, y and z in mm, all of one shape

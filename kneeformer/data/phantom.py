@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from kneeformer.data.files import write_json
-from kneeformer.data.geometry import Geometry, Triple
+from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.data.knee_shape import (
     Anatomy,
@@ -25,6 +25,7 @@ from kneeformer.data.knee_shape import (
     rotation,
     to_knee,
 )
+from kneeformer.geometry.aliases import Triple
 
 LABELS = {
     "background": 0,

@@ -6,8 +6,9 @@ All axes are array axes (z, y, x); spacings are millimetres.
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kneeformer.geometry.orientation import checked_orientation
 from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.plan.leading import LEADING, LeadingScore
 
@@ -17,6 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 PerAxis = tuple[Positive, Positive, Positive]
 Voxels = tuple[Count, Count, Count]
 Axis = Annotated[int, Field(ge=0, le=2)]
+Orientation = Annotated[str, AfterValidator(checked_orientation)]
 
 
 class Settings(BaseModel):
@@ -54,20 +56,33 @@ class GridSettings(Settings):
     folder: str
     spacing: PerAxis
 
+    @property
+    def usual_orientation(self) -> str:
+        """How a scan's array axes are taken to lie in the patient where it is not told."""
+        return "SPL"
+
 
 class PreprocessingSettings(GridSettings):
     """Of images, as they are or cropped to what is not empty.
+
+    A scan is first turned into one of `orientations` (see kneeformer.geometry.orientation): that of the plane
+    of its slices, or the first.
 
     With a `fixed_shape` every case is brought to so many voxels, whatever its own spacing: `spacing` is then
     that of the median case, and positions in mm are exact for that case alone.
     """
 
+    orientations: tuple[Orientation, ...] = Field(min_length=1)
     median_shape: Voxels
     fixed_shape: Voxels | None = None
     thick_axis: Axis | None = None
     interpolation: Literal["cubic", "linear"] = "cubic"
     crop_to_nonzero: bool = True
     normalisation: tuple[Normalisation, ...] = Field(min_length=1)
+
+    @property
+    def usual_orientation(self) -> str:
+        return self.orientations[0]
 
     @model_validator(mode="after")
     def _a_fixed_shape_is_of_the_whole_file(self) -> "PreprocessingSettings":

@@ -8,8 +8,16 @@ from pydantic import BaseModel, ConfigDict
 
 from kneeformer.data.boxes import occupied_box
 from kneeformer.data.components import without_splinters
-from kneeformer.data.geometry import Geometry, Triple
+from kneeformer.data.geometry import Geometry
 from kneeformer.data.long_axis import straightening
+from kneeformer.geometry.aliases import Triple
+from kneeformer.geometry.orientation import (
+    common_orientations,
+    orientation_for,
+    patient_axes,
+    permuted,
+    turning,
+)
 from kneeformer.labels import LabelScheme, Side
 
 SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
@@ -29,10 +37,11 @@ class Intensities(BaseModel):
 
 
 class CaseFingerprint(BaseModel):
-    """One case. Axes (z, y, x).
+    """One case. Axes (z, y, x): of the file, or of the orientation in which the case will be prepared.
 
     Attributes:
         shape: of the box that is not empty.
+        orientation: where these axes lead in the patient, as "SPL".
         extent_mm: of the structures along the patient's axes, whatever the scan's are; 0 without labels.
         straight_mm: the same after the turn that brings the longest axis onto one of the patient's.
         side: of the body, where the case's name or dataset.json tells.
@@ -43,18 +52,31 @@ class CaseFingerprint(BaseModel):
     shape: tuple[int, int, int]
     file_shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    left_right_axis: int
+    orientation: str
     volumes_mm3: dict[str, float]
     extent_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     straight_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     side: Side | None = None
+
+    def turned(self, orientation: str) -> "CaseFingerprint":
+        """The case with its axes in another order and direction."""
+        axes, _ = turning(self.orientation, orientation)
+        update = {
+            "shape": permuted(self.shape, axes),
+            "file_shape": permuted(self.file_shape, axes),
+            "spacing": permuted(self.spacing, axes),
+            "orientation": orientation,
+        }
+        return self.model_copy(update=update)
 
 
 class Fingerprint(BaseModel):
     """The dataset: what the rules of planning read. Written to dataset_fingerprint.json.
 
     Attributes:
-        cases: those with labels; where there are none, those without.
+        cases: those with labels; where there are none, those without; in the orientation in which each is
+            prepared.
+        orientations: in which the dataset is prepared, one for each plane of slices, most frequent first.
         unlabelled: subjects of imagesUn that have no labels.
         both_sides: whether every labelled case has one of the same person's other side beside it.
     """
@@ -64,6 +86,7 @@ class Fingerprint(BaseModel):
     cases: dict[str, CaseFingerprint]
     intensities: tuple[Intensities, ...]
     structures: tuple[str, ...]
+    orientations: tuple[str, ...]
     unlabelled: int = 0
     both_sides: bool = False
 
@@ -85,7 +108,7 @@ class Fingerprint(BaseModel):
     @property
     def left_right_axis(self) -> int | None:
         """The array axis that is left-right in most cases, or None where cases disagree (over one in ten)."""
-        axes = [c.left_right_axis for c in self.cases.values()]
+        axes = [patient_axes(c.orientation).index(0) for c in self.cases.values()]
         common = max(set(axes), key=axes.count)
         return common if axes.count(common) >= 0.9 * len(axes) else None
 
@@ -124,7 +147,7 @@ def case_fingerprint(
         shape=_shape([last - first for first, last in box]),
         file_shape=geometry.shape,
         spacing=geometry.spacing,
-        left_right_axis=geometry.left_right_axis(),
+        orientation=geometry.orientation(),
         volumes_mm3=volumes,
         extent_mm=extent,
         straight_mm=straight,
@@ -141,7 +164,11 @@ def dataset_fingerprint(
     unlabelled: int = 0,
     both_sides: bool = False,
 ) -> Fingerprint:
-    """Pool what was seen of each case."""
+    """Pool what was seen of each case, and choose the orientations in which cases are prepared."""
+    orientations = common_orientations((c.orientation, c.spacing) for c in cases.values())
+    cases = {
+        name: c.turned(orientation_for(c.orientation, c.spacing, orientations)) for name, c in cases.items()
+    }
     pooled = np.concatenate(samples, 1)
     intensities = []
     for channel in pooled:
@@ -160,6 +187,7 @@ def dataset_fingerprint(
         cases=cases,
         intensities=tuple(intensities),
         structures=structures,
+        orientations=orientations,
         unlabelled=unlabelled,
         both_sides=both_sides,
     )

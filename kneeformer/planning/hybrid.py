@@ -33,6 +33,7 @@ def hybrid_transformer(
         preprocessing=PreprocessingSettings(
             folder="3d_vit",
             spacing=spacing,
+            orientations=fingerprint.orientations,
             median_shape=shape,
             thick_axis=rules.thick_axis(spacing),
             normalisation=rules.normalisation(fingerprint, dataset.channel_names),

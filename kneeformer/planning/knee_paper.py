@@ -43,6 +43,7 @@ def knee_paper(
             "preprocessing": PreprocessingSettings(
                 folder=f"paper_{_IN_PLANE}x{_IN_PLANE}x{_SLICES}",
                 spacing=spacing,
+                orientations=fingerprint.orientations,
                 median_shape=shape,
                 fixed_shape=shape,
                 thick_axis=rules.thick_axis(fingerprint.median_spacing),

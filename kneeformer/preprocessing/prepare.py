@@ -1,11 +1,12 @@
-"""One case from its native grid to the network's: crop, normalise, resample."""
+"""One case from its native grid to the network's, and back: turn, crop, normalise, resample."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from kneeformer.data.boxes import Box, occupied_box, slices, whole_box
+from kneeformer.data.boxes import Box, occupied_box, paste, slices, whole_box
 from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.orientation import orientation_for, turn
 from kneeformer.plan import PreprocessingSettings
 from kneeformer.preprocessing.normalise import normalise
 from kneeformer.preprocessing.resample import Shape, new_shape, resample_image, resample_labels
@@ -18,23 +19,43 @@ class Prepared:
     Attributes:
         image: (channels, z, y, x) float32.
         labels: (z, y, x), dtype of the label file, or None.
-        box: where it was cut from the native grid, first and last-plus-one voxel along (z, y, x).
+        geometry: the native grid in the orientation of the network's.
+        box: where it was cut from that grid, first and last-plus-one voxel along (z, y, x).
+        file_orientation: that of the native grid itself.
     """
 
     image: np.ndarray
     labels: np.ndarray | None
+    geometry: Geometry
     box: Box
+    file_orientation: str
+
+    @property
+    def box_shape(self) -> Shape:
+        z, y, x = (last - first for first, last in self.box)
+        return (z, y, x)
+
+    def on_native_grid(self, part: np.ndarray) -> np.ndarray:
+        """A (..., z, y, x) part of the box's shape on the grid of the file, 0 outside the box."""
+        whole = paste(part, self.box, self.geometry.shape)
+        return np.ascontiguousarray(turn(whole, self.geometry.orientation(), self.file_orientation))
 
 
 def prepare(
     image: np.ndarray, labels: np.ndarray | None, geometry: Geometry, settings: PreprocessingSettings
 ) -> Prepared:
-    """Crop to what is not empty, normalise, and resample to the plan's spacing or fixed shape.
+    """Turn to the plan's orientation, crop to what is not empty, normalise, and resample to the plan's
+    spacing or fixed shape.
 
     Args:
         image: (channels, z, y, x) as read.
         labels: (z, y, x) on the same grid, or None.
     """
+    stored = geometry.orientation()
+    orientation = orientation_for(stored, geometry.spacing, settings.orientations)
+    geometry = geometry.turned(orientation)
+    image = np.ascontiguousarray(turn(image, stored, orientation))
+    labels = None if labels is None else np.ascontiguousarray(turn(labels, stored, orientation))
     box = occupied_box(image, labels) if settings.crop_to_nonzero else whole_box(image)
     cut = slices(box)
     image, labels = image[:, cut[0], cut[1], cut[2]], None if labels is None else labels[cut]
@@ -44,7 +65,7 @@ def prepare(
         image = resample_image(image, shape, settings.thick_axis, settings.interpolation)
     if labels is not None:
         labels = resample_labels(labels, shape, settings.thick_axis)
-    return Prepared(image, labels, box)
+    return Prepared(image, labels, geometry, box, stored)
 
 
 def resampled_shape(box: Box, geometry: Geometry, settings: PreprocessingSettings) -> Shape:

@@ -1,5 +1,6 @@
 """Prediction with trained folds: for arrays, for cases, and for folders of files."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from torch import nn
 
 from kneeformer.data.dataset import Case
 from kneeformer.data.files import write_json
-from kneeformer.data.geometry import Geometry
+from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError
@@ -88,13 +89,19 @@ class Predictor:
         return cls(plans[0], configuration, tuple(networks), finder)
 
     def predict(
-        self, image: np.ndarray, spacing: tuple[float, float, float], probabilities: bool = False
+        self,
+        image: np.ndarray,
+        spacing: tuple[float, float, float],
+        probabilities: bool = False,
+        direction: tuple[float, ...] | None = None,
     ) -> np.ndarray:
         """Label map of one image (or its probabilities).
 
         Args:
             image: (z, y, x), or (channels, z, y, x), as a file would hold it.
             spacing: mm along (z, y, x).
+            direction: nine cosines, as SimpleITK's GetDirection() gives them; None: the array lies as most of
+                the scans that the network has learnt from.
 
         Returns:
             (z, y, x) labels, or (outputs, z, y, x) float16 probabilities.
@@ -106,7 +113,11 @@ class Predictor:
                 f"channels {', '.join(self.plan.dataset.channel_names)}"
             )
         z, y, x = channels.shape[1:]
-        outputs = self.predict_scan(Scan(channels, Geometry((z, y, x), spacing)), probabilities)
+        if direction is None:
+            geometry = along_patient((z, y, x), spacing, self.configuration.preprocessing.usual_orientation)
+        else:
+            geometry = Geometry((z, y, x), spacing, direction=direction)
+        outputs = self.predict_scan(Scan(channels, geometry), probabilities)
         return outputs.volumes["_probabilities" if probabilities else ""]
 
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
@@ -137,6 +148,8 @@ class Predictor:
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
+        for warning in outputs.warnings:
+            _log().warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
         truth = None if reference is None else read_image(reference).array
         task.draw(scan, outputs, truth, output / f"{case.name}.png")
@@ -248,3 +261,7 @@ def _write_array(path: Path, array: np.ndarray) -> None:
     with unfinished.open("wb") as handle:
         np.savez_compressed(handle, probabilities=array)
     unfinished.replace(path)
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

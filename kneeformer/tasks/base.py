@@ -53,12 +53,14 @@ class Outputs:
         surface: in patient coordinates, for CASE.stl.
         transform: 4 x 4, patient coordinates (LPS, mm) to the model's frame, for CASE.tfm.
         facts: for CASE.json.
+        warnings: what speaks against the outputs, for the user to read.
     """
 
     volumes: dict[str, np.ndarray]
     surface: Mesh | None = None
     transform: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

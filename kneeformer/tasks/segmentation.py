@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kneeformer.data.boxes import paste
+from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics, score_case
+from kneeformer.geometry.orientation import slice_plane
 from kneeformer.inference.native import to_label_map, to_probabilities
 from kneeformer.inference.windows import VolumePredictor
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import HybridTransformer
-from kneeformer.plan import CropConfiguration, DatasetSettings
+from kneeformer.plan import CropConfiguration, DatasetSettings, PreprocessingSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
@@ -70,20 +71,19 @@ class Segmentation(PredictiveTask[CropConfiguration]):
         configuration: CropConfiguration,
         probabilities: bool = False,
     ) -> Outputs:
-        scheme, settings, geometry = dataset.scheme, configuration.preprocessing, scan.geometry
-        prepared = prepare(scan.image, None, geometry, settings)
+        scheme, settings = dataset.scheme, configuration.preprocessing
+        prepared = prepare(scan.image, None, scan.geometry, settings)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image))
-        z, y, x = (last - first for first, last in prepared.box)
-        labels = to_label_map(logits, (z, y, x), scheme, settings.thick_axis)
-        outputs = {"": paste(labels, prepared.box, geometry.shape)}
+        labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
+        outputs = {"": prepared.on_native_grid(labels)}
         if probabilities:
-            shares = to_probabilities(logits, (z, y, x), scheme, settings.thick_axis)
-            outputs["_probabilities"] = paste(shares, prepared.box, geometry.shape)
+            shares = to_probabilities(logits, prepared.box_shape, scheme, settings.thick_axis)
+            outputs["_probabilities"] = prepared.on_native_grid(shares)
             if not scheme.has_regions:  # what was cut away as empty is background
                 background = outputs["_probabilities"][0]
                 background[outputs["_probabilities"].sum(0) == 0] = 1
-        return Outputs(outputs)
+        return Outputs(outputs, warnings=_warnings(scan.geometry, settings))
 
     def score(
         self,
@@ -93,6 +93,17 @@ class Segmentation(PredictiveTask[CropConfiguration]):
         scheme: LabelScheme,
     ) -> CaseMetrics:
         return score_case(reference, prediction, spacing_mm, scheme)
+
+
+def _warnings(geometry: Geometry, settings: PreprocessingSettings) -> tuple[str, ...]:
+    plane = slice_plane(geometry.orientation(), geometry.spacing)
+    learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
+    if plane is None or plane in learnt or None in learnt:
+        return ()
+    return (
+        f"its slices are {plane}, those that the network has learnt from {' and '.join(map(str, learnt))}: "
+        f"expect a poor segmentation",
+    )
 
 
 class SegmentationLesson:

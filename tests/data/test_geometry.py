@@ -1,9 +1,15 @@
 """Grids in patient space, worked by hand."""
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from kneeformer.data.geometry import Geometry
+from kneeformer.data.geometry import Geometry, along_patient
+from kneeformer.geometry.orientation import ENDS, turn
+
+ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
 
 # Index x runs along patient -y, index y along patient x: a quarter turn about z.
 QUARTER_TURN = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -57,9 +63,34 @@ def test_rounding_is_no_mismatch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("direction", "axis"),
-    [((1, 0, 0, 0, 1, 0, 0, 0, 1), 2), (QUARTER_TURN, 1), ((0, 0, 1, 1, 0, 0, 0, -1, 0), 0)],
+    ("direction", "orientation"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), "SPL"),
+        ((-1, 0, 0, 0, -1, 0, 0, 0, 1), "SAR"),  # RAS
+        (QUARTER_TURN, "SLA"),
+        ((0, 0, 1, 1, 0, 0, 0, -1, 0), "LIP"),  # a sagittal scan: rows to the feet, columns to the back
+        ((0, 0, -1, 1, 0, 0, 0, -1, 0), "RIP"),  # the same in a left-handed order of its slices
+    ],
 )
-def test_left_right_axis(direction: tuple[float, ...], axis: int) -> None:
-    """Columns of the direction are index axes (x, y, z); the array's axes are (z, y, x)."""
-    assert Geometry((2, 3, 4), (1.0, 1.0, 1.0), direction=direction).left_right_axis() == axis
+def test_orientation(direction: tuple[float, ...], orientation: str) -> None:
+    """Columns of the direction are index axes (x, y, z); the letters are of the array's axes (z, y, x)."""
+    geometry = Geometry((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
+    assert geometry.orientation() == orientation
+    assert along_patient((2, 3, 4), (1.0, 1.0, 1.0), orientation).direction == direction
+
+
+def test_an_oblique_grid_has_the_nearest_orientation() -> None:
+    turned = Rotation.from_euler("xyz", (20, -25, 30), degrees=True).as_matrix()
+    assert Geometry((2, 3, 4), (1.0, 1.0, 1.0), direction=tuple(turned.ravel())).orientation() == "SPL"
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_turned_grid_has_every_voxel_where_it_was(orientation: str) -> None:
+    turned = Rotation.from_euler("xyz", (20, -25, 30), degrees=True).as_matrix()
+    grid = Geometry((2, 3, 4), (5.0, 2.0, 1.5), (7.0, -3.0, 11.0), tuple(turned.ravel()))
+    other = grid.turned(orientation)
+    places = np.moveaxis(np.indices(grid.shape), 0, -1) @ grid.to_patient()[:3, :3].T + grid.origin
+    there = np.moveaxis(np.indices(other.shape), 0, -1) @ other.to_patient()[:3, :3].T + other.origin
+    assert other.orientation() == orientation
+    for axis in range(3):
+        assert np.allclose(turn(places[..., axis], grid.orientation(), orientation), there[..., axis])

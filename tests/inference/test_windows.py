@@ -26,6 +26,7 @@ def configuration(
             "preprocessing": {
                 "folder": "test",
                 "spacing": SPACING,
+                "orientations": ("SPL",),
                 "median_shape": (1, 1, 1),
                 "normalisation": [{"kind": "none"}],
             },

@@ -92,7 +92,7 @@ def fingerprint(
             shape=(90, 90, 90),
             file_shape=(90, 90, 90),
             spacing=(1.0, 1.0, 1.0),
-            left_right_axis=2,
+            orientation="SPL",
             volumes_mm3={"tibia": 1e5},
             extent_mm=(100.0, 60.0, 80.0),
             straight_mm=straight_mm,
@@ -101,7 +101,7 @@ def fingerprint(
         for name, side in sides.items()
     }
     some = Intensities(mean=0, deviation=1, percentile_00_5=-1, percentile_99_5=1, minimum=-1, maximum=1)
-    return Fingerprint(cases=cases, intensities=(some,), structures=("tibia",))
+    return Fingerprint(cases=cases, intensities=(some,), structures=("tibia",), orientations=("SPL",))
 
 
 def test_a_configuration_of_bones() -> None:

@@ -29,10 +29,10 @@ def volume() -> tuple[np.ndarray, np.ndarray]:
 
 
 def case(
-    axis: int = 0, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), **volumes: float
+    orientation: str = "LIP", spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), **volumes: float
 ) -> CaseFingerprint:
     return CaseFingerprint(
-        shape=(1, 1, 1), file_shape=(1, 1, 1), spacing=spacing, left_right_axis=axis, volumes_mm3=volumes
+        shape=(1, 1, 1), file_shape=(1, 1, 1), spacing=spacing, orientation=orientation, volumes_mm3=volumes
     )
 
 
@@ -41,7 +41,7 @@ def test_a_case_by_hand() -> None:
     assert facts.shape == (2, 3, 6) and facts.file_shape == (4, 6, 8)
     assert facts.spacing == (3.0, 0.5, 0.5)
     assert facts.volumes_mm3 == {"femur": 6 * 0.75, "tibia": 4 * 0.75}
-    assert facts.left_right_axis == 2  # direction is the identity: x is left-right, the last array axis
+    assert facts.orientation == "SPL"  # the direction is the identity: z, y, x of LPS
     assert sample.shape == (1, SAMPLES_PER_CASE) and sample.dtype == np.float32
 
 
@@ -122,7 +122,8 @@ def test_medians() -> None:
         "b": case(spacing=(4.0, 0.4, 0.4), femur=30.0, tibia=0.0),
         "c": case(spacing=(3.5, 0.3, 0.6), femur=0.0),
     }
-    fingerprint = Fingerprint(cases=cases, intensities=(), structures=("femur", "tibia"))
+    structures = ("femur", "tibia")
+    fingerprint = Fingerprint(cases=cases, intensities=(), structures=structures, orientations=("LIP",))
     assert fingerprint.median_spacing == (3.5, 0.4, 0.4)
     assert fingerprint.median_volume_mm3("femur") == 20.0  # of the two that have it
     assert fingerprint.median_volume_mm3("tibia") == 0.0
@@ -130,8 +131,8 @@ def test_medians() -> None:
 
 def test_left_right_axis_needs_nine_in_ten() -> None:
     def axis(*axes: int) -> int | None:
-        cases = {str(i): case(axis=a) for i, a in enumerate(axes)}
-        return Fingerprint(cases=cases, intensities=(), structures=()).left_right_axis
+        cases = {str(i): case(("LIP", "ILP", "SPL")[a]) for i, a in enumerate(axes)}
+        return Fingerprint(cases=cases, intensities=(), structures=(), orientations=("LIP",)).left_right_axis
 
     assert axis(2, 2, 2) == 2 and axis(*[2] * 9, 0) == 2
     assert axis(*[2] * 8, 0) is None and axis(0, 2) is None

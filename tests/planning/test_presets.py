@@ -34,14 +34,18 @@ def fingerprint(spacings: list[Triple], shapes: list[Size], unlabelled: int = 0)
             shape=(shape[0] - 2, shape[1] - 2, shape[2] - 2),
             file_shape=shape,
             spacing=spacing,
-            left_right_axis=0,
+            orientation="LIP",
             volumes_mm3={"femur": 100.0},
         )
         for i, (spacing, shape) in enumerate(zip(spacings, shapes, strict=True))
     }
     seen = Intensities(mean=1, deviation=1, percentile_00_5=0, percentile_99_5=2, minimum=0, maximum=3)
     return Fingerprint(
-        cases=cases, intensities=(seen,), structures=("femur", "patella"), unlabelled=unlabelled
+        orientations=("LIP",),
+        cases=cases,
+        intensities=(seen,),
+        structures=("femur", "patella"),
+        unlabelled=unlabelled,
     )
 
 

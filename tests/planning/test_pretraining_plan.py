@@ -35,12 +35,18 @@ def fingerprint(labelled: int, unlabelled: int, spacing: Spacing = KNEE) -> Fing
         shape=(36, 320, 300),
         file_shape=(36, 320, 300),
         spacing=spacing,
-        left_right_axis=0,
+        orientation="LIP",
         volumes_mm3=volumes,
     )
     seen = Intensities(mean=0, deviation=1, percentile_00_5=0, percentile_99_5=1, minimum=0, maximum=1)
     cases = {f"case{i}": case for i in range(labelled or unlabelled)}
-    return Fingerprint(cases=cases, intensities=(seen,) * 2, structures=("femur",), unlabelled=unlabelled)
+    return Fingerprint(
+        cases=cases,
+        intensities=(seen,) * 2,
+        structures=("femur",),
+        orientations=("LIP",),
+        unlabelled=unlabelled,
+    )
 
 
 def proposed(labelled: int, unlabelled: int, budget: Budget, spacing: Spacing = KNEE) -> Plan:

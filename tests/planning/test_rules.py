@@ -30,7 +30,7 @@ def fingerprint(
             shape=shape,
             file_shape=shape,
             spacing=spacing,
-            left_right_axis=axis,
+            orientation=("LIP", "ILP", "SPL")[axis],
             volumes_mm3={"femur": 0.0} if i < labelled else {},
         )
         for i, (spacing, shape, axis) in enumerate(
@@ -43,7 +43,11 @@ def fingerprint(
         mean=100, deviation=50, percentile_00_5=-900, percentile_99_5=1500, minimum=-1024, maximum=3000
     )
     return Fingerprint(
-        cases=cases, intensities=(seen,) * channels, structures=structures, unlabelled=unlabelled
+        orientations=("LIP",),
+        cases=cases,
+        intensities=(seen,) * channels,
+        structures=structures,
+        unlabelled=unlabelled,
     )
 
 

@@ -25,13 +25,17 @@ def planned(bones: int = 31, budget: Budget = CPU) -> dict[str, BoneConfiguratio
         shape=(90, 80, 85),
         file_shape=(100, 100, 100),
         spacing=(1, 1, 1),
-        left_right_axis=2,
+        orientation="SPL",
         volumes_mm3={"tibia": 1.0},
         extent_mm=(95.0, 75.0, 80.0),
         straight_mm=(95.0, 75.0, 80.0),
     )
     fingerprint = Fingerprint(
-        cases={f"c{i}": case for i in range(bones)}, intensities=(SEEN,), structures=("tibia",), unlabelled=0
+        orientations=("SPL",),
+        cases={f"c{i}": case for i in range(bones)},
+        intensities=(SEEN,),
+        structures=("tibia",),
+        unlabelled=0,
     )
     proposed: dict[str, Configuration] = {}
     for task in tasks_for("completion", labelled=True):

@@ -20,6 +20,7 @@ def settings(thick_axis: int | None = None) -> PreprocessingSettings:
     return PreprocessingSettings(
         folder="test",
         spacing=(3.0, 0.5, 0.5),
+        orientations=("SPL",),
         median_shape=FIXED,
         fixed_shape=FIXED,
         thick_axis=thick_axis,
@@ -71,6 +72,7 @@ def test_a_fixed_shape_is_not_of_a_cut_box() -> None:
         PreprocessingSettings(
             folder="test",
             spacing=(3.0, 0.5, 0.5),
+            orientations=("SPL",),
             median_shape=FIXED,
             fixed_shape=FIXED,
             normalisation=(Normalisation(kind="unit"),),

@@ -19,6 +19,7 @@ def settings(
     return PreprocessingSettings(
         folder="test",
         spacing=spacing,
+        orientations=("SPL",),
         median_shape=SHAPE,
         thick_axis=0,
         crop_to_nonzero=crop,

@@ -38,6 +38,7 @@ def plan() -> Plan:
                 "preprocessing": {
                     "folder": "3d_vit",
                     "spacing": [1, 1, 1],
+                    "orientations": ["SPL"],
                     "median_shape": SHAPE,
                     "normalisation": [{"kind": "none"}],
                 },

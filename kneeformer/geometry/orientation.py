@@ -1,0 +1,100 @@
+"""How a scan's array axes lie in the patient, and the orientation in which a dataset is prepared.
+
+An orientation names where the array axes (z, y, x) lead: a letter each of R L, A P and I S. "SPL" is an axial
+scan in LPS: slices from inferior to superior, rows to posterior, columns to left.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from kneeformer.geometry.aliases import Triple
+
+Number = TypeVar("Number", int, float)
+
+ENDS = ("RL", "AP", "IS")  # of the patient's x, y and z in LPS: where they come from, and where they lead
+_THICK = 2.0  # times coarser than both other axes: the slices of a two-dimensional acquisition
+
+
+def checked_orientation(text: str) -> str:
+    """The orientation that a text names. Raises ValueError: it names none."""
+    if sorted(patient_axes(text)) != [0, 1, 2]:
+        raise ValueError(f"{text!r} is no orientation: it takes a letter each of R L, A P and I S, as SPL")
+    return text
+
+
+def patient_axes(orientation: str) -> tuple[int, ...]:
+    """For each array axis the patient's axis that it runs along: 0, 1 or 2 for x, y or z."""
+    return tuple(next((a for a, ends in enumerate(ENDS) if end in ends), -1) for end in orientation)
+
+
+def turning(old: str, new: str) -> tuple[list[int], list[bool]]:
+    """For each axis of a new orientation: the old axis that it was, and whether it runs the other way."""
+    lines = patient_axes(old)
+    axes = [lines.index(line) for line in patient_axes(new)]
+    return axes, [old[a] != letter for a, letter in zip(axes, new, strict=True)]
+
+
+def permuted(values: tuple[Number, Number, Number], axes: list[int]) -> tuple[Number, Number, Number]:
+    """What is told of three axes, in another order of them."""
+    return (values[axes[0]], values[axes[1]], values[axes[2]])
+
+
+def turn(array: np.ndarray, old: str, new: str) -> np.ndarray:
+    """An array (..., z, y, x) of one orientation in another one: a view, no voxel changes.
+
+    `turn(turn(array, old, new), new, old)` is the array again.
+    """
+    axes, flipped = turning(old, new)
+    before = array.ndim - 3
+    view = array.transpose(*range(before), *(before + a for a in axes))
+    return np.flip(view, tuple(before + a for a in range(3) if flipped[a]))
+
+
+def slice_axis(spacing: Triple) -> int | None:
+    """The array axis of thick slices, over twice as coarse as both others; None where there are none."""
+    *others, coarsest = sorted(range(3), key=lambda a: spacing[a])
+    return coarsest if spacing[coarsest] > _THICK * max(spacing[a] for a in others) else None
+
+
+def slice_plane(orientation: str, spacing: Triple) -> str | None:
+    """The plane of thick slices: sagittal, coronal or axial; None where there are none."""
+    thick = slice_axis(spacing)
+    return None if thick is None else ("sagittal", "coronal", "axial")[patient_axes(orientation)[thick]]
+
+
+def common_orientations(scans: Iterable[tuple[str, Triple]]) -> tuple[str, ...]:
+    """The orientations in which a dataset is prepared: one for each plane of its slices, most frequent first.
+
+    Of a plane, that in which most of its scans are stored, with the axis of thick slices first.
+
+    Args:
+        scans: orientation and spacing (z, y, x) of each.
+    """
+    planes: dict[str | None, Counter[str]] = {}
+    for orientation, spacing in scans:
+        stored = planes.setdefault(slice_plane(orientation, spacing), Counter())
+        stored[_with_axis_first(orientation, slice_axis(spacing))] += 1
+    by_size = sorted(planes.values(), key=lambda counts: (-sum(counts.values()), min(counts)))
+    return tuple(dict.fromkeys(min(counts, key=lambda o: (-counts[o], o)) for counts in by_size))
+
+
+def orientation_for(orientation: str, spacing: Triple, prepared: Sequence[str]) -> str:
+    """The one of a dataset's orientations in which a scan is prepared.
+
+    A scan of thick slices goes into that whose slices lie in the same plane, so that slices stay slices; any
+    other scan, and one of a plane that the dataset does not have, into the first.
+    """
+    thick = slice_axis(spacing)
+    if thick is None:
+        return prepared[0]
+    across = patient_axes(orientation)[thick]
+    return next((o for o in prepared if patient_axes(o)[0] == across), prepared[0])
+
+
+def _with_axis_first(orientation: str, axis: int | None) -> str:
+    if axis is None:
+        return orientation
+    return orientation[axis] + orientation[:axis] + orientation[axis + 1 :]
