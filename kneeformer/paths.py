@@ -70,11 +70,29 @@ class Folders:
         )
 
     def plan_file(self, dataset: str, plans: str = "kfPlans") -> Path:
+        """Raises KneeformerError: `plans` is no name of a file in the dataset's folder."""
+        _refuse_a_path(plans, "-p")
         return self.preprocessed / dataset / f"{plans}.json"
 
     def model(self, dataset: str, configuration: str, plans: str = "kfPlans") -> Path:
-        """Folder of a trained configuration; its folds are `fold_0`, `fold_1`, ... `fold_all`."""
+        """Folder of a trained configuration; its folds are `fold_0`, `fold_1`, ... `fold_all`.
+
+        Raises:
+            KneeformerError: a name would lead out of the dataset's folder.
+        """
+        _refuse_a_path(plans, "-p")
+        _refuse_a_path(configuration, "configuration")
         return self.results / dataset / f"{plans}__{configuration}"
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text names a file in the folder where it is put, and no other place."""
+    return re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", text) is not None
+
+
+def _refuse_a_path(name: str, of: str) -> None:
+    if not is_plain_name(name):
+        raise KneeformerError(f"{of} {name!r}: give a name alone, without a folder or .json; e.g. kfPlans")
 
 
 def fold_name(fold: int | str) -> str:

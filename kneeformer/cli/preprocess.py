@@ -34,13 +34,13 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 def preprocess(arguments: argparse.Namespace, dataset: str) -> None:
     """Prepare one dataset and print what was made."""
     from kneeformer.paths import Folders
-    from kneeformer.plan import read_plan
+    from kneeformer.plan import read_dataset_plan
     from kneeformer.stages.fingerprint import default_processes
     from kneeformer.stages.preprocess import preprocess_dataset
 
     folders = Folders.from_environment()
     name = folders.resolve(dataset)
-    plan = read_plan(folders.plan_file(name, arguments.plans))
+    plan = read_dataset_plan(folders, name, arguments.plans)
     configurations = arguments.configurations or list(plan.configurations)
     made = preprocess_dataset(
         folders, plan, configurations, arguments.processes or default_processes(), Bars()

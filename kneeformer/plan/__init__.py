@@ -16,7 +16,7 @@ from kneeformer.plan.bones import (
     RegistrationSettings,
 )
 from kneeformer.plan.leading import LEADING, LeadingScore
-from kneeformer.plan.reading import override, parse_plan, read_plan
+from kneeformer.plan.reading import override, parse_plan, read_dataset_plan, read_fold_plan, read_plan
 from kneeformer.plan.settings import (
     AugmentationSettings,
     Configuration,
@@ -65,5 +65,7 @@ __all__ = [
     "TrainingSettings",
     "override",
     "parse_plan",
+    "read_dataset_plan",
+    "read_fold_plan",
     "read_plan",
 ]

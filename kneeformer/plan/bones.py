@@ -2,18 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from kneeformer.labels import Side
-from kneeformer.plan.settings import (
-    Configuration,
+from kneeformer.plan.ranges import (
+    Angle,
     Count,
-    GridSettings,
-    Positive,
-    Settings,
+    Depth,
+    Hounsfield,
+    Millimetres,
+    Rate,
     Share,
+    Steps,
     Voxels,
+    Weight,
 )
+from kneeformer.plan.settings import Configuration, GridSettings, Settings, Zooms
+
+BY_STEPS = ("vae", "vqvae", "vit")  # priors that learn so; their codes are of 8 x 8 x 8 voxels
 
 
 class BoneGridSettings(GridSettings):
@@ -29,16 +35,23 @@ class BoneGridSettings(GridSettings):
     grid: Voxels
     side: Side | None = None
     straightened: bool = False
-    window_hu: tuple[float, float] = (-200.0, 1500.0)
+    window_hu: tuple[Hounsfield, Hounsfield] = (-200.0, 1500.0)
+
+    @field_validator("window_hu")
+    @classmethod
+    def _window_is_open(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if window[0] >= window[1]:
+            raise ValueError(f"{list(window)}: the first, which becomes 0, must be below the second")
+        return window
 
 
 class LocNetSettings(Settings):
     """The network that guesses a bone's pose, and the poses that it can guess."""
 
     width: Count = 16
-    rotation_limit_degrees: Positive = 60.0
-    shift_limit_mm: Positive = 60.0
-    scale_limit: Annotated[float, Field(gt=1)] = 1.5
+    rotation_limit_degrees: Annotated[Angle, Field(gt=0)] = 60.0
+    shift_limit_mm: Millimetres = 60.0
+    scale_limit: Annotated[float, Field(gt=1, le=10)] = 1.5
 
 
 class DescentSettings(Settings):
@@ -49,8 +62,8 @@ class DescentSettings(Settings):
         steps: in each round in which the prototype is learnt; a new bone gets those of all rounds.
     """
 
-    learning_rate: Positive = 1e-2
-    steps: Count = 25
+    learning_rate: Rate = 1e-2
+    steps: Annotated[Steps, Field(ge=1)] = 25
 
 
 class RegistrationSettings(Settings):
@@ -72,10 +85,10 @@ class RegistrationSettings(Settings):
     locnet: LocNetSettings | None = None
     descent: DescentSettings | None = None
     rounds: Count = 6
-    steps: Annotated[int, Field(ge=0)] = 25
-    robust_mm: Positive = 2.5
-    correlation_mm: Positive = 14.0
-    band_mm: Positive = 6.0
+    steps: Steps = 25
+    robust_mm: Millimetres = 2.5
+    correlation_mm: Millimetres = 14.0
+    band_mm: Millimetres = 6.0
 
 
 class BoneLearningSettings(Settings):
@@ -88,9 +101,9 @@ class BoneLearningSettings(Settings):
         hidden_chance: of a part being hidden; 0 learns from whole bones alone.
     """
 
-    rotation_degrees: Annotated[float, Field(ge=0)] = 15.0
-    shift_mm: Annotated[float, Field(ge=0)] = 5.0
-    scale: tuple[Positive, Positive] = (0.9, 1.1)
+    rotation_degrees: Angle = 15.0
+    shift_mm: Annotated[float, Field(ge=0, le=1000)] = 5.0
+    scale: Zooms = (0.9, 1.1)
     hidden_chance: Share = 0.8
 
 
@@ -108,10 +121,10 @@ class CodeSettings(Settings):
 
     width: Count = 16
     latent_channels: Count = 8
-    kl_weight: Annotated[float, Field(ge=0)] = 1e-2
+    kl_weight: Weight = 1e-2
     codes: Count = 128
-    entropy_weight: Annotated[float, Field(ge=0)] = 0.0
-    depth: Count = 4
+    entropy_weight: Weight = 0.0
+    depth: Depth = 4
 
 
 class PriorSettings(Settings):
@@ -129,8 +142,8 @@ class PriorSettings(Settings):
     kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "gp", "mirrored"] = "pca"
     components: Count = 32
     code: CodeSettings = Field(default_factory=CodeSettings)
-    correlation_mm: Positive = 14.0
-    locality_mm: Positive = 60.0
+    correlation_mm: Millimetres = 14.0
+    locality_mm: Millimetres = 60.0
     residual: bool = True
 
 
@@ -144,6 +157,24 @@ class BoneConfiguration(Configuration):
     registration: RegistrationSettings
     prior: PriorSettings | None = None
     learning: BoneLearningSettings | None = None
+
+    @model_validator(mode="after")
+    def _learns_as_its_prior_does(self) -> "BoneConfiguration":
+        if self.prior is None:
+            return self
+        kind, grid = self.prior.kind, self.preprocessing.grid
+        if kind in BY_STEPS and self.learning is None:
+            raise ValueError(
+                f"prior.kind {kind!r} learns by steps and needs `learning`: {{}} takes the defaults"
+            )
+        if kind not in BY_STEPS and self.learning is not None:
+            raise ValueError(f"prior.kind {kind!r} learns in closed form: `learning` must be null")
+        if kind in BY_STEPS and any(side % 8 for side in grid):
+            nearest = [8 * max(1, round(side / 8)) for side in grid]
+            raise ValueError(
+                f"preprocessing.grid {list(grid)} is not multiples of 8, as {kind!r} needs; {nearest} is"
+            )
+        return self
 
     @property
     def by_steps(self) -> bool:

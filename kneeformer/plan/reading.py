@@ -7,36 +7,89 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kneeformer.errors import KneeformerError
-from kneeformer.plan.whole import CONFIGURATION_KINDS, Plan
+from kneeformer.paths import Folders
+from kneeformer.plan.whole import CONFIGURATION_KINDS, VERSION, Plan
 
 
-def read_plan(file: Path) -> Plan:
+def read_plan(file: Path, remedy: str = "make it with kf_plan_and_preprocess (-d DATASET)") -> Plan:
     """Read and check a plan file.
+
+    Args:
+        remedy: what to do where there is no plan.
 
     Raises:
         KneeformerError: missing, not JSON, or wrong; every fault with the path of its key.
     """
-    if not file.is_file():
-        raise KneeformerError(f"{file}: no such plan; make it with kf_plan_and_preprocess (-d DATASET)")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as fault:
-        raise KneeformerError(f"{file}: not valid JSON ({fault})") from fault
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as fault:
+        raise KneeformerError(f"{file}: no such plan; {remedy}") from fault
+    except OSError as fault:
+        raise KneeformerError(f"{file}: cannot be read ({fault.strerror})") from fault
+    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or no plan by far
+        raise KneeformerError(f"{file}: not valid JSON ({fault}); mend it, or {remedy}") from fault
     return parse_plan(content, str(file))
+
+
+def read_dataset_plan(folders: Folders, dataset: str, plans: str) -> Plan:
+    """The plan by which a dataset is prepared and trained.
+
+    Raises:
+        KneeformerError: as `read_plan`; or it is the plan of another dataset.
+    """
+    file = folders.plan_file(dataset, plans)
+    plan = read_plan(file, f"make it with kf_plan_and_preprocess -d {dataset}")
+    if plan.dataset.name != dataset:
+        raise KneeformerError(
+            f"{file}: dataset.name is {plan.dataset.name!r}: a plan of another dataset; make one "
+            f"for this with kf_plan -d {dataset} -p {plans}"
+        )
+    return plan
+
+
+def read_fold_plan(folder: Path) -> Plan:
+    """The plan of one configuration by which a fold was trained.
+
+    Raises:
+        KneeformerError: as `read_plan`; or it has several configurations.
+    """
+    file = folder / "plan.json"
+    plan = read_plan(file, "train the fold anew with kf_train ... --overwrite")
+    if len(plan.configurations) != 1:
+        raise KneeformerError(
+            f"{file}: has {len(plan.configurations)} configurations: not the plan of a trained fold; put "
+            f"back the one that it was trained by, or train the fold anew with kf_train ... --overwrite"
+        )
+    return plan
 
 
 def parse_plan(content: Any, source: str) -> Plan:
     """Check the content of a plan file; `source` is named in errors. Raises as `read_plan`."""
     try:
-        configurations = content["configurations"]
+        configurations = _configurations(content)
         resolved = {name: _resolve(name, configurations, ()) for name in configurations}
         return Plan.model_validate({**content, "configurations": resolved})
     except ValidationError as faults:
         raise KneeformerError(f"{source}: not a valid plan:\n" + describe(faults)) from faults
-    except (LookupError, TypeError, AttributeError) as fault:
-        raise KneeformerError(f"{source}: not a plan: it has no configurations") from fault
     except KneeformerError as fault:
         raise KneeformerError(f"{source}: {fault}") from fault
+
+
+def _configurations(content: Any) -> dict[str, dict[str, Any]]:
+    """Raises KneeformerError: of another version, or there are none."""
+    if not isinstance(content, dict) or not isinstance(content.get("configurations"), dict):
+        raise KneeformerError("not a plan: it has no configurations")
+    version, known = content.get("version", VERSION), VERSION
+    if version != known:
+        raise KneeformerError(
+            f"version is {version!r:.40}, and this kneeformer reads plans of version {known}: update "
+            f"kneeformer, or plan anew with kf_plan"
+        )
+    configurations: dict[str, Any] = content["configurations"]
+    for name, configuration in configurations.items():
+        if not isinstance(configuration, dict):
+            raise KneeformerError(f"configurations.{name}: must be an object of settings")
+    return configurations
 
 
 def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
@@ -45,8 +98,9 @@ def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
     Example: `override(plan, "3d_vit", ["training.learning_rate=3e-4", "network.decoder=linear"])`.
 
     Raises:
-        KneeformerError: a text without "=", or a result that is not a valid plan.
+        KneeformerError: a text without "=", a result that is not a valid plan, or no such configuration.
     """
+    plan.configuration(name)
     content = plan.model_dump(mode="json")
     target = content["configurations"][name]
     for assignment in assignments:
@@ -79,7 +133,7 @@ def _explain(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return f"no such setting; {_choices(fault['loc'])}"
     return str(fault["msg"]).removeprefix("Value error, ") + (
-        f" (it is {fault['input']!r})" if isinstance(fault["input"], (str, int, float, bool)) else ""
+        f" (it is {fault['input']!r:.80})" if isinstance(fault["input"], (str, int, float, bool)) else ""
     )
 
 
@@ -104,9 +158,9 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
-    if name not in configurations:
+    if not isinstance(name, str) or name not in configurations:
         raise KneeformerError(
-            f"configurations.{seen[-1]}.inherits_from: {name!r} is none of {', '.join(configurations)}"
+            f"configurations.{seen[-1]}.inherits_from: {name!r:.80} is none of {', '.join(configurations)}"
         )
     if name in seen:
         raise KneeformerError(
@@ -136,5 +190,5 @@ def _keys(place: Any) -> str:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

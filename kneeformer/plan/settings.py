@@ -8,36 +8,65 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.orientation import checked_orientation
 from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.plan.leading import LEADING, LeadingScore
+from kneeformer.plan.ranges import (
+    Angle,
+    Axis,
+    Count,
+    Depth,
+    KernelSide,
+    Millimetres,
+    Name,
+    Positive,
+    Rate,
+    Share,
+    Steps,
+    Stride,
+    Tokens,
+    Voxels,
+    Weight,
+    Zoom,
+    ascending,
+    each_once,
+)
 
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-PerAxis = tuple[Positive, Positive, Positive]
-Voxels = tuple[Count, Count, Count]
-Axis = Annotated[int, Field(ge=0, le=2)]
+Axes = Annotated[tuple[Axis, ...], each_once]
+Zooms = Annotated[tuple[Zoom, Zoom], ascending]
 Orientation = Annotated[str, AfterValidator(checked_orientation)]
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetSettings(Settings):
     """What the plan keeps of dataset.json, so that a trained model needs no raw data."""
 
-    name: str
+    name: Name
     channel_names: tuple[str, ...] = Field(min_length=1)
     labels: LabelValues
     regions_class_order: list[int] | None = None
-    file_ending: str
+    file_ending: Annotated[str, Field(pattern=r"^(\.[A-Za-z0-9]+)+$")]
 
     @cached_property
     def scheme(self) -> LabelScheme:
         """What the label values mean, and how many outputs a network needs for them."""
         return LabelScheme.from_json(self.labels, self.regions_class_order)
+
+    @model_validator(mode="after")
+    def _labels_make_a_scheme(self) -> "DatasetSettings":
+        try:
+            declared = self.scheme.declared()
+        except KneeformerError as fault:
+            raise ValueError(str(fault)) from fault
+        if empty := [name for name, values in self.labels.items() if values == []]:
+            raise ValueError(f"labels: {', '.join(empty)} names no value")
+        if negative := sorted(v for v in declared if v < 0):
+            raise ValueError(f"labels must not be negative, and there are {negative}")
+        return self
 
 
 class Normalisation(Settings):
@@ -49,12 +78,18 @@ class Normalisation(Settings):
     mean: float = 0.0
     deviation: Positive = 1.0
 
+    @model_validator(mode="after")
+    def _something_is_left_between(self) -> "Normalisation":
+        if self.lower >= self.upper:
+            raise ValueError(f"lower {self.lower:g} must be below upper {self.upper:g}")
+        return self
+
 
 class GridSettings(Settings):
     """From files to arrays of one spacing. Configurations with the same `folder` share their stored cases."""
 
-    folder: str
-    spacing: PerAxis
+    folder: Name
+    spacing: tuple[Millimetres, Millimetres, Millimetres]
 
     @property
     def usual_orientation(self) -> str:
@@ -98,12 +133,12 @@ class StemStage(Settings):
     """One stage of the convolutional stem: a strided convolution into `channels`, then a residual block."""
 
     channels: Count
-    stride: Voxels
-    kernel: Voxels
+    stride: tuple[Stride, Stride, Stride]
+    kernel: tuple[KernelSide, KernelSide, KernelSide]
 
     @field_validator("kernel")
     @classmethod
-    def _kernel_is_odd(cls, kernel: Voxels) -> Voxels:
+    def _kernel_is_odd(cls, kernel: tuple[int, int, int]) -> tuple[int, int, int]:
         if any(side % 2 == 0 for side in kernel):
             odd = [side + 1 - side % 2 for side in kernel]
             raise ValueError(
@@ -116,13 +151,13 @@ class NetworkSettings(Settings):
     """A vision transformer behind a convolutional stem, with a CNN decoder or the baseline's linear one."""
 
     kind: Literal["vit"] = "vit"
-    stem: tuple[StemStage, ...] = Field(min_length=1)
+    stem: tuple[StemStage, ...] = Field(min_length=1, max_length=16)
     width: Count
-    depth: Count
+    depth: Depth
     heads: Count
-    mlp_ratio: Positive = 4.0
-    drop_path: Share = 0.1
-    rotary_periods_mm: tuple[Positive, Positive] = (4.0, 400.0)
+    mlp_ratio: Annotated[float, Field(ge=0.1, le=64)] = 4.0
+    drop_path: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    rotary_periods_mm: Annotated[tuple[Millimetres, Millimetres], ascending] = (4.0, 400.0)
     decoder: Literal["cnn", "linear"] = "cnn"
 
     @property
@@ -153,7 +188,7 @@ class MaskingSettings(Settings):
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     target: Literal["normalised", "intensity"] = "intensity"
     filler_width: Count = 96
-    filler_depth: Count = 2
+    filler_depth: Depth = 2
 
     @field_validator("filler_width")
     @classmethod
@@ -166,9 +201,9 @@ class MaskingSettings(Settings):
 class FineTuningSettings(Settings):
     """How pre-trained weights go on learning: first not at all, then with a rate of their own."""
 
-    learning_rate: Positive
-    frozen_steps: Annotated[int, Field(ge=0)] = 100
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    learning_rate: Rate
+    frozen_steps: Steps = 100
+    warmup_steps: Steps = 100
 
 
 class TrainingSettings(Settings):
@@ -176,13 +211,13 @@ class TrainingSettings(Settings):
 
     crop: Voxels
     batch_size: Count
-    epochs: Annotated[int, Field(ge=0)]
-    steps_per_epoch: Count
+    epochs: Steps
+    steps_per_epoch: Annotated[Steps, Field(ge=1)]
     validation_crops: Count = 16
     optimiser: Literal["adamw", "adam"] = "adamw"
-    learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    learning_rate: Rate
+    weight_decay: Weight = 0.05
+    warmup_steps: Steps = 50
     gradient_clip: Positive = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     loss: Literal["dice_ce", "mse", "ssim_mse", "dssim", "points"] = "dice_ce"
@@ -193,9 +228,9 @@ class TrainingSettings(Settings):
 class AugmentationSettings(Settings):
     """Random changes of a training crop; angles in degrees about each axis, `*_chance` per crop."""
 
-    mirror_axes: tuple[Axis, ...] = ()
-    rotation_degrees: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    mirror_axes: Axes = ()
+    rotation_degrees: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
+    scale: Zooms = (1.0, 1.0)
     affine_chance: Share = 0.3
     noise_chance: Share = 0.1
     blur_chance: Share = 0.1
@@ -204,15 +239,15 @@ class AugmentationSettings(Settings):
     gamma_chance: Share = 0.2
     low_resolution_chance: Share = 0.1
     cutmix_chance: Share = 0.0
-    position_jitter_mm: Annotated[float, Field(ge=0)] = 10.0
+    position_jitter_mm: Annotated[float, Field(ge=0, le=1000)] = 10.0
 
 
 class InferenceSettings(Settings):
     """Whole volumes up to `whole_volume_tokens`, overlapping windows of the training crop above."""
 
-    whole_volume_tokens: Annotated[int, Field(ge=0)]
-    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    mirror_axes: tuple[Axis, ...] = ()
+    whole_volume_tokens: Tokens
+    window_overlap: Annotated[float, Field(ge=0, le=0.95)] = 0.5
+    mirror_axes: Axes = ()
 
 
 class Cost(Settings):
@@ -242,6 +277,12 @@ class Configuration(Settings):
     preprocessing: GridSettings
     training: TrainingSettings
     evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _steps_are_made(self) -> "Configuration":
+        if self.by_steps and self.training.epochs == 0:
+            raise ValueError("training.epochs must be at least 1 for what learns by steps (it is 0)")
+        return self
 
     @property
     def by_steps(self) -> bool:
@@ -274,4 +315,12 @@ class CropConfiguration(Configuration):
         if any(c % t for c, t in zip(crop, token, strict=True)):
             nearest = [max(t, round(c / t) * t) for c, t in zip(crop, token, strict=True)]
             raise ValueError(f"training.crop {list(crop)} is not whole tokens of {list(token)}; {nearest} is")
+        if self.masking is not None and crop == token:
+            raise ValueError(f"training.crop {list(crop)} is one token: masking has none to leave visible")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_is_of_voxels(self) -> "CropConfiguration":
+        if self.training.loss in ("dssim", "points"):
+            raise ValueError(f"training.loss {self.training.loss!r} is of registration, not of {self.task}")
         return self

@@ -7,8 +7,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from kneeformer.errors import KneeformerError
 from kneeformer.plan.bones import BoneConfiguration
+from kneeformer.plan.ranges import Name
 from kneeformer.plan.settings import Configuration, CropConfiguration, DatasetSettings, Settings
 
+VERSION: Literal[1] = 1  # of the file's format
 CONFIGURATION_KINDS = {"crop": CropConfiguration, "bone": BoneConfiguration}
 
 
@@ -28,10 +30,10 @@ AnyConfiguration = Annotated[
 class Plan(Settings):
     """The settings of a dataset and of all configurations planned for it."""
 
-    version: Literal[1] = 1
-    plans_name: str = "kfPlans"
+    version: Literal[1] = VERSION
+    plans_name: Name = "kfPlans"
     dataset: DatasetSettings
-    configurations: dict[str, AnyConfiguration] = Field(min_length=1)
+    configurations: dict[Name, AnyConfiguration] = Field(min_length=1, max_length=200)
 
     @model_validator(mode="after")
     def _channels_are_normalised(self) -> "Plan":

@@ -126,7 +126,7 @@ def normalisation(fingerprint: Fingerprint, channel_names: tuple[str, ...]) -> t
                 Normalisation(
                     kind="ct",
                     lower=seen.percentile_00_5,
-                    upper=seen.percentile_99_5,
+                    upper=max(seen.percentile_99_5, seen.percentile_00_5 + 1e-3),
                     mean=seen.mean,
                     deviation=max(seen.deviation, 1e-6),
                 )

@@ -11,7 +11,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.ranking import Ranked, rank, ranking_table
 from kneeformer.evaluation.summary import CaseScores, Record, read_summary
 from kneeformer.paths import Folders, fold_name
-from kneeformer.plan import BoneConfiguration, Configuration, LeadingScore, read_plan
+from kneeformer.plan import BoneConfiguration, Configuration, LeadingScore, read_dataset_plan, read_fold_plan
 from kneeformer.stages.comparable import Comparable, command_to_validate, validated_folds
 from kneeformer.stages.completion_scores import score_fold
 from kneeformer.stages.fingerprint import Watch
@@ -104,7 +104,7 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
 
     A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
     """
-    plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
+    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
     there = {name: c for name, c in plan.configurations.items() if c.leading is not None}
     task = next((c.task for c in there.values()), None)
     names = wanted.configurations or tuple(n for n, c in there.items() if c.task == task)
@@ -179,9 +179,9 @@ def _validated_fold(
 def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
     """Folds of one configuration are one model where kf_predict can average them."""
     first, *others = requests
-    essence = read_plan(first.folder(folders) / "plan.json").essence()
+    essence = read_fold_plan(first.folder(folders)).essence()
     for other in others:
-        if read_plan(other.folder(folders) / "plan.json").essence() != essence:
+        if read_fold_plan(other.folder(folders)).essence() != essence:
             raise KneeformerError(
                 f"{other.folder(folders)}: trained by another plan than {first.folder(folders)}; choose "
                 f"folds with -f, or {other.command('--overwrite')}"

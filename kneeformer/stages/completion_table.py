@@ -11,7 +11,7 @@ from kneeformer.evaluation.completion_comparison import Row, compare_configurati
 from kneeformer.evaluation.reconstruction import reconstruction_rows, reconstruction_table
 from kneeformer.evaluation.summary import CaseScores
 from kneeformer.paths import Folders
-from kneeformer.plan import BoneConfiguration, read_plan
+from kneeformer.plan import BoneConfiguration, read_dataset_plan
 from kneeformer.stages.cases import split_of
 from kneeformer.stages.completion_scores import score_fold
 from kneeformer.stages.fingerprint import Watch
@@ -101,7 +101,7 @@ def _compare_whole_bones(
 
 def _completing(folders: Folders, wanted: Completions) -> dict[str, BoneConfiguration]:
     """Those to compare, in the order of the plan or of the request."""
-    plan = read_plan(folders.plan_file(wanted.dataset, wanted.plans))
+    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
     there = {
         name: configuration
         for name, configuration in plan.configurations.items()

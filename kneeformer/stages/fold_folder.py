@@ -13,7 +13,7 @@ from kneeformer import __version__
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, LATEST
-from kneeformer.plan import Plan, override, read_plan
+from kneeformer.plan import Plan, override, read_fold_plan
 from kneeformer.stages.request import Request
 from kneeformer.training.transfer import Transfer
 
@@ -93,7 +93,7 @@ def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | 
     """A training that goes on: its plan; its seed, minutes and settings where no others are given; and
     which of its weights came from elsewhere.
     """
-    plan, begun = read_plan(folder / "plan.json"), read_json(folder / RUN)
+    plan, begun = read_fold_plan(folder), read_json(folder / RUN)
     changed = override(plan, request.configuration, request.assignments)
     if changed.essence() != plan.essence():
         raise KneeformerError(

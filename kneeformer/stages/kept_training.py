@@ -9,7 +9,7 @@ from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary, read_summary
 from kneeformer.paths import FINAL, LATEST, Folders
-from kneeformer.plan import Plan, override, read_plan
+from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.fold_folder import RUN
 from kneeformer.stages.request import Request
@@ -64,7 +64,7 @@ class KeptTraining:
         run = read_json(self.folder / RUN)
         asked = {**self._settings(self._plan()), **self._run()}
         made = {
-            **self._settings(read_plan(self.folder / "plan.json")),
+            **self._settings(read_fold_plan(self.folder)),
             **{key: run.get(key) for key in self._run()},
         }
         found = [
@@ -95,7 +95,7 @@ class KeptTraining:
 
     def _plan(self) -> Plan:
         request = self.request
-        plan = read_plan(self.folders.plan_file(request.dataset, request.plans))
+        plan = read_dataset_plan(self.folders, request.dataset, request.plans)
         return override(plan.with_only(request.configuration), request.configuration, request.assignments)
 
     def _settings(self, plan: Plan) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.export.mesh import write_stl
 from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import fold_name
-from kneeformer.plan import Configuration, CropConfiguration, Plan, read_plan
+from kneeformer.plan import Configuration, CropConfiguration, Plan, read_fold_plan
 from kneeformer.stages.bone_finder import BoneFinder
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.inputs import beside_other_sides, input_cases, input_problems, with_masks
@@ -63,7 +63,7 @@ class Predictor:
             KneeformerError: no trained fold, or folds trained by different plans.
         """
         paths = _fold_folders(Path(folder), folds, checkpoint)
-        plans = [read_plan(path / "plan.json") for path in paths]
+        plans = [read_fold_plan(path) for path in paths]
         (configuration,) = plans[0].configurations.values()
         for path, plan in zip(paths, plans, strict=True):
             if plan.essence() != plans[0].essence():

@@ -16,7 +16,7 @@ from kneeformer.evaluation.resampling import seeds_and_subjects_interval
 from kneeformer.evaluation.summary import Summary
 from kneeformer.export.plots import Curve, draw_label_curves
 from kneeformer.paths import FINAL, Folders, fold_name
-from kneeformer.plan import read_plan
+from kneeformer.plan import read_dataset_plan
 from kneeformer.stages.cases import split_of
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining, refuse_made_otherwise
@@ -161,7 +161,7 @@ def _trainings(
 
 def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> KeptTraining:
     """A variant's first stage; variants that pre-train alike share it."""
-    plan = read_plan(folders.plan_file(study.dataset, study.plans))
+    plan = read_dataset_plan(folders, study.dataset, study.plans)
     stage = plan.configuration(study.configuration).previous_stage or next(
         (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
     )

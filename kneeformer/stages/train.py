@@ -13,7 +13,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
 from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import FINAL, LATEST, Folders
-from kneeformer.plan import Plan, override, read_plan
+from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
@@ -54,7 +54,7 @@ def train_fold(
         KneeformerError: no such configuration or fold; the fold is finished, unfinished or being trained
             already; the data is not prepared; the loss diverged.
     """
-    plan = read_plan(folders.plan_file(request.dataset, request.plans))
+    plan = read_dataset_plan(folders, request.dataset, request.plans)
     planned = plan.with_only(request.configuration)
     split = split_of(folders, request)
     folder = request.folder(folders)
@@ -185,7 +185,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
 
 
 def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> str:
-    plan = read_plan(folder / "plan.json")
+    plan = read_fold_plan(folder)
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
     network = task.network(plan.dataset, configuration)
