@@ -1,16 +1,15 @@
 """What is wrong with a dataset, found before any work: one line a problem, beginning with the file."""
 
-import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.dataset import Case, Dataset, DatasetDescription
+from kneeformer.data.dataset import Case, Dataset, DatasetDescription, case_folder
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.images import FILE_ENDINGS, Image, read_image
+from kneeformer.data.image_folder import image_folder
+from kneeformer.data.images import Image, read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 
@@ -50,9 +49,9 @@ def check_layout(dataset: Dataset) -> list[str]:
         for name in twice
     ]
     if description.dataset is None:
-        problems += _strays(dataset.folder / "labelsTr", description, _partner_of(cases))
-        problems += _strays(dataset.folder / "imagesTr", description, _channel_fault(description))
-    problems += _strays(dataset.folder / "imagesUn", description, _channel_fault(description))
+        problems += _label_strays(dataset.folder / "labelsTr", description.file_ending, cases)
+        problems += _image_strays(dataset.folder / "imagesTr", description)
+    problems += _image_strays(dataset.folder / "imagesUn", description)
     return problems
 
 
@@ -114,48 +113,21 @@ def _missing_files(case: Case) -> list[str]:
     return lines
 
 
-def _strays(folder: Path, description: DatasetDescription, fault: Callable[[str], str | None]) -> list[str]:
-    """Problems of the image files in `folder`: another ending, or what `fault` says of the name before it.
-
-    Files that are not images (a README, say) and hidden ones disturb nobody.
-    """
-    if not folder.is_dir():
-        return []
-    lines = []
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in FILE_ENDINGS if path.name.endswith(e)), None)
-        if ending is None or path.name.startswith("."):
-            continue
-        right = ending == description.file_ending
-        wrong_ending = (
-            f"its ending is not the {description.file_ending} of dataset.json; rename or convert it"
-        )
-        reason = fault(path.name.removesuffix(ending)) if right else wrong_ending
-        if reason is not None:
-            lines.append(f"{path}: {reason} or take it away")
-    return lines
+def _image_strays(folder: Path, description: DatasetDescription) -> list[str]:
+    """Image files that belong to no case, and channels with two files."""
+    found = case_folder(folder, description)
+    return [*found.not_taken, *found.twins]
 
 
-def _channel_fault(description: DatasetDescription) -> Callable[[str], str | None]:
-    channels = len(description.channel_names)
-
-    def fault(stem: str) -> str | None:
-        match = re.fullmatch(r".+_(\d{4})", stem)
-        if match is None:
-            return f"not called CASE_0000{description.file_ending} (0000 is the channel's number); rename it"
-        if int(match[1]) >= channels:
-            return (
-                f"extra channel {match[1]}: dataset.json names {channels} "
-                f"({', '.join(description.channels)}); name it there"
-            )
-        return None
-
-    return fault
-
-
-def _partner_of(cases: list[Case]) -> Callable[[str], str | None]:
-    names = {case.name for case in cases}
-    return lambda stem: None if stem in names else "no image for this label; add it to imagesTr"
+def _label_strays(folder: Path, ending: str, cases: list[Case]) -> list[str]:
+    """Label files of another ending, of two cases or of none."""
+    found, names = image_folder(folder, ending), {case.name for case in cases}
+    alone = [
+        f"{path}: no image for this label; add it to imagesTr or take it away"
+        for name, path in found.files.items()
+        if name not in names
+    ]
+    return [*found.not_taken, *found.twins, *alone]
 
 
 def _open(path: Path, problems: list[str]) -> Image | None:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kneeformer.data.files import read_json
-from kneeformer.data.images import FILE_ENDINGS
+from kneeformer.data.image_folder import composed, existing, image_folder
+from kneeformer.data.images import FILE_ENDINGS, file_ending
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues, Side
 
@@ -25,6 +26,11 @@ def _names_to_numbers(labels: Any) -> Any:
     return {k: int(v) if isinstance(v, str) and v.lstrip("-").isdigit() else v for k, v in labels.items()}
 
 
+def _composed_keys(by_case: Any) -> Any:
+    """Names of cases as `image_folder` has them."""
+    return {composed(k): v for k, v in by_case.items()} if isinstance(by_case, dict) else by_case
+
+
 class DatasetDescription(BaseModel):
     """dataset.json. Keys that kneeformer does not know are left alone, as nnU-Net leaves them."""
 
@@ -35,9 +41,9 @@ class DatasetDescription(BaseModel):
     file_ending: str
     task: TaskName = "segmentation"
     regions_class_order: list[int] | None = None
-    subjects: dict[str, str] = {}
-    sides: dict[str, Side] = {}
-    dataset: dict[str, dict[str, Any]] | None = None
+    subjects: Annotated[dict[str, str], BeforeValidator(_composed_keys)] = {}
+    sides: Annotated[dict[str, Side], BeforeValidator(_composed_keys)] = {}
+    dataset: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(_composed_keys)] = None
 
     @cached_property
     def scheme(self) -> LabelScheme:
@@ -151,42 +157,91 @@ class Dataset:
             return [
                 Case(
                     name,
-                    tuple(self.folder / p for p in entry["images"]),
-                    self.folder / entry["label"],
+                    tuple(existing(self.folder / p) for p in entry["images"]),
+                    existing(self.folder / entry["label"]),
                     self.description.side(name),
                 )
                 for name, entry in sorted(listed)
             ]
         cases = list_cases(self.folder / "imagesTr", self.description)
-        labels = self.folder / "labelsTr"
-        return [replace(c, label=labels / f"{c.name}{self.description.file_ending}") for c in cases]
+        return with_labels(cases, self.folder / "labelsTr", self.description.file_ending)
 
     def unlabelled_cases(self) -> list[Case]:
         """Cases of imagesUn, by name."""
         return list_cases(self.folder / "imagesUn", self.description)
 
 
-def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
-    """Cases in a folder of images named CASE_0000.ending, a file a channel, sorted by name.
+@dataclass(frozen=True)
+class CaseFolder:
+    """The cases of a folder of images, by name.
+
+    Attributes:
+        not_taken: a line for each image file that belongs to no case: what it is and what to do.
+        twins: a line for each channel of a case that has two files.
+    """
+
+    cases: list[Case]
+    not_taken: list[str]
+    twins: list[str]
+
+
+def case_folder(folder: Path, description: DatasetDescription, any_ending: bool = False) -> CaseFolder:
+    """The cases in a folder of images named CASE_0000.ending, a file a channel.
 
     Every channel that dataset.json names is listed, whether or not its file exists: the dataset
     check and the readers say which is missing. A folder that does not exist holds no cases.
+
+    Args:
+        any_ending: take images of all formats, not only those of the dataset's ending.
     """
-    ending = re.escape(description.file_ending)
-    pattern = re.compile(rf"(?P<case>.+)_\d{{4}}{ending}")
-    if not folder.is_dir():
-        return []
-    names = {m["case"] for p in folder.iterdir() if (m := pattern.fullmatch(p.name))}
-    return [
-        Case(
-            name,
-            tuple(
-                folder / f"{name}_{i:04d}{description.file_ending}" for i in range(len(description.channels))
-            ),
-            side=description.side(name),
-        )
+    found = image_folder(folder, None if any_ending else description.file_ending)
+    names, not_taken = set(), list(found.not_taken)
+    for stem, path in found.files.items():
+        match = re.fullmatch(r"(.+)_([0-9]{4})", stem)
+        if match is not None:
+            names.add(match[1])
+        if (fault := _channel_fault(match, path, description)) is not None:
+            not_taken.append(f"{path}: {fault}")
+    cases = [
+        Case(name, _channels(name, folder, found.files, description), side=description.side(name))
         for name in sorted(names)
     ]
+    return CaseFolder(cases, not_taken, found.twins)
+
+
+def with_labels(cases: list[Case], folder: Path, ending: str, any_ending: bool = False) -> list[Case]:
+    """The cases with the files CASE.ending of a folder as labels, whether or not they exist.
+
+    Args:
+        any_ending: take files of all formats, not only those of this ending.
+    """
+    files = image_folder(folder, None if any_ending else ending).files
+    return [replace(c, label=files.get(c.name, folder / f"{c.name}{ending}")) for c in cases]
+
+
+def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
+    """The cases of `case_folder` alone."""
+    return case_folder(folder, description).cases
+
+
+def _channel_fault(match: re.Match[str] | None, path: Path, description: DatasetDescription) -> str | None:
+    if match is None:
+        ending = file_ending(path)
+        return f"not called CASE_0000{ending} (0000 is the channel's number); rename it or take it away"
+    channels = description.channels
+    if int(match[2]) < len(channels):
+        return None
+    return (
+        f"extra channel {match[2]}: dataset.json names {len(channels)} ({', '.join(channels)}); name it "
+        f"there or take it away"
+    )
+
+
+def _channels(
+    name: str, folder: Path, files: dict[str, Path], description: DatasetDescription
+) -> tuple[Path, ...]:
+    stems = [f"{name}_{i:04d}" for i in range(len(description.channels))]
+    return tuple(files.get(stem, folder / f"{stem}{description.file_ending}") for stem in stems)
 
 
 def with_other_sides(cases: list[Case], among: list[Case], description: DatasetDescription) -> list[Case]:

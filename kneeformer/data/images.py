@@ -53,12 +53,14 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise KneeformerError(f"{path}: empty file (0 bytes); export it again")
-    if path.name.endswith((".nii", ".nii.gz")):
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
         _require_sound_nifti(path)
+    reader = "MetaImageIO" if name.endswith((".mha", ".mhd")) else ""  # ITK does not find it for .MHA
     try:
-        image = _from_sitk(path, sitk.ReadImage(str(path)))
+        image = _from_sitk(path, sitk.ReadImage(str(path), imageIO=reader))
     except RuntimeError as fault:
-        if path.suffix != ".nrrd":
+        if not name.endswith(".nrrd"):
             raise _unreadable(path, _reason(fault)) from fault
         image = _read_with_pynrrd(path, fault)
     if not np.isfinite([*image.geometry.spacing, *image.geometry.origin, *image.geometry.direction]).all():
@@ -97,13 +99,13 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 
 
 def file_ending(path: Path) -> str:
-    """The ending of the convention that `path` carries (".nii.gz", ".seg.nrrd", ...).
+    """The ending of the convention that `path` carries in any case: ".nii.gz" of K01.NII.GZ, ".seg.nrrd", ...
 
     Raises:
         KneeformerError: it carries none.
     """
     for ending in FILE_ENDINGS:
-        if path.name.endswith(ending):
+        if path.name.lower().endswith(ending):
             return ending
     raise KneeformerError(f"{path}: not an image file; endings known: {', '.join(FILE_ENDINGS)}")
 

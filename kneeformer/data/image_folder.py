@@ -1,0 +1,102 @@
+"""The image files of a folder, told by their names alone: which are taken, which are not, and why."""
+
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kneeformer.data.images import FILE_ENDINGS, file_ending
+
+# Of other image files that people have; a .raw or .zraw belongs to its .mhd.
+OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """What a folder holds.
+
+    Attributes:
+        files: the image files by their names before the ending, in composed Unicode (NFC), sorted. macOS
+            and its archives decompose names; they look the same and differ.
+        not_taken: a line for each other image file: what it is and what to do.
+        twins: a line for each name that several files have; `files` has the first of them.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    not_taken: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)
+
+
+def image_folder(folder: Path, ending: str | None = None) -> ImageFolder:
+    """List the image files of a folder; of one that does not exist, none.
+
+    The case of an ending does not matter. Hidden files, ._K01.nrrd of macOS too, folders, and files that are
+    no images disturb nobody.
+
+    Args:
+        ending: the only one to take; None takes all of FILE_ENDINGS.
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    not_taken = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        reason = _reason(path, ending)
+        if reason is not None:
+            not_taken.append(f"{printable(path)}: {reason}")
+        elif path.name.lower().endswith(FILE_ENDINGS):
+            found[composed(path.name[: -len(file_ending(path))])].append(path)
+    twins = [
+        f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one of them"
+        for name, paths in found.items()
+        if len(paths) > 1
+    ]
+    return ImageFolder({name: found[name][0] for name in sorted(found)}, not_taken, twins)
+
+
+def composed(name: str) -> str:
+    """The name in composed Unicode (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def existing(path: Path) -> Path:
+    """The path, or the file beside it whose name is the same in composed Unicode."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    name = composed(path.name)
+    return next((p for p in path.parent.iterdir() if composed(p.name) == name), path)
+
+
+def printable(path: Path) -> str:
+    r"""The path on one line: line breaks as \n, bytes that are not UTF-8 as \udcff."""
+    return "".join(c.encode("unicode_escape").decode() if _unprintable(c) else c for c in str(path))
+
+
+def has_unusable_name(path: Path) -> bool:
+    """Whether a path holds control characters or is not UTF-8, of which SimpleITK aborts the process."""
+    return any(map(_unprintable, str(path)))
+
+
+def _unprintable(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
+
+
+def _one_case(path: Path) -> bool:
+    ending = path.name[-len(file_ending(path)) :]
+    return not file_ending(path).startswith(".nii") or ending in (ending.lower(), ending.upper())
+
+
+def _reason(path: Path, ending: str | None) -> str | None:
+    """Why an image file is not taken; None where it is, or is none."""
+    name = path.name.lower()
+    other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
+    known = name.endswith(FILE_ENDINGS)
+    if other is not None:
+        return f"{other} is not read; convert it to one of {', '.join(FILE_ENDINGS)} or take it away"
+    if known and has_unusable_name(Path(path.name)):
+        return "its name holds control characters or is not UTF-8; rename it"
+    if known and not _one_case(path):
+        return "its ending mixes small and capital letters, which NIfTI does not allow; write it small"
+    if known and ending is not None and file_ending(path) != ending:
+        return f"its ending is not the {ending} of dataset.json; rename or convert it or take it away"
+    return None

@@ -1,0 +1,125 @@
+"""Which files of a folder are taken as images, told by names alone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneeformer.data.check import check_layout
+from kneeformer.data.dataset import Dataset, DatasetDescription, case_folder
+from kneeformer.data.geometry import Geometry
+from kneeformer.data.image_folder import existing, image_folder, printable
+from kneeformer.data.images import read_image, write_image
+
+COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"  # they look the same
+KNEE = DatasetDescription(
+    channel_names={"0": "PD"}, labels={"background": 0, "femur": 1}, file_ending=".nrrd"
+)
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """Makes empty files in a folder."""
+
+    def make(*names: str) -> Path:
+        for name in names:
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return make
+
+
+def test_one_ending_in_any_case(put: Callable[..., Path]) -> None:
+    folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw")
+    found = image_folder(folder, ".nrrd")
+    assert found.files == {"a": folder / "a.nrrd", "b": folder / "b.NRRD"}
+    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in found.not_taken] == [
+        "c.nii.gz: its ending is not the .nrrd of dataset.json",
+        "d.seg.nrrd: its ending is not the .nrrd of dataset.json",
+        "e.nhdr: .nhdr is not read",
+    ]
+    assert found.twins == []
+
+
+def test_any_ending(put: Callable[..., Path]) -> None:
+    folder = put("a.nrrd", "b.NII.GZ", "c.nii", "d.mha", "e.mhd", "f.seg.nrrd", "g.Seg.NRRD")
+    found = image_folder(folder)
+    assert list(found.files) == list("abcdefg") and not found.not_taken and not found.twins
+
+
+def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:
+    folder = put("._a.nrrd", ".b.nrrd", ".DS_Store")
+    (folder / "c.nrrd").mkdir()
+    assert image_folder(folder) == image_folder(folder / "not there")
+
+
+def test_two_files_of_one_name_are_told(put: Callable[..., Path]) -> None:
+    folder = put("a.nrrd", "a.nii.gz", f"{COMPOSED}.nrrd", f"{DECOMPOSED}.nrrd", "b.nrrd", "b.NRRD")
+    found = image_folder(folder)
+    assert list(found.files) == [COMPOSED, "a", "b"]
+    assert [line.split(" are two files of one name, ")[0] for line in found.twins] == [
+        f"{folder}: {DECOMPOSED}.nrrd and {COMPOSED}.nrrd",
+        f"{folder}: a.nii.gz and a.nrrd",
+        f"{folder}: b.NRRD and b.nrrd",
+    ]
+    assert len(image_folder(folder, ".nrrd").twins) == 2  # a.nii.gz is not taken
+
+
+def test_names_that_cannot_be_used_are_told(put: Callable[..., Path]) -> None:
+    folder = put("a\nb.nrrd", os.fsdecode(b"c\xff.nrrd"), "d\n.txt")
+    found = image_folder(folder)
+    assert found.files == {}
+    wrong = "its name holds control characters or is not UTF-8; rename it"
+    assert found.not_taken == [rf"{folder}/a\nb.nrrd: {wrong}", rf"{folder}/c\udcff.nrrd: {wrong}"]
+    put("e.Nii.gz")
+    assert image_folder(folder).not_taken[-1].startswith(f"{folder}/e.Nii.gz: its ending mixes small and")
+    assert printable(Path("Kn\u00e4ul \u819d.nrrd")) == "Kn\u00e4ul \u819d.nrrd"
+
+
+def test_names_composed_otherwise_are_one_case(put: Callable[..., Path]) -> None:
+    folder = put(f"{DECOMPOSED}_0000.nrrd")
+    (case,) = case_folder(folder, KNEE).cases
+    assert case.name == COMPOSED and case.images == (folder / f"{DECOMPOSED}_0000.nrrd",)
+    assert existing(folder / f"{COMPOSED}_0000.nrrd") == folder / f"{DECOMPOSED}_0000.nrrd"
+    assert existing(folder / "gone.nrrd") == folder / "gone.nrrd"
+    of_persons = DatasetDescription(**KNEE.model_dump() | {"subjects": {DECOMPOSED: "anna"}})
+    assert of_persons.subject(COMPOSED) == "anna"
+
+
+def test_images_that_belong_to_no_case(put: Callable[..., Path]) -> None:
+    folder = put("a_0000.nrrd", "a_0001.nrrd", "b.nrrd", "c_0000.nii.gz", "d_\u0660\u0660\u0660\u0660.nrrd")
+    found = case_folder(folder, KNEE, any_ending=True)
+    assert [(case.name, case.images) for case in found.cases] == [
+        ("a", (folder / "a_0000.nrrd",)),
+        ("c", (folder / "c_0000.nii.gz",)),
+    ]
+    assert [line.removeprefix(f"{folder}/").split(" (")[0] for line in found.not_taken] == [
+        "a_0001.nrrd: extra channel 0001: dataset.json names 1",
+        "b.nrrd: not called CASE_0000.nrrd",
+        "d_\u0660\u0660\u0660\u0660.nrrd: not called CASE_0000.nrrd",
+    ]
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nii", ".nii.gz", ".mha", ".mhd"])
+def test_the_case_of_an_ending_does_not_matter(make_dataset: Callable[..., Dataset], ending: str) -> None:
+    dataset = make_dataset(ending=ending)
+    label, image = dataset.folder / f"labelsTr/a{ending}", dataset.folder / f"imagesTr/a_0000{ending}"
+    label.rename(label.with_name(f"a{ending.upper()}"))
+    mixed = ending.upper() if ending.startswith(".nii") else ending.title()
+    image.rename(image.with_name(f"a_0000{mixed}"))
+    assert check_layout(dataset) == []
+    a, b = dataset.training_cases()
+    for one, other in zip(a.files, b.files, strict=True):
+        assert np.array_equal(read_image(one).array, read_image(other).array)
+
+
+def test_two_files_of_one_case_are_a_problem_of_the_dataset(make_dataset: Callable[..., Dataset]) -> None:
+    dataset = make_dataset()
+    image, grid = np.arange(8, dtype=np.int16).reshape(2, 2, 2), Geometry((2, 2, 2), (1.0, 1.0, 1.0))
+    write_image(dataset.folder / "labelsTr/x.nrrd", image, grid)
+    (dataset.folder / "labelsTr/x.nrrd").rename(dataset.folder / "labelsTr/a.NRRD")
+    assert check_layout(dataset) == [
+        f"{dataset.folder}/labelsTr: a.NRRD and a.nrrd are two files of one name, a; keep one of them"
+    ]
