@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.case_names import case_name_faults
 from kneeformer.data.dataset import Case, Dataset, DatasetDescription, case_folder
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder
@@ -43,6 +44,8 @@ def check_layout(dataset: Dataset) -> list[str]:
             f"called CASE_0000{description.file_ending}, or into imagesUn where there are no labels"
         )
     problems += [line for case in [*cases, *unlabelled] for line in _missing_files(case)]
+    names = [case.name for case in (*cases, *unlabelled)]
+    problems += [f"{dataset.folder}: {line}" for line in case_name_faults(names)]
     twice = sorted({c.name for c in cases} & {c.name for c in unlabelled})
     problems += [
         f"{dataset.folder / 'imagesUn'}: {name} is in imagesTr too; a case has one place: take one away"

@@ -1,8 +1,9 @@
-"""Small files written whole or not at all, and stamps that tell whether an input has changed."""
+"""Files written whole or not at all, and stamps that tell whether an input has changed."""
 
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,28 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside = unfinished(path)
     try:
-        with unfinished.open("wb") as handle:
+        with beside.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        unfinished.replace(path)
+        beside.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """A hidden name beside `path`, another at each call, to write under until the file is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Take away what killed commands left half-written in a folder, while nobody else writes in it."""
+    for file in folder.glob(".*.unfinished"):
+        file.unlink(missing_ok=True)
+    for started in folder.glob(".writing-*"):
+        shutil.rmtree(started, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

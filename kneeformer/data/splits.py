@@ -1,6 +1,9 @@
 """Which subjects train and which validate, in each fold."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +13,7 @@ from kneeformer.errors import KneeformerError
 Split = dict[str, list[str]]  # {"train": [...], "val": [...]}
 
 
-def make_splits(subject_of: dict[str, str], seed: int = 12345) -> list[Split]:
+def make_splits(subject_of: Mapping[str, str], seed: int = 12345) -> list[Split]:
     """Cross-validation folds in which no subject is on both sides.
 
     min(5, subjects) folds; under five subjects that is leave-one-out. Subjects are shuffled with the
@@ -40,37 +43,70 @@ def make_splits(subject_of: dict[str, str], seed: int = 12345) -> list[Split]:
     ]
 
 
-def load_or_make_splits(file: Path, subject_of: dict[str, str]) -> list[Split]:
+def load_or_make_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
     """The splits stored in `file`, made and stored first where it is missing. A person may edit it.
 
     Raises:
-        KneeformerError: the file names a case that does not exist, leaves a fold without cases, or puts
-            one subject on both sides of a fold.
+        KneeformerError: as `read_splits`.
     """
     if not file.is_file():
         write_json(file, make_splits(subject_of))
+    return read_splits(file, subject_of)
+
+
+def read_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
+    """The splits stored in `file`, as nnU-Net writes them: a list of {"train": [...], "val": [...]}.
+
+    Args:
+        subject_of: subject of each case there is.
+
+    Raises:
+        KneeformerError: the file is missing or of another shape; a fold names a case that does not exist, or
+            one twice, leaves a side empty, or has one subject on both sides. Every fault, fold by fold.
+    """
     splits: list[Split] = read_json(file)
-    problems = [] if isinstance(splits, list) and splits else ["not a list of folds"]
-    problems += [p for k, split in enumerate(splits) for p in _problems(k, split, subject_of)]
+    if not isinstance(splits, list) or not splits:
+        problems = ['not a list of folds, [{"train": [...], "val": [...]}, ...]']
+    else:
+        problems = [f"fold {k}: {p}" for k, split in enumerate(splits) for p in _problems(split, subject_of)]
     if problems:
+        if any("no such case" in problem for problem in problems):
+            problems.append(f"the cases are {_listed(subject_of)}")
         raise KneeformerError(
-            f"{file}: mend it, or delete it to have new splits made\n" + "\n".join(f"  {p}" for p in problems)
+            f"{file}: mend it, or take it away and have new splits made with kf_plan\n"
+            + "\n".join(f"  {problem}" for problem in problems)
         )
     return splits
 
 
-def _problems(fold: int, split: Split, subject_of: dict[str, str]) -> list[str]:
+def _problems(split: Any, subject_of: Mapping[str, str]) -> list[str]:
     if not isinstance(split, dict):
-        return [f'fold {fold}: not {{"train": [...], "val": [...]}}']
-    found = [f"fold {fold}: no {part!r} cases" for part in ("train", "val") if not split.get(part)]
-    if found:
-        return found
-    unknown = sorted({*split["train"], *split["val"]} - set(subject_of))
-    if unknown:
-        return [f"fold {fold}: no such case: {', '.join(unknown)}"]
-    sides = [{subject_of[c] for c in split[part]} for part in ("train", "val")]
-    both = sorted(sides[0] & sides[1])
-    return [f"fold {fold}: subject {', '.join(both)} is in train and in val"] if both else []
+        return ['not {"train": [...], "val": [...]}']
+    sides: dict[str, Any] = {part: split.get(part) for part in ("train", "val")}
+    misshapen = [
+        f"{part!r} is not a list of names of cases" if part in split else f"no {part!r}"
+        for part, names in sides.items()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names)
+    ]
+    if misshapen:
+        return misshapen
+    problems = []
+    for part, names in sides.items():
+        if not names:
+            problems.append(f"{part!r} is empty")
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            problems.append(f"{part!r} names {_listed(twice)} more than once")
+        if unknown := set(names) - set(subject_of):
+            problems.append(f"{part!r} names {_listed(unknown)}, and there is no such case")
+    train, val = ({subject_of[name] for name in names if name in subject_of} for names in sides.values())
+    if both := train & val:
+        problems.append(f"subject {_listed(both)} is in 'train' and in 'val'")
+    return problems
+
+
+def _listed(names: Iterable[str], most: int = 20) -> str:
+    known = sorted(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
 
 
 def fold_cases(splits: list[Split], fold: str) -> Split:

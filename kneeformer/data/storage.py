@@ -1,18 +1,23 @@
 """Prepared cases on disk: compressed arrays that are read crop by crop, and a record of each case.
 
-A case is three files: CASE.b2nd (image), CASE_seg.b2nd (labels, where there are any) and CASE.json.
-The record is written last: a case without one was not finished and is made again.
+A case is three files: CASE.b2nd (image), labels/CASE.b2nd (where there are any) and CASE.json. What follows a
+name is as long for every case, so that no two names can mean one file. The record is written last: a case
+without one was not finished and is made again. It holds a checksum of each file, for blosc2 decompresses
+damaged bytes into other voxels without a word.
 """
 
-import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import blosc2
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kneeformer.data.files import read_json, write_text
+from kneeformer.data.files import unfinished, write_text
+from kneeformer.errors import KneeformerError
 
 POINTS_PER_STRUCTURE = 500
 _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
@@ -20,30 +25,92 @@ _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level ca
 Points = list[tuple[int, int, int]]
 
 
-class CaseRecord(BaseModel):
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(_Kept):
+    """What a case is made from.
+
+    Attributes:
+        settings: digest of how it is prepared.
+        files: digest of the raw files' names, sizes and times.
+    """
+
+    settings: str
+    files: str
+
+
+class CaseRecord(_Kept):
     """What is known of a stored case besides its voxels.
 
     Attributes:
-        key: digest of the inputs and settings it was made from.
         points: up to POINTS_PER_STRUCTURE random (z, y, x) voxels of each structure, to aim crops at.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
+    origin: Origin
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     points: dict[str, Points]
+
+
+class FileState(_Kept):
+    """By which a file is known to be as it was written."""
+
+    size: int
+    crc32: int
+
+    @classmethod
+    def of(cls, file: Path) -> "FileState":
+        """Read a file through: about 2 GB a second where the disk is not slower."""
+        size = checksum = 0
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                size, checksum = size + len(block), zlib.crc32(block, checksum)
+        return cls(size=size, crc32=checksum)
+
+
+class Manifest(_Kept):
+    """What CASE.json holds.
+
+    Attributes:
+        labels: None where the case has none.
+    """
+
+    record: CaseRecord
+    image: FileState
+    labels: FileState | None
 
 
 @dataclass(frozen=True)
 class StoredCase:
     """A prepared case opened for reading: slicing `image` or `labels` reads only what is asked for."""
 
+    folder: Path
     name: str
     record: CaseRecord
     image: blosc2.NDArray
     labels: blosc2.NDArray | None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Faults of reading voxels in here name the case. Raises KneeformerError: it cannot be read."""
+        try:
+            yield
+        except (RuntimeError, OSError) as fault:  # blosc2 raises both
+            raise KneeformerError(_unreadable(image_file(self.folder, self.name), str(fault))) from fault
+
+
+def image_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.b2nd"
+
+
+def labels_file(folder: Path, name: str) -> Path:
+    return folder / "labels" / f"{name}.b2nd"
+
+
+def record_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
 
 
 def save_case(
@@ -55,31 +122,58 @@ def save_case(
     crop: tuple[int, ...],
 ) -> None:
     """Store a case; `crop` (z, y, x) is the shape it will mostly be read in."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").unlink(missing_ok=True)
-    _save(folder / f"{name}.b2nd", image, crop)
+    record_file(folder, name).unlink(missing_ok=True)
+    stored = _save(image_file(folder, name), image, crop)
     if labels is None:
-        (folder / f"{name}_seg.b2nd").unlink(missing_ok=True)
-    else:
-        _save(folder / f"{name}_seg.b2nd", labels, crop)
-    write_text(folder / f"{name}.json", record.model_dump_json() + "\n")
+        labels_file(folder, name).unlink(missing_ok=True)
+    state = None if labels is None else _save(labels_file(folder, name), labels, crop)
+    manifest = Manifest(record=record, image=stored, labels=state)
+    write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
 
 
 def open_case(folder: Path, name: str) -> StoredCase:
-    """Open a stored case. Raises KneeformerError: it has no record."""
-    record = CaseRecord.model_validate(read_json(folder / f"{name}.json"))
-    labels = folder / f"{name}_seg.b2nd"
-    image = blosc2.open(str(folder / f"{name}.b2nd"), mode="r")
-    return StoredCase(name, record, image, blosc2.open(str(labels), mode="r") if labels.exists() else None)
+    """Open a stored case. Raises KneeformerError: it is not there as its record says."""
+    try:
+        manifest = read_manifest(folder, name)
+        image = blosc2.open(str(image_file(folder, name)), mode="r")
+        labels = None if manifest.labels is None else blosc2.open(str(labels_file(folder, name)), mode="r")
+    except (KneeformerError, RuntimeError, OSError) as fault:
+        raise KneeformerError(_unreadable(image_file(folder, name), str(fault))) from fault
+    return StoredCase(folder, name, manifest.record, image, labels)
 
 
-def stored_key(folder: Path, name: str) -> str | None:
-    """Key of the stored case, or None where it is missing or unfinished."""
-    file = folder / f"{name}.json"
-    if not file.is_file() or not (folder / f"{name}.b2nd").is_file():
-        return None
-    key: str = read_json(file)["key"]
-    return key
+def read_manifest(folder: Path, name: str) -> Manifest:
+    """Raises KneeformerError: the case is not prepared, or its record is damaged. Its text is of any case."""
+    try:
+        return Manifest.model_validate_json(record_file(folder, name).read_bytes())
+    except FileNotFoundError as fault:
+        raise KneeformerError("not prepared") from fault
+    except ValidationError as fault:
+        raise KneeformerError("the record is damaged") from fault
+
+
+def verified_manifest(folder: Path, name: str) -> Manifest:
+    """As `read_manifest`, with every byte of the case's files compared with it.
+
+    Raises:
+        KneeformerError: also where a file is missing or damaged.
+    """
+    manifest = read_manifest(folder, name)
+    _verify(image_file(folder, name), manifest.image, "image")
+    if manifest.labels is not None:
+        _verify(labels_file(folder, name), manifest.labels, "label map")
+    return manifest
+
+
+def _verify(file: Path, wanted: FileState, what: str) -> None:
+    if not file.is_file():
+        raise KneeformerError(f"the prepared {what} is missing")
+    if file.stat().st_size != wanted.size or FileState.of(file) != wanted:
+        raise KneeformerError(f"the prepared {what} is damaged")
+
+
+def _unreadable(file: Path, fault: str) -> str:
+    return f"{file}: the prepared case cannot be read ({fault}); make it again with kf_preprocess"
 
 
 def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed: int) -> dict[str, Points]:
@@ -95,19 +189,20 @@ def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed
     return found
 
 
-def _save(path: Path, array: np.ndarray, crop: tuple[int, ...]) -> None:
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.b2nd")
-    unfinished.unlink(missing_ok=True)
-    chunks = _chunks(array.shape, crop)
+def _save(path: Path, array: np.ndarray, crop: tuple[int, ...]) -> FileState:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside, chunks = unfinished(path), _chunks(array.shape, crop)
     blosc2.asarray(
         np.ascontiguousarray(array),
-        urlpath=str(unfinished),
+        urlpath=str(beside),
         mode="w",
         chunks=chunks,
         blocks=_blocks(chunks, array.itemsize),
         cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1},
     )
-    unfinished.replace(path)
+    state = FileState.of(beside)
+    beside.replace(path)
+    return state
 
 
 def _chunks(shape: tuple[int, ...], crop: tuple[int, ...]) -> tuple[int, ...]:

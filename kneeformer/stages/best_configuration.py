@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.data.dataset import Dataset
-from kneeformer.data.files import read_json, write_text
+from kneeformer.data.files import write_text
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.ranking import Ranked, rank, ranking_table
@@ -16,6 +16,7 @@ from kneeformer.stages.comparable import Comparable, command_to_validate, valida
 from kneeformer.stages.completion_scores import score_fold
 from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.request import Request
+from kneeformer.stages.splits import dataset_splits
 from kneeformer.stages.validated_fold import ValidatedFold, refuse_asked_otherwise
 
 
@@ -123,8 +124,8 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
 
 
 def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
-    """Raises KneeformerError: there is no such fold as is asked for."""
-    splits: list[Split] = read_json(folders.preprocessed / wanted.dataset / "splits_final.json")
+    """Raises KneeformerError: the splits are wrong, or have no such fold as is asked for."""
+    splits = dataset_splits(folders, wanted.dataset)
     for fold in wanted.folds or ():
         fold_cases(splits, fold_name(fold))
     return splits

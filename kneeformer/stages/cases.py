@@ -1,19 +1,30 @@
 """Which prepared cases a fold learns from and is watched on."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from kneeformer.data.dataset import Case, Dataset, list_cases
-from kneeformer.data.files import read_json
 from kneeformer.data.splits import Split, fold_cases
-from kneeformer.data.storage import stored_key
+from kneeformer.data.storage import Origin
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
-from kneeformer.plan import Plan
+from kneeformer.plan import BoneGridSettings, Plan, read_plan
 from kneeformer.stages.fingerprint import Watch, default_processes
+from kneeformer.stages.prepared import (
+    GONE,
+    Wanted,
+    files_digest,
+    listed,
+    raw_dataset,
+    refuse_another_description,
+    settings_digest,
+    stale_cases,
+)
 from kneeformer.stages.preprocess import preprocess_cases
 from kneeformer.stages.request import Request
+from kneeformer.stages.splits import dataset_splits
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import StoredCases
 
@@ -22,11 +33,11 @@ def split_of(folders: Folders, request: Request) -> Split:
     """The fold's cases; of a dataset without labels, none.
 
     Raises:
-        KneeformerError: no such fold.
+        KneeformerError: no such fold, or anything is wrong with the splits.
     """
     file = folders.preprocessed / request.dataset / "splits_final.json"
     if file.is_file():
-        return fold_cases(read_json(file), request.fold_name)
+        return fold_cases(dataset_splits(folders, request.dataset), request.fold_name)
     if request.fold_name != "fold_all":
         raise KneeformerError(
             f"{file}: no such file, so there is no {request.fold_name}; a dataset without labels has the "
@@ -45,7 +56,7 @@ def learning_cases(
     nothing is held out, what is watched is learnt from.
 
     Raises:
-        KneeformerError: cases are not prepared.
+        KneeformerError: cases are not prepared as the plan and their raw files say now, or are damaged.
     """
     split, configuration = split_of(folders, request), plan.configuration(request.configuration)
     stored = folders.preprocessed / request.dataset / configuration.preprocessing.folder
@@ -54,16 +65,26 @@ def learning_cases(
     if request.subjects is not None:
         names = _some_subjects(folders, request, names)
     if not task_named(configuration.task).needs_labels:
-        dataset = Dataset.open(folders.raw / request.dataset)
+        dataset = _images_there(folders, request)
         held_out = _held_out(dataset, split)
         names = [*names, *(c.name for c in _without(held_out, dataset, dataset.unlabelled_cases()))]
         if request.pretrain_from is not None:
             borrowed = _borrowed(folders, request, plan, held_out, watch)
-    _require_prepared(stored, {*names, *split["val"]}, request)
+    _require_prepared(folders, request, plan, {*names, *split["val"]})
     training = StoredCases([*(stored / n for n in names), *borrowed])
     if not training.cases:
         raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
     return training, StoredCases([stored / n for n in split["val"]] or training.cases)
+
+
+def _images_there(folders: Folders, request: Request) -> Dataset:
+    dataset = raw_dataset(folders, request.dataset)
+    if dataset is None:
+        raise KneeformerError(
+            f"{folders.raw / request.dataset}: not there; {request.configuration} learns from images without "
+            f"labels, and which, imagesUn and imagesTs say: put the raw data back"
+        )
+    return dataset
 
 
 def _held_out(dataset: Dataset, split: Split) -> set[str]:
@@ -115,10 +136,55 @@ def _borrowed(folders: Folders, request: Request, plan: Plan, held_out: set[str]
     return [folder / c.name for c in cases]
 
 
-def _require_prepared(stored: Path, names: set[str], request: Request) -> None:
-    missing = sorted(c for c in names if stored_key(stored, c) is None)
-    if missing:
-        raise KneeformerError(
-            f"{stored}: {len(missing)} cases are not preprocessed ({', '.join(missing[:5])}); run "
-            f"kf_preprocess -d {request.dataset} -c {request.configuration}"
+def _require_prepared(folders: Folders, request: Request, plan: Plan, names: set[str]) -> None:
+    configuration = plan.configuration(request.configuration)
+    folder = folders.preprocessed / request.dataset / configuration.preprocessing.folder
+    dataset = raw_dataset(folders, request.dataset)
+    if dataset is None:
+        _log().warning(
+            "%s: not there; what was prepared is learnt from as it is, without a look at its files, and "
+            "no whole cases can be validated",
+            folders.raw / request.dataset,
         )
+    else:
+        refuse_another_description(plan, dataset)
+    stale = stale_cases(folder, _wanted(dataset, plan, request, names))
+    if stale:
+        raise KneeformerError(
+            f"{folder}: {len(stale)} of {len(names)} cases are not as they should be:\n{listed(stale)}\n"
+            f"{_remedy(folders, request, plan)}"
+        )
+
+
+def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[str]) -> list[Wanted]:
+    """The cases as the plan and the raw files, where these are there, would have them prepared now."""
+    configuration = plan.configuration(request.configuration)
+    settings = configuration.preprocessing
+    labelled = task_named(configuration.task).needs_labels and not isinstance(settings, BoneGridSettings)
+    files = {}
+    if dataset is not None:
+        there = (*dataset.training_cases(), *dataset.unlabelled_cases())
+        files = {case.name: files_digest(case, dataset.description, settings) for case in there}
+    planned = settings_digest(settings, plan.dataset.labels)
+    return [
+        Wanted(name, Origin(settings=planned, files=files.get(name, GONE)), labelled)
+        for name in sorted(names)
+    ]
+
+
+def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
+    """What to do so that the cases are as `plan`, which may be a begun training's, would have them."""
+    file = folders.plan_file(request.dataset, request.plans)
+    command = f"kf_preprocess -d {request.dataset} -c {request.configuration} -p {request.plans}"
+    shared = read_plan(file).configurations.get(request.configuration)
+    if shared is not None and shared.preprocessing != plan.configuration(request.configuration).preprocessing:
+        return (
+            f"{file} prepares cases otherwise than this training: set preprocessing of "
+            f"{request.configuration} there as this training has it, then type\n    {command}\n"
+            f"or train by the file as it is: {request.command('--overwrite')}"
+        )
+    return f"make them again with\n    {command}"
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

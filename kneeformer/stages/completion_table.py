@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.data.dataset import Dataset
-from kneeformer.data.files import read_json, write_text
+from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion_comparison import Row, compare_configurations, markdown, to_csv
 from kneeformer.evaluation.reconstruction import reconstruction_rows, reconstruction_table
@@ -18,6 +18,7 @@ from kneeformer.stages.fingerprint import Watch
 from kneeformer.stages.kept_training import KeptTraining
 from kneeformer.stages.reconstruction_scores import score_reconstructions
 from kneeformer.stages.request import Request
+from kneeformer.stages.splits import dataset_splits
 from kneeformer.stages.validated_fold import ValidatedFold, refuse_asked_otherwise
 from kneeformer.training.loop import Moment
 
@@ -122,7 +123,7 @@ def _completing(folders: Folders, wanted: Completions) -> dict[str, BoneConfigur
 
 
 def _trainings(folders: Folders, wanted: Completions, name: str) -> list[KeptTraining]:
-    splits = read_json(folders.preprocessed / wanted.dataset / "splits_final.json")
+    splits = dataset_splits(folders, wanted.dataset)
     folds = range(len(splits)) if wanted.folds is None else wanted.folds
     requests = [Request(wanted.dataset, name, fold, wanted.plans, device=wanted.device) for fold in folds]
     return [KeptTraining(folders, request) for request in requests]

@@ -9,7 +9,6 @@ import numpy as np
 
 from kneeformer.data.check import check_case, check_layout, free_disk_problem
 from kneeformer.data.dataset import Case, Dataset, DatasetDescription, with_other_sides
-from kneeformer.data.files import write_text
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
 from kneeformer.planning.fingerprint import (
@@ -32,7 +31,10 @@ class Inspection:
 
 
 def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watch) -> Fingerprint:
-    """Check every file of the dataset; write and return dataset_fingerprint.json in `folder`.
+    """Check every file of the dataset, and measure the cases.
+
+    Args:
+        folder: where the cases will be prepared, which takes so much of its disk.
 
     Raises:
         KneeformerError: the dataset has problems: all of them, one a line.
@@ -65,9 +67,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
     paired = with_other_sides(labelled, labelled, dataset.description)
     both_sides = bool(paired) and all(case.other_side for case in paired)
     names = dataset.description.scheme.names
-    fingerprint = dataset_fingerprint(facts, samples, names, len(without), both_sides)
-    write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
-    return fingerprint
+    return dataset_fingerprint(facts, samples, names, len(without), both_sides)
 
 
 def default_processes() -> int:

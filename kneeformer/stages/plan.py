@@ -1,21 +1,23 @@
 """From a fingerprint and a machine to a plan, with one real training step measured."""
 
 import logging
-import time
+from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from kneeformer.data.dataset import Dataset
-from kneeformer.data.files import write_text
+from kneeformer.data.files import write_bytes, write_text
 from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import choose_device
 from kneeformer.paths import Folders
 from kneeformer.plan import Configuration, CropConfiguration, DatasetSettings, Plan, read_plan
 from kneeformer.planning.budget import Budget, machine_memory_gb
+from kneeformer.planning.coverage import uncovered
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.presets import Preset, preset_named
+from kneeformer.stages.alone import one_at_a_time
 from kneeformer.stages.fingerprint import Watch, take_fingerprint
 from kneeformer.tasks import task_named, tasks_for
 from kneeformer.training.measure import estimate_step, measure_step
@@ -46,33 +48,43 @@ def plan_dataset(
     chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
-    cases = [c.name for c in dataset.training_cases()]
-    if cases:
-        load_or_make_splits(folder / "splits_final.json", {c: dataset.description.subject(c) for c in cases})
-    budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
-    settings = DatasetSettings(
-        name=name,
-        channel_names=dataset.description.channels,
-        labels=dataset.description.labels,
-        regions_class_order=dataset.description.regions_class_order,
-        file_ending=dataset.description.file_ending,
-    )
-    watch("Measuring a training step", 0, 1)
-    configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen, preset)
-    watch("Measuring a training step", 1, 1)
-    plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
-    _keep_another_plan(folders.plan_file(name, plans), plan)
-    write_text(folders.plan_file(name, plans), plan.to_text())
+    with one_at_a_time(folder, "kf_plan"):
+        write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
+        _split(dataset, fingerprint, folder / "splits_final.json")
+        budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
+        settings = DatasetSettings(
+            name=name,
+            channel_names=dataset.description.channels,
+            labels=dataset.description.labels,
+            regions_class_order=dataset.description.regions_class_order,
+            file_ending=dataset.description.file_ending,
+        )
+        watch("Measuring a training step", 0, 1)
+        configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen, preset)
+        watch("Measuring a training step", 1, 1)
+        plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
+        _keep_another_plan(folders.plan_file(name, plans), plan)
+        write_text(folders.plan_file(name, plans), plan.to_text())
     return plan
 
 
+def _split(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
+    """Make the splits or check those that are there; say what cannot be learnt or validated by them."""
+    subjects = {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
+    if subjects:
+        splits = load_or_make_splits(file, subjects)
+        volumes = {name: case.volumes_mm3 for name, case in fingerprint.cases.items()}
+        if lines := uncovered(splits, volumes, fingerprint.structures):
+            _log().warning("%s:\n%s", file, "\n".join(f"  {line}" for line in lines))
+
+
 def _keep_another_plan(file: Path, plan: Plan) -> None:
-    """Set a plan aside that says something else, by a person's hand or other data: edits are not lost."""
+    """Keep a copy of a plan that says something else, by a person's hand or other data: no edit is lost."""
     if not file.is_file() or _decisions(file) == plan.without_evidence().to_text():
         return
-    kept = file.with_suffix(f".{time.strftime('%Y%m%d-%H%M%S')}.json")
-    file.rename(kept)
-    logging.getLogger(__name__).warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+    kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
+    write_bytes(kept, file.read_bytes())
+    _log().warning("%s differed from the new plan; it is kept as %s", file, kept.name)
 
 
 def _decisions(file: Path) -> str | None:
@@ -136,3 +148,7 @@ def _device_memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
     return machine_memory_gb() / 2
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Prepare the cases of a dataset for a plan's configurations: parallel, resumable, whole or not at all."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,17 +7,24 @@ import numpy as np
 
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, Dataset
-from kneeformer.data.files import stamp
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.processes import run_each
-from kneeformer.data.storage import CaseRecord, save_case, stored_key, structure_points
+from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneGridSettings, Configuration, GridSettings, Plan, PreprocessingSettings
 from kneeformer.preprocessing.bone import isolate
 from kneeformer.preprocessing.prepare import prepare
+from kneeformer.stages.alone import one_at_a_time
 from kneeformer.stages.fingerprint import Watch
+from kneeformer.stages.prepared import (
+    Wanted,
+    files_digest,
+    refuse_another_description,
+    settings_digest,
+    stale_cases,
+)
 from kneeformer.tasks import task_named
 
 
@@ -31,7 +37,7 @@ class Job:
     settings: GridSettings
     crop: tuple[int, int, int]
     folder: Path
-    key: str
+    origin: Origin
 
 
 def preprocess_dataset(
@@ -39,16 +45,19 @@ def preprocess_dataset(
 ) -> dict[str, int]:
     """Prepare every labelled case for each configuration; others too where the plan learns from them.
 
-    A case whose files and settings are unchanged is not made again. Configurations that share a folder
-    share its cases.
+    A case whose raw files and settings are unchanged, and whose prepared files are whole, is not made again.
+    Configurations that share a folder share its cases.
 
     Returns:
         How many cases were made in each folder (0: all were there).
 
     Raises:
-        KneeformerError: cases failed, or their process died: each is named; the others are done.
+        KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; or
+            cases failed, or their process died: each is named; the others are done.
     """
     dataset = Dataset.open(folders.raw / plan.dataset.name)
+    refuse_another_description(plan, dataset)
+    _refuse_two_settings_of_one_folder(plan)
     by_folder: dict[str, Configuration] = {
         plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
     }
@@ -71,11 +80,35 @@ def preprocess_cases(
     processes: int,
     watch: Watch,
 ) -> int:
-    """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`."""
-    jobs = [_job(case, dataset, configuration, folder) for case in cases]
-    jobs = [job for job in jobs if stored_key(folder, job.case.name) != job.key]
-    _run(jobs, folder.name, processes, watch)
+    """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`.
+
+    Where another process prepares cases in the folder, it is waited for.
+    """
+    jobs = _stale([_job(case, dataset, configuration, folder) for case in cases])
+    if jobs:
+        with one_at_a_time(folder, "kf_preprocess"):
+            jobs = _stale(jobs)
+            _run(jobs, folder.name, processes, watch)
     return len(jobs)
+
+
+def _stale(jobs: list[Job]) -> list[Job]:
+    if not jobs:
+        return []
+    stale = stale_cases(jobs[0].folder, [Wanted(job.case.name, job.origin) for job in jobs])
+    return [job for job in jobs if job.case.name in stale]
+
+
+def _refuse_two_settings_of_one_folder(plan: Plan) -> None:
+    first: dict[str, tuple[str, Configuration]] = {}
+    for name, configuration in plan.configurations.items():
+        folder = configuration.preprocessing.folder
+        other, there = first.setdefault(folder, (name, configuration))
+        if there.preprocessing != configuration.preprocessing:
+            raise KneeformerError(
+                f"{plan.plans_name}: {other} and {name} keep their cases in one folder, {folder}, and "
+                f"prepare them differently; give preprocessing.folder of one of them another name"
+            )
 
 
 def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:
@@ -95,13 +128,12 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:
 
 
 def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Path) -> Job:
-    settings = configuration.preprocessing
-    description = dataset.description
-    content = settings.model_dump_json() + str(description.labels) + stamp(*case.files)
-    if isinstance(settings, BoneGridSettings):
-        content += str(description.side(case.name))
-    key = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return Job(case, dataset, settings, configuration.training.crop, folder, key)
+    settings, description = configuration.preprocessing, dataset.description
+    origin = Origin(
+        settings=settings_digest(settings, description.labels),
+        files=files_digest(case, description, settings),
+    )
+    return Job(case, dataset, settings, configuration.training.crop, folder, origin)
 
 
 def _prepare(job: Job) -> None:
@@ -111,7 +143,7 @@ def _prepare(job: Job) -> None:
     image, labels = _on_the_grid(job, checked.images, checked.label, checked.geometry)
     z, y, x = image.shape[1:]
     record = CaseRecord(
-        key=job.key,
+        origin=job.origin,
         shape=(z, y, x),
         spacing=job.settings.spacing,
         points={} if labels is None else _points(labels, job.dataset.description.scheme),

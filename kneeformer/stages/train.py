@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from kneeformer.data.dataset import Dataset, with_other_sides
-from kneeformer.data.files import read_json
+from kneeformer.data.files import clear_unfinished, read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
 from kneeformer.networks.compute import choose_device, place
@@ -20,6 +20,7 @@ from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.stages.fold_folder import RUN, alone_in, as_begun, clear, refuse_to_overwrite, write_run
 from kneeformer.stages.inputs import ask
 from kneeformer.stages.predict import Predictor
+from kneeformer.stages.prepared import raw_dataset
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import PreparatoryTask
@@ -61,12 +62,16 @@ def train_fold(
     folder.mkdir(parents=True, exist_ok=True)
     before = _stage_before(plan, request)
     with alone_in(folder):
+        for written in (folder, folder / "validation", folder / "validation" / "masks"):
+            clear_unfinished(written)
         if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
             request = replace(request, resume=False)  # --c after a stop in the stage before
         refuse_to_overwrite(folder, request)
         if not request.validate_only:
             if not request.resume:
-                override(planned, request.configuration, request.assignments)  # its faults cost no stage
+                changed = override(planned, request.configuration, request.assignments)
+                if before is not None:
+                    learning_cases(folders, request, changed, watch)  # its faults cost no stage
                 request = _after(folders, before, request, watch_training, watch)
             _train(folders, folder, planned, request, watch_training, watch)
         task = task_named(planned.configuration(request.configuration).task)
@@ -75,6 +80,12 @@ def train_fold(
         review = _review(folders, folder, request, watch) if reviewed else ""
         if hands_on or request.fold_name == "fold_all":
             return Outcome(folder, review=review)
+        if raw_dataset(folders, request.dataset) is None:
+            raw = folders.raw / request.dataset
+            missing = f"{raw}: not there, so no whole case is validated; put it back and type"
+            return Outcome(
+                folder, review="\n".join([review, missing, f"    {request.command('--val')}"]).strip()
+            )
         return Outcome(folder, _validate(folders, folder, split["val"], request, watch), review)
 
 

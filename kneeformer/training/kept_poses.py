@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.data.files import read_json, write_json
+from kneeformer.errors import KneeformerError
 from kneeformer.networks.pose import Pose
 from kneeformer.networks.registration import Registration
 from kneeformer.training.bones import Posed, pose_of, stored_bone
@@ -29,25 +30,30 @@ def kept_poses(
 ) -> list[Posed]:
     """Prepared bones with their poses on the prototype, whole as they are; found where none are kept.
 
-    What is found is, to the last bit, what is kept of it: a training that goes on sees the same.
-
-    Raises:
-        KneeformerError: a file of a pose is damaged.
+    What is found is, to the last bit, what is kept of it: a training that goes on sees the same. A damaged
+    file of a pose is made again.
     """
     digest, found = _digest_of(registration), []
     for done, case in enumerate(cases, 1):
         image = stored_bone(case)
         file = case.parent / FOLDER / f"{case.name}_{_digest(digest, image)}.json"
-        if file.is_file():
-            rows = read_json(file)
-        else:
-            rows = pose_of(registration, image, registration.prototype.device).matrix().tolist()
+        matrix = _read(file)
+        if matrix is None:
+            matrix = pose_of(registration, image, registration.prototype.device).matrix()
             with suppress(OSError):  # where nothing may be written, nothing is kept
-                write_json(file, rows)
-        matrix = torch.tensor(rows, dtype=torch.float64)
+                write_json(file, matrix.tolist())
         found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
         watch("Registering bones", done, len(cases))
     return found
+
+
+def _read(file: Path) -> Tensor | None:
+    """A kept pose, (4, 4) float64; None where none is, or not four rows of four numbers."""
+    try:
+        matrix = torch.tensor(read_json(file), dtype=torch.float64)
+    except (KneeformerError, OSError, TypeError, ValueError):
+        return None
+    return matrix if matrix.shape == (4, 4) and bool(matrix.isfinite().all()) else None
 
 
 def _digest_of(registration: Registration) -> str:

@@ -68,8 +68,9 @@ class CropBatches(Dataset[Batch]):
         case = self._case(self.cases[rng.integers(len(self.cases))])
         draw = self.augmentation.draw(rng, self.settings.crop)
         centre = _centre(rng, case, self.settings.crop, aimed)
-        image = read_region(case.image, centre, draw.region)
-        labels = self._labels(case, centre, draw.region)
+        with case.reading():
+            image = read_region(case.image, centre, draw.region)
+            labels = self._labels(case, centre, draw.region)
         place = self.augmentation.place(draw, centre_mm(centre, case.record), rng)
         return *self.augmentation.apply(draw, image, labels, rng, outside=UNCOUNTED), place
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from kneeformer.data.dataset import Case, Dataset, DatasetDescription, side_in_name, with_other_sides
-from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits
+from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits, read_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, Side
 
 MakeDataset = Callable[..., Dataset]
+PARTS = ("train", "val")
 PLAIN = {"channel_names": {"0": "PD"}, "labels": {"background": 0, "femur": 1}, "file_ending": ".nrrd"}
 
 
@@ -252,27 +253,57 @@ class TestSplits:
         assert load_or_make_splits(file, visits(6)) == edited
 
     @pytest.mark.parametrize(
-        ("split", "message"),
+        ("split", "faults"),
         [
-            ({"train": ["s00_T0"], "val": ["s00_T1"]}, "fold 0: subject s00 is in train and in val"),
-            ({"train": ["s00_T0"], "val": ["gone"]}, "fold 0: no such case: gone"),
-            ({"train": ["s00_T0"], "val": []}, "fold 0: no 'val' cases"),
-            ({"val": ["s00_T0"]}, "fold 0: no 'train' cases"),
+            ({"train": ["s00_T0"], "val": ["s00_T1"]}, ["subject s00 is in 'train' and in 'val'"]),
+            ({"train": ["s00_T0"], "val": ["s00_T0"]}, ["subject s00 is in 'train' and in 'val'"]),
+            (
+                {"train": ["away", "s00_T0", "s00_T0"], "val": ["gone"]},
+                [
+                    "'train' names s00_T0 more than once",
+                    "'train' names away, and there is no such case",
+                    "'val' names gone, and there is no such case",
+                ],
+            ),
+            ({"train": ["s00_T0"], "val": []}, ["'val' is empty"]),
+            ({"train": [], "val": ["s00_T0"]}, ["'train' is empty"]),
+            ({"val": ["s00_T0"]}, ["no 'train'"]),
+            ({"train": ["s00_T0"]}, ["no 'val'"]),
+            ({}, ["no 'train'", "no 'val'"]),
+            ({"train": "s00_T0", "val": [1]}, [f"'{p}' is not a list of names of cases" for p in PARTS]),
+            (
+                {"train": {"s00_T0": 1}, "val": None},
+                [f"'{p}' is not a list of names of cases" for p in PARTS],
+            ),
+            ([["s00_T0"], ["s01_T0"]], ['not {"train": [...], "val": [...]}']),
+            (1, ['not {"train": [...], "val": [...]}']),
         ],
     )
-    def test_a_bad_edit_is_refused(self, tmp_path: Path, split: dict[str, list[str]], message: str) -> None:
-        file = tmp_path / "splits_final.json"
-        file.write_text(json.dumps([split]))
+    def test_every_fault_of_an_edit_is_told_by_fold(
+        self, tmp_path: Path, split: object, faults: list[str]
+    ) -> None:
+        file, right = tmp_path / "splits_final.json", {"train": ["s01_T0"], "val": ["s02_T0"]}
+        file.write_text(json.dumps([right, split, split]))
         with pytest.raises(KneeformerError) as caught:
-            load_or_make_splits(file, visits(6))
-        assert str(caught.value) == f"{file}: mend it, or delete it to have new splits made\n  {message}"
+            read_splits(file, visits(3))
+        first, *lines = str(caught.value).splitlines()
+        assert first == f"{file}: mend it, or take it away and have new splits made with kf_plan"
+        known = ["  the cases are s00_T0, s00_T1, s01_T0, s01_T1, s02_T0, s02_T1"]
+        wanted = [f"  fold {k}: {fault}" for k in (1, 2) for fault in faults]
+        assert lines == wanted + (known if "gone" in str(split) else [])
 
-    @pytest.mark.parametrize("content", ["{}", "[]", "[1]", '[{"train": "a", "val": "b"}]', '[{"val": [1]}]'])
+    @pytest.mark.parametrize("content", ["{}", "[]", "1", "null", '{"train": ["s00_T0"], "val": ["s01_T0"]}'])
     def test_a_file_of_another_shape_is_refused(self, tmp_path: Path, content: str) -> None:
         file = tmp_path / "splits_final.json"
         file.write_text(content)
-        with pytest.raises(KneeformerError, match=r"splits_final\.json: "):
-            load_or_make_splits(file, visits(6))
+        with pytest.raises(KneeformerError, match=r"splits_final\.json: (.|\n)* not a list of folds"):
+            read_splits(file, visits(6))
+
+    def test_more_cases_than_a_person_reads_are_counted(self, tmp_path: Path) -> None:
+        file = tmp_path / "splits_final.json"
+        file.write_text(json.dumps([{"train": ["gone"], "val": ["s00_T0"]}]))
+        with pytest.raises(KneeformerError, match=r"the cases are s00_T0, .*, s09_T1 and 60 more$"):
+            read_splits(file, visits(40))
 
     def test_folds(self) -> None:
         splits = make_splits(visits(6))

@@ -1,5 +1,6 @@
 """Prepared cases on disk."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,23 @@ import pytest
 from kneeformer.data.storage import (
     POINTS_PER_STRUCTURE,
     CaseRecord,
+    Origin,
+    image_file,
+    labels_file,
     open_case,
+    read_manifest,
+    record_file,
     save_case,
-    stored_key,
     structure_points,
+    verified_manifest,
 )
 from kneeformer.errors import KneeformerError
 
+PartOfCase = Callable[[Path, str], Path]
 SHAPE = (7, 33, 29)
 CROP = (4, 16, 16)
-RECORD = CaseRecord(key="abc", shape=SHAPE, spacing=(3.0, 0.4375, 1 / 3), points={"femur": [(1, 2, 3)]})
+ORIGIN = Origin(settings="abc", files="def")
+RECORD = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=(3.0, 0.4375, 1 / 3), points={"femur": [(1, 2, 3)]})
 
 
 def arrays(channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -76,37 +84,53 @@ def test_the_record_is_written_last(tmp_path: Path) -> None:
     image, labels = arrays()
     save_case(tmp_path, "knee", image, labels, RECORD, CROP)
     written = {f.name: f.stat().st_mtime_ns for f in tmp_path.iterdir()}
-    assert set(written) == {"knee.b2nd", "knee_seg.b2nd", "knee.json"}
+    assert set(written) == {"knee.b2nd", "labels", "knee.json"}
     assert max(written, key=lambda name: written[name]) == "knee.json"
+
+
+def test_no_two_names_share_a_file(tmp_path: Path) -> None:
+    """K01 and K01_seg did, and names may look like anything that is written beside a case."""
+    names = [
+        "K01",
+        "K01_seg",
+        "K01.b2nd",
+        "K01.json",
+        "labels",
+        "labels_K01",
+        "_K01",
+        "K01_",
+        "poses",
+        ".K01",
+    ]
+    for number, name in enumerate(names):
+        image = np.full((1, 2, 2, 2), number, np.float32)
+        save_case(tmp_path, name, image, image[0].astype(np.uint8), RECORD, CROP)
+    for number, name in enumerate(names):
+        case = open_case(tmp_path, name)
+        assert case.labels is not None
+        assert (case.image[0, 0, 0, 0], case.labels[0, 0, 0]) == (number, number)
+        verified_manifest(tmp_path, name)
 
 
 def test_a_case_cut_short_has_no_record(tmp_path: Path) -> None:
     image, labels = arrays()
-    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
-    assert stored_key(tmp_path, "knee") == "abc"
-    (tmp_path / "blocked_seg.b2nd").mkdir()  # labels cannot be put here: as a kill between the two files
-    with pytest.raises(OSError, match="blocked_seg"):
+    labels_file(tmp_path, "blocked").mkdir(parents=True)  # in the way, as a kill between the two files
+    with pytest.raises(OSError, match="blocked"):
         save_case(tmp_path, "blocked", image, labels, RECORD, CROP)
-    assert (tmp_path / "blocked.b2nd").is_file() and stored_key(tmp_path, "blocked") is None
-    with pytest.raises(KneeformerError, match=r"blocked\.json: no such file"):
+    assert image_file(tmp_path, "blocked").is_file()
+    with pytest.raises(KneeformerError, match=r"^not prepared$"):
+        read_manifest(tmp_path, "blocked")
+    with pytest.raises(KneeformerError, match=r"blocked\.b2nd: .* \(not prepared\); .* kf_preprocess"):
         open_case(tmp_path, "blocked")
-
-
-def test_a_record_does_not_outlive_its_image(tmp_path: Path) -> None:
-    image, labels = arrays()
-    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
-    (tmp_path / "knee.b2nd").unlink()
-    assert stored_key(tmp_path, "knee") is None
-    assert stored_key(tmp_path, "other") is None and stored_key(tmp_path / "none", "knee") is None
 
 
 def test_a_case_that_is_made_again_is_replaced(tmp_path: Path) -> None:
     image, labels = arrays()
     save_case(tmp_path, "knee", image, labels, RECORD, CROP)
-    again = RECORD.model_copy(update={"key": "new", "shape": (2, 2, 2)})
+    again = RECORD.model_copy(update={"shape": (2, 2, 2)})
     save_case(tmp_path, "knee", image[:, :2, :2, :2], labels[:2, :2, :2], again, CROP)
-    case = open_case(tmp_path, "knee")
-    assert stored_key(tmp_path, "knee") == "new" and case.image.shape == (2, 2, 2, 2)
+    assert open_case(tmp_path, "knee").image.shape == (2, 2, 2, 2)
+    assert verified_manifest(tmp_path, "knee").record == again
 
 
 def test_a_case_whose_labels_are_gone_forgets_them(tmp_path: Path) -> None:
@@ -114,11 +138,51 @@ def test_a_case_whose_labels_are_gone_forgets_them(tmp_path: Path) -> None:
     save_case(tmp_path, "knee", image, labels, RECORD, CROP)
     save_case(tmp_path, "knee", image, None, RECORD, CROP)
     assert open_case(tmp_path, "knee").labels is None
+    assert not labels_file(tmp_path, "knee").exists()
+    assert verified_manifest(tmp_path, "knee").labels is None
 
 
-def test_a_damaged_record_names_its_file(tmp_path: Path) -> None:
-    (tmp_path / "knee.json").write_text('{"key": ')
-    with pytest.raises(KneeformerError, match=r"knee\.json: not valid JSON .* mend it or delete it"):
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"record": ', "\udcff"])
+def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    record_file(tmp_path, "knee").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(KneeformerError, match=r"^the record is damaged$"):
+        verified_manifest(tmp_path, "knee")
+
+
+@pytest.mark.parametrize(("file", "what"), [(image_file, "image"), (labels_file, "label map")])
+def test_every_damage_to_a_file_is_found(tmp_path: Path, file: PartOfCase, what: str) -> None:
+    """blosc2 finds 2 of 60 flipped bits; it decompresses the rest into other voxels."""
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    path = file(tmp_path, "knee")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for at in rng.integers(0, len(whole), 100):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(KneeformerError, match=f"^the prepared {what} is damaged$"):
+            verified_manifest(tmp_path, "knee")
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(KneeformerError, match=f"^the prepared {what} is damaged$"):
+            verified_manifest(tmp_path, "knee")
+    path.unlink()
+    with pytest.raises(KneeformerError, match=f"^the prepared {what} is missing$"):
+        verified_manifest(tmp_path, "knee")
+    path.write_bytes(whole)
+    verified_manifest(tmp_path, "knee")
+
+
+def test_a_file_that_is_lost_while_it_is_read_names_its_case(tmp_path: Path) -> None:
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    case, file = open_case(tmp_path, "knee"), image_file(tmp_path, "knee")
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(KneeformerError, match=r"knee\.b2nd: .* kf_preprocess"), case.reading():
+        case.image[:]
+    with pytest.raises(KneeformerError, match=r"knee\.b2nd: .* kf_preprocess"):
         open_case(tmp_path, "knee")
 
 

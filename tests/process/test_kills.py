@@ -72,7 +72,7 @@ def test_killed_worker_names_its_case(slow: Workplace) -> None:
         for c in psutil.Process(process.pid).children(recursive=True)
         if any("popen_loky" in part for part in c.cmdline())
     ]
-    wait_for(lambda: any((slow.preprocessed / "3d_vit").glob(".*.b2nd")))  # it is at work on a case
+    wait_for(lambda: any((slow.preprocessed / "3d_vit").glob(".*.unfinished")))  # it is at work on a case
     workers[0].send_signal(signal.SIGKILL)
     said = finish(process, code=1)
     (line,) = [line for line in said.splitlines() if "was killed (SIGKILL)" in line]

@@ -64,7 +64,8 @@ def test_main_job(task: str, raw: Workplace, tmp_path: Path) -> None:
     assert (place.preprocessed / "dataset_fingerprint.json").is_file()
     stored = {p.name for p in (place.preprocessed / configuration["preprocessing"]["folder"]).iterdir()}
     assert {f"phantom_{i:02d}.{e}" for i in (*range(1, 7), 10) for e in ("b2nd", "json")} <= stored
-    assert {f"phantom_{i:02d}_seg.b2nd" for i in range(1, 7)} <= stored
+    labels = place.preprocessed / configuration["preprocessing"]["folder"] / "labels"
+    assert {p.name for p in labels.iterdir()} == {f"phantom_{i:02d}.b2nd" for i in range(1, 7)}
 
     said = place.run("kf_train", 1, name, "fold0", *TINY)
     fold = place.root / "results" / NAME / f"kfPlans__{name}" / "fold_0"
@@ -139,18 +140,24 @@ def test_every_case_trains_in_fold_all(fresh: Workplace) -> None:
 
 def test_only_what_changed_is_preprocessed_again(fresh: Workplace) -> None:
     folder = fresh.preprocessed / "3d_vit"
-    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    before = times(folder)
     assert "all cases unchanged" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit")
-    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+    assert times(folder) == before
 
     changed = fresh.raw / "imagesTr" / "phantom_03_0000.nrrd"
     shutil.copy(fresh.raw / "imagesTr" / "phantom_04_0000.nrrd", changed)
     shutil.copy(fresh.raw / "labelsTr" / "phantom_04.nrrd", fresh.raw / "labelsTr" / "phantom_03.nrrd")
     assert "1 cases made" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit")
-    after = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
-    assert {n for n in after if after[n] != before.get(n)} == {
-        f"phantom_03{e}" for e in (".json", ".b2nd", "_seg.b2nd")
+    after = times(folder)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        *("phantom_03.json", "phantom_03.b2nd", "labels/phantom_03.b2nd")
     }
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each file of a folder of prepared cases was written."""
+    files = [p for p in folder.rglob("[!.]*") if p.is_file()]
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in files}
 
 
 def test_a_finished_fold_is_not_overwritten(trained: Workplace, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import write_json
-from kneeformer.data.storage import CaseRecord, save_case
+from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.paths import Folders
 from kneeformer.plan import Plan, parse_plan
 from kneeformer.stages.cases import learning_cases
+from kneeformer.stages.prepared import files_digest, settings_digest
 from kneeformer.stages.request import Request
 from kneeformer.tasks.base import StoredCases
 
@@ -75,6 +77,10 @@ class Place:
     folders: Folders
 
     @property
+    def raw(self) -> Path:
+        return self.folders.raw / NAME
+
+    @property
     def prepared(self) -> Path:
         return self.folders.preprocessed / NAME / "3d_vit"
 
@@ -89,12 +95,29 @@ class Place:
                 file = folder / part / f"{case}_0000.nrrd"
                 file.parent.mkdir(exist_ok=True)
                 file.touch()
+                if part == "imagesTr":
+                    label = folder / "labelsTr" / f"{case}.nrrd"
+                    label.parent.mkdir(exist_ok=True)
+                    label.touch()
 
     def prepare(self, cases: Iterable[str]) -> None:
         for case in cases:
-            record = CaseRecord(key="key", shape=SHAPE, spacing=(1, 1, 1), points={"femur": [(1, 1, 1)]})
+            record = CaseRecord(
+                origin=self.origin(case), shape=SHAPE, spacing=(1, 1, 1), points={"femur": [(1, 1, 1)]}
+            )
             image = np.full((1, *SHAPE), number_of(case), np.float32)
-            save_case(self.prepared, case, image, None, record, SHAPE)
+            labels = np.zeros(SHAPE, np.uint8) if case in LABELLED else None
+            save_case(self.prepared, case, image, labels, record, SHAPE)
+
+    def origin(self, case: str) -> Origin:
+        """Of a case as its files and the plan are now."""
+        dataset = Dataset.open(self.folders.raw / NAME)
+        (found,) = [c for c in (*dataset.training_cases(), *dataset.unlabelled_cases()) if c.name == case]
+        settings = plan().configuration("3d_vit").preprocessing
+        return Origin(
+            settings=settings_digest(settings, LABELS),
+            files=files_digest(found, dataset.description, settings),
+        )
 
     def learnt(self, request: Request) -> tuple[set[str], set[str]]:
         """Names of the cases to learn from, and to watch."""

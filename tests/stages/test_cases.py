@@ -1,7 +1,11 @@
 """Which cases a fold learns from: nobody who validates or tests is ever learnt from by another scan."""
 
-import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,14 +24,20 @@ from prepared import (
     plan,
 )
 
-from kneeformer.data.files import write_json
+from kneeformer.data.files import write_json, write_text
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
+from kneeformer.data.storage import image_file, labels_file, read_manifest, record_file
 from kneeformer.errors import KneeformerError
-from kneeformer.stages.cases import split_of
+from kneeformer.plan import override
+from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 
+REMEDY = {
+    name: ["make them again with", f"kf_preprocess -d {NAME} -c {name} -p kfPlans"]
+    for name in ("3d_vit", "3d_mae")
+}
 LEARNT = {  # of imagesUn, by fold
     0: {"b_12m", "c_T2", "d_V2", "f_00m", "f_12m"},
     1: {"a_24m", "f_00m", "f_12m"},
@@ -93,8 +103,13 @@ def test_who_is_held_out_need_not_be_prepared_and_who_is_learnt_from_must(place:
     for case in ("a_24m", "t_12m", "g"):
         (place.prepared / f"{case}.json").unlink()
     place.learnt(MAE)
-    with pytest.raises(KneeformerError, match=r"1 cases are not preprocessed \(a_24m\); run kf_preprocess"):
+    with pytest.raises(KneeformerError) as caught:
         place.learnt(replace(MAE, fold="all"))
+    assert said(caught) == [
+        "1 of 12 cases are not as they should be:",
+        "not prepared: a_24m",
+        *REMEDY["3d_mae"],
+    ]
 
 
 def test_without_labels_there_is_the_fold_all_alone(place: Place) -> None:
@@ -151,8 +166,9 @@ def test_images_of_another_dataset_are_learnt_from_but_not_of_who_is_held_out_he
     new = {"x_00m", "x_12m"}
     assert found == {"all": {*new, "a_36m", "b_36m"}, 0: {*new, "b_36m"}, 1: {*new, "a_36m"}}
     folder = other.folders.preprocessed / NAME / f"3d_vit__{OTHER}"
-    assert {p.name for p in folder.iterdir()} == {f"{c}.{e}" for c in found["all"] for e in ("b2nd", "json")}
-    assert json.loads((folder / "x_00m.json").read_text())["shape"] == list(SHAPE)
+    stored = {p.name for p in folder.glob("[!.]*")}
+    assert stored == {f"{c}.{e}" for c in found["all"] for e in ("b2nd", "json")}
+    assert read_manifest(folder, "x_00m").record.shape == SHAPE
     assert not (other.folders.preprocessed / OTHER).exists()
 
 
@@ -160,3 +176,104 @@ def test_a_dataset_of_other_channels_is_refused(other: Place) -> None:
     other.write(OTHER, {}, channel_names={"0": "PD", "1": "T2"})
     with pytest.raises(KneeformerError, match="2 channels, and Dataset001_Knee has 1"):
         other.learnt(replace(MAE, pretrain_from=OTHER))
+
+
+def said(caught: pytest.ExceptionInfo[KneeformerError]) -> list[str]:
+    """The lines of a message, without the file that it begins with."""
+    first, *lines = str(caught.value).splitlines()
+    return [first.partition(": ")[2], *(line.strip() for line in lines)]
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def touch_later(file: Path) -> None:
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+
+
+CHANGED = "files in kf_raw were changed, added or taken away since"
+DAMAGE: dict[str, tuple[Callable[[Place], object], str]] = {
+    "image changed": (lambda p: touch_later(p.raw / "imagesTr" / "e_0000.nrrd"), CHANGED),
+    "label changed": (lambda p: touch_later(p.raw / "labelsTr" / "e.nrrd"), CHANGED),
+    "label removed": (lambda p: (p.raw / "labelsTr" / "e.nrrd").unlink(), CHANGED),
+    "never prepared": (lambda p: record_file(p.prepared, "e").unlink(), "not prepared"),
+    "empty record": (lambda p: record_file(p.prepared, "e").write_text("{}"), "the record is damaged"),
+    "labels lost": (lambda p: labels_file(p.prepared, "e").unlink(), "the prepared label map is missing"),
+    "labels damaged": (
+        lambda p: flip_a_bit(labels_file(p.prepared, "e")),
+        "the prepared label map is damaged",
+    ),
+    "image damaged": (lambda p: flip_a_bit(image_file(p.prepared, "e")), "the prepared image is damaged"),
+    "image cut short": (
+        lambda p: os.truncate(image_file(p.prepared, "e"), 40),
+        "the prepared image is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_case_that_is_stale_or_damaged_is_named_with_its_remedy(place: Place, damage: str) -> None:
+    spoil, reason = DAMAGE[damage]
+    spoil(place)
+    with pytest.raises(KneeformerError) as caught:
+        place.learnt(VIT)
+    assert said(caught) == ["1 of 6 cases are not as they should be:", f"{reason}: e", *REMEDY["3d_vit"]]
+
+
+def test_all_label_maps_deleted_is_never_training_on_nothing(place: Place) -> None:
+    shutil.rmtree(place.prepared / "labels")
+    with pytest.raises(KneeformerError) as caught:
+        place.learnt(VIT)
+    lost = "the prepared label map is missing: a_00m, a_12m, b_00m, c, d_V1 and 1 more"
+    assert said(caught) == ["6 of 6 cases are not as they should be:", lost, *REMEDY["3d_vit"]]
+
+
+def test_settings_edited_since_are_told(place: Place) -> None:
+    edited = override(plan(), "3d_vit", ["preprocessing.spacing=[1,1,2]"])
+    write_text(place.folders.plan_file(NAME), edited.to_text())
+    with pytest.raises(KneeformerError) as caught:
+        learning_cases(place.folders, VIT, edited, lambda *_: None)
+    reason = "prepared with other settings than the plan has: a_00m, a_12m, b_00m, c, d_V1 and 1 more"
+    assert said(caught) == ["6 of 6 cases are not as they should be:", reason, *REMEDY["3d_vit"]]
+
+
+def test_settings_of_this_training_alone_are_not_mended_by_kf_preprocess(place: Place) -> None:
+    """As --set would have them, or a fold that was begun before the plan was edited."""
+    own = override(plan(), "3d_vit", ["preprocessing.spacing=[1,1,2]"])
+    with pytest.raises(KneeformerError) as caught:
+        learning_cases(place.folders, VIT, own, lambda *_: None)
+    assert "kfPlans.json prepares cases otherwise than this training: set preprocessing" in str(caught.value)
+
+
+def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_json(
+        place.folders.preprocessed / NAME / "dataset_fingerprint.json", {"cases": {c: {} for c in LABELLED}}
+    )
+    shutil.rmtree(place.raw)
+    with caplog.at_level(logging.WARNING):
+        assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
+    assert "no whole cases can be validated" in caplog.text
+    flip_a_bit(image_file(place.prepared, "e"))
+    with pytest.raises(KneeformerError, match="the prepared image is damaged: e"):
+        place.learnt(VIT)
+    with pytest.raises(KneeformerError, match="imagesUn and imagesTs say: put the raw data back"):
+        place.learnt(MAE)
+
+
+def test_a_dataset_that_was_edited_since_it_was_planned_is_told(place: Place) -> None:
+    place.write(NAME, {}, labels={"background": 0, "tibia": 1})
+    with pytest.raises(KneeformerError, match=r"labels: planned .*femur.*, now .*tibia"):
+        place.learnt(VIT)
+
+
+def test_splits_with_faults_are_refused_before_anything_is_read(place: Place) -> None:
+    write_json(
+        place.folders.preprocessed / NAME / "splits_final.json", [{"train": ["a_00m"], "val": ["a_12m"]}]
+    )
+    with pytest.raises(KneeformerError, match="fold 0: subject a is in 'train' and in 'val'"):
+        split_of(place.folders, VIT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kneeformer.data.files import read_json, write_json
-from kneeformer.data.storage import CaseRecord, save_case
+from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.networks.pose import points_of
 from kneeformer.networks.registration import Registration
 from kneeformer.plan import RegistrationSettings
@@ -23,7 +23,7 @@ def ball(radius_mm: float, shift_mm: float) -> np.ndarray:
 
 
 def store(folder: Path, name: str, image: np.ndarray) -> Path:
-    record = CaseRecord(key="", shape=GRID, spacing=SPACING, points={})
+    record = CaseRecord(origin=Origin(settings="", files=""), shape=GRID, spacing=SPACING, points={})
     save_case(folder, name, image, None, record, GRID)
     return folder / name
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from kneeformer.augmentation.pipeline import Augmentation
-from kneeformer.data.storage import CaseRecord, save_case, structure_points
+from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
 from kneeformer.labels import LabelScheme
 from kneeformer.plan import AugmentationSettings, MaskingSettings, TrainingSettings
 from kneeformer.training.losses import UNCOUNTED
@@ -18,6 +18,7 @@ SHAPE = (12, 40, 50)
 SMALL = (5, 40, 50)  # thinner than the crop
 CROP = (8, 16, 12)
 SPACING = (3.0, 0.5, 0.5)
+ORIGIN = Origin(settings="", files="")
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
 IGNORING = LabelScheme.from_json({"background": 0, "femur": 1, "ignore": 2})
 PLAIN = AugmentationSettings.model_validate(
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
         labels = np.zeros(shape, np.uint8) if name == "empty" else labels_of(shape)
         points = structure_points(labels, {"femur": labels == 1, "tibia": labels == 2}, seed=0)
         none = name == "unlabelled"
-        record = CaseRecord(key="k", shape=shape, spacing=SPACING, points={} if none else points)
+        record = CaseRecord(origin=ORIGIN, shape=shape, spacing=SPACING, points={} if none else points)
         save_case(tmp_path, name, image_of(shape), None if none else labels, record, CROP)
     return tmp_path
 
@@ -158,7 +159,7 @@ def test_structures_are_aimed_at_equally_however_small(folder: Path) -> None:
 def test_a_point_inside_is_the_middle_of_its_crop(folder: Path) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[6, 20, 25] = 1
-    record = CaseRecord(key="k", shape=SHAPE, spacing=SPACING, points={"femur": [(6, 20, 25)]})
+    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, points={"femur": [(6, 20, 25)]})
     save_case(folder, "dot", image_of(SHAPE), labels, record, CROP)
     batch = crops(folder, "dot", share=1)[0]
     assert batch["labels"][0].nonzero().tolist() == [[4, 8, 6]]
@@ -244,7 +245,7 @@ def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(
 
 def test_cases_may_come_from_several_folders(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
-    record = CaseRecord(key="k", shape=SHAPE, spacing=SPACING, points={})
+    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, points={})
     save_case(other, "large", image_of(SHAPE) + 1e6, None, record, CROP)
     first = crops(folder, "large", scheme=None)
     both = CropBatches(

@@ -1,0 +1,30 @@
+"""One process at a time in a folder, for commands that may be started twice. Needs no torch."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kneeformer.data.files import clear_unfinished
+
+
+@contextmanager
+def one_at_a_time(folder: Path, command: str) -> Iterator[None]:
+    """Wait until no other process works in a folder; then take away what killed ones left half-written.
+
+    The system lets go of the lock when its process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logging.getLogger(__name__).warning("%s: another %s works here; waiting for it", folder, command)
+        lock.acquire()
+    try:
+        clear_unfinished(folder)
+        yield
+    finally:
+        lock.release()
