@@ -1,6 +1,5 @@
 """Names of cases become names of files: which cannot, and which would become one."""
 
-import unicodedata
 from collections.abc import Iterable
 
 # in a fold's validation folder, beside the files of its cases
@@ -14,14 +13,14 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
     lines += [
         f"a case cannot be called {n!r}: {n}.json in its validation folder holds scores; rename its files"
         for n in distinct
-        if _folded(n) in _TAKEN
+        if n.casefold() in _TAKEN
     ]
     alike: dict[str, list[str]] = {}
     for name in distinct:
-        alike.setdefault(_folded(name), []).append(name)
+        alike.setdefault(name.casefold(), []).append(name)
     lines += [
-        f"{' and '.join(map(repr, group))} are one name to many disks, which tell neither upper from lower "
-        f"case nor one way of writing an accent from another; rename the files of one of them"
+        f"{' and '.join(map(repr, group))} are one name to many disks, which do not tell upper from lower case; "
+        f"rename the files of one of them"
         for group in alike.values()
         if len(group) > 1
     ]
@@ -31,7 +30,3 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
 def _leads(name: str) -> bool:
     """Whether a name is a path to somewhere."""
     return name in ("", ".", "..") or any(sign in name for sign in "/\\\0")
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

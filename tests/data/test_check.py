@@ -55,14 +55,13 @@ class TestLayout:
         ]
 
     def test_names_that_are_one_to_a_disk_or_lead_elsewhere(self, make_dataset: MakeDataset) -> None:
-        names = ("K01", "k01", "caf\u00e9", "cafe\u0301", "../b", "Summary", "K01_seg", "K02.json")
+        names = ("K01", "k01", "../b", "Summary", "K01_seg", "K02.json")
         entry = {"images": ["imagesTr/a_0000.nrrd"], "label": "labelsTr/a.nrrd"}
         lines = check_layout(make_dataset(dataset=dict.fromkeys(names, entry)))
         assert [re.split(r":| are one name", line.split(": ", 1)[1])[0] for line in lines] == [
             "a case cannot be called '../b'",
             "a case cannot be called 'Summary'",
             "'K01' and 'k01'",
-            "'cafe\u0301' and 'caf\u00e9'",
         ]
 
     def test_channel_numbers(self, make_dataset: MakeDataset) -> None:
