@@ -19,8 +19,8 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
     for name in distinct:
         alike.setdefault(name.casefold(), []).append(name)
     lines += [
-        f"{' and '.join(map(repr, group))} are one name to many disks, which do not tell upper from lower case; "
-        f"rename the files of one of them"
+        f"{' and '.join(map(repr, group))} are one name to many disks, which do not tell upper from lower "
+        f"case; rename the files of one of them"
         for group in alike.values()
         if len(group) > 1
     ]

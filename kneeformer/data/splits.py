@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kneeformer.data.files import read_json, write_json
+from kneeformer.data.image_folder import composed
 from kneeformer.errors import KneeformerError
 
 Split = dict[str, list[str]]  # {"train": [...], "val": [...]}
@@ -64,7 +65,7 @@ def read_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
         KneeformerError: the file is missing or of another shape; a fold names a case that does not exist, or
             one twice, leaves a side empty, or has one subject on both sides. Every fault, fold by fold.
     """
-    splits: list[Split] = read_json(file)
+    splits: list[Split] = _composed(read_json(file))
     if not isinstance(splits, list) or not splits:
         problems = ['not a list of folds, [{"train": [...], "val": [...]}, ...]']
     else:
@@ -77,6 +78,15 @@ def read_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
             + "\n".join(f"  {problem}" for problem in problems)
         )
     return splits
+
+
+def _composed(content: Any) -> Any:
+    """The same with all names in composed Unicode, as those of cases are."""
+    if isinstance(content, list):
+        return [_composed(part) for part in content]
+    if isinstance(content, dict):
+        return {key: _composed(part) for key, part in content.items()}
+    return composed(content) if isinstance(content, str) else content
 
 
 def _problems(split: Any, subject_of: Mapping[str, str]) -> list[str]:

@@ -299,6 +299,14 @@ class TestSplits:
         with pytest.raises(KneeformerError, match=r"splits_final\.json: (.|\n)* not a list of folds"):
             read_splits(file, visits(6))
 
+    def test_names_that_look_the_same_are_the_same(self, tmp_path: Path) -> None:
+        """macOS writes an accent as a sign of its own."""
+        file = tmp_path / "splits_final.json"
+        file.write_text(json.dumps([{"train": ["cafe\u0301"], "val": ["s00_T0"]}]))
+        assert read_splits(file, {"caf\u00e9": "a", "s00_T0": "b"}) == [
+            {"train": ["caf\u00e9"], "val": ["s00_T0"]}
+        ]
+
     def test_more_cases_than_a_person_reads_are_counted(self, tmp_path: Path) -> None:
         file = tmp_path / "splits_final.json"
         file.write_text(json.dumps([{"train": ["gone"], "val": ["s00_T0"]}]))
