@@ -20,13 +20,19 @@ class Geometry:
         shape: voxels along (z, y, x), the order of the array's axes.
         spacing: millimetres between voxels along (z, y, x).
         origin: (x, y, z) of the first voxel's centre.
-        direction: 3 x 3 cosines, row by row, columns in the order (x, y, z) of the index.
+        direction: 3 x 3 cosines, row by row, columns in the order (x, y, z) of the index. At right angles,
+            so that a voxel's volume is the product of the spacings; left-handed ones are allowed.
     """
 
     shape: Size
     spacing: Triple
     origin: Triple = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        cosines = np.array(self.direction, dtype=float).reshape(3, 3)
+        if not np.abs(cosines.T @ cosines - np.eye(3)).max() < 1e-5:
+            raise ValueError(f"axes of length 1 at right angles are needed, not {self.direction}")
 
     def corners(self) -> np.ndarray:
         """(8, 3) patient coordinates, in mm, of the centres of the corner voxels."""

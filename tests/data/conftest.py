@@ -85,14 +85,3 @@ def write_nifti() -> Callable[..., bytes]:
         return content
 
     return write
-
-
-@pytest.fixture
-def write_crasher() -> Callable[[Path], None]:
-    """Writes a MetaImage whose header claims 73 dimensions: SimpleITK 2.5 spoils its heap and dies of it."""
-
-    def write(path: Path) -> None:
-        header = "ObjectType = Image\nNDims = 73\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nDimSize = 4 5 6\n"
-        path.write_bytes(f"{header}ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode() + bytes(240))
-
-    return write

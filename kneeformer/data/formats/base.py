@@ -1,0 +1,96 @@
+"""What every file format shares: the image, the contract, and how a fault of a file is told."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneeformer.data.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Image:
+    """One scalar volume. `array` has axes (z, y, x)."""
+
+    array: np.ndarray
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        endings: of its files, lower case, with the dot.
+        read: the image of a file that exists and is not empty. Checks every number of the header and every
+            checksum of the format before it hands voxels out. Raises FileFault.
+        encode: the files of an image that shall be called `name`, as (name, content), in the order in which
+            they must appear: the last one makes the image visible and carries `name`.
+    """
+
+    endings: tuple[str, ...]
+    read: Callable[[Path], Image]
+    encode: Callable[[str, Image], list[tuple[str, bytes]]]
+
+
+class FileFault(Exception):
+    """What is wrong with a file and what to do; `read_image` puts the file's name before it."""
+
+
+def damaged(reason: object) -> FileFault:
+    return FileFault(f"cannot be read ({reason}); export it again")
+
+
+def header_fault(field: str, value: object, rule: str) -> FileFault:
+    """A header field whose value cannot be right; `rule` says what would be."""
+    return FileFault(f"its header says {field} = {value}, but {rule}; correct the header or export it again")
+
+
+def finite(field: str, values: Any, count: int) -> np.ndarray:
+    """`count` finite numbers as float64. Raises FileFault."""
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError) as fault:
+        raise header_fault(field, _text(values), "it must be numbers") from fault
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise header_fault(field, _text(values), f"it must be {count} finite numbers")
+    return numbers
+
+
+def positive(field: str, values: Any, count: int) -> np.ndarray:
+    """`count` finite numbers above zero as float64. Raises FileFault."""
+    numbers = finite(field, values, count)
+    if (numbers <= 0).any():
+        raise header_fault(field, _text(values), "it must be above zero")
+    return numbers
+
+
+def require_scalars(values: int) -> None:
+    if values != 1:
+        raise FileFault(
+            f"{values} values a voxel (RGB, complex, vector or layers of overlapping segments); "
+            f"write one value a voxel, one file a channel"
+        )
+
+
+def require_volume(size: tuple[int, ...]) -> None:
+    """Refuse what is not three-dimensional; `size` in the order of the file."""
+    if len(size) == 3 and min(size) >= 2:
+        return
+    kind = {1: "one-dimensional", 2: "two-dimensional", 3: "two-dimensional"}.get(
+        len(size), f"{len(size)}-dimensional"
+    )
+    raise FileFault(f"{kind} (size {' x '.join(map(str, size))}); write one three-dimensional volume a file")
+
+
+def volume(content: bytes, dtype: np.dtype, size: tuple[int, ...], start: int = 0) -> np.ndarray:
+    """(z, y, x) in this machine's byte order, from the bytes from `start` on; `size` is (x, y, z)."""
+    array = np.frombuffer(content, dtype, math.prod(size), start).reshape(size[::-1])
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _text(values: Any) -> str:
+    return str(values) if isinstance(values, str) else " ".join(f"{v}" for v in np.ravel(values).tolist())

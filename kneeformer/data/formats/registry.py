@@ -1,0 +1,16 @@
+"""The one list of file formats. A new one is a module in this folder and a line here."""
+
+from pathlib import Path
+
+from kneeformer.data.formats.base import Format
+from kneeformer.data.formats.metaimage import META_IMAGE
+from kneeformer.data.formats.nifti import NIFTI
+from kneeformer.data.formats.nrrd import NRRD
+
+FORMATS: tuple[Format, ...] = (NRRD, NIFTI, META_IMAGE)
+BY_ENDING = {ending: form for form in FORMATS for ending in form.endings}  # longer endings first
+
+
+def ending_of(path: Path) -> str | None:
+    """The known ending that a file's name carries, in any case of its letters; None where it carries none."""
+    return next((ending for ending in BY_ENDING if path.name.lower().endswith(ending)), None)
