@@ -61,7 +61,7 @@ def check_layout(dataset: Dataset) -> list[str]:
 def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     """Open every file of a case once and list what is wrong with it.
 
-    A reader can crash the process on a bad file: call this through `processes.run_each`.
+    Memory can run out on a large file: call this through `processes.run_each`.
     """
     problems: list[str] = []
     channels = [(path, _open(path, problems)) for path in case.images]
