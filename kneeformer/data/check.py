@@ -11,6 +11,7 @@ from kneeformer.data.dataset import Case, Dataset, DatasetDescription, case_fold
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import Image, read_image
+from kneeformer.data.label_map import as_label_map, not_whole
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 
@@ -23,7 +24,8 @@ class CheckedCase:
         problems: one line each, beginning with the file; empty where the case can be used.
         images: (channels, z, y, x), in the files' own type (float64 and wide integers as float32); None
             where a channel cannot be read or the channels differ in size.
-        label: (z, y, x) uint8 or int16; None where there is none or it cannot be used.
+        label: (z, y, x) uint8, int16 or int32, the first that holds its values; None where there is
+            none or it cannot be used.
         geometry: of the first channel; None where it cannot be read.
     """
 
@@ -72,7 +74,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     if case.label is not None and (opened := _open(case.label, problems)) is not None:
         faults = _label_problems(case.label, opened.array, description.scheme)
         problems += faults
-        label = None if faults else _as_label(opened.array)
+        label = None if faults else as_label_map(opened.array)
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
     geometry = None if channels[0][1] is None else channels[0][1].geometry
@@ -153,12 +155,12 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
 def _label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
     if not np.isfinite([array.min(), array.max()]).all():
         return [_not_finite(path, array)]
-    if array.dtype.kind == "f" and (fractions := int(np.count_nonzero(array != np.rint(array)))):
+    if fractions := not_whole(array):
         return [
             f"{path}: {fractions} label voxels are not whole numbers (resampled with interpolation?); "
             f"export it again with nearest-neighbour interpolation"
         ]
-    found, declared = _values(array), scheme.declared()
+    found, declared = _values(as_label_map(array)), scheme.declared()
     if unknown := sorted(found - declared):
         return [
             f"{path}: label values {_listed(unknown)} are not declared in dataset.json, which has "
@@ -196,10 +198,6 @@ def _values(array: np.ndarray) -> set[int]:
     for plane in array:
         counts += np.bincount(plane.ravel().astype(np.uint16), minlength=high + 1)
     return set(np.flatnonzero(counts).tolist())
-
-
-def _as_label(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.uint8 if array.min() >= 0 and array.max() <= 255 else np.int16, copy=False)
 
 
 def _stack(images: list[Image | None]) -> np.ndarray | None:

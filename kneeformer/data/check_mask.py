@@ -8,7 +8,7 @@ import numpy as np
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, DatasetDescription
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.images import read_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import COMPLETE, KEEP
 
@@ -43,7 +43,7 @@ def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: s
     if not file.is_file():
         return [f"{file}: no such file: every scan needs its mask, {scan.name} as well ({_MEANING})"]
     try:
-        mask = read_image(file)
+        mask = read_label_map(file)
     except KneeformerError as fault:
         return [str(fault)]
     differs = None if geometry is None else mask.geometry.mismatch(geometry)

@@ -23,10 +23,9 @@ def to_label_map(
         thick_axis: not interpolated along; the nearest slice is taken.
 
     Returns:
-        (z, y, x) uint8, or uint16 where a label is above 255.
+        (z, y, x) uint8, or the first of uint16 and uint32 that holds every label.
     """
-    dtype = np.uint8 if max(scheme.painted) < 256 else np.uint16
-    labels = np.zeros(shape, dtype)
+    labels = np.zeros(shape, np.min_scalar_type(max(scheme.painted)))
     if scheme.has_regions:
         for value, region in zip(scheme.painted, _resized(logits, shape, thick_axis), strict=True):
             labels[region.numpy() > 0] = value

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.dataset import Case, DatasetDescription
-from kneeformer.data.images import read_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
@@ -85,12 +85,12 @@ def evaluate_cases(
 
 
 def _score(pair: Pair) -> CaseMetrics:
-    reference, prediction = read_image(pair.reference), read_image(pair.prediction)
+    reference, prediction = read_label_map(pair.reference), read_label_map(pair.prediction)
     mismatch = reference.geometry.mismatch(prediction.geometry)
     if mismatch is not None:
         raise KneeformerError(f"{pair.prediction}: another grid than {pair.reference}: {mismatch}")
     if pair.mask is not None:
-        asked = read_image(pair.mask).array == COMPLETE
+        asked = read_label_map(pair.mask).array == COMPLETE
         here, there = (np.where(asked, volume.array, 0) for volume in (reference, prediction))
         return score_case(here, there, reference.geometry.spacing, pair.scheme)
     return score_case(reference.array, prediction.array, reference.geometry.spacing, pair.scheme)

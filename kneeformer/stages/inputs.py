@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kneeformer.data.check_mask import case_and_mask_problems
 from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name, with_other_sides
-from kneeformer.data.images import file_ending, read_image, write_image
+from kneeformer.data.images import file_ending, write_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
 from kneeformer.plan import Configuration, DatasetSettings
@@ -67,7 +68,7 @@ def ask(case: Case, task: str, description: DatasetDescription, masks: Path, num
     """A validation case as the task is asked: its label the mask, written in a folder; or no label at all."""
     if case.label is None:
         return case
-    reference = read_image(case.label)
+    reference = read_label_map(case.label)
     mask = predictive(task).question(reference.array, reference.geometry, description.scheme, number)
     if mask is None:
         return replace(case, label=None)

@@ -12,6 +12,7 @@ from kneeformer.data.dataset import Case
 from kneeformer.data.files import write_json
 from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError
 from kneeformer.export.mesh import write_stl
@@ -151,7 +152,7 @@ class Predictor:
         for warning in outputs.warnings:
             _log().warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
-        truth = None if reference is None else read_image(reference).array
+        truth = None if reference is None else read_label_map(reference).array
         task.draw(scan, outputs, truth, output / f"{case.name}.png")
         self._write(case, outputs, output, scan.geometry)
 
@@ -244,7 +245,7 @@ def _read_scan(case: Case) -> Scan:
     for path, channel in zip(case.images[1:], channels[1:], strict=True):
         if mismatch := channels[0].geometry.mismatch(channel.geometry):
             raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
-    mask = None if case.label is None else read_image(case.label).array
+    mask = None if case.label is None else read_label_map(case.label).array
     return Scan(np.stack([c.array for c in channels]), channels[0].geometry, mask, case.side)
 
 

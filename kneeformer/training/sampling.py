@@ -21,8 +21,8 @@ Size = tuple[int, int, int]
 
 
 class CropBatches(Dataset[Batch]):
-    """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, and "centre_mm"
-    (b, 3) float32, where in its volume each lies.
+    """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, or int32
+    where there are labels above 32767, and "centre_mm" (b, 3) float32, where in its volume each lies.
 
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. What lies outside the volume repeats its border and is labelled UNCOUNTED.
@@ -107,13 +107,16 @@ def read_region(array: Any, centre: Size, size: Size, outside: int | None = None
     """(channels, *size) around a voxel, of an array (channels, z, y, x) or (z, y, x), stored or in memory.
 
     Args:
-        outside: value beyond the array, the result then int16; None repeats the border.
+        outside: value beyond the array, negative: the result is then int16, or int32 where the array holds
+            more than that; None repeats the border.
     """
     box = [[c - s // 2, c - s // 2 + s] for c, s in zip(centre, size, strict=True)]
     if outside is None:
         region = crop_and_pad_nd(array, box, pad_mode="edge")
     else:
-        region = crop_and_pad_nd(array, box, pad_value=outside, cast_cropped_to=np.int16)
+        region = crop_and_pad_nd(
+            array, box, pad_value=outside, cast_cropped_to=np.result_type(array.dtype, np.int16)
+        )
     return np.asarray(region if region.ndim == 4 else region[None])
 
 

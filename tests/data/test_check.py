@@ -1,5 +1,6 @@
 """Every bad input that the dataset check knows, each with its message."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import SimpleITK as sitk
 from kneeformer.data.check import CheckedCase, check_case, check_layout, free_disk_problem
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.images import write_image
+from kneeformer.data.images import FILE_ENDINGS, write_image
 
 MakeDataset = Callable[..., Dataset]
 GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
@@ -275,6 +276,27 @@ class TestBadCase:
             "labelsTr/a.nrrd: 4 label voxels are not whole numbers (resampled with interpolation?); "
             "export it again with nearest-neighbour interpolation"
         ]
+
+    def test_rounding_of_a_scaled_file(self, make_dataset: MakeDataset) -> None:
+        """scl_slope in float32 makes 0.9999999 of 1; up to 1e-3 it is the number."""
+        dataset = make_dataset(ending=".nii.gz")
+        for off in (1e-7, 9e-4):
+            write_image(dataset.folder / "labelsTr/a.nii.gz", (RAMP % 3 - off).astype(np.float32), GRID)
+            checked = check_case(dataset.training_cases()[0], dataset.description)
+            assert not checked.problems and checked.label is not None and checked.label.dtype == np.uint8
+            np.testing.assert_array_equal(checked.label, RAMP % 3)
+        write_image(dataset.folder / "labelsTr/a.nii.gz", (RAMP % 3 - 2e-3).astype(np.float32), GRID)
+        assert "120 label voxels are not whole numbers" in problems(dataset)[0]
+
+    @pytest.mark.parametrize("ending", FILE_ENDINGS)
+    @pytest.mark.parametrize(("value", "dtype"), [(300, np.int16), (40000, np.int32), (65535, np.int32)])
+    def test_large_values_stay(self, make_dataset: MakeDataset, ending: str, value: int, dtype: type) -> None:
+        dataset = make_dataset(ending=ending, labels={"background": 0, "femur": 1, "screw": value})
+        label = np.array([0, 1, value], np.uint16)[RAMP % 3]
+        write_image(dataset.folder / f"labelsTr/a{ending}", label, GRID)
+        checked = check_case(dataset.training_cases()[0], dataset.description)
+        assert not checked.problems and checked.label is not None and checked.label.dtype == dtype
+        np.testing.assert_array_equal(checked.label, label)
 
     @pytest.mark.parametrize(
         ("file", "value"),

@@ -54,11 +54,12 @@ def test_regions_are_painted_in_their_order() -> None:
     assert to_label_map(given.flip(0), (1, 1, 4), turned).ravel().tolist() == [0, 2, 2, 1]
 
 
-def test_labels_above_255_need_more_bits() -> None:
-    large = LabelScheme.from_json({"background": 0, "screw": 300})
+@pytest.mark.parametrize(("value", "dtype"), [(300, np.uint16), (40000, np.uint16), (70000, np.uint32)])
+def test_labels_above_255_need_more_bits(value: int, dtype: type) -> None:
+    large = LabelScheme.from_json({"background": 0, "screw": value})
     given = torch.stack([torch.zeros(1, 1, 2), torch.tensor([[[-1.0, 1.0]]])])
     labels = to_label_map(given, (1, 1, 2), large)
-    assert labels.dtype == np.uint16 and labels.ravel().tolist() == [0, 300]
+    assert labels.dtype == dtype and labels.ravel().tolist() == [0, value]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -205,6 +205,12 @@ def test_reading_a_region_leaves_an_array_in_memory_alone() -> None:
     assert np.array_equal(labels, before) and region.shape == (1, *CROP) and region.dtype == np.int16
 
 
+def test_large_labels_stay_in_crops() -> None:
+    labels = np.where(labels_of(SHAPE) == 1, 40000, 0).astype(np.int32)
+    region = read_region(labels, (1, 3, 41), CROP, outside=UNCOUNTED)
+    assert set(np.unique(region).tolist()) == {UNCOUNTED, 0, 40000}
+
+
 def test_the_centre_keeps_the_crop_inside() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
