@@ -1,4 +1,6 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and one line for any other."""
+
+import re
 
 
 class KneeformerError(Exception):
@@ -7,3 +9,22 @@ class KneeformerError(Exception):
     The command line prints the text alone, without a traceback, and exits with status 1. Anything
     else that escapes is a bug in kneeformer and keeps its traceback.
     """
+
+
+def one_line(fault: Exception) -> str:
+    """What happened, for a list of cases that failed: the text of a KneeformerError, else type and text."""
+    if isinstance(fault, KneeformerError):
+        return str(fault)
+    if is_memory_short(fault):
+        return "not enough memory"
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror if fault.filename is None else f"{fault.strerror}: {fault.filename}"
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+
+
+def is_memory_short(fault: Exception) -> bool:
+    """Whether memory ran out: NumPy raises a MemoryError, torch and SimpleITK a RuntimeError that says so."""
+    short = r"out of memory|not enough memory|can't allocate memory|[Ff]ailed to allocate|bad_alloc"
+    return isinstance(fault, MemoryError) or (
+        isinstance(fault, RuntimeError) and re.search(short, str(fault)) is not None
+    )

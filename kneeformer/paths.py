@@ -95,6 +95,17 @@ def _refuse_a_path(name: str, of: str) -> None:
         raise KneeformerError(f"{of} {name!r}: give a name alone, without a folder or .json; e.g. kfPlans")
 
 
+def refuse_in_raw(output: Path) -> None:
+    """Raises KneeformerError: a folder to write to, which need not exist, lies in kf_raw, by links too."""
+    variable = "kf_raw"
+    raw, real = Path(os.environ.get(variable) or os.devnull).expanduser(), Path(os.path.realpath(output))
+    around = (folder for folder in (real, *real.parents) if folder.exists())
+    if raw.is_dir() and any(folder.samefile(raw) for folder in around):
+        raise KneeformerError(
+            f"{output}: lies in {variable} ({raw}), where files are only read; choose a folder elsewhere"
+        )
+
+
 def fold_name(fold: int | str) -> str:
     """ "fold_0" or "fold_all" from 0, "0", "fold0", "fold_0" or "all".
 

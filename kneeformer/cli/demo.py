@@ -18,8 +18,10 @@ def main() -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
     from kneeformer.evaluation.summary import table
+    from kneeformer.paths import refuse_in_raw
     from kneeformer.stages.demo import run_demo
 
+    refuse_in_raw(arguments.folder)
     bar = TrainingBar()
     result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
     bar.close()

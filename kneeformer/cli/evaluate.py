@@ -24,13 +24,14 @@ def main() -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from kneeformer.data.dataset import Dataset
     from kneeformer.evaluation.summary import table
-    from kneeformer.paths import Folders
+    from kneeformer.paths import Folders, refuse_in_raw
     from kneeformer.stages.evaluate import evaluate_folders
     from kneeformer.stages.fingerprint import default_processes
 
     folders = Folders.from_environment()
     dataset = Dataset.open(folders.raw / folders.resolve(arguments.dataset))
     output = arguments.output or arguments.predictions
+    refuse_in_raw(output)
     summary = evaluate_folders(
         arguments.references,
         arguments.predictions,

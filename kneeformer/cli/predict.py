@@ -63,10 +63,12 @@ def main() -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from kneeformer.errors import KneeformerError
+    from kneeformer.paths import refuse_in_raw
     from kneeformer.stages.predict import predict_folder
 
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
+    refuse_in_raw(arguments.output)
     failed = predict_folder(
         _load(arguments),
         arguments.input,

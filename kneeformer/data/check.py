@@ -9,7 +9,7 @@ import numpy as np
 from kneeformer.data.case_names import case_name_faults
 from kneeformer.data.dataset import Case, Dataset, DatasetDescription, case_folder
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.image_folder import image_folder
+from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
 from kneeformer.data.label_map import as_label_map, not_whole
 from kneeformer.errors import KneeformerError
@@ -121,7 +121,7 @@ def _missing_files(case: Case) -> list[str]:
 def _image_strays(folder: Path, description: DatasetDescription) -> list[str]:
     """Image files that belong to no case, and channels with two files."""
     found = case_folder(folder, description)
-    return [*found.not_taken, *found.twins]
+    return [*lines_of(found.not_taken), *found.twins]
 
 
 def _label_strays(folder: Path, ending: str, cases: list[Case]) -> list[str]:
@@ -132,7 +132,7 @@ def _label_strays(folder: Path, ending: str, cases: list[Case]) -> list[str]:
         for name, path in found.files.items()
         if name not in names
     ]
-    return [*found.not_taken, *found.twins, *alone]
+    return [*lines_of(found.not_taken), *found.twins.values(), *alone]
 
 
 def _open(path: Path, problems: list[str]) -> Image | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kneeformer.data.files import read_json
-from kneeformer.data.image_folder import composed, existing, image_folder
+from kneeformer.data.image_folder import ImageFolder, composed, existing, image_folder
 from kneeformer.data.images import FILE_ENDINGS, file_ending
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues, Side
@@ -164,7 +164,8 @@ class Dataset:
                 for name, entry in sorted(listed)
             ]
         cases = list_cases(self.folder / "imagesTr", self.description)
-        return with_labels(cases, self.folder / "labelsTr", self.description.file_ending)
+        ending = self.description.file_ending
+        return with_labels(cases, image_folder(self.folder / "labelsTr", ending), ending)
 
     def unlabelled_cases(self) -> list[Case]:
         """Cases of imagesUn, by name."""
@@ -176,12 +177,12 @@ class CaseFolder:
     """The cases of a folder of images, by name.
 
     Attributes:
-        not_taken: a line for each image file that belongs to no case: what it is and what to do.
-        twins: a line for each channel of a case that has two files.
+        not_taken: of each image file that belongs to no case, why and what to do.
+        twins: a line for each channel of a case that has several files.
     """
 
     cases: list[Case]
-    not_taken: list[str]
+    not_taken: dict[Path, str]
     twins: list[str]
 
 
@@ -195,33 +196,34 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
         any_ending: take images of all formats, not only those of the dataset's ending.
     """
     found = image_folder(folder, None if any_ending else description.file_ending)
-    names, not_taken = set(), list(found.not_taken)
+    names, not_taken = set(), dict(found.not_taken)
     for stem, path in found.files.items():
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem)
         if match is not None:
             names.add(match[1])
         if (fault := _channel_fault(match, path, description)) is not None:
-            not_taken.append(f"{path}: {fault}")
+            not_taken[path] = fault
+    channels = [f"_{i:04d}" for i in range(len(description.channels))]
     cases = [
-        Case(name, _channels(name, folder, found.files, description), side=description.side(name))
+        Case(
+            name,
+            tuple(found.file(name + channel, description.file_ending) for channel in channels),
+            side=description.side(name),
+        )
         for name in sorted(names)
     ]
-    return CaseFolder(cases, not_taken, found.twins)
-
-
-def with_labels(cases: list[Case], folder: Path, ending: str, any_ending: bool = False) -> list[Case]:
-    """The cases with the files CASE.ending of a folder as labels, whether or not they exist.
-
-    Args:
-        any_ending: take files of all formats, not only those of this ending.
-    """
-    files = image_folder(folder, None if any_ending else ending).files
-    return [replace(c, label=files.get(c.name, folder / f"{c.name}{ending}")) for c in cases]
+    twins = [found.twins[c.name + i] for c in cases for i in channels if c.name + i in found.twins]
+    return CaseFolder(cases, not_taken, twins)
 
 
 def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
     """The cases of `case_folder` alone."""
     return case_folder(folder, description).cases
+
+
+def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case]:
+    """The cases with the files CASE.ending of a folder as labels, whether or not they exist."""
+    return [replace(c, label=found.file(c.name, ending)) for c in cases]
 
 
 def _channel_fault(match: re.Match[str] | None, path: Path, description: DatasetDescription) -> str | None:
@@ -235,13 +237,6 @@ def _channel_fault(match: re.Match[str] | None, path: Path, description: Dataset
         f"extra channel {match[2]}: dataset.json names {len(channels)} ({', '.join(channels)}); name it "
         f"there or take it away"
     )
-
-
-def _channels(
-    name: str, folder: Path, files: dict[str, Path], description: DatasetDescription
-) -> tuple[Path, ...]:
-    stems = [f"{name}_{i:04d}" for i in range(len(description.channels))]
-    return tuple(files.get(stem, folder / f"{stem}{description.file_ending}") for stem in stems)
 
 
 def with_other_sides(cases: list[Case], among: list[Case], description: DatasetDescription) -> list[Case]:

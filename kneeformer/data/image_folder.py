@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.data.images import FILE_ENDINGS, file_ending
@@ -18,13 +18,18 @@ class ImageFolder:
     Attributes:
         files: the image files by their names before the ending, in composed Unicode (NFC), sorted. macOS
             and its archives decompose names; they look the same and differ.
-        not_taken: a line for each other image file: what it is and what to do.
-        twins: a line for each name that several files have; `files` has the first of them.
+        not_taken: of each other image file, why and what to do.
+        twins: a line for each name that several files have, of which `files` has the first.
     """
 
-    files: dict[str, Path] = field(default_factory=dict)
-    not_taken: list[str] = field(default_factory=list)
-    twins: list[str] = field(default_factory=list)
+    folder: Path
+    files: dict[str, Path]
+    not_taken: dict[Path, str]
+    twins: dict[str, str]
+
+    def file(self, name: str, ending: str) -> Path:
+        """The file of a name; where there is none, the path that it should have."""
+        return self.files.get(name, self.folder / f"{name}{ending}")
 
 
 def image_folder(folder: Path, ending: str | None = None) -> ImageFolder:
@@ -37,21 +42,26 @@ def image_folder(folder: Path, ending: str | None = None) -> ImageFolder:
         ending: the only one to take; None takes all of FILE_ENDINGS.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    not_taken = []
+    not_taken = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.is_dir():
             continue
         reason = _reason(path, ending)
         if reason is not None:
-            not_taken.append(f"{printable(path)}: {reason}")
+            not_taken[path] = reason
         elif path.name.lower().endswith(FILE_ENDINGS):
             found[composed(path.name[: -len(file_ending(path))])].append(path)
-    twins = [
-        f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one of them"
+    twins = {
+        name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one"
         for name, paths in found.items()
         if len(paths) > 1
-    ]
-    return ImageFolder({name: found[name][0] for name in sorted(found)}, not_taken, twins)
+    }
+    return ImageFolder(folder, {name: found[name][0] for name in sorted(found)}, not_taken, twins)
+
+
+def lines_of(not_taken: dict[Path, str]) -> list[str]:
+    """A line a file that is not taken."""
+    return [f"{printable(path)}: {reason}" for path, reason in not_taken.items()]
 
 
 def composed(name: str) -> str:

@@ -1,67 +1,115 @@
 """The cases that are given to a prediction: their files, masks by which they are asked, and their faults."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kneeformer.data.check_mask import case_and_mask_problems
-from kneeformer.data.dataset import Case, DatasetDescription, list_cases, side_in_name, with_other_sides
+from kneeformer.data.dataset import (
+    Case,
+    CaseFolder,
+    DatasetDescription,
+    case_folder,
+    side_in_name,
+    with_labels,
+    with_other_sides,
+)
+from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, one_line
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.tasks import predictive
 
 
-def input_cases(source: Path, dataset: DatasetSettings) -> list[Case]:
-    """The cases of a folder, or of one file. Raises KneeformerError: there are none."""
-    if source.is_file():
-        if len(dataset.channel_names) > 1:
-            raise KneeformerError(
-                f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
-            )
-        name = source.name.removesuffix(file_ending(source))
-        name = name.removesuffix("_0000")
-        return [Case(name, (source,), side=side_in_name(name))]
-    cases = list_cases(source, _description(dataset))
-    if not cases:
-        raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here")
-    return cases
+@dataclass(frozen=True)
+class Inputs:
+    """What a prediction is given.
+
+    Attributes:
+        cases: with their masks and other sides, where these are needed.
+        folders: that hold them.
+        twins: a line for each two files of which one is needed; nothing tells which.
+    """
+
+    cases: list[Case]
+    folders: list[Path]
+    twins: list[str]
 
 
-def with_masks(cases: list[Case], masks: Path | None, task: str, ending: str) -> list[Case]:
-    """The cases with their masks as labels. Raises KneeformerError: masks are needed, or not needed."""
-    if predictive(task).asked_by_masks != (masks is not None):
-        need = "takes no masks: leave -m away" if masks else "is asked by masks: give their folder with -m"
-        raise KneeformerError(f"task {task!r} {need}")
-    return cases if masks is None else [replace(c, label=masks / f"{c.name}{ending}") for c in cases]
+def gather_inputs(
+    source: Path,
+    masks: Path | None,
+    other_sides: Path | None,
+    configuration: Configuration,
+    dataset: DatasetSettings,
+) -> Inputs:
+    """The cases of a folder, or of one file. Files of every format are taken, whatever the dataset has.
 
-
-def beside_other_sides(
-    cases: list[Case], folder: Path | None, configuration: Configuration, dataset: DatasetSettings
-) -> list[Case]:
-    """The cases with those of the same persons' other sides, where the folder has them.
+    Image files that are not taken are logged, each with the reason.
 
     Raises:
-        KneeformerError: other sides are needed, or not needed.
+        KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
     """
-    if configuration.needs_other_side != (folder is not None):
+    _require_what_is_needed(masks, other_sides, configuration)
+    found, description = _images(source, dataset), _description(dataset)
+    cases, not_taken, twins = found.cases, dict(found.not_taken), list(found.twins)
+    if masks is not None:
+        drawn = image_folder(masks)
+        cases = with_labels(cases, drawn, dataset.file_ending)
+        not_taken |= drawn.not_taken
+        twins += [drawn.twins[c.name] for c in cases if c.name in drawn.twins]
+    if other_sides is not None:
+        scans, bones = case_folder(other_sides, description, any_ending=True), image_folder(other_sides)
+        whole = with_labels(scans.cases, bones, dataset.file_ending)
+        cases = with_other_sides(cases, whole, description)
+        not_taken |= bones.not_taken
+        twins += [*scans.twins, *(bones.twins[c.name] for c in whole if c.name in bones.twins)]
+    used = {file for case in cases for file in case.files}
+    left = lines_of({path: reason for path, reason in not_taken.items() if path not in used})
+    if not cases:
+        there = "".join(f"\n  {line}" for line in left)
+        raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here{there}")
+    if left:
+        _log().warning("%d files are not taken:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+    folders = [source.parent if source.is_file() else source, masks, other_sides]
+    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(twins)))
+
+
+def _images(source: Path, dataset: DatasetSettings) -> CaseFolder:
+    if not source.is_file():
+        return case_folder(source, _description(dataset), any_ending=True)
+    if len(dataset.channel_names) > 1:
+        raise KneeformerError(
+            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
+        )
+    if has_unusable_name(source):
+        raise KneeformerError(
+            f"{printable(source)}: its name holds control characters or is not UTF-8; rename it"
+        )
+    name = composed(source.name[: -len(file_ending(source))]).removesuffix("_0000")
+    return CaseFolder([Case(name, (source,), side=side_in_name(name))], {}, [])
+
+
+def _require_what_is_needed(
+    masks: Path | None, other_sides: Path | None, configuration: Configuration
+) -> None:
+    if predictive(configuration.task).asked_by_masks != (masks is not None):
+        need = "takes no masks: leave -m away" if masks else "is asked by masks: give their folder with -m"
+        raise KneeformerError(f"task {configuration.task!r} {need}")
+    if configuration.needs_other_side != (other_sides is not None):
         need = (
             "needs no other sides: leave --other_side away"
-            if folder
+            if other_sides
             else "completes a bone by that of the same person's other side: give the folder of those scans, "
             "and their bones as label maps, with --other_side"
         )
         raise KneeformerError(f"this configuration {need}")
-    if folder is None:
-        return cases
-    description = _description(dataset)
-    there = [
-        replace(c, label=folder / f"{c.name}{dataset.file_ending}") for c in list_cases(folder, description)
-    ]
-    return with_other_sides(cases, there, description)
+    for flag, folder in (("-m", masks), ("--other_side", other_sides)):
+        if folder is not None and not folder.is_dir():
+            raise KneeformerError(f"{flag} {folder}: no such folder")
 
 
 def ask(case: Case, task: str, description: DatasetDescription, masks: Path, number: int) -> Case:
@@ -98,13 +146,20 @@ def input_problems(
         min(default_processes(), 4),
         lambda done: watch("Checking inputs", done, len(cases)),
     )
-    problems = [[str(o)] if isinstance(o, Exception) else o for o in outcomes]
+    problems = [
+        [_told(case, o)] if isinstance(o, Exception) else o for case, o in zip(cases, outcomes, strict=True)
+    ]
     if other_sides is not None:
         lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
         problems = [[*found, *missing] for found, missing in zip(problems, lone, strict=True)]
     if faults := [f"  {line}" for lines in problems for line in lines]:
         _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
     return problems
+
+
+def _told(case: Case, fault: Exception) -> str:
+    text = one_line(fault)
+    return text if isinstance(fault, KneeformerError) else f"{case.images[0]}: cannot be checked ({text})"
 
 
 def _no_other_side(case: Case, folder: Path) -> str:

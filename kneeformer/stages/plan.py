@@ -19,7 +19,8 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.presets import Preset, preset_named
 from kneeformer.stages.alone import one_at_a_time
 from kneeformer.stages.fingerprint import Watch, take_fingerprint
-from kneeformer.tasks import task_named, tasks_for
+from kneeformer.stages.outputs import shared_outputs
+from kneeformer.tasks import predictive, task_named, tasks_for
 from kneeformer.training.measure import estimate_step, measure_step
 
 
@@ -45,6 +46,7 @@ def plan_dataset(
     """
     preset = preset_named(planner)
     dataset = Dataset.open(folders.raw / name)
+    _refuse_shared_outputs(dataset)
     chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
@@ -76,6 +78,14 @@ def _split(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
         volumes = {name: case.volumes_mm3 for name, case in fingerprint.cases.items()}
         if lines := uncovered(splits, volumes, fingerprint.structures):
             _log().warning("%s:\n%s", file, "\n".join(f"  {line}" for line in lines))
+
+
+def _refuse_shared_outputs(dataset: Dataset) -> None:
+    """Raises KneeformerError: in a validation two cases would write one file."""
+    outputs, ending = predictive(dataset.description.task).outputs, dataset.description.file_ending
+    if shared := shared_outputs((c.name for c in dataset.training_cases()), outputs, ending):
+        lines = "".join(f"\n  {line}" for line in shared)
+        raise KneeformerError(f"{dataset.folder}: predictions of two cases would be one file:{lines}")
 
 
 def _keep_another_plan(file: Path, plan: Plan) -> None:

@@ -1,7 +1,9 @@
 """Prediction with trained folds: for arrays, for cases, and for folders of files."""
 
 import logging
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,19 +11,20 @@ import numpy as np
 from torch import nn
 
 from kneeformer.data.dataset import Case
-from kneeformer.data.files import write_json
+from kneeformer.data.files import write_json, write_text
 from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.transforms import write_transform
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.export.mesh import write_stl
 from kneeformer.networks.compute import choose_device, place
 from kneeformer.paths import fold_name
 from kneeformer.plan import Configuration, CropConfiguration, Plan, read_fold_plan
 from kneeformer.stages.bone_finder import BoneFinder
 from kneeformer.stages.fingerprint import Watch
-from kneeformer.stages.inputs import beside_other_sides, input_cases, input_problems, with_masks
+from kneeformer.stages.inputs import gather_inputs, input_problems
+from kneeformer.stages.outputs import refuse_outputs
 from kneeformer.tasks import predictive
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.training.checkpoint import load_checkpoint
@@ -199,27 +202,51 @@ def predict_folder(
         A line for each case that could not be predicted; the others are written.
 
     Raises:
-        KneeformerError: nothing to predict.
+        KneeformerError: nothing to predict, or something would be written over: all of it in one list.
     """
-    if output.is_file():
-        raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
-    dataset, task = predictor.plan.dataset, predictor.configuration.task
-    cases = with_masks(input_cases(source, dataset)[part[0] :: part[1]], masks, task, dataset.file_ending)
-    cases = beside_other_sides(cases, other_sides, predictor.configuration, dataset)
+    dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
+    inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
+    cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
         cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
+    refuse_outputs(inputs, cases, output, task.outputs, dataset.file_ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
-        failed += faults
-        if not faults:
-            try:
-                predictor.predict_case(case, output, probabilities)
-            except (KneeformerError, MemoryError) as fault:
-                failed.append(str(fault) or f"{case.images[0]}: not enough memory")
+        failed += faults or _predicted(predictor, case, output, probabilities)
         watch("Predicting", done, len(cases))
     return failed
+
+
+def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bool) -> list[str]:
+    """Predict a case; a line where that failed, whatever the reason: the next one goes on.
+
+    The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+    """
+    kept = output / f"{case.name}.traceback.txt"
+    try:
+        predictor.predict_case(case, output, probabilities)
+        kept.unlink(missing_ok=True)
+    except KneeformerError as fault:
+        return [str(fault)]
+    except Exception as fault:
+        text = f"{case.images[0]}: {one_line(fault)}"
+        if is_memory_short(fault):
+            return [f"{text}; {_memory_remedy(fault, probabilities)}"]
+        if isinstance(fault, OSError):
+            return [text]
+        with suppress(OSError):
+            write_text(kept, "".join(traceback.format_exception(fault)))
+        return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
+    return []
+
+
+def _memory_remedy(fault: Exception, probabilities: bool) -> str:
+    if "CUDA" in str(fault) or "MPS" in str(fault):
+        return "predict it with -device cpu"
+    without = "leave --save_probabilities away, " if probabilities else ""
+    return f"{without}predict it while nothing else runs, or crop the scan to what is to be predicted"
 
 
 def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:

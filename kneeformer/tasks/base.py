@@ -156,10 +156,13 @@ class PredictiveTask(Task[Planned]):
     """A task whose networks are applied to cases, and scored against references.
 
     Attributes:
+        outputs: what follows a case's name in the names of all files that may be written of it; * stands for
+            the ending of the dataset.
         asked_by_masks: whether a case comes with a mask: bone to keep, region to complete.
         bone_finder: the configuration of a segmentation that finds the bone to keep where a mask marks none.
     """
 
+    outputs: ClassVar[tuple[str, ...]]
     asked_by_masks: ClassVar[bool] = False
     bone_finder: ClassVar[str | None] = None
 

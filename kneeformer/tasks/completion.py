@@ -55,6 +55,10 @@ class Completion(PredictiveTask[BoneConfiguration]):
 
     prepared_by = ("registration",)
     needs_float64 = True
+    outputs: ClassVar[tuple[str, ...]] = (
+        *("*", "_raw*", "_region*", "_ct*", "_uncertainty*"),
+        *(".stl", ".tfm", ".json", ".png"),
+    )
     asked_by_masks: ClassVar[bool] = True
     bone_finder: ClassVar[str] = "3d_segmentation"
 

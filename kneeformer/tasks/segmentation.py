@@ -1,6 +1,7 @@
 """Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Segmentation(PredictiveTask[CropConfiguration]):
     """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
 
     prepared_by = ("pretraining",)
+    outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz")
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget

@@ -10,7 +10,7 @@ import pytest
 from kneeformer.data.check import check_layout
 from kneeformer.data.dataset import Dataset, DatasetDescription, case_folder
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.image_folder import existing, image_folder, printable
+from kneeformer.data.image_folder import existing, image_folder, lines_of, printable
 from kneeformer.data.images import read_image, write_image
 
 COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"  # they look the same
@@ -35,12 +35,12 @@ def test_one_ending_in_any_case(put: Callable[..., Path]) -> None:
     folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw")
     found = image_folder(folder, ".nrrd")
     assert found.files == {"a": folder / "a.nrrd", "b": folder / "b.NRRD"}
-    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in found.not_taken] == [
+    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in lines_of(found.not_taken)] == [
         "c.nii.gz: its ending is not the .nrrd of dataset.json",
         "d.seg.nrrd: its ending is not the .nrrd of dataset.json",
         "e.nhdr: .nhdr is not read",
     ]
-    assert found.twins == []
+    assert found.twins == {}
 
 
 def test_any_ending(put: Callable[..., Path]) -> None:
@@ -52,14 +52,15 @@ def test_any_ending(put: Callable[..., Path]) -> None:
 def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:
     folder = put("._a.nrrd", ".b.nrrd", ".DS_Store")
     (folder / "c.nrrd").mkdir()
-    assert image_folder(folder) == image_folder(folder / "not there")
+    assert not image_folder(folder).files and not image_folder(folder).not_taken
+    assert not image_folder(folder / "not there").files
 
 
 def test_two_files_of_one_name_are_told(put: Callable[..., Path]) -> None:
     folder = put("a.nrrd", "a.nii.gz", f"{COMPOSED}.nrrd", f"{DECOMPOSED}.nrrd", "b.nrrd", "b.NRRD")
     found = image_folder(folder)
     assert list(found.files) == [COMPOSED, "a", "b"]
-    assert [line.split(" are two files of one name, ")[0] for line in found.twins] == [
+    assert [line.split(" are two files of one name, ")[0] for line in found.twins.values()] == [
         f"{folder}: {DECOMPOSED}.nrrd and {COMPOSED}.nrrd",
         f"{folder}: a.nii.gz and a.nrrd",
         f"{folder}: b.NRRD and b.nrrd",
@@ -72,9 +73,11 @@ def test_names_that_cannot_be_used_are_told(put: Callable[..., Path]) -> None:
     found = image_folder(folder)
     assert found.files == {}
     wrong = "its name holds control characters or is not UTF-8; rename it"
-    assert found.not_taken == [rf"{folder}/a\nb.nrrd: {wrong}", rf"{folder}/c\udcff.nrrd: {wrong}"]
+    assert lines_of(found.not_taken) == [rf"{folder}/a\nb.nrrd: {wrong}", rf"{folder}/c\udcff.nrrd: {wrong}"]
     put("e.Nii.gz")
-    assert image_folder(folder).not_taken[-1].startswith(f"{folder}/e.Nii.gz: its ending mixes small and")
+    assert lines_of(image_folder(folder).not_taken)[-1].startswith(
+        f"{folder}/e.Nii.gz: its ending mixes small and"
+    )
     assert printable(Path("Kn\u00e4ul \u819d.nrrd")) == "Kn\u00e4ul \u819d.nrrd"
 
 
@@ -95,7 +98,7 @@ def test_images_that_belong_to_no_case(put: Callable[..., Path]) -> None:
         ("a", (folder / "a_0000.nrrd",)),
         ("c", (folder / "c_0000.nii.gz",)),
     ]
-    assert [line.removeprefix(f"{folder}/").split(" (")[0] for line in found.not_taken] == [
+    assert [line.removeprefix(f"{folder}/").split(" (")[0] for line in lines_of(found.not_taken)] == [
         "a_0001.nrrd: extra channel 0001: dataset.json names 1",
         "b.nrrd: not called CASE_0000.nrrd",
         "d_\u0660\u0660\u0660\u0660.nrrd: not called CASE_0000.nrrd",
@@ -121,5 +124,5 @@ def test_two_files_of_one_case_are_a_problem_of_the_dataset(make_dataset: Callab
     write_image(dataset.folder / "labelsTr/x.nrrd", image, grid)
     (dataset.folder / "labelsTr/x.nrrd").rename(dataset.folder / "labelsTr/a.NRRD")
     assert check_layout(dataset) == [
-        f"{dataset.folder}/labelsTr: a.NRRD and a.nrrd are two files of one name, a; keep one of them"
+        f"{dataset.folder}/labelsTr: a.NRRD and a.nrrd are two files of one name, a; keep one"
     ]

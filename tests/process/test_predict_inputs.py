@@ -1,6 +1,7 @@
 """kf_predict with what people give it: bad files, one file; and the answers it gives beside label maps."""
 
 import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -137,3 +138,32 @@ def test_folds_are_averaged(trained: Workplace, tmp_path: Path) -> None:
     said = trained.run("kf_predict", "-i", file, "-o", tmp_path, "-d", 1, "-f", 0, 4, code=1)
     assert "fold_4" in said
     assert "fold_0, fold_1" in said
+
+
+def test_scans_of_other_formats_are_predicted_and_the_rest_is_told(
+    trained: Workplace, tmp_path: Path
+) -> None:
+    given, scan = tmp_path / "in", trained.raw / "imagesTs" / "phantom_07_0000.nrrd"
+    image = read_image(scan)
+    write_image(given / "a_0000.nii.gz", image.array, image.geometry)
+    shutil.copy(scan, given / "b_0000.NRRD")
+    shutil.copy(scan, given / "._b_0000.nrrd")
+    shutil.copy(scan, given / "c.nrrd")
+    shutil.copy(scan, given / os.fsdecode(b"d\xff_0000.nrrd"))
+    said = trained.run("kf_predict", "-i", given, "-o", tmp_path / "out", "-d", 1, "-f", 0)
+    assert "2 files are not taken" in said
+    assert "c.nrrd: not called CASE_0000.nrrd" in said and r"d\udcff_0000.nrrd: its name" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nrrd", "b.nrrd"]
+    a, b = (read_image(tmp_path / "out" / f"{case}.nrrd").array for case in "ab")
+    assert np.array_equal(a, b)
+
+
+def test_nothing_is_written_over_what_is_given(trained: Workplace, tmp_path: Path) -> None:
+    images = trained.raw / "imagesTr"
+    before = {p: p.stat().st_mtime_ns for p in trained.raw.rglob("*")}
+    said = trained.run("kf_predict", "-i", images, "-o", trained.raw / "labelsTr", "-d", 1, code=1)
+    assert "lies in kf_raw" in said
+    labels = trained.raw / "labelsTr"
+    said = trained.run("kf_evaluate", labels, labels, "-d", 1, code=1)
+    assert "lies in kf_raw" in said
+    assert {p: p.stat().st_mtime_ns for p in trained.raw.rglob("*")} == before
