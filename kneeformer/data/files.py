@@ -6,9 +6,13 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from kneeformer.errors import KneeformerError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,13 +52,36 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises KneeformerError: missing, or not JSON (with the line)."""
+    """Raises KneeformerError: missing, unreadable, or not JSON (with the line)."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as fault:
         raise KneeformerError(f"{path}: no such file") from fault
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise KneeformerError(f"{path}: not valid JSON ({fault}); mend it or delete it") from fault
+    except OSError as fault:
+        raise KneeformerError(f"{path}: cannot be read ({fault.strerror})") from fault
+    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or nested without end
+        raise KneeformerError(f"{path}: not valid JSON ({fault}); mend it") from fault
+
+
+def read_model(path: Path, kind: type[Model], remedy: str) -> Model:
+    """What is kept in a JSON file, in its checked form.
+
+    Args:
+        remedy: what to do where it cannot be had.
+
+    Raises:
+        KneeformerError: missing, not JSON, or of another form; with the first fault and the remedy.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except KneeformerError as fault:
+        raise KneeformerError(f"{fault}; {remedy}") from fault
+    except ValidationError as faults:
+        first = faults.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise KneeformerError(
+            f"{path}: damaged, or not of kneeformer ({where:.80}: {first['msg']}); {remedy}"
+        ) from faults
 
 
 def stamp(*paths: Path) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from kneeformer.data.files import read_json, write_text
+from kneeformer.data.files import read_model, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import METRICS, CaseMetrics
 
@@ -70,6 +70,16 @@ class Summary(Record):
     mean_interval: dict[str, Intervals]
     counted: dict[str, dict[str, int]]
     metric_per_case: tuple[CaseScores, ...]
+
+    @model_validator(mode="after")
+    def _every_case_has_every_metric(self) -> "Summary":
+        structures = set(self.mean)
+        for case in self.metric_per_case:
+            if set(case.metrics) != structures or any(not {*METRICS} <= {*m} for m in case.metrics.values()):
+                raise ValueError(f"case {case.case} lacks structures or metrics")
+        if not self.metric_per_case:
+            raise ValueError("there is no case in it")
+        return self
 
 
 def summarise(
@@ -128,11 +138,7 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         KneeformerError: summary.json is missing or is not a summary.
     """
-    file = folder / "summary.json"
-    try:
-        return Summary.model_validate(read_json(file))
-    except ValidationError as fault:
-        raise KneeformerError(f"{file}: not a summary of kneeformer; evaluate again\n{fault}") from fault
+    return read_model(folder / "summary.json", Summary, "evaluate again: kf_train ... --val, or kf_evaluate")
 
 
 def table(summary: Summary) -> str:

@@ -29,7 +29,7 @@ class RotaryPositions:
 
     def __init__(self, head_width: int, periods_mm: tuple[float, float]) -> None:
         pairs = head_width // 6
-        steps = torch.linspace(0, 1, pairs) if pairs > 1 else torch.zeros(1)
+        steps = torch.linspace(0, 1, pairs, device="cpu") if pairs > 1 else torch.zeros(1, device="cpu")
         shortest, longest = periods_mm
         self.frequencies = 2 * math.pi / (shortest * (longest / shortest) ** steps)
 
@@ -51,7 +51,7 @@ class AbsolutePositions(nn.Module):
     def __init__(self, width: int, periods_mm: tuple[float, float] = (64.0, 1024.0), waves: int = 6) -> None:
         super().__init__()
         shortest, longest = periods_mm
-        periods = shortest * (longest / shortest) ** torch.linspace(0, 1, waves)
+        periods = shortest * (longest / shortest) ** torch.linspace(0, 1, waves, device="cpu")
         self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
         self.linear = nn.Linear(3 * 2 * waves, width)
 

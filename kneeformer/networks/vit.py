@@ -46,7 +46,7 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        drop = torch.linspace(0, settings.drop_path, settings.depth).tolist()
+        drop = torch.linspace(0, settings.drop_path, settings.depth, device="cpu").tolist()
         self.rotary = RotaryPositions(settings.width // settings.heads, settings.rotary_periods_mm)
         self.absolute = AbsolutePositions(settings.width)
         self.blocks = nn.ModuleList(

@@ -1,14 +1,14 @@
 """What the completions of a validated fold are worth: scored once, kept in its folder. Needs no torch."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from kneeformer.data.dataset import Case, Dataset
-from kneeformer.data.files import read_json, stamp, write_text
+from kneeformer.data.files import read_model, stamp, write_text
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image
 from kneeformer.data.processes import run_each
@@ -84,10 +84,10 @@ def score_fold(folder: Path, dataset: Dataset, window_hu: Window, watch: Watch) 
 
 
 def _read(file: Path) -> FoldScores | None:
-    try:
-        return FoldScores.model_validate(read_json(file)) if file.is_file() else None
-    except ValidationError:
-        return None
+    """What is kept; what is damaged is made again."""
+    with suppress(KneeformerError):
+        return read_model(file, FoldScores, "")
+    return None
 
 
 def _score_cases(

@@ -5,12 +5,14 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
 
 from kneeformer import __version__
-from kneeformer.data.files import read_json, write_json, write_text
+from kneeformer.data.files import read_model, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, LATEST
 from kneeformer.plan import Plan, override, read_fold_plan
@@ -18,6 +20,40 @@ from kneeformer.stages.request import Request
 from kneeformer.training.transfer import Transfer
 
 RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
+
+
+class Pretrained(BaseModel):
+    """Which weights a training began with, and what became of each: see `Transfer`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    loaded: tuple[str, ...]
+    resized: tuple[str, ...]
+    left: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def transfer(self) -> Transfer:
+        return Transfer(list(self.loaded), list(self.resized), list(self.left), list(self.new))
+
+
+class Run(BaseModel):
+    """How a fold is trained, beside its plan; None where a request said nothing. Written to run.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kneeformer: str
+    torch: str
+    machine: str
+    started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")]
+    seed: int
+    minutes: Annotated[float, Field(gt=0)] | None
+    set: tuple[str, ...]
+    device: str
+    threads: int
+    subjects: Annotated[int, Field(ge=1)] | None
+    pretrain_from: str | None
+    pretrained: Pretrained | None
 
 
 def alone_in(folder: Path) -> AbstractContextManager[object]:
@@ -68,46 +104,50 @@ def write_run(
 ) -> None:
     """Write down what the fold is trained by: plan.json and run.json."""
     write_text(folder / "plan.json", plan.to_text())
-    write_json(
-        folder / RUN,
-        {
-            "kneeformer": __version__,
-            "torch": torch.__version__,
-            "machine": platform.platform(),
-            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "seed": request.seed or 0,
-            "minutes": request.minutes,
-            "set": request.assignments,
-            "device": str(device),
-            "threads": torch.get_num_threads(),
-            "subjects": request.subjects,
-            "pretrain_from": request.pretrain_from,
-            "pretrained": None
-            if pretrained is None
-            else {"file": str(request.pretrained_weights), **vars(pretrained)},
-        },
+    taken = None
+    if pretrained is not None:
+        taken = Pretrained.model_validate({"file": request.pretrained_weights, **vars(pretrained)})
+    run = Run(
+        kneeformer=__version__,
+        torch=torch.__version__,
+        machine=platform.platform(),
+        started=time.strftime("%Y-%m-%d %H:%M:%S"),
+        seed=request.seed or 0,
+        minutes=request.minutes,
+        set=tuple(request.assignments),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        subjects=request.subjects,
+        pretrain_from=request.pretrain_from,
+        pretrained=taken,
     )
+    write_text(folder / RUN, run.model_dump_json(indent=2) + "\n")
+
+
+def read_run(folder: Path) -> Run:
+    """How a fold was trained. Raises KneeformerError: run.json is missing or damaged."""
+    return read_model(folder / RUN, Run, "train the fold anew with kf_train ... --overwrite")
 
 
 def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
     """A training that goes on: its plan; its seed, minutes and settings where no others are given; and
     which of its weights came from elsewhere.
     """
-    plan, begun = read_fold_plan(folder), read_json(folder / RUN)
+    plan, begun = read_fold_plan(folder), read_run(folder)
     changed = override(plan, request.configuration, request.assignments)
     if changed.essence() != plan.essence():
         raise KneeformerError(
             f"{folder}: --c can change neither the network nor its input; leave --set network... and "
             f"preprocessing... away, or start anew with --overwrite"
         )
-    pretrained = begun["pretrained"]
+    pretrained = begun.pretrained
     request = replace(
         request,
-        seed=begun["seed"] if request.seed is None else request.seed,
-        minutes=request.minutes or begun["minutes"],
-        settings=(*begun["set"], *request.settings),
-        subjects=begun["subjects"],
-        pretrain_from=begun["pretrain_from"],
-        pretrained_weights=Path(pretrained.pop("file")) if pretrained else None,
+        seed=begun.seed if request.seed is None else request.seed,
+        minutes=request.minutes or begun.minutes,
+        settings=(*begun.set, *request.settings),
+        subjects=begun.subjects,
+        pretrain_from=begun.pretrain_from,
+        pretrained_weights=None if pretrained is None else pretrained.file,
     )
-    return plan, request, Transfer(**pretrained) if pretrained else None
+    return plan, request, None if pretrained is None else pretrained.transfer()

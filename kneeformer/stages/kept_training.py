@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary, read_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.fingerprint import Watch
-from kneeformer.stages.fold_folder import RUN
+from kneeformer.stages.fold_folder import RUN, Run, read_run
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
 from kneeformer.stages.validated_fold import is_validated
@@ -61,11 +60,11 @@ class KeptTraining:
         """
         if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
             return []
-        run = read_json(self.folder / RUN)
+        run = read_run(self.folder)
         asked = {**self._settings(self._plan()), **self._run()}
         made = {
             **self._settings(read_fold_plan(self.folder)),
-            **{key: run.get(key) for key in self._run()},
+            **{key: getattr(run, key) for key in self._run()},
         }
         found = [
             f"{key} was {_text(made.get(key))}, is now {_text(asked.get(key))}"
@@ -76,12 +75,11 @@ class KeptTraining:
             found.append(f"began with earlier weights of {self.before.folder}")
         return found
 
-    def _is_what_followed(self, run: dict[str, Any]) -> bool:
+    def _is_what_followed(self, run: Run) -> bool:
         """Whether a training began with the weights that are here, and they are those that are asked for."""
         if not self.finished or self.differences():
             return False
-        started = read_json(self.folder / RUN)["started"]
-        return bool(started <= run["started"])
+        return read_run(self.folder).started <= run.started
 
     def _run(self) -> dict[str, Any]:
         """What run.json would say of the request, but for settings."""

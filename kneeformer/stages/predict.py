@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from kneeformer.stages.inputs import gather_inputs, input_problems
 from kneeformer.stages.outputs import refuse_outputs
 from kneeformer.tasks import predictive
 from kneeformer.tasks.base import Outputs, Scan
-from kneeformer.training.checkpoint import load_checkpoint
+from kneeformer.training.checkpoint import load_network
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Predictor:
         where = choose_device(device, task.needs_float64)
         networks = []
         for path in paths:
-            network = task.network(plans[0].dataset, configuration)
-            network.load_state_dict(load_checkpoint(path / f"checkpoint_{checkpoint}.pt")["network"])
+            network = load_network(
+                partial(task.network, plans[0].dataset, configuration), path / f"checkpoint_{checkpoint}.pt"
+            )
             networks.append(place(network, where).eval())
         finder = None
         if task.bone_finder is not None:

@@ -1,17 +1,18 @@
 """How well a trained fold gives back its validation bones: scored once, kept in its folder."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from kneeformer.augmentation.fractures import hide, known_beside
-from kneeformer.data.files import read_json, stamp, write_json
+from kneeformer.data.files import read_model, stamp, write_text
 from kneeformer.data.geometry import Geometry
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.reconstruction import QUESTIONS, score_reconstruction
 from kneeformer.evaluation.scores import CaseMetrics
-from kneeformer.evaluation.summary import CaseScores
+from kneeformer.evaluation.summary import CaseScores, Record
 from kneeformer.labels import COMPLETE
 from kneeformer.networks.completion import BoneCompletion
 from kneeformer.networks.pose import points_of
@@ -21,6 +22,13 @@ from kneeformer.stages.predict import Predictor
 from kneeformer.training.bones import stored_bone
 
 SCORES = "reconstruction.json"  # in a fold's validation
+
+
+class FoldReconstructions(Record):
+    """Scores of a fold's validation bones, and the digest of the training that they are of."""
+
+    of: str
+    cases: tuple[CaseScores, ...]
 
 
 def score_reconstructions(
@@ -37,8 +45,9 @@ def score_reconstructions(
         KneeformerError: cases are not prepared.
     """
     kept, of = fold / "validation" / SCORES, stamp(fold / "plan.json", fold / "checkpoint_final.pt")
-    if kept.is_file() and (content := read_json(kept))["of"] == of:
-        return [CaseScores.model_validate(case) for case in content["cases"]]
+    with suppress(KneeformerError):  # what is damaged is made again
+        if (scores := read_model(kept, FoldReconstructions, "")).of == of:
+            return list(scores.cases)
     if missing := [name for name in subjects if not (bones / f"{name}.json").is_file()]:
         raise KneeformerError(f"{bones}: not prepared: {', '.join(missing)}; run kf_preprocess")
     predictor = Predictor.from_model_folder(fold.parent, [fold.name], device=device)
@@ -48,8 +57,7 @@ def score_reconstructions(
     for number, (name, subject) in enumerate(sorted(subjects.items())):
         watch("Scoring whole bones", number, len(subjects))
         cases.append(CaseScores(case=name, subject=subject, metrics=_score(network, bones / name, number)))
-    content = {"of": of, "cases": [case.model_dump(mode="json") for case in cases]}
-    write_json(kept, content)
+    write_text(kept, FoldReconstructions(of=of, cases=tuple(cases)).model_dump_json(indent=2) + "\n")
     return cases
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from kneeformer.data.files import read_json
+from kneeformer.data.files import read_model
 from kneeformer.data.splits import Split, read_splits
 from kneeformer.paths import Folders
+from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.stages.prepared import raw_dataset
 
 
@@ -22,5 +23,6 @@ def _subjects(folders: Folders, name: str) -> Mapping[str, str]:
     dataset = raw_dataset(folders, name)
     if dataset is not None:
         return {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
-    planned = read_json(folders.preprocessed / name / "dataset_fingerprint.json")["cases"]
-    return {case: case for case in planned}
+    file = folders.preprocessed / name / "dataset_fingerprint.json"
+    planned = read_model(file, Fingerprint, f"put {folders.raw / name} back and type kf_plan -d {name}")
+    return {case: case for case in planned.cases}

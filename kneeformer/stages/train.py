@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from kneeformer.data.dataset import Dataset, with_other_sides
-from kneeformer.data.files import clear_unfinished, read_json
+from kneeformer.data.files import clear_unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
 from kneeformer.networks.compute import choose_device, place
@@ -17,15 +18,24 @@ from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
-from kneeformer.stages.fold_folder import RUN, alone_in, as_begun, clear, refuse_to_overwrite, write_run
+from kneeformer.stages.fold_folder import (
+    RUN,
+    alone_in,
+    as_begun,
+    clear,
+    read_run,
+    refuse_to_overwrite,
+    write_run,
+)
 from kneeformer.stages.inputs import ask
 from kneeformer.stages.predict import Predictor
 from kneeformer.stages.prepared import raw_dataset
 from kneeformer.stages.request import Request
 from kneeformer.tasks import task_named
 from kneeformer.tasks.base import PreparatoryTask
-from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
+from kneeformer.training.checkpoint import load_network, load_weights, save_checkpoint
 from kneeformer.training.loop import Course, Moment, train
+from kneeformer.training.memory import refuse_too_large
 from kneeformer.training.transfer import transfer
 
 
@@ -69,7 +79,7 @@ def train_fold(
         refuse_to_overwrite(folder, request)
         if not request.validate_only:
             if not request.resume:
-                changed = override(planned, request.configuration, request.assignments)
+                changed = _possible(planned, request)
                 if before is not None:
                     learning_cases(folders, request, changed, watch)  # its faults cost no stage
                 request = _after(folders, before, request, watch_training, watch)
@@ -87,6 +97,20 @@ def train_fold(
                 folder, review="\n".join([review, missing, f"    {request.command('--val')}"]).strip()
             )
         return Outcome(folder, _validate(folders, folder, split["val"], request, watch), review)
+
+
+def _possible(planned: Plan, request: Request) -> Plan:
+    """The plan with the settings of the request.
+
+    Raises:
+        KneeformerError: they are no plan, or take far more memory than there is.
+    """
+    plan = override(planned, request.configuration, request.assignments)
+    configuration = plan.configuration(request.configuration)
+    task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    refuse_too_large(partial(task.network, plan.dataset, configuration), configuration, device)
+    return plan
 
 
 def _stage_before(plan: Plan, request: Request) -> Request | None:
@@ -113,7 +137,7 @@ def _after(
         return request
     folder = before.folder(folders)
     if (folder / FINAL).is_file():
-        used = read_json(folder / RUN)["pretrain_from"]
+        used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(
                 f"{folder}: trained without {request.pretrain_from}; first train it anew: kf_train "
@@ -141,24 +165,23 @@ def _train(
     pretrained = None
     if request.resume:
         planned, request, pretrained = as_begun(folder, request)
-    plan, seed = override(planned, request.configuration, request.assignments), request.seed or 0
+    plan, seed = _possible(planned, request), request.seed or 0
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
     device = choose_device(request.device, task.needs_float64)
     training, validation = learning_cases(folders, request, plan, watch)
     torch.manual_seed(seed)
-    network = task.network(plan.dataset, configuration)
+    build = partial(task.network, plan.dataset, configuration)
     begun = request.resume and (folder / LATEST).is_file()
+    network = load_network(build, folder / LATEST) if begun else build()
     if not begun:
         if request.pretrained_weights is not None:
-            weights = load_checkpoint(request.pretrained_weights)["network"]
+            weights = load_weights(request.pretrained_weights)
             pretrained = transfer(weights, network, str(request.pretrained_weights))
             _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
         clear(folder)
     place(network, device)
-    if begun:
-        network.load_state_dict(load_checkpoint(folder / LATEST)["network"])
-    else:
+    if not begun:
         task.begin(network, training, configuration, watch)
     write_run(folder, plan, request, device, pretrained)
     if not configuration.by_steps:
@@ -199,10 +222,9 @@ def _review(folders: Folders, folder: Path, request: Request, watch: Watch) -> s
     plan = read_fold_plan(folder)
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
-    network = task.network(plan.dataset, configuration)
-    network.load_state_dict(load_checkpoint(folder / FINAL)["network"])
+    network = load_network(partial(task.network, plan.dataset, configuration), folder / FINAL)
     place(network, choose_device(request.device, task.needs_float64)).eval()
-    request = replace(request, pretrain_from=read_json(folder / RUN)["pretrain_from"])
+    request = replace(request, pretrain_from=read_run(folder).pretrain_from)
     training, validation = learning_cases(folders, request, plan, watch)
     return task.review(network, training, validation, configuration, folder / "validation")
 

@@ -1,6 +1,7 @@
 """training_log.jsonl: one line a step and one an epoch, continuous across kills; and its picture."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,34 @@ class TrainingLog:
 
 
 def read_log(file: Path) -> list[Line]:
-    """The complete lines of a log; a line cut short by a kill is left out. A missing log is empty."""
+    """The whole lines of a log. A missing log is empty.
+
+    A last line cut short by a kill is left out; so are other damaged ones, with a warning.
+    """
     if not file.is_file():
         return []
-    lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    texts = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [_parsed(text) for text in texts]
+    if damaged := [number for number, line in enumerate(found[:-1], 1) if line is None]:
+        logging.getLogger(__name__).warning(
+            "%s: %d lines are damaged and left out, the first is line %d", file, len(damaged), damaged[0]
+        )
+    return [line for line in found if line is not None]
+
+
+def _parsed(text: str) -> Line | None:
+    """A line of a step or of an epoch, as `TrainingLog` wrote it; None where it is damaged."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        return None
+    scores = line.get("scores", {})
+    numbers = [line.get(key, 0.0) for key in ("loss", "learning_rate", "validation_loss")]
+    whole = isinstance(scores, dict) and all(isinstance(n, int | float) for n in (*numbers, *scores.values()))
+    known = {"loss", "learning_rate"} <= line.keys() or {"validation_loss", "scores"} <= line.keys()
+    return line if whole and known else None
 
 
 def draw_progress(log: Path, picture: Path) -> None:

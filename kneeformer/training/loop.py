@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -15,9 +16,15 @@ from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import TrainingSettings
-from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
+from kneeformer.training.checkpoint import is_finite, load_checkpoint, restore, save_checkpoint
 from kneeformer.training.log import TrainingLog, draw_progress
-from kneeformer.training.optimiser import fine_tuning_rate, is_frozen, learning_rate, make_optimiser
+from kneeformer.training.optimiser import (
+    fine_tuning_rate,
+    is_frozen,
+    learning_rate,
+    make_optimiser,
+    restore_moments,
+)
 
 Batch = dict[str, Tensor]
 
@@ -70,9 +77,9 @@ class Course:
 class State:
     """How far a training is. Everything else follows from the step's number."""
 
-    step: int = 0
-    seconds: float = 0.0
-    best: float = -1.0
+    step: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    best: Annotated[float, Field(allow_inf_nan=False)] = -1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def train(course: Course, resume: bool = False, watch: Callable[[Moment], None] 
     """Train to the end, leaving checkpoints, log and picture in the course's folder.
 
     Raises:
-        KneeformerError: the loss is no longer a number, or there is nothing to resume.
+        KneeformerError: loss, gradient or weights are no longer numbers; or there is nothing to resume.
     """
     return _Training(course, resume, watch).run()
 
@@ -102,7 +109,7 @@ class _Training:
         self.optimiser = make_optimiser(self.network, self.settings, course.pretrained)
         self.state = State()
         if resume:
-            self._restore(load_checkpoint(course.folder / LATEST, course.device))
+            self._restore(course.folder / LATEST)
         self.log = TrainingLog(course.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
@@ -165,18 +172,38 @@ class _Training:
             loss = self.course.lesson.loss(self.network, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise KneeformerError(
-                f"{self.course.folder}: the loss is not a number at step {step + 1}; lower "
-                f"training.learning_rate or set training.precision=fp32, then go on with --c"
-            )
+            raise self._diverged("loss", step, batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        if not math.isfinite(float(norm)):
+            raise self._diverged("gradient", step, batch)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return value
 
+    def _diverged(self, what: str, step: int, batch: Batch) -> KneeformerError:
+        """What to say where the loss or the gradient of a step is not a number, by what is at its root."""
+        where = f"{self.course.folder}: the {what} is not a number at step {step + 1}"
+        lower = "lower training.learning_rate or set training.precision=fp32, then go on with --c"
+        if broken := self._broken_weights():
+            return KneeformerError(f"{where}: weights are not before it ({broken[0]}); {lower}")
+        if unread := [key for key, part in batch.items() if not is_finite(part)]:
+            return KneeformerError(
+                f"{where}: its batch holds NaN or infinite values ({', '.join(unread)}), so prepared cases "
+                f"do; prepare them again with kf_preprocess"
+            )
+        return KneeformerError(f"{where}; {lower}")
+
+    def _broken_weights(self) -> list[str]:
+        return [name for name, weights in self.network.named_parameters() if not is_finite(weights)]
+
     @torch.no_grad()
     def _validate(self) -> None:
+        if broken := self._broken_weights():  # which no checkpoint is to hold
+            raise KneeformerError(
+                f"{self.course.folder}: weights are not numbers after step {self.state.step} ({broken[0]}); "
+                f"lower training.learning_rate, then go on with --c"
+            )
         self.network.eval()
         batches = (self._to_device(batch) for batch in DataLoader(self.course.validation, batch_size=None))
         with autocast(self.course.device, self.settings.precision):
@@ -220,7 +247,15 @@ class _Training:
             content["optimiser"] = self.optimiser.state_dict()
         save_checkpoint(self.course.folder / name, content)
 
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        self.network.load_state_dict(checkpoint["network"])
-        self.optimiser.load_state_dict(checkpoint["optimiser"])
-        self.state = State(**checkpoint["state"])
+    def _restore(self, file: Path) -> None:
+        checkpoint = load_checkpoint(file, self.course.device)
+        restore(self.network, checkpoint["network"], file)
+        try:
+            restore_moments(self.optimiser, checkpoint.get("optimiser"))
+            self.state = TypeAdapter(State).validate_python(checkpoint.get("state"))
+        except ValidationError as fault:
+            raise KneeformerError(
+                f"{file}: does not say how far it is (state); start anew with --overwrite"
+            ) from fault
+        except ValueError as fault:
+            raise KneeformerError(f"{file}: {fault}; start anew with --overwrite") from fault

@@ -17,19 +17,22 @@ from kneeformer.training.optimiser import make_optimiser
 
 
 def estimate_step(network: nn.Module, configuration: CropConfiguration, device: torch.device) -> Cost:
-    """Cost of a step by formula: stem features held for the backward pass, and weights four times over.
+    """Cost of a step by formula: features held for the backward pass, and weights four times over.
 
-    Each stem stage and its mirror in the decoder keep about six maps; the time is that of their
+    Each stem stage and its mirror in the decoder keep about six maps, a transformer block eight of tokens and
+    two of its MLP; the time is that of their
     convolutions at a rate typical of the device. Good to a factor of two or three, hence `measure_step`.
     """
     training, stem = configuration.training, configuration.network.stem
     bytes_per_value = 2 if half_precision_helps(device) else 4
     voxels = training.batch_size * math.prod(training.crop)
-    values, operations = 0.0, 0.0
+    values, operations = 4.0 * voxels, 0.0  # image, labels and outputs
     for stage in stem:
         voxels //= math.prod(stage.stride)
         values += 6 * voxels * stage.channels
         operations += 2 * 3 * 3 * voxels * stage.channels**2 * math.prod(stage.kernel)
+    blocks = configuration.network
+    values += voxels * blocks.width * blocks.depth * (8 + 2 * blocks.mlp_ratio)
     parameters = sum(p.numel() for p in network.parameters())
     rate = 2e11 if device.type == "cpu" else 4e13
     return Cost(

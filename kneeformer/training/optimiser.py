@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kneeformer.plan import TrainingSettings
 
@@ -35,6 +36,32 @@ def make_optimiser(
     if settings.optimiser == "adam":
         return torch.optim.Adam(groups, settings.learning_rate, fused=fused)
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.98), fused=fused)
+
+
+def restore_moments(optimiser: torch.optim.Optimizer, saved: Any) -> None:
+    """Give an optimiser the moments of a saved `state_dict`. Rates and decays stay those of the plan.
+
+    Raises:
+        ValueError: there are none, or of other parameters.
+    """
+    if not isinstance(saved, dict):
+        raise ValueError("holds no optimiser, as checkpoint_latest.pt does")
+    groups = optimiser.state_dict()["param_groups"]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    try:
+        same = [group["params"] for group in saved["param_groups"]] == [g["params"] for g in groups]
+        fits = all(_are_moments_of(parameters[i], kept) for i, kept in saved["state"].items())
+    except (LookupError, TypeError, AttributeError) as fault:
+        raise ValueError("its optimiser is damaged") from fault
+    if not (same and fits):
+        raise ValueError("its optimiser is of another network, or not finite")
+    optimiser.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+
+def _are_moments_of(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
+    shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+    found = {name: tensor.shape for name, tensor in kept.items()}
+    return found == shapes and all(t.is_floating_point() and bool(t.isfinite().all()) for t in kept.values())
 
 
 def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:

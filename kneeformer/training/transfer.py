@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.errors import KneeformerError
+from kneeformer.training.checkpoint import refuse_not_finite
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,21 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
         name: of the checkpoint, for the error.
 
     Raises:
-        KneeformerError: nothing fits.
+        KneeformerError: nothing fits, or what does is NaN or infinite.
     """
     outcome, target = Transfer(), network.state_dict()
+    taken: dict[str, Tensor] = {}
+    for key, tensor in target.items():
+        fitted = _fitted(source.get(key), tensor)
+        if fitted is None:
+            outcome.new.append(key)
+            continue
+        (outcome.loaded if fitted is source[key] else outcome.resized).append(key)
+        taken[key] = fitted
+    refuse_not_finite(taken, name)
     with torch.no_grad():
-        for key, tensor in target.items():
-            fitted = _fitted(source.get(key), tensor)
-            if fitted is None:
-                outcome.new.append(key)
-                continue
-            (outcome.loaded if fitted is source[key] else outcome.resized).append(key)
-            tensor.copy_(fitted)
+        for key, fitted in taken.items():
+            target[key].copy_(fitted)
     outcome.left.extend(sorted(set(source) - outcome.taken))
     if not outcome.taken:
         raise KneeformerError(
@@ -71,7 +76,9 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
 
 
 def _fitted(source: Tensor | None, target: Tensor) -> Tensor | None:
-    if source is None or source.shape == target.shape:
+    if source is None or source.is_floating_point() != target.is_floating_point():
+        return None
+    if source.shape == target.shape:
         return source
     convolutions = source.ndim == target.ndim == 5
     if convolutions and (source.shape[0], *source.shape[2:]) == (target.shape[0], *target.shape[2:]):

@@ -251,10 +251,22 @@ def test_settings_of_this_training_alone_are_not_mended_by_kf_preprocess(place: 
 def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_json(
-        place.folders.preprocessed / NAME / "dataset_fingerprint.json", {"cases": {c: {} for c in LABELLED}}
-    )
+    case = {
+        "shape": SHAPE,
+        "file_shape": SHAPE,
+        "spacing": [1, 1, 1],
+        "orientation": "SPL",
+        "volumes_mm3": {},
+    }
+    fingerprint = {"intensities": [], "structures": ["femur"], "orientations": ["SPL"]}
+    file = place.folders.preprocessed / NAME / "dataset_fingerprint.json"
     shutil.rmtree(place.raw)
+    write_json(file, {})
+    with pytest.raises(
+        KneeformerError, match=r"fingerprint\.json: damaged, or .* \(cases: .* type kf_plan -d"
+    ):
+        place.learnt(VIT)
+    write_json(file, fingerprint | {"cases": dict.fromkeys(LABELLED, case)})
     with caplog.at_level(logging.WARNING):
         assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
     assert "no whole cases can be validated" in caplog.text

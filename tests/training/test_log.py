@@ -78,3 +78,22 @@ def test_a_structure_may_be_scored_in_some_epochs_only(tmp_path: Path) -> None:
     log.close()
     draw_progress(tmp_path / "log.jsonl", tmp_path / "progress.png")
     assert (tmp_path / "progress.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 2, "lo', "3", "[]", '{"step": "two", "loss": 1}', '{"step": 2}', "\udcff", "[" * 100_000],
+)
+def test_a_damaged_line_is_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    file = tmp_path / "log.jsonl"
+    write(file, 1)
+    first = file.read_bytes()
+    write(file, 3)
+    file.write_bytes(first + line.encode("utf-8", "surrogateescape") + b"\n" + file.read_bytes())
+    assert steps(file) == [1, 3]
+    assert caplog.messages == [f"{file}: 1 lines are damaged and left out, the first is line 2"]
+    draw_progress(file, tmp_path / "progress.png")
+    write(file, 4, after=3)
+    assert steps(file) == [1, 3, 4] and len(file.read_text().splitlines()) == 3

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import FineTuningSettings, TrainingSettings
-from kneeformer.training.checkpoint import load_checkpoint
+from kneeformer.training.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.training.log import read_log
 from kneeformer.training.loop import Batch, Course, Moment, Validation, train
 
@@ -201,9 +201,10 @@ def test_a_finished_training_that_goes_on_is_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path, value: float) -> None:
     broken = Noise(10_000, broken_step=5, broken_value=value)  # the last step of the second epoch
-    with pytest.raises(
-        KneeformerError, match=r"the loss is not a number at step 6; lower training\.learning"
-    ):
+    told = (
+        r"the loss is not a number at step 6: its batch holds NaN or infinite values \(target\).*kf_preproc"
+    )
+    with pytest.raises(KneeformerError, match=told):
         train(course(tmp_path, training=broken))
     latest = load_checkpoint(tmp_path / LATEST)
     assert latest["state"]["step"] == 3
@@ -372,3 +373,112 @@ def test_figures_are_logged_beside_the_scores_and_do_not_choose(tmp_path: Path) 
     }
     assert [line["figures"] for line in lines["figured"]] == [{"PSNR": 31.5}] * 4
     assert not any("figures" in line for line in lines["plain"])
+
+
+class Spoilt(Regression):
+    """A loss, or a gradient, or the weights themselves that are no numbers at a chosen call."""
+
+    def __init__(self, call: int, what: str) -> None:
+        super().__init__()
+        self.call, self.what, self.calls = call, what, 0
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        found = super().loss(network, batch)
+        self.calls += network.training
+        if not network.training or self.calls != self.call:
+            return found
+        if self.what == "loss":
+            return found * torch.nan
+        if self.what == "gradient":
+            found.register_hook(lambda gradient: gradient * torch.inf)
+            return found
+        with torch.no_grad():
+            next(network.parameters())[0] = torch.inf
+        return super().loss(network, batch)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("loss", r"the loss is not a number at step 5; lower training\.learning_rate.*go on with --c"),
+        ("gradient", r"the gradient is not a number at step 5; lower training\.learning_rate.*--c"),
+        ("weights", r"the loss is not a number at step 5: weights are not before it \(0\.weight\); lower"),
+    ],
+)
+def test_what_diverged_is_told_by_its_cause_and_not_kept(tmp_path: Path, what: str, told: str) -> None:
+    with pytest.raises(KneeformerError, match=told):
+        train(course(tmp_path, lesson=Spoilt(5, what)))
+    assert load_checkpoint(tmp_path / LATEST)["state"]["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path, LATEST).values())
+    train(course(tmp_path), resume=True)
+    train(course(tmp_path / "whole"))
+    assert equal(weights(tmp_path), weights(tmp_path / "whole"))
+
+
+def test_weights_that_break_in_the_last_step_of_an_epoch_reach_no_checkpoint(tmp_path: Path) -> None:
+    made = course(tmp_path)
+
+    def watch(moment: Moment) -> None:
+        if moment.step == 6:
+            next(made.network.parameters()).data[0] = torch.nan
+
+    with pytest.raises(KneeformerError, match=r"weights are not numbers after step 6 \(0\.weight\)"):
+        train(made, watch=watch)
+    assert load_checkpoint(tmp_path / LATEST)["state"]["step"] == 3
+
+
+def damaged(folder: Path, **changes: object) -> Course:
+    """A training that stopped after an epoch, with entries of its checkpoint changed or, where None, gone."""
+    killed_at(4, course(folder))
+    content = load_checkpoint(folder / LATEST) | changes
+    save_checkpoint(folder / LATEST, {key: value for key, value in content.items() if value is not None})
+    return course(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optimiser": None}, "holds no optimiser"),
+        ({"optimiser": {}}, "its optimiser is damaged"),
+        ({"optimiser": 3}, "holds no optimiser"),
+        ({"optimiser": {"state": {0: 1}, "param_groups": []}}, "its optimiser is"),
+        ({"state": None}, "does not say how far it is"),
+        ({"state": {"step": -1, "seconds": 0.0, "best": 0.0}}, "does not say how far it is"),
+        ({"state": {"step": 3, "seconds": float("nan"), "best": 0.0}}, "does not say how far it is"),
+        ({"state": {"step": "many"}}, "does not say how far it is"),
+        ({"network": {"a": torch.ones(1)}}, "of another network than the plan describes"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_cannot_be_gone_on_with(
+    tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    made = damaged(tmp_path, **changes)
+    with pytest.raises(KneeformerError, match=rf"checkpoint_latest\.pt: {told}.*--overwrite"):
+        train(made, resume=True)
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq", "step"])
+@pytest.mark.parametrize("value", [torch.ones(7), torch.tensor(float("nan")), None])
+def test_moments_of_another_shape_or_that_are_no_numbers(
+    tmp_path: Path, key: str, value: Tensor | None
+) -> None:
+    killed_at(4, course(tmp_path))
+    content = load_checkpoint(tmp_path / LATEST)
+    kept = content["optimiser"]["state"][0]
+    kept[key] = torch.full_like(kept[key], torch.nan) if value is not None and not value.ndim else value
+    save_checkpoint(tmp_path / LATEST, content)
+    with pytest.raises(
+        KneeformerError, match=r"its optimiser is (damaged|of another network, or not finite)"
+    ):
+        train(course(tmp_path), resume=True)
+
+
+def test_a_decay_that_is_changed_on_the_way_holds(tmp_path: Path) -> None:
+    """Not that of the checkpoint, which no plan says any more."""
+    killed_at(4, course(tmp_path))
+    decayed = SETTINGS.model_copy(update={"weight_decay": 5.0})
+    train(course(tmp_path, settings=decayed), resume=True)
+    train(course(tmp_path / "light"))
+    heavy, light = weights(tmp_path)["0.weight"], weights(tmp_path / "light")["0.weight"]
+    assert heavy.norm() < 0.9 * light.norm()
