@@ -1,7 +1,7 @@
 """What is wrong with a dataset, found before any work: one line a problem, beginning with the file."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
 from kneeformer.data.label_map import as_label_map, not_whole
+from kneeformer.data.outliers import intensity_warnings
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 
@@ -27,12 +28,14 @@ class CheckedCase:
         label: (z, y, x) uint8, int16 or int32, the first that holds its values; None where there is
             none or it cannot be used.
         geometry: of the first channel; None where it cannot be read.
+        warnings: what may be wrong with it, one line each, beginning with the file.
     """
 
     problems: list[str]
     images: np.ndarray | None
     label: np.ndarray | None
     geometry: Geometry | None
+    warnings: list[str] = field(default_factory=list)
 
 
 def check_layout(dataset: Dataset) -> list[str]:
@@ -68,8 +71,12 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     problems: list[str] = []
     channels = [(path, _open(path, problems)) for path in case.images]
     readable = [(path, image) for path, image in channels if image is not None]
-    for path, image in readable:
-        problems += _image_problems(path, image.array)
+    warnings: list[str] = []
+    for channel, (path, image) in zip(description.channels, channels, strict=True):
+        if image is not None:
+            faults = _image_problems(path, image.array)
+            problems += faults
+            warnings += [] if faults else [f"{path}: {w}" for w in intensity_warnings(image.array, channel)]
     label = None
     if case.label is not None and (opened := _open(case.label, problems)) is not None:
         faults = _label_problems(case.label, opened.array, description.scheme)
@@ -78,7 +85,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
     geometry = None if channels[0][1] is None else channels[0][1].geometry
-    return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry)
+    return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry, warnings)
 
 
 def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
@@ -145,7 +152,9 @@ def _open(path: Path, problems: list[str]) -> Image | None:
 
 def _image_problems(path: Path, array: np.ndarray) -> list[str]:
     low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.array([low, high], np.float32)).all()
+    if not finite:
         return [_not_finite(path, array)]
     if low == high:
         return [f"{path}: constant image, every voxel is {low:g}; export it again or take the case away"]
@@ -185,8 +194,11 @@ def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
 
 
 def _not_finite(path: Path, array: np.ndarray) -> str:
-    count = array.size - int(np.count_nonzero(np.isfinite(array)))
-    return f"{path}: {count} of {array.size} voxels are NaN or infinite; replace them with a number"
+    with np.errstate(over="ignore"):
+        count = array.size - int(np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
+    return (
+        f"{path}: {count} of {array.size} voxels are NaN, infinite or over 3e38; replace them with a number"
+    )
 
 
 def _values(array: np.ndarray) -> set[int]:

@@ -10,6 +10,7 @@ from scipy import ndimage
 from kneeformer.data.boxes import Box, paste
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.outliers import hounsfield_fault
 from kneeformer.export.mesh import Mesh, surface_of
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.networks.completion import Completed
@@ -30,7 +31,8 @@ class NativeBone:
         mask: uint8, 1 where bone is: visible bone as it was given, the rest completed.
         raw: uint8, 1 where the model has bone, visible or not.
         region: uint8, 1 where bone was completed.
-        ct: int16 HU of the bone alone, air around it.
+        ct: int16 HU of the bone alone, air around it: the scan's where it is visible, but the model's if the
+            scan is not in HU.
         uncertainty: float32 mm, standard deviation of the surface in the region; None without a prior that
             knows any.
     """
@@ -66,7 +68,8 @@ def bring_back(
     region = raw & asked
     low, high = settings.window_hu
     predicted = paste(intensity * (high - low) + low, box, geometry.shape)
-    whole = np.where(region, predicted, np.where(kept, ct, AIR_HU))
+    seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
+    whole = np.select([region, kept], [predicted, seen], AIR_HU)
     uncertainty = None
     if deviation is not None:
         uncertainty = np.where(asked, paste(deviation, box, geometry.shape), 0).astype(np.float32)

@@ -10,6 +10,7 @@ from kneeformer.data.boxes import occupied_box
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.long_axis import straightening
+from kneeformer.data.outliers import outlier_limits
 from kneeformer.geometry.aliases import Triple
 from kneeformer.geometry.orientation import (
     common_orientations,
@@ -172,15 +173,17 @@ def dataset_fingerprint(
     pooled = np.concatenate(samples, 1)
     intensities = []
     for channel in pooled:
-        low, high = np.percentile(channel, (0.5, 99.5))
+        within = outlier_limits(channel).within(channel)
+        usual = channel if within is None else channel[within]
+        low, high = np.percentile(usual, (0.5, 99.5))
         intensities.append(
             Intensities(
-                mean=float(channel.mean()),
-                deviation=float(channel.std()),
+                mean=float(usual.mean()),
+                deviation=float(usual.std()),
                 percentile_00_5=float(low),
                 percentile_99_5=float(high),
-                minimum=float(channel.min()),
-                maximum=float(channel.max()),
+                minimum=float(usual.min()),
+                maximum=float(usual.max()),
             )
         )
     return Fingerprint(

@@ -1,7 +1,8 @@
-"""Intensities of each channel brought to one scale, as the plan says."""
+"""Intensities of each channel brought to one scale, as the plan says; outliers count in no statistic."""
 
 import numpy as np
 
+from kneeformer.data.outliers import outlier_limits
 from kneeformer.plan import Normalisation
 
 
@@ -11,9 +12,14 @@ def normalise(image: np.ndarray, settings: tuple[Normalisation, ...]) -> np.ndar
 
 
 def _channel(voxels: np.ndarray, settings: Normalisation) -> np.ndarray:
+    within = outlier_limits(voxels).within(voxels)
+    usual = voxels if within is None else voxels[within]
+    if within is not None:
+        np.clip(voxels, usual.min(), usual.max(), out=voxels)
     if settings.kind == "zscore":
-        voxels -= voxels.mean()
-        voxels /= max(float(voxels.std()), 1e-8)
+        voxels -= float(usual.mean())
+        usual = voxels if within is None else voxels[within]
+        voxels /= max(float(usual.std()), 1e-8)
     elif settings.kind == "ct":
         np.clip(voxels, settings.lower, settings.upper, out=voxels)
         voxels -= settings.mean

@@ -1,8 +1,9 @@
 """Check a dataset and take its fingerprint, opening each file once."""
 
+import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from kneeformer.planning.fingerprint import (
     dataset_fingerprint,
 )
 
+_SHOWN = 10  # warnings
+
 Watch = Callable[[str, int, int], None]  # what is done, how many of how many
 
 
@@ -28,6 +31,7 @@ class Inspection:
     problems: list[str]
     facts: CaseFingerprint | None = None
     sample: np.ndarray | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watch) -> Fingerprint:
@@ -59,6 +63,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
+    _warn([line for i in inspections for line in i.warnings])
     samples = [
         i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
     ]
@@ -88,7 +93,15 @@ def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
         seed,
         description.side(case.name),
     )
-    return Inspection([], facts, sample)
+    return Inspection([], facts, sample, checked.warnings)
+
+
+def _warn(lines: list[str]) -> None:
+    """The first few lines, and how many more there are."""
+    if lines:
+        more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        shown = [*(f"  {line}" for line in lines[:_SHOWN]), *more]
+        logging.getLogger(__name__).warning("%d warnings:\n%s", len(lines), "\n".join(shown))
 
 
 def _disk_problems(folder: Path, facts: list[CaseFingerprint], channels: int) -> list[str]:

@@ -16,6 +16,7 @@ from kneeformer.data.files import write_json, write_text
 from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.label_map import read_label_map
+from kneeformer.data.outliers import intensity_warnings
 from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.export.mesh import write_stl
@@ -154,8 +155,12 @@ class Predictor:
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
-        for warning in outputs.warnings:
-            _log().warning("%s: %s", case.images[0], warning)
+        channels = zip(case.images, scan.image, self.plan.dataset.channel_names, strict=True)
+        warnings = [
+            f"{path}: {line}" for path, voxels, name in channels for line in intensity_warnings(voxels, name)
+        ]
+        for line in [*warnings, *(f"{case.images[0]}: {line}" for line in outputs.warnings)]:
+            _log().warning("%s", line)
         output.mkdir(parents=True, exist_ok=True)
         truth = None if reference is None else read_label_map(reference).array
         task.draw(scan, outputs, truth, output / f"{case.name}.png")

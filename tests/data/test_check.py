@@ -304,14 +304,15 @@ class TestBadCase:
             ("imagesTr/a_0000.nrrd", np.nan),
             ("imagesTr/a_0000.nrrd", np.inf),
             ("imagesTr/a_0000.nrrd", -np.inf),
+            ("imagesTr/a_0000.nrrd", 1e39),  # in float64; infinite in the float32 of prepared cases
             ("labelsTr/a.nrrd", np.nan),
         ],
     )
     def test_not_finite(self, make_dataset: MakeDataset, file: str, value: float) -> None:
         dataset = make_dataset()
-        write_image(dataset.folder / file, np.where(RAMP < 3, value, RAMP % 3).astype(np.float32), GRID)
+        write_image(dataset.folder / file, np.where(RAMP < 3, value, RAMP % 3.0), GRID)
         assert problems(dataset) == [
-            f"{file}: 3 of 120 voxels are NaN or infinite; replace them with a number"
+            f"{file}: 3 of 120 voxels are NaN, infinite or over 3e38; replace them with a number"
         ]
 
     def test_constant_image(self, make_dataset: MakeDataset) -> None:

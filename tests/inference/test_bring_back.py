@@ -144,3 +144,13 @@ def test_splinters_of_the_mask_are_no_bone() -> None:
     bone = isolate(case.ct, mask, geometry, SETTINGS)
     native = bring_back([case.truth()], bone, case.ct, mask, geometry, SETTINGS)
     assert not native.mask[:1, :2, :2].any() and (native.ct[:1, :2, :2] == AIR_HU).all()
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(0.08, np.uint8), (1.0, np.uint16)])
+def test_a_scan_that_is_not_in_hounsfield_units_gives_the_models_ct_alone(scale: float, dtype: type) -> None:
+    """Air is -1000 whatever the scan's type, and no CT holds two scales."""
+    case = Case()
+    ct = ((case.ct.clip(-1024, 2000).astype(np.float64) + 1024) * scale).astype(dtype)
+    native = bring_back([case.truth()], case.bone, ct, case.mask, case.geometry, SETTINGS)
+    assert native.ct.dtype == np.int16
+    assert (native.ct[native.mask == 0] == AIR_HU).all() and (native.ct[native.mask == 1] == 650).all()

@@ -49,3 +49,16 @@ def test_any_dtype_comes_out_as_float32_and_the_input_is_left_alone(dtype: type)
 def test_a_setting_for_each_channel() -> None:
     with pytest.raises(ValueError, match="zip"):
         normalise(np.ones((2, 1, 1, 1)), (ZSCORE,))
+
+
+@pytest.mark.parametrize("settings", [ZSCORE, UNIT, NONE, CT], ids=lambda s: str(s.kind))
+@pytest.mark.parametrize("value", [-32768.0, 1e20, -3.4e38])
+def test_outliers_change_no_other_voxel(settings: Normalisation, value: float) -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(0, 1000, (1, 20, 30, 50)).astype(np.float32)
+    spoilt = clean.copy()
+    spoilt[0, 3, 4, :18] = value
+    others = spoilt == clean
+    found, wanted = normalise(spoilt, (settings,)), normalise(clean, (settings,))
+    assert np.abs(found - wanted)[others].max() <= 2e-3 * np.ptp(wanted)
+    assert found.min() >= wanted.min() - 0.1 * np.ptp(wanted) and np.isfinite(found).all()
