@@ -11,6 +11,7 @@ from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.files import read_model, stamp, write_text
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion import BoneVolume, score_completion
@@ -126,7 +127,7 @@ def _files(case: Case, dataset: Dataset, validation: Path, window: Window) -> _F
 
 def _score(files: _Files) -> tuple[str, CaseMetrics]:
     """Digest of the hidden region, and the scores of PARTS."""
-    reference = read_image(files.reference)
+    reference = read_label_map(files.reference)
     geometry, labels = reference.geometry, reference.array
     region = _on_grid(files.asked, geometry) == COMPLETE
     scores = score_completion(

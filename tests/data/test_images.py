@@ -204,6 +204,10 @@ class TestNrrd:
         nrrd.write(str(tmp_path / "x.nrrd"), RAMP, {"spacings": spacings}, index_order="C")
         assert refusal(tmp_path / "x.nrrd").startswith("its header says spacings = 0.5 ")
 
+    def test_more_lines_to_skip_than_there_are(self, tmp_path: Path) -> None:
+        TestDamage.write(tmp_path, f"raw\nline skip: {10**12}", RAMP.tobytes(), detached=False)
+        assert refusal(tmp_path / "x.nrrd").startswith("cannot be read (cut short: fewer lines than its line")
+
     def test_a_misspelt_field(self, tmp_path: Path) -> None:
         """Taken for a comment, it would leave a spacing of 1 mm."""
         write_nrrd(tmp_path / "x.nrrd", RAMP)
@@ -412,6 +416,17 @@ class TestNifti:
         image = read_image(path)
         np.testing.assert_array_equal(image.array, RAMP)
         assert image.geometry == Geometry((4, 5, 6), (3.0, 0.6, 0.5))
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_sizes_beyond_all_memory(self, tmp_path: Path, packed: bool) -> None:
+        header = nib.Nifti2Header()
+        header.set_data_dtype(np.int16)
+        header["dim"] = [3, 2**40, 2**40, 2**40, 1, 1, 1, 1]
+        header["vox_offset"] = 544
+        content = header.binaryblock + bytes(100)
+        path = tmp_path / ("x.nii.gz" if packed else "x.nii")
+        path.write_bytes(gzip.compress(content) if packed else content)
+        assert refusal(path).startswith("cannot be read (cut short")
 
     def test_a_header_alone(self, tmp_path: Path, write_nifti: WriteNifti) -> None:
         content = write_nifti(tmp_path / "x.nii", (6, 5, 4))

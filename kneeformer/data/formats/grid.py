@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.formats.base import FileFault, header_fault
+from kneeformer.data.formats.base import FileFault, damaged, header_fault
 from kneeformer.data.geometry import Geometry
 
 # The cosine between two axes that should be at right angles. Above the first, the grid is sheared; up to the
@@ -40,6 +40,8 @@ def grid(
     size: tuple[int, ...], spacing: np.ndarray, cosines: np.ndarray, origin: np.ndarray, field: str
 ) -> Geometry:
     """As `grid_of_steps`, from spacing (x, y, z) and unit columns of `cosines`."""
+    if not np.isfinite([*spacing, *origin]).all():
+        raise damaged("damaged header: its spacing or origin is too large for a number")
     products = cosines.T @ cosines
     lengths, between = np.abs(np.diag(products) - 1).max(), np.abs(products[np.triu_indices(3, 1)]).max()
     if not lengths <= SHEARED:

@@ -224,6 +224,8 @@ def _voxels(header: Header, stored: bytes, dtype: np.dtype, count: int) -> bytes
     lines, skip = header.get("line skip", 0), header.get("byte skip", 0)
     if lines < 0 or skip < -1:
         raise header_fault("line skip, byte skip", f"{lines}, {skip}", "they cannot be negative")
+    if lines > stored.count(b"\n"):
+        raise damaged(f"cut short: fewer lines than its line skip of {lines}")
     for _ in range(lines):
         stored = stored.partition(b"\n")[2]
     if encoding == "raw":

@@ -1,6 +1,7 @@
 """The voxels of a file as bytes: unpacked, and verified against size and checksum before they are used."""
 
 import bz2
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ def _unpack(unpacker: Callable[[], Any], packed: bytes, size: int) -> bytes:
     while missing >= 0:
         stream = unpacker()
         try:
-            parts.append(stream.decompress(packed, missing + 1))
+            parts.append(stream.decompress(packed, min(missing + 1, sys.maxsize)))
         except (zlib.error, OSError, ValueError) as fault:
             raise damaged(f"cut short or damaged: {fault}") from fault
         missing -= len(parts[-1])
