@@ -75,11 +75,16 @@ class Manifest(_Kept):
 
     Attributes:
         labels: None where the case has none.
+        crc32: of all the rest: a flipped digit leaves a record that can be read.
     """
 
     record: CaseRecord
     image: FileState
     labels: FileState | None
+    crc32: int = 0
+
+    def checksum(self) -> int:
+        return zlib.crc32(self.model_dump_json(exclude={"crc32"}).encode())
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ def save_case(
         labels_file(folder, name).unlink(missing_ok=True)
     state = None if labels is None else _save(labels_file(folder, name), labels, crop)
     manifest = Manifest(record=record, image=stored, labels=state)
+    manifest = manifest.model_copy(update={"crc32": manifest.checksum()})
     write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
 
 
@@ -145,11 +151,14 @@ def open_case(folder: Path, name: str) -> StoredCase:
 def read_manifest(folder: Path, name: str) -> Manifest:
     """Raises KneeformerError: the case is not prepared, or its record is damaged. Its text is of any case."""
     try:
-        return Manifest.model_validate_json(record_file(folder, name).read_bytes())
+        manifest = Manifest.model_validate_json(record_file(folder, name).read_bytes())
     except FileNotFoundError as fault:
         raise KneeformerError("not prepared") from fault
     except ValidationError as fault:
         raise KneeformerError("the record is damaged") from fault
+    if manifest.crc32 != manifest.checksum():
+        raise KneeformerError("the record is damaged")
+    return manifest
 
 
 def verified_manifest(folder: Path, name: str) -> Manifest:

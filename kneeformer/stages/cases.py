@@ -1,6 +1,5 @@
 """Which prepared cases a fold learns from and is watched on."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -140,13 +139,7 @@ def _require_prepared(folders: Folders, request: Request, plan: Plan, names: set
     configuration = plan.configuration(request.configuration)
     folder = folders.preprocessed / request.dataset / configuration.preprocessing.folder
     dataset = raw_dataset(folders, request.dataset)
-    if dataset is None:
-        _log().warning(
-            "%s: not there; what was prepared is learnt from as it is, without a look at its files, and "
-            "no whole cases can be validated",
-            folders.raw / request.dataset,
-        )
-    else:
+    if dataset is not None:
         refuse_another_description(plan, dataset)
     stale = stale_cases(folder, _wanted(dataset, plan, request, names))
     if stale:
@@ -184,7 +177,3 @@ def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
             f"or train by the file as it is: {request.command('--overwrite')}"
         )
     return f"make them again with\n    {command}"
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

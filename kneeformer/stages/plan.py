@@ -52,7 +52,7 @@ def plan_dataset(
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     with one_at_a_time(folder, "kf_plan"):
         write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
-        _split(dataset, fingerprint, folder / "splits_final.json")
+        split_cases(dataset, fingerprint, folder / "splits_final.json")
         budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
         settings = DatasetSettings(
             name=name,
@@ -65,12 +65,11 @@ def plan_dataset(
         configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen, preset)
         watch("Measuring a training step", 1, 1)
         plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
-        _keep_another_plan(folders.plan_file(name, plans), plan)
-        write_text(folders.plan_file(name, plans), plan.to_text())
+        replace_plan(folders.plan_file(name, plans), plan)
     return plan
 
 
-def _split(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
+def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
     """Make the splits or check those that are there; say what cannot be learnt or validated by them."""
     subjects = {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
     if subjects:
@@ -88,13 +87,16 @@ def _refuse_shared_outputs(dataset: Dataset) -> None:
         raise KneeformerError(f"{dataset.folder}: predictions of two cases would be one file:{lines}")
 
 
-def _keep_another_plan(file: Path, plan: Plan) -> None:
-    """Keep a copy of a plan that says something else, by a person's hand or other data: no edit is lost."""
-    if not file.is_file() or _decisions(file) == plan.without_evidence().to_text():
-        return
-    kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
-    write_bytes(kept, file.read_bytes())
-    _log().warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+def replace_plan(file: Path, plan: Plan) -> None:
+    """Write a plan; one that says something else, by hand or of other data, is first copied beside it.
+
+    There is a whole plan at any moment.
+    """
+    if file.is_file() and _decisions(file) != plan.without_evidence().to_text():
+        kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
+        write_bytes(kept, file.read_bytes())
+        _log().warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+    write_text(file, plan.to_text())
 
 
 def _decisions(file: Path) -> str | None:

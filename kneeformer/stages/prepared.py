@@ -100,7 +100,7 @@ def _reason(folder: Path, wanted: Wanted) -> str | None:
         return str(fault)
     made = manifest.record.origin
     if made.settings != wanted.origin.settings:
-        return "prepared with other settings than the plan has"
+        return "prepared with other settings"
     if GONE != wanted.origin.files != made.files:
         return "files in kf_raw were changed, added or taken away since"
     if wanted.labelled and manifest.labels is None:

@@ -71,6 +71,11 @@ def train_fold(
     folder = request.folder(folders)
     folder.mkdir(parents=True, exist_ok=True)
     before = _stage_before(plan, request)
+    if raw_dataset(folders, request.dataset) is None:
+        _log().warning(
+            "%s: not there; what was prepared is learnt from as it is, and no whole case can be validated",
+            folders.raw / request.dataset,
+        )
     with alone_in(folder):
         for written in (folder, folder / "validation", folder / "validation" / "masks"):
             clear_unfinished(written)

@@ -151,6 +151,18 @@ def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
         verified_manifest(tmp_path, "knee")
 
 
+def test_a_flipped_digit_of_a_record_is_found(tmp_path: Path) -> None:
+    """It would be another spacing, or a point that lies elsewhere."""
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    file = record_file(tmp_path, "knee")
+    whole = file.read_bytes()
+    for at in range(len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(KneeformerError, match="the record is damaged"):
+            read_manifest(tmp_path, "knee")
+
+
 @pytest.mark.parametrize(("file", "what"), [(image_file, "image"), (labels_file, "label map")])
 def test_every_damage_to_a_file_is_found(tmp_path: Path, file: PartOfCase, what: str) -> None:
     """blosc2 finds 2 of 60 flipped bits; it decompresses the rest into other voxels."""
