@@ -58,6 +58,14 @@ def positive(text: str) -> float:
     return value
 
 
+def seed(text: str) -> int:
+    """Type of an option that seeds generators: a whole number from 0 to 2^32 - 1."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
+    return value
+
+
 def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, positive, run
+from kneeformer.cli.console import Bars, add_device, add_plans, positive, run, seed
 
 
 def main() -> None:
@@ -19,7 +19,9 @@ def main() -> None:
         metavar="N",
         help="numbers of labelled subjects, or all (default: 5 10 20 all)",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="default: 0 1 2")
+    parser.add_argument(
+        "--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="S", help="default: 0 1 2"
+    )
     for stage, which in (("", "each training with labels"), ("pretraining_", "the pre-training")):
         parser.add_argument(
             f"--{stage}epochs", type=int, default=None, metavar="N", help=f"of {which}, instead of the plan's"

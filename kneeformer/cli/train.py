@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kneeformer.cli.console import Bars, add_device, add_plans, positive, run
+from kneeformer.cli.console import Bars, add_device, add_plans, positive, run, seed
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,7 +31,7 @@ def main() -> None:
         metavar="M",
         help="end after M minutes, with a schedule that ends well; whole-case validation comes after",
     )
-    parser.add_argument("--seed", type=int, default=None, metavar="S", help="default: 0")
+    parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
     parser.add_argument(
         "--no_pretraining", action="store_true", help="start from chance, whatever stage the plan has before"

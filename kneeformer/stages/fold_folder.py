@@ -46,7 +46,7 @@ class Run(BaseModel):
     torch: str
     machine: str
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")]
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     minutes: Annotated[float, Field(gt=0)] | None
     set: tuple[str, ...]
     device: str
