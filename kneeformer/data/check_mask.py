@@ -66,6 +66,8 @@ def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
         return f"nothing to complete, no voxel is {COMPLETE}; mark the region of the fracture with {COMPLETE}"
     if asked == mask.size:
         return f"everything is hidden, every voxel is {COMPLETE}; draw the region around the fracture alone"
+    if not neither:
+        return "marks everything, no voxel is 0: nothing shows where the bone ends; mark the bone alone"
     return None if kept else unmarked
 
 

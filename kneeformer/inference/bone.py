@@ -44,8 +44,9 @@ class NativeBone:
     uncertainty: np.ndarray | None
 
     def surface(self, geometry: Geometry) -> Mesh:
-        """In patient coordinates."""
-        return surface_of(ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH), 0.5, geometry)
+        """In patient coordinates: smoothed, unless that leaves nothing of a bone of few voxels."""
+        smooth = ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH)
+        return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, geometry)
 
 
 def bring_back(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from kneeformer.errors import KneeformerError
 from kneeformer.networks.build_prior import build_prior
 from kneeformer.networks.least_squares import Family
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
@@ -21,12 +22,14 @@ class Completed:
         image: (2, z, y, x): CT in [0, 1] and signed distance in mm of that frame.
         deviation_mm: (z, y, x), standard deviation of the distance.
         unlikeness: error of the prior at the visible surface, as a multiple of its usual one.
+        visible_surface: how much surface is visible, as a share of the prototype's.
     """
 
     image: Tensor
     deviation_mm: Tensor | None
     fit: Fit
     unlikeness: float
+    visible_surface: float
 
     def at(self, points: Tensor, spacing: Spacing) -> tuple[Tensor, Tensor, Tensor | None]:
         """CT, distance in mm of the bone's own frame, and deviation, at (points, 3) mm in that frame."""
@@ -89,7 +92,10 @@ class BoneCompletion(nn.Module):
 
         Args:
             image: (2, z, y, x) on the bone's own grid.
-            known: (z, y, x) bool, where its distances are known.
+            known: (z, y, x) bool, where its distances are known: somewhere at its surface.
+
+        Raises:
+            KneeformerError: nothing of the visible surface comes to lie on the prototype's grid.
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
         fit = self.registration(image, known)
@@ -99,10 +105,17 @@ class BoneCompletion(nn.Module):
         seen, there = self.registration.registered(image, fit.pose), self._carried(known, fit.pose)
         guess = self.prior.complete(seen, there)
         surface = there & (seen[DISTANCE].abs() < max(self.spacing))
+        if not surface.any():
+            raise KneeformerError(
+                "the bone to keep cannot be registered: nothing of its visible surface comes to lie on the "
+                "prototype; keep more bone"
+            )
+        whole_surface = self.registration.prototype[DISTANCE].abs() < max(self.spacing)
         error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
         whole = self.prior.continued(guess, seen, there) if self.settings.residual else guess
+        share = float(surface.sum() / whole_surface.sum())
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
-        return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm))
+        return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
 
     def _family(self) -> Family | None:
         shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes

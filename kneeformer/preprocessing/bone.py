@@ -20,6 +20,9 @@ from kneeformer.plan import BoneGridSettings
 _MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
 
+Voxels = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Bone:
@@ -35,6 +38,65 @@ class Bone:
     known: np.ndarray
     to_patient: np.ndarray
 
+    def visible(self, spacing: Spacing) -> np.ndarray:
+        """(z, y, x) bool: known voxels at its surface, which tell where it lies."""
+        return np.asarray(self.known & (np.abs(self.image[1]) < max(spacing)))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A bone on its scan's own grid, measured once for every grid that it is brought to.
+
+    All arrays are (z, y, x) of a box around bone and region.
+
+    Attributes:
+        bone: (z, y, x) bool, the bone to keep on the whole scan, less specks.
+        distance: signed, in mm, to the surface of the bone to keep.
+        hidden: mm to what is hidden.
+        real: 1.0 where the nearest surface is bone and not the face of the mask's cut, else 0.0.
+        intensity: CT in [0, 1].
+    """
+
+    geometry: Geometry
+    box: Box
+    bone: np.ndarray
+    distance: np.ndarray
+    hidden: np.ndarray
+    real: np.ndarray
+    intensity: np.ndarray
+
+    @classmethod
+    def of(
+        cls, ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings
+    ) -> "Outline":
+        """Arguments and errors are those of `isolate`."""
+        bone = without_splinters(mask == KEEP)
+        if not bone.any():
+            raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
+        box = _box(bone | (mask == COMPLETE), geometry)
+        cut = slices(box)
+        distance = signed_distance(bone[cut], geometry.spacing)
+        hidden = _depth(_seen(mask[cut], box, geometry.shape), geometry.spacing)
+        real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
+        return cls(geometry, box, bone, distance, hidden, real, _intensity(ct[cut], geometry, settings))
+
+    def on(self, grid: Voxels, spacing: Spacing, to_patient: np.ndarray) -> Bone:
+        """The bone on a grid, whose frame is that of `Bone.to_patient`."""
+        native = _indices(grid, spacing, to_patient, self.geometry)
+        where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
+
+        def seen(volume: np.ndarray) -> np.ndarray:
+            return np.asarray(ndimage.map_coordinates(volume, where, order=1, mode="nearest"))
+
+        distances = seen(self.distance) + _beyond(where, self.distance.shape, self.geometry)
+        return Bone(
+            np.stack([seen(self.intensity) * (distances < 0), distances]).astype(np.float32),
+            _inside(native, self.geometry.shape)
+            & (seen(self.real) > 0.999)
+            & (np.abs(distances) < seen(self.hidden)),
+            to_patient,
+        )
+
 
 def isolate(
     ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings, mirrored: bool = False
@@ -49,29 +111,9 @@ def isolate(
     Raises:
         KneeformerError: the mask keeps no bone.
     """
-    bone = without_splinters(mask == KEEP)
-    if not bone.any():
-        raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
-    to_patient = frame(bone, geometry, mirrored, settings.straightened)
-    box = _box(bone | (mask == COMPLETE), geometry)
-    cut = slices(box)
-    native = _indices(settings, to_patient, geometry)
-    where = native - np.array([first for first, _ in box]).reshape(3, 1, 1, 1)
-    distance = signed_distance(bone[cut], geometry.spacing)
-    seen = _seen(mask[cut], box, geometry.shape)
-    hidden = _depth(seen, geometry.spacing)
-    distances = ndimage.map_coordinates(distance, where, order=1, mode="nearest") + _beyond(
-        where, distance.shape, geometry
-    )
-    to_hidden = ndimage.map_coordinates(hidden, where, order=1, mode="nearest")
-    real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)  # not the face of the mask's cut
-    on_real = ndimage.map_coordinates(real, where, order=1, mode="nearest") > 0.999
-    intensity = _intensity(ct[cut], where, geometry, settings) * (distances < 0)
-    return Bone(
-        np.stack([intensity, distances]).astype(np.float32),
-        _inside(native, geometry.shape) & on_real & (np.abs(distances) < to_hidden),
-        to_patient,
-    )
+    outline = Outline.of(ct, mask, geometry, settings)
+    to_patient = frame(outline.bone, geometry, mirrored, settings.straightened)
+    return outline.on(settings.grid, settings.spacing, to_patient)
 
 
 def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bool = False) -> np.ndarray:
@@ -91,18 +133,18 @@ def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bo
     return matrix
 
 
-def grid_points(grid: tuple[int, int, int], spacing: tuple[float, float, float]) -> np.ndarray:
+def grid_points(grid: Voxels, spacing: Spacing) -> np.ndarray:
     """(3, z, y, x) float64 mm from the middle of a grid to each of its voxels."""
     steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
     return np.stack(np.meshgrid(*steps, indexing="ij"))
 
 
-def signed_distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def signed_distance(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
     return np.asarray(_depth(~mask, spacing) - _depth(mask, spacing))
 
 
-def _depth(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     """(z, y, x) float32 mm from each voxel of a mask to its boundary; 0 outside.
 
     The boundary lies half a voxel before the nearest voxel outside, and half a voxel is less to the side
@@ -121,11 +163,11 @@ def _depth(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     return np.asarray(far - 0.5 * np.sqrt(thickness / np.maximum(squared, 1e-12)), np.float32)
 
 
-def _indices(settings: BoneGridSettings, to_patient: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _indices(grid: Voxels, spacing: Spacing, to_patient: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(3, z, y, x) index on the native grid of each voxel of the bone's."""
-    points = grid_points(settings.grid, settings.spacing).reshape(3, -1)
+    points = grid_points(grid, spacing).reshape(3, -1)
     matrix = np.linalg.inv(geometry.to_patient()) @ to_patient
-    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *settings.grid))
+    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
 
 
 def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
@@ -162,13 +204,9 @@ def _inside(where: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(((where >= -0.5) & (where <= size - 0.5)).all(0))
 
 
-def _intensity(
-    ct: np.ndarray, where: np.ndarray, geometry: Geometry, settings: BoneGridSettings
-) -> np.ndarray:
-    """CT on the bone's grid, averaged over what a voxel of it covers, the window as [0, 1]."""
+def _intensity(ct: np.ndarray, geometry: Geometry, settings: BoneGridSettings) -> np.ndarray:
+    """CT, averaged over what a voxel of the bone's grid covers, the window as [0, 1]."""
     low, high = settings.window_hu
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
     wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, geometry.spacing, strict=True)]
-    return np.asarray(
-        ndimage.map_coordinates(ndimage.gaussian_filter(scaled, wider), where, order=1, mode="nearest")
-    )
+    return np.asarray(ndimage.gaussian_filter(scaled, wider))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 
 from kneeformer.augmentation.fractures import hide
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.long_axis import longest_axis
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
-from kneeformer.inference.bone import NativeBone, bring_back
+from kneeformer.inference.bone import bring_back
+from kneeformer.inference.bone_facts import doubts, facts_of
 from kneeformer.labels import KEEP, LabelScheme, Side
 from kneeformer.networks.completion import BoneCompletion, Completed
 from kneeformer.networks.vqvae import VqVae
@@ -39,10 +39,7 @@ from kneeformer.training.completing import CompletionLesson
 from kneeformer.training.kept_poses import kept_poses
 from kneeformer.training.loop import Batch, Lesson
 
-UNLIKE = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
-_FITS = 0.5  # of the visible surface within the robust distance: less is no registration
 _WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
-_SIZES = (0.7, 1.4)  # of the prototype's
 
 
 class Completion(PredictiveTask[BoneConfiguration]):
@@ -180,13 +177,12 @@ class Completion(PredictiveTask[BoneConfiguration]):
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
         surface = native.surface(scan.geometry)
-        facts = _facts(native, completed, scan, surface.vertices)
-        return Outputs(
-            volumes,
-            surface,
-            _to_model(bone, completed[0]),
-            {**facts, "warnings": [*warnings, *_doubts(facts)]},
-        )
+        facts = facts_of(native, completed, mask, scan.geometry, surface.vertices)
+        said = {
+            "bone_found_by": scan.bone_found_by or "mask",
+            "warnings": [*warnings, *doubts(facts)],
+        }
+        return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
         assert scan.mask is not None
@@ -207,9 +203,12 @@ def _isolated(
 ) -> tuple[Bone, list[str]]:
     """The bone on the side that is told or, where none is, that fits better; and what speaks against it."""
     if settings.side is None:
-        return isolate(scan.image[0], mask, scan.geometry, settings), []
+        bone = isolate(scan.image[0], mask, scan.geometry, settings)
+        return _showing_its_surface(bone, settings), []
     sides: tuple[Side, Side] = ("left", "right")
     bones = {s: isolate(scan.image[0], mask, scan.geometry, settings, s != settings.side) for s in sides}
+    for bone in bones.values():
+        _showing_its_surface(bone, settings)
     outliers = {s: _outliers(networks, bone) for s, bone in bones.items()}
     better = min(sides, key=lambda s: outliers[s])
     side = scan.side or better
@@ -227,7 +226,18 @@ def _other_side(scan: Scan, scheme: LabelScheme, settings: BoneGridSettings) -> 
             "with --other_side"
         )
     bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
-    return isolate(other.image[0], bone, other.geometry, settings, other.side != settings.side)
+    whole = isolate(other.image[0], bone, other.geometry, settings, other.side != settings.side)
+    return _showing_its_surface(whole, settings, "the other side")
+
+
+def _showing_its_surface(bone: Bone, settings: BoneGridSettings, which: str = "the bone to keep") -> Bone:
+    """The bone. Raises KneeformerError: nothing of its surface is known, by which it could be placed."""
+    if not bone.visible(settings.spacing).any():
+        raise KneeformerError(
+            f"no surface of {which} is visible: it fills the scan, ends only at the region and at the scan's "
+            f"border, or is far smaller than a bone; mark more bone, and look whether spacings are in mm"
+        )
+    return bone
 
 
 def _outliers(networks: Sequence[BoneCompletion], bone: Bone) -> float:
@@ -252,66 +262,6 @@ def _to_model(bone: Bone, completed: Completed) -> np.ndarray:
     turned = np.eye(4)[[2, 1, 0, 3]]  # (z, y, x) and (x, y, z)
     pose = completed.fit.pose.matrix().numpy()
     return np.asarray(turned @ pose @ np.linalg.inv(bone.to_patient))
-
-
-def _facts(
-    native: NativeBone, completed: list[Completed], scan: Scan, vertices: np.ndarray
-) -> dict[str, Any]:
-    voxel = float(np.prod(scan.geometry.spacing))
-    volume, hidden = float(native.mask.sum()) * voxel, float(native.region.sum()) * voxel
-    return {
-        "volume_mm3": round(volume, 1),
-        "completed_mm3": round(hidden, 1),
-        "hidden_fraction": round(hidden / volume, 4),
-        "length_mm": round(_length_mm(vertices), 2),
-        "registration": {
-            "residual_mm": round(float(np.mean([c.fit.residual_mm for c in completed])), 3),
-            "inliers": round(float(np.mean([c.fit.inliers for c in completed])), 3),
-            "scale": round(float(np.mean([c.fit.pose.scale for c in completed])), 4),
-        },
-        "unlikeness": round(float(np.mean([c.unlikeness for c in completed])), 2),
-        "bone_at_border_mm2": round(_cut_mm2(native.mask, scan.geometry), 1),
-        "bone_found_by": scan.bone_found_by or "mask",
-    }
-
-
-def _doubts(facts: dict[str, Any]) -> list[str]:
-    found = []
-    if facts["registration"]["inliers"] < _FITS:
-        found.append(
-            f"only {facts['registration']['inliers']:.0%} of the visible surface lies on the prototype: the "
-            f"registration has failed, or this is another bone"
-        )
-    if not _SIZES[0] < facts["registration"]["scale"] < _SIZES[1]:
-        found.append(
-            f"brought to the prototype by a factor of {facts['registration']['scale']:.2f}, no size of a "
-            f"healthy bone: the registration has failed, or this is another bone"
-        )
-    if facts["unlikeness"] > UNLIKE:
-        found.append(
-            f"unlike the bones that were learnt from: its visible surface is {facts['unlikeness']:.1f} times "
-            f"as far from the prior as theirs"
-        )
-    if facts["bone_at_border_mm2"] > 0:
-        found.append(
-            f"the bone leaves the field of view: {facts['bone_at_border_mm2']:.0f} mm2 lie on the border"
-        )
-    return found
-
-
-def _length_mm(vertices: np.ndarray) -> float:
-    """Extent along the longest axis of the bone's surface points."""
-    return float(np.ptp(vertices @ longest_axis(vertices)))
-
-
-def _cut_mm2(mask: np.ndarray, geometry: Geometry) -> float:
-    """Area of the bone on the border of the field of view."""
-    total = 0.0
-    for axis in range(3):
-        face = float(np.prod([s for a, s in enumerate(geometry.spacing) if a != axis]))
-        ends = np.moveaxis(mask, axis, 0)[[0, -1]]
-        total += face * float(np.count_nonzero(ends))
-    return total
 
 
 def _prior(configuration: BoneConfiguration) -> PriorSettings:

@@ -43,6 +43,10 @@ def test_a_sound_mask(tmp_path: Path, dtype: type) -> None:
         (mask(), "an empty mask, every voxel is 0; draw it: 1 marks bone to keep"),
         (mask(1, 1), "nothing to complete, no voxel is 2; mark the region of the fracture with 2"),
         (np.full(GRID.shape, 2, np.uint8), "everything is hidden, every voxel is 2; draw the region around"),
+        (
+            np.where(mask(2), 2, 1),
+            "marks everything, no voxel is 0: nothing shows where the bone ends; mark the",
+        ),
         (mask(1, 2, 7, 3), "holds 3, 7; of a mask 1 marks bone to keep, 2 the region to complete, 0 neither"),
         (mask(1, 2, -1, dtype=np.int16), "holds -1; of a mask 1 marks"),
         (mask(1, 2, 0.5, dtype=np.float32), "holds 0.5; of a mask 1 marks"),

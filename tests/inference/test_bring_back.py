@@ -47,7 +47,7 @@ class Case:
         distance = distances(self.anatomy, self.pose, patient) * POSE.scale - thicker_mm
         image = torch.from_numpy(np.stack([np.full_like(distance, 0.5), distance])).float()
         spread = None if deviation is None else torch.full(SETTINGS.grid, deviation)
-        return Completed(image.reshape(2, *SETTINGS.grid), spread, Fit(POSE, 0.1, 1.0), 1.0)
+        return Completed(image.reshape(2, *SETTINGS.grid), spread, Fit(POSE, 0.1, 1.0), 1.0, 1.0)
 
     def back(self, *completed: Completed) -> NativeBone:
         return bring_back(completed, self.bone, self.ct, self.mask, self.geometry, SETTINGS)
@@ -129,7 +129,7 @@ def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
     small = SETTINGS.model_copy(update={"grid": (24, 24, 24)})
     bone: Bone = isolate(case.ct, mask, case.geometry, small)
     image = torch.stack([torch.full(small.grid, 0.5), torch.full(small.grid, -5.0)])
-    everywhere = Completed(image, None, Fit(Pose.identity(), 0.1, 1.0), 1.0)
+    everywhere = Completed(image, None, Fit(Pose.identity(), 0.1, 1.0), 1.0, 1.0)
     native = bring_back([everywhere], bone, case.ct, mask, case.geometry, small)
     assert np.abs(far - bone.to_patient[:3, 3]).max() > 30
     assert not native.raw[:2, :2, :2].any()

@@ -96,7 +96,7 @@ def test_a_visible_surface_stays_and_a_hidden_one_is_near(trained: BoneCompletio
     assert at_surface(completed, image, known).quantile(0.95) < 1
     hidden = at_surface(completed, image, COARSE.hidden(image, 0.2, seed=3) == 0)
     assert len(hidden) > 60 and hidden.median() < 2
-    prototype = Completed(trained.registration.prototype, None, completed.fit, 1.0)
+    prototype = Completed(trained.registration.prototype, None, completed.fit, 1.0, 1.0)
     trivial = at_surface(prototype, image, COARSE.hidden(image, 0.2, seed=3) == 0)
     assert hidden.mean() < 0.8 * trivial.mean()
 
@@ -144,11 +144,11 @@ def test_at_is_in_mm_of_the_bones_own_frame() -> None:
     half = Pose(torch.eye(3, dtype=torch.float64), torch.tensor([2.0, 0.0, -4.0]).double(), 0.5)
     ramp = COARSE.image(COARSE.points[:, 0] + 2 * COARSE.points[:, 2])
     fit = network("prototype").registration(ramp, KNOWN)
-    completed = Completed(ramp, ramp[1], type(fit)(half, 0.0, 1.0), 1.0)
+    completed = Completed(ramp, ramp[1], type(fit)(half, 0.0, 1.0), 1.0, 1.0)
     ct, distance, spread = completed.at(torch.tensor([[4.0, 6.0, 2.0]]), COARSE.spacing)
     assert distance.tolist() == pytest.approx([(4.0 - 6.0) / 0.5])  # seen at (4, 3, -3)
     assert spread is not None and spread.tolist() == distance.tolist() and 0 <= ct <= 1
-    assert Completed(ramp, None, fit, 1.0).at(COARSE.points[:1], COARSE.spacing)[2] is None
+    assert Completed(ramp, None, fit, 1.0, 1.0).at(COARSE.points[:1], COARSE.spacing)[2] is None
 
 
 def test_a_bone_unlike_any_is_told(trained: BoneCompletion) -> None:
