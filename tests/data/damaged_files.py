@@ -62,7 +62,10 @@ def misreading(file: Generated, sound: Content, damage: Damage) -> str | None:
             return "a damaged compressed file was read as something else"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            there = file.read(file.path)
+            try:
+                there = file.read(file.path)
+            except Exception as fault:
+                return f"read, where an independent reader says: {fault}"
         return (
             None if read.same(there, straightened=1e-2) else "read otherwise than an independent reader does"
         )

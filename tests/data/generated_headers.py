@@ -79,8 +79,7 @@ class Generated:
     Attributes:
         data: the file of its voxels.
         compressed_from: the byte of `data` from which on it has a checksum, where it has.
-        open_ended: a cut cannot be told: the last of numbers written as text loses digits, or the header
-            says that voxels are the last bytes of their file.
+        open_ended: a cut cannot be told: the header says that voxels are the last bytes of their file.
     """
 
     path: Path
@@ -121,10 +120,10 @@ def nrrd_file(stem: Path, rng: Rng) -> Generated:
         "raw": stored,
         "gzip": gzip.compress(stored),
         "bzip2": bz2.compress(stored),
-        "ascii": " ".join(map(repr, array.ravel().tolist())).encode(),
+        "ascii": " ".join(map(repr, array.ravel().tolist())).encode() + b"\n",
     }[encoding]
     path = stem.with_suffix(".nrrd")
-    data, open_ended = path, encoding == "ascii"
+    data, open_ended = path, False
     if detached:
         data = stem.with_suffix(".bin")
         if encoding == "raw":
@@ -222,7 +221,7 @@ def meta_file(stem: Path, rng: Rng) -> Generated:
     if beside:
         data.write_bytes(packed)
     start = 0 if beside else len(head)
-    return Generated(path, read_meta, data, start if encoding == "zlib" else None, encoding == "ascii")
+    return Generated(path, read_meta, data, start if encoding == "zlib" else None)
 
 
 def read_meta(path: Path) -> Content:

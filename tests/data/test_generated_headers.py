@@ -1,6 +1,6 @@
 """Whatever a valid header says is read as independent readers read it; whatever is damaged is never misread.
 
-Many thousands of the same files are read by tests/benchmarks/generated_headers.py.
+Many thousands of the same files are read by tests/benchmarks/misread_files.py.
 """
 
 from pathlib import Path

@@ -208,6 +208,13 @@ class TestNrrd:
         TestDamage.write(tmp_path, f"raw\nline skip: {10**12}", RAMP.tobytes(), detached=False)
         assert refusal(tmp_path / "x.nrrd").startswith("cannot be read (cut short: fewer lines than its line")
 
+    @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+    def test_a_sign_that_became_a_line_end(self, tmp_path: Path, ending: str) -> None:
+        write_image(tmp_path / f"x{ending}", RAMP, Geometry((4, 5, 6), (1.0, 1.0, 1.0), (-3.0, -4.0, 5.0)))
+        content = (tmp_path / f"x{ending}").read_bytes()
+        (tmp_path / f"x{ending}").write_bytes(content.replace(b"-4.0", b"\r4.0", 1))
+        assert "control characters in " in refusal(tmp_path / f"x{ending}")
+
     def test_a_misspelt_field(self, tmp_path: Path) -> None:
         """Taken for a comment, it would leave a spacing of 1 mm."""
         write_nrrd(tmp_path / "x.nrrd", RAMP)

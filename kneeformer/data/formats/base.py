@@ -1,6 +1,7 @@
 """What every file format shares: the image, the contract, and how a fault of a file is told."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,12 @@ def require_volume(size: tuple[int, ...]) -> None:
         len(size), f"{len(size)}-dimensional"
     )
     raise FileFault(f"{kind} (size {' x '.join(map(str, size))}); write one three-dimensional volume a file")
+
+
+def require_printable(line: str) -> None:
+    """Refuse control characters in a header: one flipped bit makes a line end of a minus."""
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line.removesuffix("\r")):
+        raise damaged(f"damaged header: control characters in {line[:40]!r}")
 
 
 def volume(content: bytes, dtype: np.dtype, size: tuple[int, ...], start: int = 0) -> np.ndarray:

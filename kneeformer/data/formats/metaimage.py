@@ -15,6 +15,7 @@ from kneeformer.data.formats.base import (
     finite,
     header_fault,
     positive,
+    require_printable,
     require_scalars,
     require_volume,
     volume,
@@ -93,11 +94,12 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
         raise damaged("no MetaImage, or cut short: its header has no line ElementDataFile")
     header: Header = {}
     for line in content[: end.end()].decode("utf-8", "surrogateescape").split("\n"):
-        key, equals, value = (part.strip() for part in line.partition("="))
         if not line.strip():
             continue
+        require_printable(line)
+        key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or key in header:
-            raise damaged(f"damaged header: {line[:40]!r} is no 'key = value', or its key is there twice")
+            raise damaged(f"damaged header: {line[:40]!r} is no 'key = value', or stands there twice")
         header[key] = value
     if lacking := [key for key in ("NDims", "DimSize", "ElementType") if key not in header]:
         raise damaged(f"its header lacks {', '.join(lacking)}")

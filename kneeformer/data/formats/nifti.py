@@ -232,8 +232,10 @@ def _scaled(array: np.ndarray, header: Header) -> np.ndarray:
     if not math.isfinite(inter):
         raise header_fault("scl_inter", f"{inter:g}", "it is added to voxels")
     real = np.float32 if array.dtype.itemsize <= 2 or array.dtype == np.float32 else np.float64
+    scaled = np.empty(array.shape, real)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are found by the dataset's check
-        scaled: np.ndarray = array.astype(real) * real(slope) + real(inter)
+        for plane, out in zip(array, scaled, strict=True):  # in double, and no whole volume of doubles
+            out[...] = plane * np.float64(slope) + inter
     return scaled
 
 

@@ -16,6 +16,7 @@ from kneeformer.data.formats.base import (
     finite,
     header_fault,
     positive,
+    require_printable,
     require_scalars,
     require_volume,
     volume,
@@ -129,7 +130,7 @@ def _split(content: bytes) -> tuple[list[str], bool, bytes]:
         raise damaged("no NRRD file: it does not begin with NRRD")
     end = re.search(rb"\r?\n\r?\n", content)
     head, behind = (content[: end.start()], content[end.end() :]) if end else (content, b"")
-    return [line.rstrip() for line in head.decode("latin-1").split("\n")], end is not None, behind
+    return [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")], end is not None, behind
 
 
 def _parse(lines: list[str]) -> Header:
@@ -138,6 +139,7 @@ def _parse(lines: list[str]) -> Header:
     for line in lines[1:]:
         if line.startswith("#") or re.match(r"[^:]*:=", line) or not line:
             continue
+        require_printable(line)
         name, colon, value = line.partition(":")
         field = FIELDS.get(name.strip().lower().replace(" ", ""))
         if not colon or field is None:

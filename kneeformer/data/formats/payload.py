@@ -48,7 +48,14 @@ def gunzip_start(packed: bytes, size: int) -> bytes:
 
 
 def decimal_numbers(text: bytes, dtype: np.dtype, count: int) -> bytes:
-    """Voxels written as `count` decimal numbers, as bytes of `dtype`. Raises FileFault."""
+    """Voxels written as `count` decimal numbers, as bytes of `dtype`. Raises FileFault.
+
+    White space must follow the last number too: without it nobody can tell whether digits are missing.
+    """
+    if text and not text[-1:].isspace():
+        raise damaged(
+            "cut short, or without the line end behind its last number; add it if the file is whole"
+        )
     words = text.split()
     if len(words) != count:
         raise damaged(f"cut short or damaged: {len(words)} of {count} numbers")

@@ -1,6 +1,6 @@
 """Thousands of files with headers drawn at random, sound and damaged: how many are misread.
 
-python tests/benchmarks/generated_headers.py [FILES, 6000] [FIRST, 0]
+python tests/benchmarks/misread_files.py [FILES, 6000] [FIRST, 0]
 
 The suite reads the first 240 of them. A sound file must be read as pynrrd, nibabel or SimpleITK reads it,
 voxel by voxel, corner by corner. A damaged one (bits flipped, cut) must be refused or read as what it says.
@@ -29,7 +29,7 @@ def main(files: int = 6000, first: int = 0) -> None:
     for number in range(first, first + files):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                counts += one_file(Path(folder), number)
+                counts.update(one_file(Path(folder), number))
             except Exception:
                 counts["tracebacks"] += 1
                 traceback.print_exc()
