@@ -22,6 +22,12 @@ def one_line(fault: Exception) -> str:
     return f"{type(fault).__name__}: {' '.join(str(fault).split())}"
 
 
+def named(name: object, fault: Exception) -> str:
+    """As `one_line`, with the file or case that it happened to, which a KneeformerError names itself."""
+    text = one_line(fault)
+    return text if isinstance(fault, KneeformerError) else f"{name}: {text}"
+
+
 def is_memory_short(fault: Exception) -> bool:
     """Whether memory ran out: NumPy raises a MemoryError, torch and SimpleITK a RuntimeError that says so."""
     short = r"out of memory|not enough memory|can't allocate memory|[Ff]ailed to allocate|bad_alloc"

@@ -1,5 +1,6 @@
 """What is wrong with the mask by which a case is asked: one line a problem, beginning with the file."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, DatasetDescription
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.image_folder import image_folder
+from kneeformer.data.images import file_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import COMPLETE, KEEP
@@ -41,7 +44,9 @@ def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: s
         unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
     """
     if not file.is_file():
-        return [f"{file}: no such file: every scan needs its mask, {scan.name} as well ({_MEANING})"]
+        alike = ", ".join(name for name in _alike(file) if name != scan.name)
+        called = f"; where {alike} is it, call it {file.name}" if alike else ""
+        return [f"{file}: no such file: every scan needs its mask, {scan.name} as well ({_MEANING}){called}"]
     try:
         mask = read_label_map(file)
     except KneeformerError as fault:
@@ -54,6 +59,14 @@ def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: s
             f"resample it onto the scan with nearest-neighbour interpolation"
         )
     return [f"{file}: {problem}" for problem in problems if problem is not None]
+
+
+def _alike(file: Path) -> list[str]:
+    """Image files beside a missing one whose names begin as its own: P2_mask.nrrd, p2.nrrd, P2_0000.nrrd."""
+    name = file.name[: -len(file_ending(file))].casefold()
+    pattern = re.compile(rf"{re.escape(name)}(?![^\W_])")
+    files = image_folder(file.parent).files
+    return [path.name for other, path in files.items() if pattern.match(other.casefold())]
 
 
 def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:

@@ -83,7 +83,7 @@ def printable(path: Path) -> str:
 
 
 def has_unusable_name(path: Path) -> bool:
-    """Whether a path holds control characters or is not UTF-8, of which SimpleITK aborts the process."""
+    """Whether a path holds control characters or is not UTF-8: no table, JSON file or message can name it."""
     return any(map(_unprintable, str(path)))
 
 

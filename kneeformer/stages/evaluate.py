@@ -10,7 +10,7 @@ from kneeformer.data.dataset import Case, DatasetDescription
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
-from kneeformer.errors import KneeformerError, one_line
+from kneeformer.errors import KneeformerError, named
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.evaluation.summary import Summary, summarise, write_summary
 from kneeformer.labels import COMPLETE, LabelScheme
@@ -99,7 +99,7 @@ def _evaluate(
         lambda done: watch("Comparing", done, len(pairs)),
     )
     faults = [
-        f"  {one_line(o)}" if isinstance(o, KneeformerError) else f"  {p.prediction}: {one_line(o)}"
+        f"  {named(p.prediction, o)}"
         for p, o in zip(pairs, outcomes, strict=True)
         if isinstance(o, Exception)
     ]

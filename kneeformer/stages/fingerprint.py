@@ -11,7 +11,7 @@ import numpy as np
 from kneeformer.data.check import check_case, check_layout, free_disk_problem
 from kneeformer.data.dataset import Case, Dataset, DatasetDescription, with_other_sides
 from kneeformer.data.processes import run_each
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, named
 from kneeformer.planning.fingerprint import (
     CaseFingerprint,
     Fingerprint,
@@ -54,7 +54,10 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
         processes,
         lambda done: watch("Checking and measuring cases", done, len(jobs)),
     )
-    inspections = [Inspection([str(o)]) if isinstance(o, Exception) else o for o in outcomes]
+    inspections = [
+        Inspection([named(case.images[0], o)]) if isinstance(o, Exception) else o
+        for case, o in zip(whole, outcomes, strict=True)
+    ]
     problems += [line for inspection in inspections for line in inspection.problems]
     used = {c.name for c in labelled or unlabelled}
     facts = {c.name: i.facts for c, i in zip(whole, inspections, strict=True) if i.facts and c.name in used}

@@ -18,7 +18,7 @@ from kneeformer.data.image_folder import composed, has_unusable_name, image_fold
 from kneeformer.data.images import file_ending, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
-from kneeformer.errors import KneeformerError, one_line
+from kneeformer.errors import KneeformerError, named
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.tasks import predictive
@@ -147,7 +147,8 @@ def input_problems(
         lambda done: watch("Checking inputs", done, len(cases)),
     )
     problems = [
-        [_told(case, o)] if isinstance(o, Exception) else o for case, o in zip(cases, outcomes, strict=True)
+        [named(case.images[0], o)] if isinstance(o, Exception) else o
+        for case, o in zip(cases, outcomes, strict=True)
     ]
     if other_sides is not None:
         lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
@@ -155,11 +156,6 @@ def input_problems(
     if faults := [f"  {line}" for lines in problems for line in lines]:
         _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
     return problems
-
-
-def _told(case: Case, fault: Exception) -> str:
-    text = one_line(fault)
-    return text if isinstance(fault, KneeformerError) else f"{case.images[0]}: cannot be checked ({text})"
 
 
 def _no_other_side(case: Case, folder: Path) -> str:

@@ -10,7 +10,7 @@ from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, one_line
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plan import BoneGridSettings, Configuration, GridSettings, Plan, PreprocessingSettings
@@ -119,7 +119,9 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Watch) -> None:
         processes,
         lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
     )
-    failed = [f"  {job.case.name}: {o}" for job, o in zip(jobs, outcomes, strict=True) if o is not None]
+    failed = [
+        f"  {job.case.name}: {one_line(o)}" for job, o in zip(jobs, outcomes, strict=True) if o is not None
+    ]
     if failed:
         raise KneeformerError(
             f"{len(failed)} of {len(jobs)} cases could not be preprocessed; mend them and run the command "

@@ -82,6 +82,13 @@ def test_no_mask(tmp_path: Path) -> None:
     assert problem.startswith(f"{file}: no such file: every scan needs its mask, a_0000.nrrd as well")
 
 
+def test_a_mask_that_is_called_otherwise(tmp_path: Path) -> None:
+    for name in ("a_mask.nrrd", "A.nrrd", "ab.nrrd", "a_0000.nrrd", "b.nrrd", "._a_mask.nrrd"):
+        (tmp_path / name).touch()
+    (problem,) = mask_problems(tmp_path / "a.nrrd", SCAN, GRID, None)
+    assert problem.endswith("; where A.nrrd, a_mask.nrrd is it, call it a.nrrd")
+
+
 def test_unreadable(tmp_path: Path) -> None:
     file = tmp_path / "a.nrrd"
     file.touch()
