@@ -1,16 +1,18 @@
 """What the numbers of a label map mean: structures, overlapping regions, and voxels to ignore."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from kneeformer.errors import KneeformerError
 
 LabelValues = dict[str, int | list[int]]
-Side = Literal["left", "right"]
+Values = tuple[int, ...]
 
 KEEP, COMPLETE = 1, 2  # values of a completion's mask: bone to keep, region to complete
+HIGHEST = 32767  # prepared label maps are int16
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,15 @@ class LabelScheme:
     """
 
     names: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
-    painted: tuple[int, ...]
+    values: tuple[Values, ...]
+    painted: Values
     has_regions: bool
     ignore: int | None
 
     @classmethod
     def from_json(cls, labels: LabelValues, regions_class_order: list[int] | None = None) -> "LabelScheme":
-        """Raises KneeformerError: no background, no structure, or regions without an order."""
+        """Raises KneeformerError: no background or no structure; a value that is not of 1 to HIGHEST, or has
+        two names; regions without an order, or with one that does not give them back when it is painted."""
         named = dict(labels)
         background, ignore = named.pop("background", None), named.pop("ignore", None)
         if background != 0:
@@ -47,18 +50,18 @@ class LabelScheme:
             raise KneeformerError("labels name no structure besides the background")
         if isinstance(ignore, list):
             raise KneeformerError('the "ignore" label must be one number')
+        names = tuple(named)
         values = tuple(tuple(v) if isinstance(v, list) else (v,) for v in named.values())
-        has_regions = any(isinstance(v, list) for v in named.values())
-        if not has_regions:
-            if ignore is not None and ignore <= max(v[0] for v in values):
-                raise KneeformerError('the "ignore" label must be the highest number')
-            return cls(tuple(named), values, tuple(v[0] for v in values), False, ignore)
+        _require_distinct(names, values, ignore)
+        if not any(isinstance(v, list) for v in named.values()):
+            return cls(names, values, tuple(v[0] for v in values), False, ignore)
         if regions_class_order is None or len(regions_class_order) != len(named):
             raise KneeformerError(
                 f"labels with regions (lists of values) need regions_class_order, {len(named)} numbers: the "
                 f"value to write for {', '.join(named)}, later ones over earlier ones"
             )
-        return cls(tuple(named), values, tuple(regions_class_order), True, ignore)
+        _require_painted_back(names, values, tuple(regions_class_order))
+        return cls(names, values, tuple(regions_class_order), True, ignore)
 
     @property
     def outputs(self) -> int:
@@ -78,3 +81,79 @@ class LabelScheme:
     def scored(self, labels: np.ndarray) -> np.ndarray:
         """Boolean mask of the voxels that count (not ignored); same shape."""
         return np.ones(labels.shape, bool) if self.ignore is None else labels != self.ignore
+
+
+def _require_distinct(names: tuple[str, ...], values: tuple[Values, ...], ignore: int | None) -> None:
+    """Every value is of 1 to HIGHEST, and no two structures are made of the same ones."""
+    named: dict[frozenset[int], list[str]] = defaultdict(list)
+    for name, group in zip(names, values, strict=True):
+        named[frozenset(group)].append(name)
+        if not group:
+            raise KneeformerError(f"the region {name!r} is empty; list the values that it is made of")
+        if 0 in group:
+            raise KneeformerError(f"{name!r} has the value 0, which is the background's; give it another")
+        if wrong := [v for v in group if not 0 < v <= HIGHEST]:
+            raise KneeformerError(
+                f"{name!r} has the value {wrong[0]}; give it one of 1 to {HIGHEST}, in the label maps as well"
+            )
+    for held, those in named.items():
+        if len(those) > 1:
+            raise KneeformerError(
+                f"{' and '.join(map(repr, those))} are both {', '.join(map(str, sorted(held)))}; leave one "
+                f"away, or give it a value of its own"
+            )
+    if ignore is not None and not max(max(group) for group in values) < ignore <= HIGHEST:
+        raise KneeformerError(f'the "ignore" label must be the highest number, up to {HIGHEST}')
+
+
+def _require_painted_back(names: tuple[str, ...], values: tuple[Values, ...], painted: Values) -> None:
+    """Regions painted in their order, later ones over earlier ones, must be the same regions again."""
+    strange = [
+        (name, value, group)
+        for name, value, group in zip(names, painted, values, strict=True)
+        if value not in group
+    ]
+    if strange:
+        name, value, group = strange[0]
+        fault = f"it writes {value} for {name!r}, which is made of {', '.join(map(str, group))}"
+    else:
+        lost = _lost(values, painted)
+        if lost is None:
+            return
+        before, after = (" and ".join(repr(names[i]) for i in _regions_of(v, values)) for v in lost)
+        fault = f"a voxel of {before} ({lost[0]}) would become one of {after} ({lost[1]})"
+    raise KneeformerError(f"regions_class_order {list(painted)}: {fault}; {_remedy(names, values)}")
+
+
+def _lost(values: tuple[Values, ...], painted: Values) -> tuple[int, int] | None:
+    """A value that painting turns into one of other regions, and that one; None where no value is."""
+    for value in sorted({v for group in values for v in group}):
+        became = painted[max(_regions_of(value, values))]
+        if _regions_of(value, values) != _regions_of(became, values):
+            return value, became
+    return None
+
+
+def _remedy(names: tuple[str, ...], values: tuple[Values, ...]) -> str:
+    """The order that gives the regions back: for them as they stand, else with larger ones before smaller."""
+    if (order := _right_order(values)) is not None:
+        return f"write {order}"
+    by_size = sorted(range(len(names)), key=lambda i: -len(set(values[i])))
+    if (order := _right_order(tuple(values[i] for i in by_size))) is not None:
+        sequence = ", ".join(names[i] for i in by_size)
+        return f"list the labels in the order {sequence}, larger regions first, and write {order}"
+    return (
+        "no order can, since these regions overlap and neither holds the other: name their parts as labels "
+        "of their own"
+    )
+
+
+def _right_order(values: tuple[Values, ...]) -> list[int] | None:
+    """For each region a value that no later region has, where it has one; None where that loses a region."""
+    own = [[v for v in group if max(_regions_of(v, values)) == i] for i, group in enumerate(values)]
+    order = [min(alone or group) for alone, group in zip(own, values, strict=True)]
+    return order if _lost(values, tuple(order)) is None else None
+
+
+def _regions_of(value: int, values: Sequence[Values]) -> tuple[int, ...]:
+    return tuple(i for i, group in enumerate(values) if value in group)

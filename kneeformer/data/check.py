@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.case_names import case_name_faults
-from kneeformer.data.dataset import Case, Dataset, DatasetDescription, case_folder
+from kneeformer.data.dataset import Case, Dataset, case_folder
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
@@ -41,7 +42,7 @@ class CheckedCase:
 def check_layout(dataset: Dataset) -> list[str]:
     """Problems that can be seen without opening an image: files missing, extra or without a partner."""
     description = dataset.description
-    problems = _channel_numbers(dataset.folder / "dataset.json", description)
+    problems: list[str] = []
     cases, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
     if not cases and not unlabelled:
         problems.append(
@@ -98,16 +99,6 @@ def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
         f"{folder}: the disk has {free / 1e9:.1f} GB free and about {needed_bytes / 1e9:.1f} GB are needed; "
         f"free some space or choose a folder on another disk"
     )
-
-
-def _channel_numbers(file: Path, description: DatasetDescription) -> list[str]:
-    wanted = [str(i) for i in range(len(description.channel_names))]
-    if sorted(description.channel_names, key=int) == wanted:
-        return []
-    return [
-        f"{file}: channel_names are numbered {', '.join(description.channel_names)}; "
-        f"number them {', '.join(wanted)}"
-    ]
 
 
 def _missing_files(case: Case) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.check import check_case
-from kneeformer.data.dataset import Case, DatasetDescription
+from kneeformer.data.dataset import Case
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import file_ending

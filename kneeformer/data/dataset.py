@@ -2,101 +2,12 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from kneeformer.data.files import read_json
-from kneeformer.data.image_folder import ImageFolder, composed, existing, image_folder
-from kneeformer.data.images import FILE_ENDINGS, file_ending
-from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme, LabelValues, Side
-
-TaskName = Literal["segmentation", "completion", "reconstruction"]
-
-_SIDES: dict[str, Side] = {"l": "left", "left": "left", "r": "right", "right": "right"}
-
-
-def _names_to_numbers(labels: Any) -> Any:
-    """nnU-Net accepts {"1": "femur"} of the older convention nowhere; numbers as text it does."""
-    if not isinstance(labels, dict):
-        return labels
-    return {k: int(v) if isinstance(v, str) and v.lstrip("-").isdigit() else v for k, v in labels.items()}
-
-
-def _composed_keys(by_case: Any) -> Any:
-    """Names of cases as `image_folder` has them."""
-    return {composed(k): v for k, v in by_case.items()} if isinstance(by_case, dict) else by_case
-
-
-class DatasetDescription(BaseModel):
-    """dataset.json. Keys that kneeformer does not know are left alone, as nnU-Net leaves them."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    channel_names: dict[str, str] = Field(min_length=1)
-    labels: Annotated[LabelValues, BeforeValidator(_names_to_numbers)]
-    file_ending: str
-    task: TaskName = "segmentation"
-    regions_class_order: list[int] | None = None
-    subjects: Annotated[dict[str, str], BeforeValidator(_composed_keys)] = {}
-    sides: Annotated[dict[str, Side], BeforeValidator(_composed_keys)] = {}
-    dataset: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(_composed_keys)] = None
-
-    @cached_property
-    def scheme(self) -> LabelScheme:
-        return LabelScheme.from_json(self.labels, self.regions_class_order)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Channel names in the order of their numbers."""
-        return tuple(self.channel_names[k] for k in sorted(self.channel_names, key=int))
-
-    def subject(self, case: str) -> str:
-        """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
-
-        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". A part
-        that says a side is taken away too: "12_L" and "R_12" are both of "12". Where `subjects` knows another
-        time point of that name, it is the same person.
-        """
-        if case in self.subjects:
-            return self.subjects[case]
-        name = _person(case)
-        return self._subject_of_name.get(name, name)
-
-    def side(self, case: str) -> Side | None:
-        """The side of the body: `sides` in dataset.json, else a part of the name: L, R, left or right."""
-        return self.sides.get(case) or side_in_name(case)
-
-    @cached_property
-    def _subject_of_name(self) -> dict[str, str]:
-        return {_person(case): subject for case, subject in self.subjects.items()}
-
-
-def _person(case: str) -> str:
-    """A name without time point and side, whichever comes last."""
-    return _without_time_point(_without_side(_without_time_point(case)))
-
-
-def _without_time_point(case: str) -> str:
-    match = re.fullmatch(
-        r"(.+)_(?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", case, re.IGNORECASE
-    )
-    return match.group(1) if match else case
-
-
-def side_in_name(case: str) -> Side | None:
-    """What a part of a case's name says: "R_12" is right, "knee_left_2" left, "12" says nothing."""
-    found = {_SIDES[part.lower()] for part in re.split(r"[_\-]", case) if part.lower() in _SIDES}
-    return found.pop() if len(found) == 1 else None
-
-
-def _without_side(case: str) -> str:
-    parts = re.split(r"([_\-])", case)
-    kept = [i for i in range(0, len(parts), 2) if parts[i].lower() not in _SIDES]
-    return "".join(parts[i] if i == kept[0] else parts[i - 1] + parts[i] for i in kept) if kept else case
+from kneeformer.data.description import DatasetDescription, read_description
+from kneeformer.data.image_folder import ImageFolder, existing, image_folder
+from kneeformer.data.images import file_ending
+from kneeformer.sides import Side
 
 
 @dataclass(frozen=True)
@@ -129,22 +40,7 @@ class Dataset:
     @classmethod
     def open(cls, folder: Path) -> "Dataset":
         """Raises KneeformerError: dataset.json missing or wrong, every fault of it in one text."""
-        file = folder / "dataset.json"
-        try:
-            description = DatasetDescription.model_validate(read_json(file))
-        except ValidationError as faults:
-            lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in faults.errors()]
-            raise KneeformerError(f"{file}: not a dataset description:\n" + "\n".join(lines)) from faults
-        if description.file_ending not in FILE_ENDINGS:
-            raise KneeformerError(
-                f"{file}: file_ending {description.file_ending!r} is not one of {', '.join(FILE_ENDINGS)}"
-            )
-        try:
-            _ = description.scheme
-            _ = description.channels
-        except (KneeformerError, ValueError) as fault:
-            raise KneeformerError(f"{file}: {fault}") from fault
-        return cls(folder, description)
+        return cls(folder, read_description(folder))
 
     @property
     def name(self) -> str:
@@ -157,8 +53,8 @@ class Dataset:
             return [
                 Case(
                     name,
-                    tuple(existing(self.folder / p) for p in entry["images"]),
-                    existing(self.folder / entry["label"]),
+                    tuple(existing(self.folder / p) for p in entry.images),
+                    existing(self.folder / entry.label),
                     self.description.side(name),
                 )
                 for name, entry in sorted(listed)

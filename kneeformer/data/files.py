@@ -52,15 +52,30 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises KneeformerError: missing, unreadable, or not JSON (with the line)."""
+    """The content of a JSON file in UTF-8, -16 or -32, with or without a byte order mark.
+
+    Raises:
+        KneeformerError: missing, unreadable, not JSON (with the line), or with a key that stands twice.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_bytes(), object_pairs_hook=_distinct)
     except FileNotFoundError as fault:
         raise KneeformerError(f"{path}: no such file") from fault
     except OSError as fault:
         raise KneeformerError(f"{path}: cannot be read ({fault.strerror})") from fault
-    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or nested without end
+    except UnicodeDecodeError as fault:
+        raise KneeformerError(f"{path}: not UTF-8 text ({fault}); save it as UTF-8") from fault
+    except (ValueError, RecursionError) as fault:
         raise KneeformerError(f"{path}: not valid JSON ({fault}); mend it") from fault
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Python's reader keeps the last of two equal keys, without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
+        raise ValueError(f"{', '.join(map(repr, twice))} stands twice in one object")
+    return found
 
 
 def read_model(path: Path, kind: type[Model], remedy: str) -> Model:

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from kneeformer.labels import Side
 from kneeformer.plan.ranges import (
     Angle,
     Count,
@@ -18,6 +17,7 @@ from kneeformer.plan.ranges import (
     Weight,
 )
 from kneeformer.plan.settings import Configuration, GridSettings, Settings, Zooms
+from kneeformer.sides import Side
 
 BY_STEPS = ("vae", "vqvae", "vit")  # priors that learn so; their codes are of 8 x 8 x 8 voxels
 

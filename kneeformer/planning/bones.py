@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from kneeformer.labels import Side
 from kneeformer.plan import (
     BoneConfiguration,
     BoneGridSettings,
@@ -21,6 +20,7 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.planning.rules import Size
+from kneeformer.sides import Side
 
 SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
 _MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings

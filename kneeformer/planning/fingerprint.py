@@ -19,7 +19,8 @@ from kneeformer.geometry.orientation import (
     permuted,
     turning,
 )
-from kneeformer.labels import LabelScheme, Side
+from kneeformer.labels import LabelScheme
+from kneeformer.sides import Side
 
 SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
 

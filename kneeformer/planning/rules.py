@@ -4,13 +4,13 @@ They know vision transformers on anisotropic data. All triples are (z, y, x).
 """
 
 import math
-import re
 
 import numpy as np
 
 from kneeformer.plan import AugmentationSettings, Normalisation, StemStage
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.sides import sides_in_name
 
 Size = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -19,7 +19,6 @@ ANISOTROPIC = 3.0  # an axis this much coarser than the finest has thick slices
 _FACTORS = (1, 2, 4, 8, 16)
 _VOXELS_PER_TOKEN = 1024
 _NORMALISATIONS = {"ct": "ct", "nonorm": "none", "none": "none", "zscore": "zscore", "rescaleto01": "unit"}
-_SIDED = {"left", "right", "l", "r", "lt", "rt"}
 
 
 def target_spacing(fingerprint: Fingerprint, finest_mm: float = 0.0) -> Spacing:
@@ -142,9 +141,8 @@ def mirror_axes(fingerprint: Fingerprint) -> tuple[int, ...]:
     A mirrored left knee is a right knee; a knee upside down is none. Where the cases' axes disagree, or a
     label tells the sides apart, nothing is mirrored.
     """
-    words = {word for name in fingerprint.structures for word in re.split(r"[^a-z]+", name.lower())}
     axis = fingerprint.left_right_axis
-    return () if axis is None or words & _SIDED else (axis,)
+    return () if axis is None or any(map(sides_in_name, fingerprint.structures)) else (axis,)
 
 
 def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSettings:

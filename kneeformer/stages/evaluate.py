@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.dataset import Case, DatasetDescription
+from kneeformer.data.dataset import Case
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each

@@ -5,21 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kneeformer.data.check_mask import case_and_mask_problems
-from kneeformer.data.dataset import (
-    Case,
-    CaseFolder,
-    DatasetDescription,
-    case_folder,
-    side_in_name,
-    with_labels,
-    with_other_sides,
-)
+from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_other_sides
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
 from kneeformer.plan import Configuration, DatasetSettings
+from kneeformer.sides import side_in_name
 from kneeformer.stages.fingerprint import Watch, default_processes
 from kneeformer.tasks import predictive
 

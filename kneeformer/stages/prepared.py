@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kneeformer.data.dataset import Case, Dataset, DatasetDescription
+from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.files import stamp
 from kneeformer.data.storage import Origin, verified_manifest
 from kneeformer.errors import KneeformerError

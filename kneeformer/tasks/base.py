@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 from kneeformer.data.geometry import Geometry
 from kneeformer.evaluation.scores import CaseMetrics
 from kneeformer.export.mesh import Mesh
-from kneeformer.labels import LabelScheme, Side
+from kneeformer.labels import LabelScheme
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.sides import Side
 from kneeformer.training.loop import Batch, Lesson
 
 Planned = TypeVar("Planned", bound=Configuration)

@@ -16,7 +16,7 @@ from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import bring_back
 from kneeformer.inference.bone_facts import doubts, facts_of
-from kneeformer.labels import KEEP, LabelScheme, Side
+from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.networks.completion import BoneCompletion, Completed
 from kneeformer.networks.vqvae import VqVae
 from kneeformer.plan import (
@@ -31,6 +31,7 @@ from kneeformer.planning.bones import bone_configuration, bone_segmentation, com
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.preprocessing.bone import Bone, isolate
+from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
 from kneeformer.training.bones import bone_batches
 from kneeformer.training.calibration import calibrate

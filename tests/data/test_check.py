@@ -63,10 +63,6 @@ class TestLayout:
             "'K01' and 'k01'",
         ]
 
-    def test_channel_numbers(self, make_dataset: MakeDataset) -> None:
-        dataset = make_dataset(channel_names={"1": "PD"})
-        assert layout(dataset) == ["dataset.json: channel_names are numbered 1; number them 0"]
-
     def test_image_without_label(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         (dataset.folder / "labelsTr/b.nrrd").unlink()

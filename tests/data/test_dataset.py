@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kneeformer.data.dataset import Case, Dataset, DatasetDescription, side_in_name, with_other_sides
+from kneeformer.data.dataset import Case, Dataset, with_other_sides
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.splits import fold_cases, load_or_make_splits, make_splits, read_splits
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme, Side
+from kneeformer.labels import LabelScheme
+from kneeformer.sides import Side, side_in_name
 
 MakeDataset = Callable[..., Dataset]
 PARTS = ("train", "val")
@@ -63,8 +65,9 @@ class TestDescription:
         assert Dataset.open(tmp_path).description.channels == ("PD",)
 
     def test_channels_are_in_the_order_of_their_numbers(self) -> None:
-        channels = {str(i): f"c{i}" for i in (10, 2, 0)}
-        assert DatasetDescription(**{**PLAIN, "channel_names": channels}).channels == ("c0", "c2", "c10")
+        channels = {str(i): f"c{i}" for i in reversed(range(11))}
+        description = DatasetDescription(**{**PLAIN, "channel_names": channels})
+        assert description.channels == tuple(f"c{i}" for i in range(11))
 
     @pytest.mark.parametrize(
         ("case", "subject"),
@@ -74,6 +77,11 @@ class TestDescription:
             ("P1_T2", "P1"),
             ("P1_visit3", "P1"),
             ("P1_baseline", "P1_baseline"),
+            ("P1_V1_00m", "P1"),
+            ("P1.V1", "P1"),
+            ("P1-ses-01", "P1"),
+            ("12L_36m", "12"),
+            ("12 left", "12"),
             ("hippocampus_003", "hippocampus_003"),
             ("left_first", "person"),
             ("12_L", "12"),
@@ -148,12 +156,33 @@ class TestDescription:
     def test_no_json(self, tmp_path: Path) -> None:
         assert refusal(tmp_path, "{").startswith("not valid JSON (Expecting property name")
 
+    def test_keys_that_stand_twice(self, tmp_path: Path) -> None:
+        twice = json.dumps(PLAIN).replace('"femur": 1', '"femur": 1, "tibia": 2, "femur": 3')
+        assert refusal(tmp_path, twice) == "not valid JSON ('femur' stands twice in one object); mend it"
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+    def test_what_windows_editors_write_is_read(self, tmp_path: Path, encoding: str) -> None:
+        (tmp_path / "dataset.json").write_text(
+            json.dumps({**PLAIN, "channel_names": {"0": "d\u00e9j\u00e0"}}, ensure_ascii=False), encoding
+        )
+        assert Dataset.open(tmp_path).description.channels == ("d\u00e9j\u00e0",)
+
+    def test_another_encoding(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset.json").write_text('{"name": "d\u00e9j\u00e0"}', "latin-1")
+        with pytest.raises(KneeformerError, match=r"dataset\.json: not UTF-8 text \(.*save it as UTF-8"):
+            Dataset.open(tmp_path)
+
+    def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset.json").mkdir()
+        with pytest.raises(KneeformerError, match=r"dataset\.json: cannot be read \(Is a directory\)"):
+            Dataset.open(tmp_path)
+
     def test_every_wrong_field_is_named(self, tmp_path: Path) -> None:
         text = refusal(
             tmp_path, {"channel_names": {}, "labels": {"background": 0, "femur": "one"}, "task": "sorting"}
         )
         assert text.startswith("not a dataset description:\n")
-        for field in ("channel_names: ", "labels.femur", "file_ending: ", "task: "):
+        for field in ("channel_names: ", "labels: femur: 'one' is neither", "file_ending: ", "task: "):
             assert f"\n  {field}" in text
 
     @pytest.mark.parametrize(
@@ -161,13 +190,13 @@ class TestDescription:
         [
             (
                 {"file_ending": ".dcm"},
-                "file_ending '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd",
+                "file_ending: '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd",
             ),
             ({"labels": {"femur": 1}}, 'labels must contain "background": 0'),
             ({"labels": {"background": 0}}, "labels name no structure besides the background"),
             (
                 {"labels": {"background": 0, "femur": 2, "ignore": 1}},
-                'the "ignore" label must be the highest number',
+                'the "ignore" label must be the highest number, up to 32767',
             ),
             (
                 {"labels": {"background": 0, "femur": 2, "ignore": [3]}},
@@ -178,10 +207,48 @@ class TestDescription:
                 "labels with regions (lists of values) need regions_class_order, 2 numbers: the value to "
                 "write for bone, femur, later ones over earlier ones",
             ),
+            (
+                {"labels": {"background": 0, "femur": 1, "tibia": 1}},
+                "'femur' and 'tibia' are both 1; leave one away, or give it a value of its own",
+            ),
+            (
+                {"labels": {"background": 0, "a": [1, 2], "b": [2, 1]}, "regions_class_order": [1, 2]},
+                "'a' and 'b' are both 1, 2; leave one away, or give it a value of its own",
+            ),
+            (
+                {"labels": {"background": 0, "femur": 0}},
+                "'femur' has the value 0, which is the background's; give it another",
+            ),
+            (
+                {"labels": {"background": 0, "femur": 40000}},
+                "'femur' has the value 40000; give it one of 1 to 32767, in the label maps as well",
+            ),
+            (
+                {"labels": {"background": 0, "femur": -1}},
+                "'femur' has the value -1; give it one of 1 to 32767, in the label maps as well",
+            ),
+            (
+                {"labels": {"background": 0, "bone": [], "femur": 1}, "regions_class_order": [1, 1]},
+                "the region 'bone' is empty; list the values that it is made of",
+            ),
+            (
+                {"labels": {"background": 0, "femur": True}},
+                "labels: femur: True is neither a whole number nor a list of such",
+            ),
+            (
+                {"channel_names": {"1": "PD"}},
+                'channel_names: numbered 1; number them 0, as in {"0": "PD", "1": "T2"}',
+            ),
+            ({"dataset": {"a": {"images": ["a.nrrd"]}}}, "dataset.a.label: Field required"),
+            (
+                {"dataset": {n: {"images": ["1", "2"], "label": "3"} for n in ("a", "b")}},
+                "dataset.a: 2 images for 1 channel_names; list one a channel\n"
+                "  dataset.b: 2 images for 1 channel_names; list one a channel",
+            ),
         ],
     )
     def test_refused(self, tmp_path: Path, change: dict[str, object], message: str) -> None:
-        assert refusal(tmp_path, {**PLAIN, **change}) == message
+        assert refusal(tmp_path, {**PLAIN, **change}) == f"not a dataset description:\n  {message}"
 
 
 class TestLabels:
@@ -209,9 +276,10 @@ class TestLabels:
         assert scheme.structure(self.LABELS, "joint").tolist() == [False, True, True, False]
         assert scheme.structure(self.LABELS, "femur").tolist() == [False, True, False, False]
 
-    def test_numbers_written_as_text(self) -> None:
-        description = DatasetDescription(**{**PLAIN, "labels": {"background": "0", "femur": "1"}})
-        assert description.scheme.values == ((1,),)
+    def test_numbers_written_as_text_or_with_a_point(self) -> None:
+        labels = {"background": "0", "bone": ["1", 2], "femur": "1", "tibia": 2.0}
+        description = DatasetDescription(**{**PLAIN, "labels": labels, "regions_class_order": [1, 1, 2]})
+        assert description.scheme.values == ((1, 2), (1,), (2,))
 
 
 def visits(subjects: int, each: int = 2) -> dict[str, str]:

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from kneeformer.labels import Side
 from kneeformer.plan import BoneConfiguration, CropConfiguration, DatasetSettings, PriorSettings
 from kneeformer.planning.bones import (
     bone_configuration,
@@ -17,6 +16,7 @@ from kneeformer.planning.bones import (
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 from kneeformer.planning.presets import paper
+from kneeformer.sides import Side
 from kneeformer.tasks import tasks_for
 
 CPU, GPU = Budget("cpu", 8), Budget("cuda", 40)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kneeformer.data.dataset import DatasetDescription
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.errors import KneeformerError

@@ -9,7 +9,6 @@ import torch
 from kneeformer.data.bone_phantom import oblique_axial, scan_bone
 from kneeformer.data.bone_shape import BoneAnatomy, draw_pose
 from kneeformer.data.geometry import Geometry
-from kneeformer.labels import Side
 from kneeformer.networks.completion import BoneCompletion
 from kneeformer.plan import (
     BoneConfiguration,
@@ -21,6 +20,7 @@ from kneeformer.plan import (
     TrainingSettings,
 )
 from kneeformer.preprocessing.bone import isolate
+from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.tasks.completion import Completion
 from kneeformer.training.groupwise import fit_prototype

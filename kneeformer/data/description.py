@@ -1,0 +1,170 @@
+"""dataset.json: what the images and the labels of a dataset mean, and who its cases are of."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from kneeformer.data import nnunet_v1
+from kneeformer.data.files import read_json
+from kneeformer.data.image_folder import composed
+from kneeformer.data.images import FILE_ENDINGS
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelScheme, LabelValues
+from kneeformer.sides import Side, side_in_name, without_side
+
+TaskName = Literal["segmentation", "completion", "reconstruction"]
+
+_TIME_POINT = re.compile(
+    r"(.+)[\s._-](?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", re.IGNORECASE
+)
+
+
+def _numbers(labels: Any) -> Any:
+    """The values of labels, numbers that are written as text or with a point among them, as whole numbers."""
+    return {name: _number(name, v) for name, v in labels.items()} if isinstance(labels, dict) else labels
+
+
+def _number(name: str, value: Any, in_list: bool = False) -> Any:
+    if isinstance(value, list) and not in_list:
+        return [_number(name, v, in_list=True) for v in value]
+    if isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value.strip()):
+        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        return int(value)
+    raise ValueError(f"{name}: {value!r} is neither a whole number nor a list of such")
+
+
+def _known_ending(ending: str) -> str:
+    if ending not in FILE_ENDINGS:
+        raise ValueError(f"{ending!r} is not one of {', '.join(FILE_ENDINGS)}")
+    return ending
+
+
+def _numbered(channels: dict[str, str]) -> dict[str, str]:
+    wanted = [str(i) for i in range(len(channels))]
+    if set(channels) != set(wanted):
+        raise ValueError(
+            f'numbered {", ".join(channels)}; number them {", ".join(wanted)}, as in {{"0": "PD", "1": "T2"}}'
+        )
+    return channels
+
+
+def _composed_keys(by_case: Any) -> Any:
+    """Names of cases as `image_folder` has them."""
+    if not isinstance(by_case, dict):
+        return by_case
+    found = {composed(name): value for name, value in by_case.items()}
+    if len(found) < len(by_case):
+        raise ValueError("two names look the same and are written in different Unicode; keep one of them")
+    return found
+
+
+class ListedCase(BaseModel):
+    """A training case of dataset.json's `dataset`: its files, from the dataset's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    images: list[str] = Field(min_length=1)
+    label: str
+
+
+class DatasetDescription(BaseModel):
+    """dataset.json. Keys that kneeformer does not know are left alone, as nnU-Net leaves them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    channel_names: Annotated[dict[str, str], Field(min_length=1), AfterValidator(_numbered)]
+    labels: Annotated[LabelValues, BeforeValidator(_numbers)]
+    file_ending: Annotated[str, AfterValidator(_known_ending)]
+    task: TaskName = "segmentation"
+    regions_class_order: list[int] | None = None
+    subjects: Annotated[dict[str, str], BeforeValidator(_composed_keys)] = {}
+    sides: Annotated[dict[str, Side], BeforeValidator(_composed_keys)] = {}
+    dataset: Annotated[dict[str, ListedCase] | None, BeforeValidator(_composed_keys)] = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "DatasetDescription":
+        try:
+            _ = self.scheme
+        except KneeformerError as fault:
+            raise ValueError(str(fault)) from fault
+        channels = len(self.channel_names)
+        if faults := [
+            f"dataset.{name}: {len(case.images)} images for {channels} channel_names; list one a channel"
+            for name, case in (self.dataset or {}).items()
+            if len(case.images) != channels
+        ]:
+            raise ValueError("\n  ".join(faults))
+        return self
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        return LabelScheme.from_json(self.labels, self.regions_class_order)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names in the order of their numbers."""
+        return tuple(self.channel_names[k] for k in sorted(self.channel_names, key=int))
+
+    def subject(self, case: str) -> str:
+        """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
+
+        A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". A part
+        that says a side is taken away too: "12_L" and "R_12" are both of "12". Where `subjects` knows another
+        time point of that name, it is the same person.
+        """
+        if case in self.subjects:
+            return self.subjects[case]
+        name = _person(case)
+        return self._subject_of_name.get(name, name)
+
+    def side(self, case: str) -> Side | None:
+        """The side of the body: `sides` in dataset.json, else what the name tells (`side_in_name`)."""
+        return self.sides.get(case) or side_in_name(case)
+
+    @cached_property
+    def _subject_of_name(self) -> dict[str, str]:
+        return {_person(case): subject for case, subject in self.subjects.items()}
+
+
+def read_description(folder: Path) -> DatasetDescription:
+    """A folder's dataset.json. Raises KneeformerError: missing or wrong, every fault of it in one text."""
+    file = folder / "dataset.json"
+    content = read_json(file)
+    if (older := nnunet_v1.refusal(content, folder)) is not None:
+        raise KneeformerError(f"{file}: {older}")
+    try:
+        return DatasetDescription.model_validate(content)
+    except ValidationError as faults:
+        lines = "\n".join(f"  {_line(fault)}" for fault in faults.errors())
+        raise KneeformerError(f"{file}: not a dataset description:\n{lines}") from faults
+
+
+def _line(fault: ErrorDetails) -> str:
+    """A fault of dataset.json: the key, and what is wrong with it."""
+    key, words = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {words}" if key else words
+
+
+def _person(case: str) -> str:
+    """A name without time points and side."""
+    name = _without_time_points(case)
+    return _without_time_points(without_side(name))
+
+
+def _without_time_points(name: str) -> str:
+    while (match := _TIME_POINT.fullmatch(name)) is not None:
+        name = match[1]
+    return name

@@ -1,0 +1,53 @@
+"""dataset.json as nnU-Net v1 and the Medical Segmentation Decathlon write it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kneeformer.data.images import FILE_ENDINGS
+
+
+def refusal(content: Any, folder: Path) -> str | None:
+    """What to write instead, ready to paste, where a dataset.json is of the older form; None where it is not.
+
+    The older form has names by number ({"0": "background"}) where v2 has numbers by name, `modality` for
+    `channel_names`, and no `file_ending`.
+
+    Args:
+        content: of dataset.json.
+        folder: of the dataset: what its images are called tells their ending.
+    """
+    if not isinstance(content, dict):
+        return None
+    newer: dict[str, Any] = {}
+    if "channel_names" not in content and isinstance(content.get("modality"), dict):
+        newer["channel_names"] = content["modality"]
+    if (labels := _numbers_by_name(content.get("labels"))) is not None:
+        newer["labels"] = labels
+    if not newer:
+        return None
+    if "file_ending" not in content:
+        newer["file_ending"] = _ending(folder / "imagesTr")
+    lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in newer.items())
+    return f"of nnU-Net v1; write these lines, as nnU-Net v2 does, in place of its own:\n{lines}"
+
+
+def _numbers_by_name(labels: Any) -> dict[str, int] | None:
+    """Labels whose names and numbers are exchanged, the right way round; None of all others."""
+    if not isinstance(labels, dict) or not labels:
+        return None
+    if not all(_is_number(k) and isinstance(v, str) and not _is_number(v) for k, v in labels.items()):
+        return None
+    named = {"background" if int(number) == 0 else name: int(number) for number, name in labels.items()}
+    return named if len(named) == len(labels) else None  # else two numbers have one name
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _ending(images: Path) -> str:
+    """That of the first image; the one that nnU-Net v1 knows where there is none."""
+    names = sorted(p.name for p in images.iterdir()) if images.is_dir() else []
+    seen = (e for name in names if not name.startswith(".") for e in FILE_ENDINGS if name.endswith(e))
+    return next(seen, ".nii.gz")
