@@ -16,8 +16,8 @@ def content() -> dict[str, Any]:
         "dataset": {
             "name": "Dataset001_Knee",
             "channel_names": ["PD"],
-            "labels": {"background": 0, "femur": 1, "bone": [1, 2]},
-            "regions_class_order": [1, 2],
+            "labels": {"background": 0, "bone": [1, 2], "femur": 1},
+            "regions_class_order": [2, 1],
             "file_ending": ".nrrd",
         },
         "configurations": {
