@@ -12,7 +12,7 @@ LabelValues = dict[str, int | list[int]]
 Values = tuple[int, ...]
 
 KEEP, COMPLETE = 1, 2  # values of a completion's mask: bone to keep, region to complete
-HIGHEST = 32767  # prepared label maps are int16
+HIGHEST = 2**31 - 1  # label maps are at most int32
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ class TestDescription:
             ({"labels": {"background": 0}}, "labels name no structure besides the background"),
             (
                 {"labels": {"background": 0, "femur": 2, "ignore": 1}},
-                'the "ignore" label must be the highest number, up to 32767',
+                'the "ignore" label must be the highest number, up to 2147483647',
             ),
             (
                 {"labels": {"background": 0, "femur": 2, "ignore": [3]}},
@@ -220,12 +220,12 @@ class TestDescription:
                 "'femur' has the value 0, which is the background's; give it another",
             ),
             (
-                {"labels": {"background": 0, "femur": 40000}},
-                "'femur' has the value 40000; give it one of 1 to 32767, in the label maps as well",
+                {"labels": {"background": 0, "femur": 2**31}},
+                "'femur' has the value 2147483648; give it one of 1 to 2147483647, in the label maps as well",
             ),
             (
                 {"labels": {"background": 0, "femur": -1}},
-                "'femur' has the value -1; give it one of 1 to 32767, in the label maps as well",
+                "'femur' has the value -1; give it one of 1 to 2147483647, in the label maps as well",
             ),
             (
                 {"labels": {"background": 0, "bone": [], "femur": 1}, "regions_class_order": [1, 1]},
