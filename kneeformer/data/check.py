@@ -10,10 +10,10 @@ from kneeformer.data.case_names import case_name_faults
 from kneeformer.data.dataset import Case, Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.hounsfield import intensity_warnings
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
 from kneeformer.data.label_map import as_label_map, not_whole
-from kneeformer.data.outliers import intensity_warnings
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 
@@ -209,7 +209,8 @@ def _stack(images: list[Image | None]) -> np.ndarray | None:
         return None
     common = np.result_type(*arrays)
     narrow = common if common.itemsize <= 4 and common != np.uint32 else np.dtype(np.float32)
-    return np.stack([a.astype(narrow, copy=False) for a in arrays])
+    with np.errstate(over="ignore"):  # a problem by then
+        return np.stack([a.astype(narrow, copy=False) for a in arrays])
 
 
 def _listed(values: list[int], most: int = 10) -> str:

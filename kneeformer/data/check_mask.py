@@ -19,8 +19,8 @@ from kneeformer.labels import COMPLETE, KEEP
 _MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"
 
 
-def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> list[str]:
-    """What is wrong with the images of a case, with its mask and with its other side, where it has them.
+def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[str], list[str]]:
+    """Problems, and warnings, of the images of a case, of its mask and its other side, where it has them.
 
     In this room, so that a child process that asks it loads no torch.
 
@@ -29,12 +29,13 @@ def case_and_mask_problems(job: tuple[Case, DatasetDescription, str | None]) -> 
     """
     case, description, unmarked = job
     checked = check_case(replace(case, label=None), description)
-    problems = list(checked.problems)
+    problems, warnings = list(checked.problems), list(checked.warnings)
     if case.label is not None:
         problems += mask_problems(case.label, case.images[0], checked.geometry, unmarked)
     if case.other_side is not None:
-        problems += check_case(case.other_side, description).problems
-    return problems
+        other = check_case(case.other_side, description)
+        problems, warnings = problems + other.problems, warnings + other.warnings
+    return problems, warnings
 
 
 def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: str | None) -> list[str]:

@@ -1,12 +1,17 @@
-"""Intensities far outside the others: padding, reading faults, CT that is not in Hounsfield units."""
+"""Intensities far outside the others, padding and reading faults: told, and counted in no statistic."""
 
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
-_SAMPLE = 100_000  # voxels from which limits are told
+from kneeformer.data.boxes import Box, occupied_box
+
+_SAMPLE = 50_000  # voxels from which limits are told
 _PERCENTILES = (0.5, 99.5)
-_FAR = 10.0  # times the range between these; clean images of brains and knees reach 3.4
+_BELOW, _ABOVE = 3.0, 5.0  # times the range between these; clean MRI reaches 0.1 below it and 3.4 above
+_ALMOST_NONE = 1e-3  # of the voxels
+_ENDS = 0.9  # of what a type holds
 
 
 @dataclass(frozen=True)
@@ -18,78 +23,110 @@ class Limits:
 
     def within(self, voxels: np.ndarray) -> np.ndarray | None:
         """Boolean mask of the voxels that are no outliers; None where none is."""
-        if voxels.min() >= self.low and voxels.max() <= self.high:
+        if self.low <= float(voxels.min()) and float(voxels.max()) <= self.high:
             return None
-        return np.asarray((voxels >= self.low) & (voxels <= self.high))
+        with np.errstate(over="ignore"):  # a limit may be beyond what the voxels' type holds
+            return np.asarray((voxels >= self.low) & (voxels <= self.high))
 
 
 def outlier_limits(voxels: np.ndarray) -> Limits:
-    """The limits of an image: ten times the range of its middle 99 % away from that.
+    """The limits of an image: three times the range of its middle 99 % below that, five times above.
 
-    A single value far outside, on either side, counts as padding however many voxels have it, as around the
-    circular field of view of a CT.
+    The lowest and the highest value do not count in the range: where padding has one of them, as around the
+    circular field of view of a CT, it is an outlier however many voxels have it. But 0, the usual
+    background, never is.
 
     Args:
         voxels: finite real numbers of any shape.
     """
-    step = max(1, voxels.size // _SAMPLE)
-    sample = np.sort(voxels.ravel()[::step].astype(np.float64))
-    for end in (sample[0], sample[-1]):
-        rest = sample[sample != end]
-        if len(rest) and not (limits := _around(rest)).low <= end <= limits.high:
-            sample = rest
-    return _around(sample)
+    low, high = _middle(evenly_sampled(voxels))
+    if low == high and (others := voxels[voxels != low]).size:  # nearly constant: what differs is all read
+        least, most = _middle(others.astype(np.float64))
+        low, high = min(low, least), max(high, most)
+    if low == high:
+        return Limits(-np.inf, np.inf)
+    spread = high - low
+    return Limits(min(0.0, low - _BELOW * spread), max(0.0, high + _ABOVE * spread))
 
 
-def intensity_warnings(voxels: np.ndarray, channel: str) -> list[str]:
-    """What may be wrong with an image's intensities, a line each.
+def filled_box(image: np.ndarray, labels: np.ndarray | None = None) -> Box:
+    """The smallest box around every voxel that is labelled or, in some channel, neither 0 nor an outlier.
 
     Args:
-        voxels: (z, y, x) as its file holds it.
-        channel: its name in dataset.json; one called CT is to be in Hounsfield units.
+        image: (channels, z, y, x).
+        labels: (z, y, x) or None.
     """
-    found = [outlier_warning(voxels)]
-    if channel.lower() == "ct":
-        found.append(hounsfield_fault(voxels))
+    return occupied_box(np.stack([_filled(channel) for channel in image]), labels)
+
+
+def outlier_warnings(voxels: np.ndarray) -> list[str]:
+    """What is said of an image's outliers and of what else cannot be intensities, a line each.
+
+    Args:
+        voxels: (z, y, x) as its file holds it, finite.
+    """
+    found = [_far_outside(voxels), _almost_constant(voxels), _wrapped(voxels)]
     return [line for line in found if line is not None]
 
 
-def outlier_warning(voxels: np.ndarray) -> str | None:
-    """What is said of an image's outliers, with their number and values; None where there are none."""
+def counted(count: int, voxels: np.ndarray) -> str:
+    """A number of voxels as it is written: "18 voxels (0.07 %)"."""
+    return f"{count} voxel{'s' if count > 1 else ''} ({100 * count / voxels.size:.2g} %)"
+
+
+def _far_outside(voxels: np.ndarray) -> str | None:
     within = outlier_limits(voxels).within(voxels)
     if within is None:
         return None
-    others, inside = voxels[~within], voxels[within]
-    low, high = others.min(), others.max()
+    far, others = voxels[~within], voxels[within]
+    low, high = far.min(), far.max()
     values = f"at {low:g}" if low == high else f"between {low:g} and {high:g}"
     return (
-        f"{others.size} voxels ({others.size / voxels.size:.2%}) lie {values}, far outside the others "
-        f"({inside.min():g} to {inside.max():g}): padding or a reading fault; they are clipped to these"
+        f"{counted(far.size, voxels)} lie {values}, far outside the others ({others.min():g} to "
+        f"{others.max():g}): padding or a reading fault; they are clipped to these"
     )
 
 
-def hounsfield_fault(ct: np.ndarray) -> str | None:
-    """What in a scan's intensities cannot be Hounsfield units; None where all can.
-
-    In them air is -1000, fat -100, water 0 and bone 200 to 2000; scanners pad with values below air.
-
-    Args:
-        ct: (z, y, x) as its file holds it.
-    """
-    within = outlier_limits(ct).within(ct)
-    usual = ct.ravel() if within is None else ct[within]
-    low, high = np.percentile(usual[:: max(1, usual.size // _SAMPLE)], _PERCENTILES)
-    seen = f"its intensities reach from {low:g} to {high:g}"
-    expected = "in Hounsfield units air is -1000, fat -100 and bone 200 to 2000"
-    if high - low < 200:
-        return f"{seen}: {expected}; the scan is scaled: export it again in Hounsfield units"
-    if low >= 0:
-        return f"{seen}, none below 0: {expected}; an offset (often 1024) is missing: export it again"
-    return None
+def _almost_constant(voxels: np.ndarray) -> str | None:
+    low, high = np.percentile(evenly_sampled(voxels), _PERCENTILES)
+    if low < high:
+        return None
+    others = int(np.count_nonzero(voxels != low))
+    if not 0 < others < _ALMOST_NONE * voxels.size:
+        return None
+    return f"all but {counted(others, voxels)} are {low:g}: see whether this is the right image"
 
 
-def _around(values: np.ndarray) -> Limits:
-    low, high = np.percentile(values, _PERCENTILES)
-    if high == low:
-        return Limits(-np.inf, np.inf)
-    return Limits(low - _FAR * (high - low), high + _FAR * (high - low))
+def _wrapped(voxels: np.ndarray) -> str | None:
+    """Numbers beyond the largest of a signed type come out as its lowest ones."""
+    if voxels.dtype.kind != "i":
+        return None
+    limits, holds = outlier_limits(voxels), np.iinfo(voxels.dtype)
+    low, high = max(int(voxels.min()), limits.low), min(int(voxels.max()), limits.high)
+    if low > _ENDS * holds.min or high < _ENDS * holds.max:
+        return None
+    return (
+        f"intensities reach from {low:g} to {high:g}, all that {voxels.dtype} holds: unsigned numbers stored "
+        f"as signed ones? the brightest voxels are then the darkest; export it again"
+    )
+
+
+def _filled(channel: np.ndarray) -> np.ndarray:
+    within = outlier_limits(channel).within(channel)
+    filled = channel != 0
+    return np.asarray(filled if within is None else filled & within)
+
+
+def evenly_sampled(voxels: np.ndarray) -> np.ndarray:
+    """Up to twice _SAMPLE voxels as float64, evenly from all rows and columns."""
+    step = max(1, voxels.size // _SAMPLE)
+    while gcd(step, voxels.size) > 1:
+        step += 1
+    return voxels.ravel()[::step].astype(np.float64)
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    """The percentiles of what lies between the lowest and the highest value; of all where nothing does."""
+    between = values[(values > values.min()) & (values < values.max())]
+    low, high = np.percentile(between if between.size else values, _PERCENTILES)
+    return float(low), float(high)

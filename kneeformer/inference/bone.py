@@ -10,7 +10,7 @@ from scipy import ndimage
 from kneeformer.data.boxes import Box, paste
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
-from kneeformer.data.outliers import hounsfield_fault
+from kneeformer.data.hounsfield import hounsfield_fault
 from kneeformer.export.mesh import Mesh, surface_of
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.networks.completion import Completed
@@ -68,7 +68,7 @@ def bring_back(
     raw = paste(distance < 0, box, geometry.shape)
     region = raw & asked
     low, high = settings.window_hu
-    predicted = paste(intensity * (high - low) + low, box, geometry.shape)
+    predicted = paste(intensity * (high - low) + low, box, geometry.shape, AIR_HU)
     seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
     whole = np.select([region, kept], [predicted, seen], AIR_HU)
     uncertainty = None

@@ -6,11 +6,10 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from kneeformer.data.boxes import occupied_box
 from kneeformer.data.components import without_splinters
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.long_axis import straightening
-from kneeformer.data.outliers import outlier_limits
+from kneeformer.data.outliers import filled_box, outlier_limits
 from kneeformer.geometry.aliases import Triple
 from kneeformer.geometry.orientation import (
     common_orientations,
@@ -134,7 +133,7 @@ def case_fingerprint(
         images: (channels, z, y, x).
         labels: (z, y, x) or None.
     """
-    box = occupied_box(images, labels)
+    box = filled_box(images, labels)
     voxel = float(np.prod(geometry.spacing))
     volumes = {}
     extent = straight = (0.0, 0.0, 0.0)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kneeformer.data.boxes import Box, occupied_box, paste, slices, whole_box
+from kneeformer.data.boxes import Box, paste, slices, whole_box
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.outliers import filled_box
 from kneeformer.geometry.orientation import orientation_for, turn
 from kneeformer.plan import PreprocessingSettings
 from kneeformer.preprocessing.normalise import normalise
@@ -56,7 +57,7 @@ def prepare(
     geometry = geometry.turned(orientation)
     image = np.ascontiguousarray(turn(image, stored, orientation))
     labels = None if labels is None else np.ascontiguousarray(turn(labels, stored, orientation))
-    box = occupied_box(image, labels) if settings.crop_to_nonzero else whole_box(image)
+    box = filled_box(image, labels) if settings.crop_to_nonzero else whole_box(image)
     cut = slices(box)
     image, labels = image[:, cut[0], cut[1], cut[2]], None if labels is None else labels[cut]
     shape = resampled_shape(box, geometry, settings)

@@ -67,7 +67,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Watc
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
-    _warn([line for i in inspections for line in i.warnings])
+    tell([line for i in inspections for line in i.warnings])
     samples = [
         i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
     ]
@@ -100,8 +100,8 @@ def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
     return Inspection([], facts, sample, checked.warnings)
 
 
-def _warn(lines: list[str]) -> None:
-    """The first few lines, and how many more there are."""
+def tell(lines: list[str]) -> None:
+    """Warn by the first few lines, and say how many more there are."""
     if lines:
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         shown = [*(f"  {line}" for line in lines[:_SHOWN]), *more]

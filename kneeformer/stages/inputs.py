@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kneeformer.data.check_mask import case_and_mask_problems
+from kneeformer.data.check_mask import check_input
 from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_other_sides
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
@@ -14,7 +14,7 @@ from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
 from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.sides import side_in_name
-from kneeformer.stages.fingerprint import Watch, default_processes
+from kneeformer.stages.fingerprint import Watch, default_processes, tell
 from kneeformer.tasks import predictive
 
 
@@ -128,25 +128,29 @@ def input_problems(
 ) -> list[list[str]]:
     """What is wrong with the files of each case, opened once in a child process; told at once, in one list.
 
+    What may be wrong with them is told too, the first few lines of it.
+
     Args:
         unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
         other_sides: the folder in which each case's other side must have been found; None where none must.
     """
     description = _description(dataset)
     outcomes = run_each(
-        case_and_mask_problems,
+        check_input,
         [(c, description, unmarked) for c in cases],
         [str(c.images[0]) for c in cases],
         min(default_processes(), 4),
         lambda done: watch("Checking inputs", done, len(cases)),
     )
-    problems = [
-        [named(case.images[0], o)] if isinstance(o, Exception) else o
+    found = [
+        ([named(case.images[0], o)], []) if isinstance(o, Exception) else o
         for case, o in zip(cases, outcomes, strict=True)
     ]
+    problems = [lines for lines, _ in found]
+    tell([line for _, warnings in found for line in warnings])
     if other_sides is not None:
         lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
-        problems = [[*found, *missing] for found, missing in zip(problems, lone, strict=True)]
+        problems = [[*lines, *missing] for lines, missing in zip(problems, lone, strict=True)]
     if faults := [f"  {line}" for lines in problems for line in lines]:
         _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
     return problems

@@ -16,7 +16,6 @@ from kneeformer.data.files import write_json, write_text
 from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.label_map import read_label_map
-from kneeformer.data.outliers import intensity_warnings
 from kneeformer.data.transforms import write_transform
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.export.mesh import write_stl
@@ -112,6 +111,9 @@ class Predictor:
 
         Returns:
             (z, y, x) labels, or (outputs, z, y, x) float16 probabilities.
+
+        Raises:
+            KneeformerError: an image of another shape, or with voxels that are no numbers.
         """
         channels = image[None] if image.ndim == 3 else image
         if channels.ndim != 4 or len(channels) != len(self.plan.dataset.channel_names):
@@ -119,6 +121,10 @@ class Predictor:
                 f"image of shape {image.shape}: the model takes (channels, z, y, x) with "
                 f"channels {', '.join(self.plan.dataset.channel_names)}"
             )
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(channels.astype(np.float32, copy=False)).all()
+        if not finite:
+            raise KneeformerError("image: voxels are NaN, infinite or over 3e38; replace them with a number")
         z, y, x = channels.shape[1:]
         if direction is None:
             geometry = along_patient((z, y, x), spacing, self.configuration.preprocessing.usual_orientation)
@@ -155,12 +161,8 @@ class Predictor:
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
-        channels = zip(case.images, scan.image, self.plan.dataset.channel_names, strict=True)
-        warnings = [
-            f"{path}: {line}" for path, voxels, name in channels for line in intensity_warnings(voxels, name)
-        ]
-        for line in [*warnings, *(f"{case.images[0]}: {line}" for line in outputs.warnings)]:
-            _log().warning("%s", line)
+        for warning in outputs.warnings:
+            _log().warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
         truth = None if reference is None else read_label_map(reference).array
         task.draw(scan, outputs, truth, output / f"{case.name}.png")

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from kneeformer.augmentation.fractures import hide
 from kneeformer.data.geometry import Geometry
+from kneeformer.data.hounsfield import ct_warnings
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
@@ -181,7 +182,7 @@ class Completion(PredictiveTask[BoneConfiguration]):
         facts = facts_of(native, completed, mask, scan.geometry, surface.vertices)
         said = {
             "bone_found_by": scan.bone_found_by or "mask",
-            "warnings": [*warnings, *doubts(facts)],
+            "warnings": [*ct_warnings(scan.image[0]), *warnings, *doubts(facts)],
         }
         return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
 

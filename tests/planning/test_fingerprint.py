@@ -142,3 +142,18 @@ def test_json_round_trip() -> None:
     facts, sample = case_fingerprint(*volume(), GRID, SCHEME, seed=0)
     fingerprint = dataset_fingerprint({"a": facts}, [sample], SCHEME.names)
     assert Fingerprint.model_validate_json(fingerprint.model_dump_json()) == fingerprint
+
+
+def test_outliers_are_in_no_intensity_of_the_dataset() -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(300, 100, (1, SAMPLES_PER_CASE)).astype(np.float32) for _ in range(4)]
+    clean = dataset_fingerprint({"a": case()}, samples, ("femur",)).intensities
+    samples[0][0, :14] = -3.4e38
+    (spoilt,) = dataset_fingerprint({"a": case()}, samples, ("femur",)).intensities
+    assert spoilt.model_dump() == pytest.approx(clean[0].model_dump(), abs=0.5)
+
+
+def test_the_shape_of_a_case_is_without_its_outliers() -> None:
+    image, labels = volume()
+    image[0, 3, 5, 7] = -32768
+    assert case_fingerprint(image, labels, GRID, SCHEME, seed=0)[0].shape == (2, 3, 6)

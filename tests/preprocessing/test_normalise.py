@@ -55,10 +55,28 @@ def test_a_setting_for_each_channel() -> None:
 @pytest.mark.parametrize("value", [-32768.0, 1e20, -3.4e38])
 def test_outliers_change_no_other_voxel(settings: Normalisation, value: float) -> None:
     rng = np.random.default_rng(0)
-    clean = rng.uniform(0, 1000, (1, 20, 30, 50)).astype(np.float32)
+    clean = rng.gamma(4, 1000, (1, 20, 64, 64)).astype(np.float32)  # to 12 bits, with a tail
     spoilt = clean.copy()
-    spoilt[0, 3, 4, :18] = value
+    spoilt[0, 3, 4, 5:23] = value
     others = spoilt == clean
     found, wanted = normalise(spoilt, (settings,)), normalise(clean, (settings,))
-    assert np.abs(found - wanted)[others].max() <= 2e-3 * np.ptp(wanted)
-    assert found.min() >= wanted.min() - 0.1 * np.ptp(wanted) and np.isfinite(found).all()
+    assert np.abs(found - wanted)[others].max() <= 1e-3 * max(1.0, np.ptp(wanted))
+    assert wanted.min() - 1e-3 * np.ptp(wanted) <= found.min() and np.isfinite(found).all()
+
+
+def test_an_image_that_is_nearly_all_background_is_normalised_by_what_is_not_outlying() -> None:
+    rng = np.random.default_rng(0)
+    clean = np.zeros((1, 20, 64, 64), np.float32)
+    clean[0, 5, 5, :35] = rng.uniform(50, 100, 35)
+    spoilt = clean.copy()
+    spoilt[0, 3, 4, 5:23] = -3.4e38
+    found, wanted = normalise(spoilt, (ZSCORE,)), normalise(clean, (ZSCORE,))
+    assert np.allclose(found[spoilt == clean], wanted[spoilt == clean], rtol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [ZSCORE, UNIT], ids=lambda s: str(s.kind))
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e25])
+def test_the_unit_of_the_scan_does_not_matter(settings: Normalisation, scale: float) -> None:
+    clean = np.random.default_rng(0).gamma(4, 100, (1, 8, 30, 30))
+    found, wanted = normalise(clean * scale, (settings,)), normalise(clean, (settings,))
+    assert np.allclose(found, wanted, atol=1e-5)

@@ -114,3 +114,14 @@ def test_the_inputs_are_left_alone() -> None:
     prepared = prepare(image, labels, GRID, settings(kind="unit", crop=False))
     prepared.image[:] = -1
     assert np.array_equal(image, before[0]) and np.array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize("kind", ["zscore", "unit", "none"])
+@pytest.mark.parametrize("value", [-32768.0, 1e20, -3.4e38])
+def test_outliers_in_the_empty_margin_move_no_box_and_no_other_voxel(kind: str, value: float) -> None:
+    image, labels = volume()
+    image[0, 0, 0, :2] = value
+    assert settings(kind=kind).crop_to_nonzero
+    found, wanted = (prepare(i, labels, GRID, settings(kind=kind)) for i in (image, volume()[0]))
+    assert found.box == wanted.box == BOX
+    assert np.array_equal(found.image, wanted.image)

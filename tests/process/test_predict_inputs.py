@@ -59,7 +59,7 @@ def test_voxels_that_are_no_numbers_are_told(trained: Workplace, tmp_path: Path)
     voxels[2, 3, 4] = np.nan
     write_image(tmp_path / "in" / "bad_0000.nrrd", voxels, image.geometry)
     said = trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path / "out", "-d", 1, code=1)
-    assert "bad_0000.nrrd: 1 of 6144 voxels are NaN or infinite" in said
+    assert "bad_0000.nrrd: 1 of 6144 voxels are NaN, infinite or over 3e38" in said
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.nrrd"]
 
 

@@ -1,5 +1,6 @@
 """Predicting many cases: what happens to one is told in a line and costs the others nothing."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image, write_image
+from kneeformer.errors import KneeformerError
 from kneeformer.stages.predict import Predictor, predict_folder
 
 
@@ -62,3 +64,30 @@ def test_each_fault_costs_its_own_case(inputs: Path, tmp_path: Path) -> None:
     ]
     assert "in forward" in kept.read_text()
     assert set(np.unique(read_image(output / "a good.nrrd").array)) <= {0, 1}
+
+
+def test_what_may_be_wrong_with_intensities_is_told_once_and_by_the_first_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        voxels = rng.uniform(0, 1000, SHAPE).astype(np.float32)
+        voxels[3, 4, 5:8] = -32768
+        write_image(tmp_path / "in" / f"{number:02}_0000.nrrd", voxels, Geometry(SHAPE, (1, 1, 1)))
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
+    with caplog.at_level(logging.WARNING):
+        assert predict_folder(predictor, tmp_path / "in", tmp_path / "out", lambda *_: None) == []
+    (text,) = [m for m in caplog.messages if "outside" in m]
+    first, *lines = text.splitlines()
+    assert first == "12 warnings:" and len(lines) == 11 and lines[-1] == "  and 2 more"
+    assert lines[0].startswith(f"  {tmp_path}/in/00_0000.nrrd: 3 voxels (")
+    assert "lie at -32768, far outside the others" in lines[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_an_array_with_voxels_that_are_no_numbers_is_refused(value: float) -> None:
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
+    voxels = np.arange(np.prod(SHAPE), dtype=float).reshape(SHAPE)
+    voxels[1, 2, 3] = value
+    with pytest.raises(KneeformerError, match="NaN, infinite or over 3e38"):
+        predictor.predict(voxels, (1.0, 1.0, 1.0))
