@@ -99,7 +99,7 @@ class BoneCompletion(nn.Module):
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
         fit = self.registration(image, known)
-        family = self._family()
+        family = self.family()
         if family is not None:
             fit = replace(fit, pose=self.registration.among(image, known, fit.pose, family))
         seen, there = self.registration.registered(image, fit.pose), self._carried(known, fit.pose)
@@ -117,7 +117,8 @@ class BoneCompletion(nn.Module):
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
 
-    def _family(self) -> Family | None:
+    def family(self) -> Family | None:
+        """The shapes among which a bone finds its place; None where that is the prototype's alone."""
         shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
         return None if shapes is None else shapes.family()
 

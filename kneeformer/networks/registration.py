@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.networks.descent import descend
-from kneeformer.networks.least_squares import Family, LeastSquares, Surface
+from kneeformer.networks.least_squares import Family, LeastSquares, Place, Surface
 from kneeformer.networks.locnet import LocNet, as_pose, matrices
 from kneeformer.networks.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.networks.rotations import ALIKE, angle_between, promising
 from kneeformer.plan import RegistrationSettings
 
 CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS, _POINTS_OF_FAMILY, _POINTS_AT_FIRST = 20_000, 8_000, 1_500
+_POINTS_OF_ROTATION, _STEPS_OF_ROTATION = 400, 12
+_ABOUT_AS_WELL, _EXACT, _MOST_WAYS = 1.25, 0.1, 4  # times the misfit of the best way round, and more; ways
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
 
 
@@ -88,6 +91,38 @@ class Registration(nn.Module):
         best = min(found, key=lambda place: place.misfit).pose
         return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
 
+    @torch.no_grad()
+    def ways_round(
+        self, image: Tensor, known: Tensor, spacing: Spacing, family: Family | None
+    ) -> list[Place]:
+        """The ways round that a bone may lie, best first: poses whose rotations may be any, none alike.
+
+        All rotations are tried on the prototype. Where several fit it about as well, they are compared among
+        the shapes of the family: a bone the wrong way round is no bone of the family.
+
+        Args:
+            image, known: as `forward` takes them, on a grid of any size with this spacing.
+
+        Returns:
+            One at least, and others only where these fit about as well. Without steps it is the identity.
+        """
+        z, y, x = known.shape
+        if not self.settings.steps:
+            return [Place(Pose.identity(), 0.0)]
+        surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
+        any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
+        rough = self.settings.model_copy(update={"steps": _STEPS_OF_ROTATION, "affine": False})
+
+        def problem(family: Family, points: int, settings: RegistrationSettings) -> LeastSquares:
+            return LeastSquares(family, surface.thinned(points), self.spacing, settings, any_way)
+
+        on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION, rough)
+        found = _apart([on_prototype.solve(start) for start in promising(on_prototype)])
+        if len(found) == 1 or family is None:
+            return found
+        among = problem(family, _POINTS_AT_FIRST, self.settings)
+        return _apart([among.solve(place.pose) for place in found])
+
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
         seen = warp(image, pose, self.grid, self.spacing)
@@ -111,6 +146,18 @@ class Registration(nn.Module):
         seen = sample(self.prototype[[DISTANCE]], pose(surface.points[near]), self.spacing)[0]
         away = (seen - pose.scale * surface.distance[near]).abs()
         return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
+
+
+def _apart(places: list[Place]) -> list[Place]:
+    """The best first, and those that fit about as well, of all that are alike the best."""
+    chosen: list[Place] = []
+    for place in sorted(places, key=lambda place: place.misfit):
+        best = (chosen or [place])[0].misfit
+        if place.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST_WAYS:
+            break
+        if all(angle_between(place.pose.rotation, other.pose.rotation) > ALIKE for other in chosen):
+            chosen.append(place)
+    return chosen
 
 
 def first_guess(locnet: LocNet | None, image: Tensor, known: Tensor) -> Pose:

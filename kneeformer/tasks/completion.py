@@ -1,6 +1,7 @@
 """Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,8 +18,10 @@ from kneeformer.evaluation.scores import CaseMetrics, score_case
 from kneeformer.export.completion_picture import draw_completion
 from kneeformer.inference.bone import bring_back
 from kneeformer.inference.bone_facts import doubts, facts_of
+from kneeformer.inference.right_way_round import Found, right_way_round
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.networks.completion import BoneCompletion, Completed
+from kneeformer.networks.registration import Registration
 from kneeformer.networks.vqvae import VqVae
 from kneeformer.plan import (
     BoneConfiguration,
@@ -31,7 +34,7 @@ from kneeformer.plan import (
 from kneeformer.planning.bones import bone_configuration, bone_segmentation, components, stepwise
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.preprocessing.bone import Bone, isolate
+from kneeformer.preprocessing.bone import Bone, Outline
 from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs, PredictiveTask, Progress, Scan, StoredCases
 from kneeformer.training.bones import bone_batches
@@ -170,9 +173,10 @@ class Completion(PredictiveTask[BoneConfiguration]):
         settings, mask = configuration.preprocessing, scan.mask
         models = _completions(networks)
         if configuration.needs_other_side:
-            other = _other_side(scan, dataset.scheme, settings)
+            other = _other_side(scan, dataset.scheme, models[0].registration, settings)
             models = [model.of_one(*_tensors(other, model)) for model in models]
-        bone, warnings = _isolated(models, scan, mask, settings)
+        found = _isolated(models, scan, mask, settings)
+        bone = found.bone
         completed: list[Completed] = [model(*_tensors(bone, model)) for model in models]
         native = bring_back(completed, bone, scan.image[0], mask, scan.geometry, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
@@ -181,8 +185,9 @@ class Completion(PredictiveTask[BoneConfiguration]):
         surface = native.surface(scan.geometry)
         facts = facts_of(native, completed, mask, scan.geometry, surface.vertices)
         said = {
+            "turned_degrees": round(found.turned_degrees),
             "bone_found_by": scan.bone_found_by or "mask",
-            "warnings": [*ct_warnings(scan.image[0]), *warnings, *doubts(facts)],
+            "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts)],
         }
         return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
 
@@ -202,24 +207,29 @@ class Completion(PredictiveTask[BoneConfiguration]):
 
 def _isolated(
     networks: Sequence[BoneCompletion], scan: Scan, mask: np.ndarray, settings: BoneGridSettings
-) -> tuple[Bone, list[str]]:
-    """The bone on the side that is told or, where none is, that fits better; and what speaks against it."""
+) -> Found:
+    """The bone on the side that is told or, where none is, that fits better."""
+    outline = Outline.of(scan.image[0], mask, scan.geometry, settings)
+    first = networks[0]
     if settings.side is None:
-        bone = isolate(scan.image[0], mask, scan.geometry, settings)
-        return _showing_its_surface(bone, settings), []
+        return right_way_round(outline, first.registration, first.family(), settings)
     sides: tuple[Side, Side] = ("left", "right")
-    bones = {s: isolate(scan.image[0], mask, scan.geometry, settings, s != settings.side) for s in sides}
-    for bone in bones.values():
-        _showing_its_surface(bone, settings)
-    outliers = {s: _outliers(networks, bone) for s, bone in bones.items()}
+    found = {
+        s: right_way_round(outline, first.registration, first.family(), settings, s != settings.side)
+        for s in sides
+    }
+    outliers = {s: _outliers(networks, found[s].bone) for s in sides}
     better = min(sides, key=lambda s: outliers[s])
     side = scan.side or better
     if outliers[side] < _WORSE * outliers[better]:
-        return bones[side], []
-    return bones[side], [f"said to be a {side} bone, but fits better as a {better} one"]
+        return found[side]
+    doubt = f"said to be a {side} bone, but fits better as a {better} one"
+    return replace(found[side], doubts=(*found[side].doubts, doubt))
 
 
-def _other_side(scan: Scan, scheme: LabelScheme, settings: BoneGridSettings) -> Bone:
+def _other_side(
+    scan: Scan, scheme: LabelScheme, registration: Registration, settings: BoneGridSettings
+) -> Bone:
     """The bone of the person's other side, mirrored as the one to complete is not, or not as it is."""
     other = scan.other_side
     if other is None or other.mask is None:
@@ -228,18 +238,9 @@ def _other_side(scan: Scan, scheme: LabelScheme, settings: BoneGridSettings) -> 
             "with --other_side"
         )
     bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
-    whole = isolate(other.image[0], bone, other.geometry, settings, other.side != settings.side)
-    return _showing_its_surface(whole, settings, "the other side")
-
-
-def _showing_its_surface(bone: Bone, settings: BoneGridSettings, which: str = "the bone to keep") -> Bone:
-    """The bone. Raises KneeformerError: nothing of its surface is known, by which it could be placed."""
-    if not bone.visible(settings.spacing).any():
-        raise KneeformerError(
-            f"no surface of {which} is visible: it fills the scan, ends only at the region and at the scan's "
-            f"border, or is far smaller than a bone; mark more bone, and look whether spacings are in mm"
-        )
-    return bone
+    outline = Outline.of(other.image[0], bone, other.geometry, settings)
+    mirrored = other.side != settings.side
+    return right_way_round(outline, registration, None, settings, mirrored, "the other side").bone
 
 
 def _outliers(networks: Sequence[BoneCompletion], bone: Bone) -> float:
