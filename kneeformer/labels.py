@@ -73,6 +73,10 @@ class LabelScheme:
         found = {0, *(v for group in self.values for v in group)}
         return found if self.ignore is None else found | {self.ignore}
 
+    def merged(self) -> "LabelScheme":
+        """All structures as one of value 1; nothing is ignored."""
+        return LabelScheme((" and ".join(self.names),), ((1,),), (1,), False, None)
+
     def structure(self, labels: np.ndarray, name: str) -> np.ndarray:
         """Boolean mask of one structure or region of a label map; same shape."""
         group = self.values[self.names.index(name)]

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.case_names import case_name_faults
+from kneeformer.data.check_labels import label_problems, not_finite
 from kneeformer.data.dataset import Case, Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.hounsfield import intensity_warnings
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
-from kneeformer.data.label_map import as_label_map, not_whole
+from kneeformer.data.label_map import as_label_map
+from kneeformer.data.segment_names import segment_warnings
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import LabelScheme
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
             warnings += [] if faults else [f"{path}: {w}" for w in intensity_warnings(image.array, channel)]
     label = None
     if case.label is not None and (opened := _open(case.label, problems)) is not None:
-        faults = _label_problems(case.label, opened.array, description.scheme)
+        faults = label_problems(case.label, opened.array, description.scheme)
         problems += faults
+        warnings += [] if faults else segment_warnings(case.label, description.scheme)
         label = None if faults else as_label_map(opened.array)
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
@@ -146,29 +148,9 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
     with np.errstate(over="ignore"):
         finite = np.isfinite(np.array([low, high], np.float32)).all()
     if not finite:
-        return [_not_finite(path, array)]
+        return [not_finite(path, array)]
     if low == high:
         return [f"{path}: constant image, every voxel is {low:g}; export it again or take the case away"]
-    return []
-
-
-def _label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
-    if not np.isfinite([array.min(), array.max()]).all():
-        return [_not_finite(path, array)]
-    if fractions := not_whole(array):
-        return [
-            f"{path}: {fractions} label voxels are not whole numbers (resampled with interpolation?); "
-            f"export it again with nearest-neighbour interpolation"
-        ]
-    found, declared = _values(as_label_map(array)), scheme.declared()
-    if unknown := sorted(found - declared):
-        return [
-            f"{path}: label values {_listed(unknown)} are not declared in dataset.json, which has "
-            f"{_listed(sorted(declared))}; declare them or mend the file"
-        ]
-    if not found - {0, scheme.ignore}:
-        only = "background and ignored voxels" if scheme.ignore in found else "background"
-        return [f"{path}: holds no structure, only {only}; draw one, or move its image to imagesUn"]
     return []
 
 
@@ -184,25 +166,6 @@ def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
     ]
 
 
-def _not_finite(path: Path, array: np.ndarray) -> str:
-    with np.errstate(over="ignore"):
-        count = array.size - int(np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
-    return (
-        f"{path}: {count} of {array.size} voxels are NaN, infinite or over 3e38; replace them with a number"
-    )
-
-
-def _values(array: np.ndarray) -> set[int]:
-    """The whole numbers that occur, slice by slice where counting is possible: no copy of the volume."""
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high > 65535:
-        return {int(v) for v in np.unique(array)}
-    counts = np.zeros(high + 1, np.int64)
-    for plane in array:
-        counts += np.bincount(plane.ravel().astype(np.uint16), minlength=high + 1)
-    return set(np.flatnonzero(counts).tolist())
-
-
 def _stack(images: list[Image | None]) -> np.ndarray | None:
     arrays = [image.array for image in images if image is not None]
     if len(arrays) < len(images) or len({a.shape for a in arrays}) > 1:
@@ -211,8 +174,3 @@ def _stack(images: list[Image | None]) -> np.ndarray | None:
     narrow = common if common.itemsize <= 4 and common != np.uint32 else np.dtype(np.float32)
     with np.errstate(over="ignore"):  # a problem by then
         return np.stack([a.astype(narrow, copy=False) for a in arrays])
-
-
-def _listed(values: list[int], most: int = 10) -> str:
-    text = ", ".join(map(str, values[:most]))
-    return text if len(values) <= most else f"{text} and {len(values) - most} more"

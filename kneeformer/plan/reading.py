@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -38,11 +39,11 @@ def read_dataset_plan(folders: Folders, dataset: str, plans: str) -> Plan:
         KneeformerError: as `read_plan`; or it is the plan of another dataset.
     """
     file = folders.plan_file(dataset, plans)
-    plan = read_plan(file, f"make it with kf_plan_and_preprocess -d {dataset}")
+    plan = read_plan(file, f"make it with kf_plan_and_preprocess -d {quote(dataset)}")
     if plan.dataset.name != dataset:
         raise KneeformerError(
             f"{file}: dataset.name is {plan.dataset.name!r}: a plan of another dataset; make one "
-            f"for this with kf_plan -d {dataset} -p {plans}"
+            f"for this with kf_plan -d {quote(dataset)} -p {quote(plans)}"
         )
     return plan
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import write_text
@@ -196,12 +197,13 @@ def _leading(configuration: Configuration) -> LeadingScore:
 
 def _prediction(wanted: Candidates, best: str, configuration: Configuration, folds: tuple[int, ...]) -> str:
     """The dataset's test cases, predicted by all validated folds of the best."""
-    raw, results = f"$kf_raw/{wanted.dataset}", f"$kf_results/{wanted.dataset}"
-    masks = f' -m "{raw}/masksTs"' if isinstance(configuration, BoneConfiguration) else ""
-    others = f' --other_side "{raw}/otherSidesTs"' if configuration.needs_other_side else ""
+    dataset = quote(wanted.dataset)
+    raw, results = f'"$kf_raw"/{dataset}', f'"$kf_results"/{dataset}'
+    masks = f" -m {raw}/masksTs" if isinstance(configuration, BoneConfiguration) else ""
+    others = f" --other_side {raw}/otherSidesTs" if configuration.needs_other_side else ""
     return (
-        f'kf_predict -i "{raw}/imagesTs"{masks}{others} -o "{results}/best_configuration/predictions" '
-        f"-d {wanted.dataset} -p {wanted.plans} -c {best} -f {' '.join(map(str, folds))}"
+        f"kf_predict -i {raw}/imagesTs{masks}{others} -o {results}/best_configuration/predictions "
+        f"-d {dataset} -p {quote(wanted.plans)} -c {quote(best)} -f {' '.join(map(str, folds))}"
     )
 
 

@@ -1,5 +1,6 @@
 """The bone to keep where a mask marks none: found in the scan by a segmentation of the same plan."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,8 +42,8 @@ class BoneFinder:
         dataset, plans = self.folder.parent.name, self.folder.name.removesuffix(f"__{self.name}")
         return (
             f"keeps no bone, no voxel is {KEEP}, and {self.name}, which would find the bone, is not trained: "
-            f"no fold in {self.folder}; mark the bone to keep with {KEEP}, or train it with kf_train "
-            f"{dataset} {self.name} 0 -p {plans}"
+            f"no fold in {self.folder}; mark the bone to keep with {KEEP}, or train it with "
+            + shlex.join(("kf_train", dataset, self.name, "0", "-p", plans))
         )
 
     def with_bone(self, scan: Scan) -> Scan:

@@ -1,5 +1,6 @@
 """Which prepared cases a fold learns from and is watched on."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def split_of(folders: Folders, request: Request) -> Split:
     if request.fold_name != "fold_all":
         raise KneeformerError(
             f"{file}: no such file, so there is no {request.fold_name}; a dataset without labels has the "
-            f"fold all alone, any other needs kf_plan_and_preprocess -d {request.dataset}"
+            f"fold all alone, any other needs kf_plan_and_preprocess -d {shlex.quote(request.dataset)}"
         )
     return {"train": [], "val": []}
 
@@ -168,7 +169,9 @@ def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[st
 def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
     """What to do so that the cases are as `plan`, which may be a begun training's, would have them."""
     file = folders.plan_file(request.dataset, request.plans)
-    command = f"kf_preprocess -d {request.dataset} -c {request.configuration} -p {request.plans}"
+    command = shlex.join(
+        ("kf_preprocess", "-d", request.dataset, "-c", request.configuration, "-p", request.plans)
+    )
     shared = read_plan(file).configurations.get(request.configuration)
     if shared is not None and shared.preprocessing != plan.configuration(request.configuration).preprocessing:
         return (

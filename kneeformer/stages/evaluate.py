@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from kneeformer.data.check_labels import meaning_problems
 from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import image_folder, lines_of
@@ -20,7 +19,11 @@ from kneeformer.stages.fingerprint import Watch
 
 @dataclass(frozen=True)
 class Pair:
-    """A reference file and the prediction to compare with it; with a mask, where it is 2 alone."""
+    """A reference file and the prediction to compare with it.
+
+    Attributes:
+        mask: of a completion: bone, all structures as one, is compared where the mask is 2 alone.
+    """
 
     reference: Path
     prediction: Path
@@ -38,11 +41,13 @@ def evaluate_folders(
 ) -> Summary:
     """Score every reference CASE.ending against the prediction of that name; writes summary.json and .csv.
 
-    Files of every format are compared, whatever the dataset has. Those that are not taken are logged.
+    Files of every format are compared, whatever the dataset has. Those that are not taken are logged, and
+    predictions without a reference.
 
     Raises:
-        KneeformerError: no references, predictions missing, grids that differ, unreadable files, or two
-            of one name: all of them in one list.
+        KneeformerError: no references, predictions missing, grids that differ, unreadable files, two of one
+            name, or label maps with values that dataset.json does not declare or segments that it numbers
+            otherwise: all of them in one list.
     """
     true, predicted = image_folder(references), image_folder(predictions)
     if left := lines_of(true.not_taken | predicted.not_taken):
@@ -54,6 +59,8 @@ def evaluate_folders(
         raise KneeformerError(
             "nothing is compared:" + "".join(f"\n  {line}" for line in dict.fromkeys(twins))
         )
+    if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
+        _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
     cases = [Case(name, (), file) for name, file in true.files.items()]
     found = {name: predicted.file(name, description.file_ending) for name in true.files}
     return _evaluate(cases, found, description, output, processes, watch)
@@ -68,7 +75,7 @@ def evaluate_cases(
     watch: Watch,
     masks: Path | None = None,
 ) -> Summary:
-    """As `evaluate_folders`, for cases whose label is the reference; with masks, of their regions alone."""
+    """As `evaluate_folders`, of cases whose label is the reference; with masks, of bone in their regions."""
     found = {c.name: predictions / f"{c.name}{description.file_ending}" for c in cases}
     return _evaluate(cases, found, description, output, processes, watch, masks)
 
@@ -117,11 +124,23 @@ def _score(pair: Pair) -> CaseMetrics:
     mismatch = reference.geometry.mismatch(prediction.geometry)
     if mismatch is not None:
         raise KneeformerError(f"{pair.prediction}: another grid than {pair.reference}: {mismatch}")
+    true, found, spacing = reference.array, prediction.array, reference.geometry.spacing
     if pair.mask is not None:
-        asked = read_label_map(pair.mask).array == COMPLETE
-        here, there = (np.where(asked, volume.array, 0) for volume in (reference, prediction))
-        return score_case(here, there, reference.geometry.spacing, pair.scheme)
-    return score_case(reference.array, prediction.array, reference.geometry.spacing, pair.scheme)
+        counted = (read_label_map(pair.mask).array == COMPLETE) & pair.scheme.scored(true)
+        return score_case(counted & (true > 0), counted & (found > 0), spacing, pair.scheme.merged())
+    problems = [
+        line
+        for path, labels in ((pair.reference, true), (pair.prediction, found))
+        for line in meaning_problems(path, labels, pair.scheme)
+    ]
+    if problems:
+        raise KneeformerError("\n  ".join(problems))
+    return score_case(true, found, spacing, pair.scheme)
+
+
+def _shortened(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _log() -> logging.Logger:

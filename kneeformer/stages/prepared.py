@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.description import DatasetDescription
@@ -78,7 +79,7 @@ def refuse_another_description(plan: Plan, dataset: Dataset) -> None:
     if changed:
         raise KneeformerError(
             f"{dataset.folder / 'dataset.json'}: edited since {said.name} was planned; set it back, or plan "
-            f"again with kf_plan_and_preprocess -d {said.name} and train anew:\n" + "\n".join(changed)
+            f"again with kf_plan_and_preprocess -d {quote(said.name)} and train anew:\n" + "\n".join(changed)
         )
 
 

@@ -1,5 +1,6 @@
 """One training as a user asks for it. Needs no torch."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,4 +51,4 @@ class Request:
     def command(self, *flags: str) -> str:
         """What to type for this training, or with other flags for what has become of it."""
         words = (self.dataset, self.configuration, self.fold_name, "-p", self.plans, *flags)
-        return f"kf_train {' '.join(words)}"
+        return shlex.join(("kf_train", *words))

@@ -1,6 +1,7 @@
 """The folds of a dataset, checked against its cases. Needs no torch."""
 
 from collections.abc import Mapping
+from shlex import quote
 
 from kneeformer.data.files import read_model
 from kneeformer.data.splits import Split, read_splits
@@ -24,5 +25,7 @@ def _subjects(folders: Folders, name: str) -> Mapping[str, str]:
     if dataset is not None:
         return {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
     file = folders.preprocessed / name / "dataset_fingerprint.json"
-    planned = read_model(file, Fingerprint, f"put {folders.raw / name} back and type kf_plan -d {name}")
+    planned = read_model(
+        file, Fingerprint, f"put {folders.raw / name} back and type kf_plan -d {quote(name)}"
+    )
     return {case: case for case in planned.cases}

@@ -145,9 +145,8 @@ def _after(
         used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(
-                f"{folder}: trained without {request.pretrain_from}; first train it anew: kf_train "
-                f"{request.dataset} {before.configuration} {request.fold} --overwrite "
-                f"--pretrain_from {request.pretrain_from}"
+                f"{folder}: trained without {request.pretrain_from}; first train it anew: "
+                + before.command("--overwrite", "--pretrain_from", str(request.pretrain_from))
             )
         _log().info("Weights of %s come from %s", request.configuration, folder)
     else:

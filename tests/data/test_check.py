@@ -252,7 +252,7 @@ class TestBadCase:
         write_image(dataset.folder / "labelsTr/a.nrrd", label, GRID)
         assert problems(dataset) == [
             f"labelsTr/a.nrrd: label values {listed} are not declared in dataset.json, which has 0, 1, 2; "
-            "declare them or mend the file"
+            "declare them, or give the file the values declared"
         ]
         assert check(dataset).label is None
 
@@ -269,8 +269,8 @@ class TestBadCase:
         smooth = np.where(RAMP < 4, 0.5, RAMP % 3).astype(np.float32)
         write_image(dataset.folder / "labelsTr/a.nrrd", smooth, GRID)
         assert problems(dataset) == [
-            "labelsTr/a.nrrd: 4 label voxels are not whole numbers (resampled with interpolation?); "
-            "export it again with nearest-neighbour interpolation"
+            "labelsTr/a.nrrd: 4 label voxels are not whole numbers (probabilities, or resampled with "
+            "interpolation?); export label values, with nearest-neighbour interpolation"
         ]
 
     def test_rounding_of_a_scaled_file(self, make_dataset: MakeDataset) -> None:

@@ -132,4 +132,4 @@ def test_a_table_of_it_alone(pairs: Pairs, tmp_path: Path) -> None:
 def test_the_command_for_the_best_names_other_sides(pairs: Pairs) -> None:
     pairs.place.run("kf_find_best_configuration", 1, "-f", 0)
     command = pairs.place.model.parent / "best_configuration" / "prediction_commands.txt"
-    assert f'-m "$kf_raw/{NAME}/masksTs" --other_side "$kf_raw/{NAME}/otherSidesTs"' in command.read_text()
+    assert f'-m "$kf_raw"/{NAME}/masksTs --other_side "$kf_raw"/{NAME}/otherSidesTs' in command.read_text()

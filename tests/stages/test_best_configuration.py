@@ -1,5 +1,6 @@
 """The best of trained configurations: who is compared, on which folds, and what is left to type."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_all_that_is_validated_is_compared_and_ranked(folders: Folders) -> None:
     assert "| 3d_vit | 0 1 | 5 | 0.7000 (" in report and "-0.0500 (-0.0500 to -0.0500) |" in report
     assert "3d_vit_linear is better than all others beyond chance" in report
     assert found.prediction == (
-        f'kf_predict -i "$kf_raw/{NAME}/imagesTs" -o "$kf_results/{NAME}/best_configuration/predictions" '
+        f'kf_predict -i "$kf_raw"/{NAME}/imagesTs -o "$kf_results"/{NAME}/best_configuration/predictions '
         f"-d {NAME} -p kfPlans -c 3d_vit_linear -f 0 1"
     )
 
@@ -193,3 +194,21 @@ def test_no_network_is_loaded_nor_its_library() -> None:
     ask = "import sys, kneeformer.stages.best_configuration; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"
+
+
+def test_a_shell_reads_the_command_whatever_the_dataset_is_called(folders: Folders) -> None:
+    validate(folders, "3d_vit", 0)
+    name = 'Dataset007_Ann\'s "left" $knee'
+    for root in (folders.raw, folders.preprocessed, folders.results):
+        (root / NAME).rename(root / name)
+    renamed = both().dataset.model_copy(update={"name": name})
+    write_text(folders.plan_file(name), both().model_copy(update={"dataset": renamed}).to_text())
+    _, home = find_best_configuration(folders, Candidates(name), lambda *_: None)
+    script = "kf_predict() { printf '%s\\n' \"$@\"; }; " + (home / "prediction_commands.txt").read_text()
+    places = {"kf_raw": "/r aw", "kf_results": "/r"}
+    said = subprocess.run(["sh", "-c", script], env=places, capture_output=True, check=True, text=True).stdout
+    assert said.splitlines()[:6] == [
+        *("-i", f"/r aw/{name}/imagesTs", "-o", f"/r/{name}/best_configuration/predictions", "-d", name)
+    ]
+    command = Candidates(name).request("3d_vit", 0).command("--val")
+    assert shlex.split(command) == ["kf_train", name, "3d_vit", "fold_0", "-p", "kfPlans", "--val"]

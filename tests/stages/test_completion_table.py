@@ -135,7 +135,7 @@ def test_the_best_is_that_of_the_smallest_distance_in_the_region(compared: Compa
     others = {name for name, c in planned.items() if c.task == "completion"} - {*MODELS}
     assert {line.partition(":")[0] for line in found.left_out} == others
     assert {*found.to_compare_more} == {f"kf_train {NAME} {name} fold_0 -p kfPlans" for name in others}
-    assert f'-m "$kf_raw/{NAME}/masksTs"' in found.prediction and found.prediction in report
+    assert f'-m "$kf_raw"/{NAME}/masksTs' in found.prediction and found.prediction in report
 
 
 def test_the_segmentation_beside_completions_is_not_compared_with_them(compared: Compared) -> None:

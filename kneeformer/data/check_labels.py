@@ -1,0 +1,67 @@
+"""What is wrong with a label map: one line a problem, beginning with the file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.label_map import as_label_map, not_whole
+from kneeformer.data.segment_names import segment_problems
+from kneeformer.labels import LabelScheme
+
+
+def label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
+    """What keeps a label map from being learnt from: `meaning_problems`, or that it holds no structure.
+
+    Args:
+        array: (z, y, x), the file's voxels.
+    """
+    if problems := meaning_problems(path, array, scheme):
+        return problems
+    labels = as_label_map(array)
+    if not ((labels != 0) & scheme.scored(labels)).any():
+        only = "background and ignored voxels" if labels.any() else "background"
+        return [f"{path}: holds no structure, only {only}; draw one, or move its image to imagesUn"]
+    return []
+
+
+def meaning_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
+    """Where a label map means something else than dataset.json says, by its values or its segments' names."""
+    if not np.isfinite([array.min(), array.max()]).all():
+        return [not_finite(path, array)]
+    if fractions := not_whole(array):
+        return [
+            f"{path}: {fractions} label voxels are not whole numbers (probabilities, or resampled with "
+            f"interpolation?); export label values, with nearest-neighbour interpolation"
+        ]
+    unknown, declared = sorted(_values(as_label_map(array)) - scheme.declared()), sorted(scheme.declared())
+    if unknown:
+        return [
+            f"{path}: label values {_listed(unknown)} are not declared in dataset.json, which has "
+            f"{_listed(declared)}; declare them, or give the file the values declared"
+        ]
+    return segment_problems(path, scheme)
+
+
+def not_finite(path: Path, array: np.ndarray) -> str:
+    """The line for a file with NaN or infinite voxels."""
+    with np.errstate(over="ignore"):
+        count = array.size - int(np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
+    return (
+        f"{path}: {count} of {array.size} voxels are NaN, infinite or over 3e38; replace them with a number"
+    )
+
+
+def _values(array: np.ndarray) -> set[int]:
+    """The whole numbers that occur, slice by slice where counting is possible: no copy of the volume."""
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 65535:
+        return {int(v) for v in np.unique(array)}
+    counts = np.zeros(high + 1, np.int64)
+    for plane in array:
+        counts += np.bincount(plane.ravel().astype(np.uint16), minlength=high + 1)
+    return set(np.flatnonzero(counts).tolist())
+
+
+def _listed(values: list[int], most: int = 10) -> str:
+    text = ", ".join(map(str, values[:most]))
+    return text if len(values) <= most else f"{text} and {len(values) - most} more"

@@ -1,0 +1,76 @@
+"""Names of segments in an NRRD header, as 3D Slicer writes them, against the labels of dataset.json.
+
+Slicer numbers the segments of a file anew where it saves it: one that is missing in a case leaves its number
+to the next one. The names tell.
+"""
+
+import re
+from pathlib import Path
+
+from kneeformer.labels import LabelScheme
+
+_FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue):=(.*)")
+_LONGEST = 1 << 20  # bytes of a line: voxels of a file without an empty line are none
+
+
+def segments(path: Path) -> dict[str, int]:
+    """Name and label value of each segment that the header names, in its order; of other files, none.
+
+    Reads the header alone. A file that cannot be read names none: its reader says why.
+    """
+    found: dict[str, dict[str, str]] = {}
+    if not path.name.lower().endswith(".nrrd"):
+        return {}
+    try:
+        with path.open("rb") as handle:
+            while line := handle.readline(_LONGEST).rstrip(b"\r\n"):
+                if (field := _FIELD.fullmatch(line.decode("utf-8", "replace"))) is not None:
+                    found.setdefault(field[1], {})[field[2]] = field[3].strip()
+    except OSError:
+        return {}
+    return {
+        s["Name"]: int(s["LabelValue"])
+        for s in found.values()
+        if "Name" in s and re.fullmatch("[0-9]{1,9}", s.get("LabelValue", ""))
+    }
+
+
+def segment_problems(path: Path, scheme: LabelScheme) -> list[str]:
+    """A line where a segment has the name of a structure and another value; capitals and separators aside."""
+    named, known = segments(path), _values_by_name(scheme)
+    if all(value in known.get(_plain(name), (value,)) for name, value in named.items()):
+        return []
+    declared = ", ".join(f"{n} = {' '.join(map(str, v))}" for n, v in _labels(scheme))
+    return [
+        f"{path}: its header names the segments {_listed(named)}, but dataset.json has {declared}; give the "
+        f"file these values, or its segments the right names"
+    ]
+
+
+def segment_warnings(path: Path, scheme: LabelScheme) -> list[str]:
+    """A line where segments have names that dataset.json does not have: nobody can tell what they are."""
+    known = _values_by_name(scheme)
+    strange = {name: value for name, value in segments(path).items() if _plain(name) not in known}
+    if not strange:
+        return []
+    return [f"{path}: its header names {_listed(strange)}, names that dataset.json does not have"]
+
+
+def _labels(scheme: LabelScheme) -> list[tuple[str, tuple[int, ...]]]:
+    ignored = [] if scheme.ignore is None else [("ignore", (scheme.ignore,))]
+    return [*zip(scheme.names, scheme.values, strict=True), *ignored]
+
+
+def _values_by_name(scheme: LabelScheme) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {"background": (0,)}
+    for name, values in _labels(scheme):
+        found[_plain(name)] = (*found.get(_plain(name), ()), *values)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().casefold()
+
+
+def _listed(named: dict[str, int]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in named.items())
