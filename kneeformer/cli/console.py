@@ -1,29 +1,73 @@
-"""What every command shares: faults without tracebacks, progress bars, common options. Quick to import."""
+"""What commands share: faults and interrupts in words, progress bars, options. Quick to import."""
 
 import argparse
 import logging
+import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+# From the words a user typed: what a stopped command leaves, and the words that go on with it.
+GoingOn = Callable[[list[str]], tuple[str, list[str]]]
 
-def run(command: Callable[[], None]) -> None:
-    """Run a command: a user's fault is one message and exit status 1, an interrupt is 130."""
+
+def run(command: Callable[[], None], going_on: GoingOn) -> None:
+    """Run a command to its end, or end the process in words.
+
+    A fault that is the user's or the disk's is one message and exit status 1. SIGINT and SIGTERM stop the
+    command with 130 and 143. Where work was lost, what is kept and the line that goes on are told.
+    """
+    from kneeformer.data.disk import DiskError, in_words
     from kneeformer.errors import KneeformerError
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kneeformer").setLevel(logging.INFO)
+    raise_interrupts()
     try:
         command()
+        sys.stdout.flush()
     except KneeformerError as fault:
         print(f"error: {fault}", file=sys.stderr)
+        if isinstance(fault, DiskError):
+            _tell(going_on)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+    except BrokenPipeError:  # as of `| head`: nobody reads on
+        _forget_output()
+        sys.exit(1)
+    except OSError as fault:
+        if fault.errno is None:
+            raise  # a library's own, not the system's
+        print(f"error: {in_words(fault)}", file=sys.stderr)
+        _forget_output()
+        sys.exit(1)
+    except Interrupted as stop:
+        ignore_interrupts()
+        print("\nstopped", file=sys.stderr)
+        _tell(going_on)
+        sys.exit(128 + stop.number)
+
+
+def again(kept: str, *flags: str) -> GoingOn:
+    """The same command goes on, with flags that it may have already."""
+    return lambda typed: (kept, [*typed, *(flag for flag in flags if flag not in typed)])
+
+
+def _tell(going_on: GoingOn) -> None:
+    kept, words = going_on([Path(sys.argv[0]).name, *sys.argv[1:]])
+    print(f"kept: {kept}\nto go on, type:\n    {shlex.join(words)}", file=sys.stderr)
+
+
+def _forget_output() -> None:
+    """What is still to be written cannot be: Python would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 class Bars:

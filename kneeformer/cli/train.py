@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from kneeformer.cli.console import Bars, add_device, add_plans, positive, run, s
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from kneeformer.paths import Folders
+    from kneeformer.stages.request import Request
     from kneeformer.training.loop import Moment
 
 
@@ -59,21 +62,33 @@ def main() -> None:
     )
     add_plans(parser)
     add_device(parser)
-    arguments = parser.parse_args()
-    run(lambda: _train(arguments))
+    arguments, since = parser.parse_args(), time.time()
+    run(lambda: _train(arguments), lambda typed: _going_on(arguments, since, typed))
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from kneeformer.evaluation.summary import table
+def _going_on(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:
+    from kneeformer.stages.fold_state import going_on
+
+    folders, request = _request(arguments)
+    return going_on(request.folder(folders), request, since, typed)
+
+
+def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
     from kneeformer.paths import Folders
-    from kneeformer.stages.contradictions import refuse_ignored
     from kneeformer.stages.request import Request
-    from kneeformer.stages.train import train_fold
 
     folders = Folders.from_environment()
     other = None if arguments.pretrain_from is None else folders.resolve(arguments.pretrain_from)
     wanted = dict(vars(arguments), settings=tuple(arguments.settings), pretrain_from=other)
-    request = Request(**{**wanted, "dataset": folders.resolve(arguments.dataset)})
+    return folders, Request(**{**wanted, "dataset": folders.resolve(arguments.dataset)})
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from kneeformer.evaluation.summary import table
+    from kneeformer.stages.contradictions import refuse_ignored
+    from kneeformer.stages.train import train_fold
+
+    folders, request = _request(arguments)
     refuse_ignored(folders, request)
     with closing(TrainingBar()) as bar:
         outcome = train_fold(folders, request, bar, Bars())

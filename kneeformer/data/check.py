@@ -1,6 +1,5 @@
 """What is wrong with a dataset, found before any work: one line a problem, beginning with the file."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,18 +88,6 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     problems += _grid_problems(readable)
     geometry = None if channels[0][1] is None else channels[0][1].geometry
     return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry, warnings)
-
-
-def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
-    """A line where the disk of `folder`, which need not exist yet, has less than `needed_bytes` free."""
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    if free >= needed_bytes:
-        return None
-    return (
-        f"{folder}: the disk has {free / 1e9:.1f} GB free and about {needed_bytes / 1e9:.1f} GB are needed; "
-        f"free some space or choose a folder on another disk"
-    )
 
 
 def _missing_files(case: Case) -> list[str]:

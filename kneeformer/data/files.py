@@ -3,48 +3,65 @@
 import hashlib
 import json
 import os
-import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from kneeformer.data.disk import DiskError, in_words
 from kneeformer.errors import KneeformerError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write a file under; at the end of the block it is renamed to `path`.
+
+    A reader, or a kill, sees the old file or the new, never half. The block does nothing but the writing.
+
+    Raises:
+        DiskError: it could not be written, and the old file is as it was. Libraries in C tell this by a
+            RuntimeError.
+    """
+    beside = unfinished(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        _reach_the_disk(beside)
+        beside.replace(path)
+    except OSError as fault:
+        raise DiskError(_why(fault, beside, path)) from fault
+    except RuntimeError as fault:
+        raise DiskError(_why_a_library_failed(fault, beside, path)) from fault
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """A hidden name beside `path` with its ending, another at each call, for a file that is not whole yet."""
+    return path.with_name(f".{uuid.uuid4().hex}.unfinished.{path.name}")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` atomically: a reader, or a kill, sees the old text or the new, never half."""
+    """Replace `path`, as `written_whole` does."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = unfinished(path)
-    try:
-        with beside.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def unfinished(path: Path) -> Path:
-    """A hidden name beside `path`, another at each call, to write under until the file is whole."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
+    with written_whole(path) as beside:
+        beside.write_bytes(content)
 
 
 def clear_unfinished(folder: Path) -> None:
     """Take away what killed commands left half-written in a folder, while nobody else writes in it."""
-    for file in folder.glob(".*.unfinished"):
+    for file in folder.glob(".*.unfinished.*"):
         file.unlink(missing_ok=True)
-    for started in folder.glob(".writing-*"):
-        shutil.rmtree(started, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -106,3 +123,25 @@ def stamp(*paths: Path) -> str:
         state = path.stat()
         digest.update(f"{path.name}:{state.st_size}:{state.st_mtime_ns};".encode())
     return digest.hexdigest()[:16]
+
+
+def _reach_the_disk(file: Path) -> None:
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def _why(fault: OSError, beside: Path, path: Path) -> str:
+    """The fault in words; it names another path than `path` where that is at fault, as a folder above."""
+    named = fault.filename
+    return in_words(fault, path if named is None or Path(named) == beside else None)
+
+
+def _why_a_library_failed(fault: RuntimeError, beside: Path, path: Path) -> str:
+    """Libraries lose the system's reason; a few bytes more, written to the same place, find it again."""
+    try:
+        with beside.open("ab") as handle:
+            handle.write(bytes(1 << 16))
+    except OSError as reason:
+        return _why(reason, beside, path)
+    said = (str(fault).strip().splitlines() or [type(fault).__name__])[-1].strip()
+    return f"{path}: could not be written ({said}); check the space and the permissions of its folder"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.disk import DiskError, in_words
 from kneeformer.data.files import write_bytes
 from kneeformer.data.formats.base import FileFault, Image
 from kneeformer.data.formats.registry import BY_ENDING, ending_of
@@ -36,9 +37,7 @@ def read_image(path: Path) -> Image:
     except FileFault as fault:
         raise KneeformerError(f"{path}: {fault}") from fault
     except OSError as fault:
-        raise KneeformerError(
-            f"{path}: cannot be opened ({fault.strerror}); check the disk and its permissions"
-        ) from fault
+        raise KneeformerError(in_words(fault, path)) from fault
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -47,7 +46,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     A format of two files shows its header last, so that a header always has its voxels.
 
     Raises:
-        KneeformerError: no format that is known, or the file cannot be written.
+        KneeformerError: no format that is known; DiskError: the file cannot be written.
     """
     try:
         *beside, (name, content) = BY_ENDING[file_ending(path)].encode(path.name, Image(array, geometry))
@@ -58,10 +57,8 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         write_bytes(path.with_name(name), content)
     except FileFault as fault:
         raise KneeformerError(f"{path}: {fault}") from fault
-    except OSError as fault:
-        raise KneeformerError(
-            f"{path}: cannot be written ({fault.strerror}); check the disk's space and permissions"
-        ) from fault
+    except OSError as fault:  # of an old header
+        raise DiskError(in_words(fault, path)) from fault
 
 
 def file_ending(path: Path) -> str:

@@ -3,14 +3,18 @@
 import faulthandler
 import os
 import re
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from kneeformer.data.disk import in_words
 from kneeformer.errors import KneeformerError
+from kneeformer.interrupts import SIGNALS, ignore_interrupts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,6 +105,10 @@ class _Worker:
         self._executor: Any = None
 
     def start(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        with _interrupts_blocked():
+            return self._submit(function, item)
+
+    def _submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
         from joblib.externals.loky import ProcessPoolExecutor  # 0.3 s: not before there is work
 
         if self._executor is None:
@@ -118,6 +126,8 @@ class _Worker:
         except BrokenExecutor as fault:
             self.end(kill=True)
             return WorkerDied(name, _how(str(fault)))
+        except OSError as fault:
+            return fault if fault.errno is None else KneeformerError(f"{name}: {in_words(fault)}")
         except Exception as fault:
             return fault
 
@@ -127,7 +137,20 @@ class _Worker:
             self._executor = None
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A child that starts here inherits it: Ctrl-C reaches every process of a terminal, and the parent's is
+    the one to act on it. The parent's own interrupt comes at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_child(parent: int) -> None:
+    ignore_interrupts()
     faulthandler.disable()  # a crash is told in one line, by the parent
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

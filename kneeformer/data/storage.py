@@ -16,7 +16,7 @@ import blosc2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kneeformer.data.files import unfinished, write_text
+from kneeformer.data.files import write_text, written_whole
 from kneeformer.errors import KneeformerError
 
 POINTS_PER_STRUCTURE = 500
@@ -199,19 +199,17 @@ def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed
 
 
 def _save(path: Path, array: np.ndarray, crop: tuple[int, ...]) -> FileState:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside, chunks = unfinished(path), _chunks(array.shape, crop)
-    blosc2.asarray(
-        np.ascontiguousarray(array),
-        urlpath=str(beside),
-        mode="w",
-        chunks=chunks,
-        blocks=_blocks(chunks, array.itemsize),
-        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1},
-    )
-    state = FileState.of(beside)
-    beside.replace(path)
-    return state
+    chunks = _chunks(array.shape, crop)
+    with written_whole(path) as beside:
+        blosc2.asarray(
+            np.ascontiguousarray(array),
+            urlpath=str(beside),
+            mode="w",
+            chunks=chunks,
+            blocks=_blocks(chunks, array.itemsize),
+            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1},
+        )
+        return FileState.of(beside)
 
 
 def _chunks(shape: tuple[int, ...], crop: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.files import written_whole
+
 
 def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
     """A PNG of bars, the most used code first; a dashed line where all would be used alike.
@@ -22,5 +24,6 @@ def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
     axes.axhline(100 / len(use), color="black", linestyle="--", linewidth=1)
     axes.set(xlabel="codes, most used first", ylabel="share of vectors, %", title=title)
     axes.set_xlim(0.5, len(use) + 0.5)
-    figure.savefig(picture, dpi=100)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=100)
     plt.close(figure)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from kneeformer.data.files import written_whole
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import Image
 from kneeformer.export.pictures import upright
@@ -65,7 +66,8 @@ def draw_completion(
             place.set_axis_off()
     for place, title in zip(grid[0], ("before", "completed", "surface"), strict=True):
         place.set_title(title)
-    figure.savefig(picture, dpi=90)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=90)
     plt.close(figure)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.files import written_whole
 from kneeformer.data.images import Image, read_image
 from kneeformer.labels import LabelScheme
 
@@ -50,7 +51,8 @@ def draw_segmentation(
         panel.set_title(title)
     handles = [Patch(color=colours(i), label=n.replace("_", " ")) for i, n in enumerate(scheme.names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.savefig(picture, dpi=110)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=110)
     plt.close(figure)
 
 
@@ -83,7 +85,8 @@ def draw_reconstruction(
             place.set_axis_off()
     for place, title in zip(grid[0], ("original", "masked", "reconstructed"), strict=True):
         place.set_title(title)
-    figure.savefig(picture, dpi=100)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=100)
     plt.close(figure)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kneeformer.data.files import written_whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -47,7 +49,8 @@ def draw_label_curves(curves: list[Curve], picture: Path) -> None:
         rows, columns = math.ceil(panels / COLUMNS), min(COLUMNS, panels)
         figure = plt.figure(figsize=(3.2 * columns, 0.8 + 2.3 * rows), layout="constrained")
         _draw_panels(figure, figure.subplots(rows, columns, sharey=True, squeeze=False), curves, places)
-    figure.savefig(picture, dpi=120)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=120)
     plt.close(figure)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.files import written_whole
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import Image
 from kneeformer.export.pictures import upright
@@ -49,5 +50,6 @@ def draw_registration(
     for place, title in zip(grid[0], ("before", "after"), strict=True):
         place.set_title(title)
     figure.supxlabel("green: prototype, red: bone", fontsize="medium")
-    figure.savefig(picture, dpi=90)
+    with written_whole(picture) as beside:
+        figure.savefig(beside, dpi=90)
     plt.close(figure)

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.errors import KneeformerError
@@ -74,6 +75,7 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Watch) 
         KneeformerError: nothing can be compared, with the commands that would train it; a fold was validated
             on other cases or regions, or trained by another plan, than the folds beside it.
     """
+    require_writable(_home(folders, wanted.dataset))
     planned = _planned(folders, wanted)
     splits = _splits(folders, wanted)
     chosen = Comparable.choose(_validated(folders, wanted, planned), wanted.folds)
@@ -219,8 +221,12 @@ def _report(found: BestConfiguration, table: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _home(folders: Folders, dataset: str) -> Path:
+    return folders.results / dataset / "best_configuration"
+
+
 def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:
-    home = folders.results / found.dataset / "best_configuration"
+    home = _home(folders, found.dataset)
     write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
     write_text(home / "table.md", report)
     write_text(home / "prediction_commands.txt", found.prediction + "\n")

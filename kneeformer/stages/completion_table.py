@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.completion_comparison import Row, compare_configurations, markdown, to_csv
@@ -56,6 +57,8 @@ def compare_completions(
         KneeformerError: the plan has no configurations that complete bones, or not those; no such fold; a
             fold was validated on other cases or other regions than the others; files of it are missing.
     """
+    home = folders.model(wanted.dataset, "completion_table", wanted.plans)
+    require_writable(home)
     configurations, dataset = _completing(folders, wanted), Dataset.open(folders.raw / wanted.dataset)
     window = next(iter(configurations.values())).preprocessing.window_hu  # one scale for all
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
@@ -70,7 +73,6 @@ def compare_completions(
         found[training] = fold
     cases = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
     rows = compare_configurations(cases, BASELINES)
-    home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     write_text(home / "table.csv", to_csv(rows))
     write_text(home / "table.md", markdown(rows))
     alone = {n: runs for n, runs in trainings.items() if not configurations[n].needs_other_side}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.phantom import write_phantom_dataset
 from kneeformer.evaluation.summary import Summary
 from kneeformer.export.pictures import draw_segmentation
@@ -42,6 +43,7 @@ def run_demo(
     """
     folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")
     raw = folders.raw / NAME
+    require_writable(folder)
     if not (raw / "dataset.json").is_file():
         watch("Making phantom knees", 0, 1)
         write_phantom_dataset(raw, CASES, seed, test=TESTS, shape=_SHAPE, spacing_mm=_SPACING_MM)

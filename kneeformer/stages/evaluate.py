@@ -7,6 +7,7 @@ from pathlib import Path
 from kneeformer.data.check_labels import meaning_problems
 from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
+from kneeformer.data.disk import require_writable
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
@@ -45,9 +46,9 @@ def evaluate_folders(
     predictions without a reference.
 
     Raises:
-        KneeformerError: no references, predictions missing, grids that differ, unreadable files, two of one
-            name, or label maps with values that dataset.json does not declare or segments that it numbers
-            otherwise: all of them in one list.
+        KneeformerError: `output` cannot be written to; or no references, predictions missing, grids that
+            differ, unreadable files, two of one name, or label maps with values that dataset.json does not
+            declare or segments that it numbers otherwise: all of them in one list.
     """
     true, predicted = image_folder(references), image_folder(predictions)
     if left := lines_of(true.not_taken | predicted.not_taken):
@@ -89,6 +90,7 @@ def _evaluate(
     watch: Watch,
     masks: Path | None = None,
 ) -> Summary:
+    require_writable(output)
     pairs = [
         Pair(
             c.label,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.check import check_case, check_layout, free_disk_problem
+from kneeformer.data.check import check_case, check_layout
 from kneeformer.data.dataset import Case, Dataset, with_other_sides
 from kneeformer.data.description import DatasetDescription
+from kneeformer.data.disk import free_disk_problem
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
 from kneeformer.planning.fingerprint import (

@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from kneeformer import __version__
 from kneeformer.data.files import read_model, write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.paths import FINAL, LATEST
+from kneeformer.paths import LATEST
 from kneeformer.plan import Plan, override, read_fold_plan
+from kneeformer.stages.fold_state import RUN, FoldState
 from kneeformer.stages.request import Request
 from kneeformer.training.transfer import Transfer
-
-RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
 
 
 class Pretrained(BaseModel):
@@ -69,14 +68,15 @@ def alone_in(folder: Path) -> AbstractContextManager[object]:
 
 def refuse_to_overwrite(folder: Path, request: Request) -> None:
     """Raises KneeformerError: the fold is finished or unfinished, and the request does not say what to do."""
-    finished, begun = (folder / FINAL).is_file(), (folder / LATEST).is_file()
+    state = FoldState.of(folder)
+    finished = state is FoldState.TRAINED
     if request.validate_only:
         if not finished:
             raise KneeformerError(f"{folder}: not trained to its end; there is nothing to validate")
     elif request.resume:
         if not (folder / RUN).is_file():
             raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
-        if finished and not begun:
+        if finished and not (folder / LATEST).is_file():
             raise KneeformerError(
                 f"{folder}: this fold is trained, and was without steps: there is nothing to go on with"
             )
@@ -86,7 +86,7 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
         raise KneeformerError(
             f"{folder}: this fold is trained; train it anew with --overwrite, or validate with --val"
         )
-    elif begun:
+    elif state is FoldState.STOPPED:
         raise KneeformerError(
             f"{folder}: a training stopped here; go on with --c, or start anew with --overwrite"
         )

@@ -7,10 +7,11 @@ from typing import Any
 
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary, read_summary
-from kneeformer.paths import FINAL, LATEST, Folders
+from kneeformer.paths import Folders
 from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.fingerprint import Watch
-from kneeformer.stages.fold_folder import RUN, Run, read_run
+from kneeformer.stages.fold_folder import Run, read_run
+from kneeformer.stages.fold_state import RUN, FoldState
 from kneeformer.stages.request import Request
 from kneeformer.stages.train import train_fold
 from kneeformer.stages.validated_fold import is_validated
@@ -31,11 +32,11 @@ class KeptTraining:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / FINAL).is_file()
+        return FoldState.of(self.folder) is FoldState.TRAINED
 
     @property
     def stopped(self) -> bool:
-        return (self.folder / LATEST).is_file() and not self.finished
+        return FoldState.of(self.folder) is FoldState.STOPPED
 
     @property
     def validated(self) -> bool:

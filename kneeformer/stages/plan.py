@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_bytes, write_text
 from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError
@@ -49,6 +50,7 @@ def plan_dataset(
     _refuse_shared_outputs(dataset)
     chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
+    require_writable(folder)
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     with one_at_a_time(folder, "kf_plan"):
         write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")

@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from kneeformer.data.dataset import Case
-from kneeformer.data.files import write_json, write_text
+from kneeformer.data.disk import DiskError, in_words, require_writable
+from kneeformer.data.files import write_json, write_text, written_whole
 from kneeformer.data.geometry import Geometry, along_patient
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.label_map import read_label_map
@@ -211,8 +212,11 @@ def predict_folder(
         A line for each case that could not be predicted; the others are written.
 
     Raises:
-        KneeformerError: nothing to predict, or something would be written over: all of it in one list.
+        KneeformerError: nothing to predict, no place to write it, or something would be written over: all of
+            it in one list.
+        DiskError: the disk took no more; what was predicted until then is kept.
     """
+    require_writable(output)
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
     inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
     cases = inputs.cases[part[0] :: part[1]]
@@ -229,14 +233,15 @@ def predict_folder(
 
 
 def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bool) -> list[str]:
-    """Predict a case; a line where that failed, whatever the reason: the next one goes on.
-
-    The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+    """Predict a case; a line where that failed, whatever the reason: the next one goes on, unless the disk is
+    at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
     kept = output / f"{case.name}.traceback.txt"
     try:
         predictor.predict_case(case, output, probabilities)
         kept.unlink(missing_ok=True)
+    except DiskError:
+        raise
     except KneeformerError as fault:
         return [str(fault)]
     except Exception as fault:
@@ -244,8 +249,8 @@ def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bo
         if is_memory_short(fault):
             return [f"{text}; {_memory_remedy(fault, probabilities)}"]
         if isinstance(fault, OSError):
-            return [text]
-        with suppress(OSError):
+            return [in_words(fault)]
+        with suppress(DiskError):
             write_text(kept, "".join(traceback.format_exception(fault)))
         return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
     return []
@@ -293,11 +298,8 @@ def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    with unfinished.open("wb") as handle:
+    with written_whole(path) as beside, beside.open("wb") as handle:
         np.savez_compressed(handle, probabilities=array)
-    unfinished.replace(path)
 
 
 def _log() -> logging.Logger:

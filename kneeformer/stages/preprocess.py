@@ -7,6 +7,7 @@ import numpy as np
 
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
@@ -65,6 +66,7 @@ def preprocess_dataset(
     by_images = {
         c.preprocessing.folder for c in plan.configurations.values() if not task_named(c.task).needs_labels
     }
+    require_writable(home, *(home / name for name in by_folder))
     made = {}
     for name, configuration in by_folder.items():
         cases = [*labelled, *dataset.unlabelled_cases()] if name in by_images else labelled

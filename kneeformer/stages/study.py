@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.resampling import seeds_and_subjects_interval
@@ -107,6 +108,7 @@ def run_study(
             or trainings are there that were made otherwise than the study asks; all before all work.
     """
     home = folders.results / study.dataset / "pretraining_study"
+    require_writable(home)
     study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
     _refuse_nobody_held_out(study)
     _refuse_more_subjects(folders, study)

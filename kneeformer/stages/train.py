@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from kneeformer.data.dataset import Dataset, with_other_sides
+from kneeformer.data.disk import require_writable
 from kneeformer.data.files import clear_unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.evaluation.summary import Summary
@@ -18,15 +20,8 @@ from kneeformer.plan import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.stages.cases import learning_cases, split_of
 from kneeformer.stages.evaluate import evaluate_cases
 from kneeformer.stages.fingerprint import Watch, default_processes
-from kneeformer.stages.fold_folder import (
-    RUN,
-    alone_in,
-    as_begun,
-    clear,
-    read_run,
-    refuse_to_overwrite,
-    write_run,
-)
+from kneeformer.stages.fold_folder import alone_in, as_begun, clear, read_run, refuse_to_overwrite, write_run
+from kneeformer.stages.fold_state import RUN, FoldState
 from kneeformer.stages.inputs import ask
 from kneeformer.stages.predict import Predictor
 from kneeformer.stages.prepared import raw_dataset
@@ -69,6 +64,7 @@ def train_fold(
     planned = plan.with_only(request.configuration)
     split = split_of(folders, request)
     folder = request.folder(folders)
+    require_writable(folder, folder / "validation")
     folder.mkdir(parents=True, exist_ok=True)
     before = _stage_before(plan, request)
     if raw_dataset(folders, request.dataset) is None:
@@ -152,8 +148,8 @@ def _after(
     else:
         first = before.configuration
         _log().info("%s comes after %s, which is trained first", request.configuration, first)
-        begun = (folder / LATEST).is_file() and (folder / RUN).is_file()
-        outcome = train_fold(folders, replace(before, resume=begun), watch_training, watch)
+        stopped = FoldState.of(folder) is FoldState.STOPPED
+        outcome = train_fold(folders, replace(before, resume=stopped), watch_training, watch)
         _log().info("%s\n%s comes now", outcome.review, request.configuration)
     return replace(request, pretrained_weights=folder / FINAL)
 
@@ -178,6 +174,9 @@ def _train(
     build = partial(task.network, plan.dataset, configuration)
     begun = request.resume and (folder / LATEST).is_file()
     network = load_network(build, folder / LATEST) if begun else build()
+    _require_space(folder, network, begun)
+    if FoldState.of(folder) is FoldState.BEGUN and not request.overwrite:
+        _log().info("%s: a training ended here before its first checkpoint; it starts again", folder)
     if not begun:
         if request.pretrained_weights is not None:
             weights = load_weights(request.pretrained_weights)
@@ -205,6 +204,16 @@ def _train(
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )
     train(course, begun, watch_training)
+
+
+def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
+    """Raises KneeformerError: the disk has no room for the checkpoints.
+
+    These are the latest, with an optimiser twice as large as the weights, beside the one it replaces; and the
+    best and the final one.
+    """
+    weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    require_writable(folder, needed_bytes=(4 if begun else 8) * weights)
 
 
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Watch) -> Summary:

@@ -1,6 +1,5 @@
 """Checkpoints: tensors and plain numbers, written whole or not at all, verified, loaded without pickle."""
 
-import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kneeformer.data.files import written_whole
 from kneeformer.errors import KneeformerError
 
 Checkpoint = dict[str, Any]
@@ -19,13 +19,9 @@ _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of DistributedDataParalle
 
 
 def save_checkpoint(path: Path, content: Checkpoint) -> None:
-    """Replace `path` atomically; a kill leaves the old checkpoint."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as handle:
+    """Replace `path`; a kill, or a full disk (DiskError), leaves the old checkpoint."""
+    with written_whole(path) as beside, beside.open("wb") as handle:
         torch.save(content, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    unfinished.replace(path)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kneeformer.data.disk import DiskError
 from kneeformer.data.files import read_json, write_json
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.pose import Pose
@@ -40,7 +41,7 @@ def kept_poses(
         matrix = _read(file)
         if matrix is None:
             matrix = pose_of(registration, image, registration.prototype.device).matrix()
-            with suppress(OSError):  # where nothing may be written, nothing is kept
+            with suppress(DiskError):  # where nothing may be written, nothing is kept
                 write_json(file, matrix.tolist())
         found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
         watch("Registering bones", done, len(cases))

@@ -5,7 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from kneeformer.data.files import write_text
+from kneeformer.data.disk import DiskError, in_words
+from kneeformer.data.files import write_text, written_whole
 
 Line = dict[str, Any]
 
@@ -21,9 +22,12 @@ class TrainingLog:
         self._handle = file.open("a", encoding="utf-8")
 
     def write(self, line: Line) -> None:
-        """Append a line; it must have a "step"."""
-        self._handle.write(json.dumps(line) + "\n")
-        self._handle.flush()
+        """Append a line; it must have a "step". Raises DiskError."""
+        try:
+            self._handle.write(json.dumps(line) + "\n")
+            self._handle.flush()
+        except OSError as fault:
+            raise DiskError(in_words(fault, self.file)) from fault
 
     def close(self) -> None:
         self._handle.close()
@@ -92,10 +96,11 @@ def draw_progress(log: Path, picture: Path) -> None:
     rate = right.twinx()
     rate.plot([s["step"] for s in steps], [s["learning_rate"] for s in steps], color="0.8", lw=1, zorder=0)
     rate.set_ylabel("learning rate", color="0.6")
-    unfinished = picture.with_name(f".{picture.name}")
-    figure.savefig(unfinished, dpi=100, format="png")
-    plt.close(figure)
-    unfinished.replace(picture)
+    try:
+        with written_whole(picture) as beside:
+            figure.savefig(beside, dpi=100)
+    finally:
+        plt.close(figure)
 
 
 def _smooth(values: list[float], weight: float = 0.9) -> list[float]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.errors import KneeformerError
+from kneeformer.interrupts import held_back
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import TrainingSettings
@@ -96,6 +98,8 @@ class Moment:
 def train(course: Course, resume: bool = False, watch: Callable[[Moment], None] = lambda _: None) -> State:
     """Train to the end, leaving checkpoints, log and picture in the course's folder.
 
+    An interrupt waits for the end of a step and is raised then; going on from there is as if it had not been.
+
     Raises:
         KneeformerError: loss, gradient or weights are no longer numbers; or there is nothing to resume.
     """
@@ -116,17 +120,20 @@ class _Training:
         self.drawn = 0.0
 
     def run(self) -> State:
-        while not self._over():
-            self._epoch()
-            self._validate()
-            self._save(LATEST)
-            self._draw(every_seconds=30)
-        self._draw()
-        self._save(FINAL)
-        self.log.close()
+        with closing(self.log), held_back() as interrupted:
+            while not self._over():
+                if self._epoch(interrupted):
+                    self._validate()
+                self._save(LATEST)
+                self._draw(every_seconds=30)
+                if interrupted():
+                    return self.state
+            self._draw()
+            self._save(FINAL)
         return self.state
 
-    def _epoch(self) -> None:
+    def _epoch(self, interrupted: Callable[[], bool]) -> bool:
+        """The steps that the epoch still has; False where an interrupt left some undone."""
         self.network.train()
         first = self.state.step
         for step, batch in enumerate(self._batches(first), first):
@@ -139,9 +146,13 @@ class _Training:
             self.watch(Moment(step + 1, self._share(), loss, self.state.seconds, self.scores))
             if self._over():
                 break
+            if interrupted() and self.state.step % self.settings.steps_per_epoch:
+                return False
+        return True
 
     def _batches(self, first: int) -> Iterable[Batch]:
-        steps = range(first, first + self.settings.steps_per_epoch)
+        epoch = self.settings.steps_per_epoch
+        steps = range(first, (first // epoch + 1) * epoch)
         loader = DataLoader(
             Subset(self.course.training, steps),
             batch_size=None,

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from kneeformer.data.check import CheckedCase, check_case, check_layout, free_disk_problem
+from kneeformer.data.check import CheckedCase, check_case, check_layout
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import FILE_ENDINGS, write_image
@@ -386,17 +385,3 @@ class TestBadCase:
             "imagesTr/a_0000.nrrd: constant image, every voxel is 0",
             "labelsTr/a.nrrd: label values 9 are not declared in dataset.json, which has 0, 1, 2",
         ]
-
-
-class TestFreeDisk:
-    def test_enough(self, tmp_path: Path) -> None:
-        assert free_disk_problem(tmp_path / "not" / "there" / "yet", 1) is None
-
-    def test_too_little(self, tmp_path: Path) -> None:
-        line = free_disk_problem(tmp_path / "not yet", 10**18)
-        assert line is not None
-        assert line.startswith(f"{tmp_path}/not yet: the disk has ")
-        assert line.endswith(
-            " GB free and about 1000000000.0 GB are needed; "
-            "free some space or choose a folder on another disk"
-        )

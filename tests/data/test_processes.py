@@ -1,5 +1,6 @@
 """run_each: real children, really killed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ def work(order: object) -> object:
         os._exit(7)
     if order == "user fault":
         raise KneeformerError("knee.nrrd: cannot be read; export it again")
+    if order == "disk":
+        raise OSError(errno.EACCES, "Permission denied", "/scans/knee.nrrd")
     raise ValueError(order)
 
 
@@ -85,11 +88,16 @@ def test_a_killed_item_is_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_exceptions_are_values_and_keep_their_text() -> None:
-    outcomes = run(["user fault", 5, "odd"])
+    outcomes = run(["user fault", 5, "odd", "disk"])
     assert isinstance(outcomes[0], KneeformerError)
     assert str(outcomes[0]) == "knee.nrrd: cannot be read; export it again"
     assert outcomes[1] == 25
     assert isinstance(outcomes[2], ValueError)
+    assert isinstance(outcomes[3], KneeformerError)
+    assert str(outcomes[3]) == (
+        "case 3: /scans/knee.nrrd: permission denied; change its owner or its permissions, or choose "
+        "another place"
+    )
 
 
 def test_progress_counts_every_item_once() -> None:

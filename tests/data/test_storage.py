@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kneeformer.data.disk import DiskError
 from kneeformer.data.storage import (
     POINTS_PER_STRUCTURE,
     CaseRecord,
@@ -115,7 +116,7 @@ def test_no_two_names_share_a_file(tmp_path: Path) -> None:
 def test_a_case_cut_short_has_no_record(tmp_path: Path) -> None:
     image, labels = arrays()
     labels_file(tmp_path, "blocked").mkdir(parents=True)  # in the way, as a kill between the two files
-    with pytest.raises(OSError, match="blocked"):
+    with pytest.raises(DiskError, match="blocked"):
         save_case(tmp_path, "blocked", image, labels, RECORD, CROP)
     assert image_file(tmp_path, "blocked").is_file()
     with pytest.raises(KneeformerError, match=r"^not prepared$"):

@@ -1,11 +1,13 @@
 """Surfaces of known bodies, and their files."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kneeformer.data.disk import DiskError
 from kneeformer.data.geometry import Geometry
 from kneeformer.data.knee_shape import rotation
 from kneeformer.errors import KneeformerError
@@ -190,9 +192,9 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
     path.write_bytes(b"older")
 
     def full(descriptor: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch, pytest.raises(DiskError, match="mesh: the disk is full"):
         patch.setattr("os.fsync", full)
         write(path, TETRAHEDRON)
     assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]

@@ -95,7 +95,7 @@ def test_killed_training_goes_on_as_if_nothing_had_been(fresh: Workplace, tmp_pa
         for checkpoint in fold.glob("checkpoint_*.pt"):
             load_checkpoint(checkpoint)
         options = ("--c",)
-    fresh.kill_when((fold / ".checkpoint_latest.pt.unfinished").exists, *TRAIN, "--c")
+    fresh.kill_when(lambda: any(fold.glob(".*.unfinished.checkpoint_latest.pt")), *TRAIN, "--c")
     fresh.kill_when(lambda: any((fold / "validation").glob("*.nrrd")), *TRAIN, "--c")
     assert not (fold / "validation" / "summary.json").is_file()
     fresh.run(*TRAIN, "--c")

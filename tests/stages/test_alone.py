@@ -31,8 +31,6 @@ def test_the_second_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_what_a_killed_command_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".writing-abc").mkdir()
-    (tmp_path / ".writing-abc" / "image.nrrd").touch()
     left = unfinished(tmp_path / "K01.b2nd")
     left.touch()
     for name in ("K01.b2nd", ".hidden", "notes.unfinished"):

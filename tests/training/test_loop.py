@@ -2,16 +2,20 @@
 fine-tuning.
 """
 
+import signal
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from disk_faults import largest_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from kneeformer.data.disk import DiskError
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.plan import FineTuningSettings, TrainingSettings
@@ -151,25 +155,85 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a training that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(course(folder))
+    return folder
+
+
 @pytest.mark.parametrize("step", [4, 6, 7, 11])
-def test_going_on_after_a_kill_equals_a_training_without_one(tmp_path: Path, step: int) -> None:
-    train(course(tmp_path / "whole"))
+def test_going_on_after_a_kill_equals_a_training_without_one(whole: Path, tmp_path: Path, step: int) -> None:
     killed_at(step, course(tmp_path / "killed"))
     assert not (tmp_path / "killed" / FINAL).exists()
     state = train(course(tmp_path / "killed"), resume=True)
     assert state.step == 12
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    assert equal(weights(tmp_path / "killed", BEST), weights(tmp_path / "whole", BEST))
+    assert losses(tmp_path / "killed") == losses(whole)
+    assert equal(weights(tmp_path / "killed"), weights(whole))
+    assert equal(weights(tmp_path / "killed", BEST), weights(whole, BEST))
 
 
-def test_two_kills(tmp_path: Path) -> None:
-    train(course(tmp_path / "whole"))
+@pytest.mark.parametrize("steps", [(1,), (2, 4), (3,), (8, 12)])
+def test_going_on_after_an_interrupt_loses_no_step(
+    whole: Path, tmp_path: Path, steps: tuple[int, ...]
+) -> None:
+    """The third step ends an epoch, the twelfth the training."""
+    for number, step in enumerate(steps):
+        interrupted_at(step, course(tmp_path / "stopped"), resume=number > 0)
+        assert load_checkpoint(tmp_path / "stopped" / LATEST)["state"]["step"] == step
+        assert not (tmp_path / "stopped" / FINAL).exists()
+    seen: list[int] = []
+    train(course(tmp_path / "stopped"), True, lambda moment: seen.append(moment.step))
+    assert seen == list(range(steps[-1] + 1, 13)), "no step is done again"
+    assert course_of(tmp_path / "stopped") == course_of(whole)
+    for name in (FINAL, BEST, LATEST):
+        assert equal(weights(tmp_path / "stopped", name), weights(whole, name))
+
+
+def interrupted_at(step: int, made: Course, resume: bool = False) -> None:
+    """As by Ctrl-C, three times in a row."""
+
+    def watch(moment: Moment) -> None:
+        if moment.step == step:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, resume, watch)
+
+
+def course_of(folder: Path) -> list[dict[str, object]]:
+    """The log without its clock."""
+    lines = read_log(folder / "training_log.jsonl")
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_a_disk_that_fills_leaves_the_checkpoint_before(whole: Path, tmp_path: Path) -> None:
+    folder, before = tmp_path / "full", b""
+    with ExitStack() as full:
+
+        def watch(moment: Moment) -> None:
+            nonlocal before
+            if moment.step == 5:
+                before = (folder / LATEST).read_bytes()
+                full.enter_context(largest_file(2000))
+
+        with pytest.raises(DiskError, match=r"checkpoint_\w+\.pt: the file is larger than this disk"):
+            train(course(folder), watch=watch)
+    assert (folder / LATEST).read_bytes() == before
+    assert not list(folder.glob(".*"))
+    train(course(folder), resume=True)
+    assert course_of(folder) == course_of(whole)
+    assert equal(weights(folder), weights(whole))
+
+
+def test_two_kills(whole: Path, tmp_path: Path) -> None:
     killed_at(5, course(tmp_path / "killed"))
     killed_at(8, course(tmp_path / "killed"), resume=True)
     train(course(tmp_path / "killed"), resume=True)
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert losses(tmp_path / "killed") == losses(whole)
+    assert equal(weights(tmp_path / "killed"), weights(whole))
 
 
 def test_the_best_is_not_forgotten_by_a_kill(tmp_path: Path) -> None:

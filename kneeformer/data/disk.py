@@ -1,0 +1,111 @@
+"""What a disk can do to a command: told in one sentence and, where it can be, before the work."""
+
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+
+from kneeformer.errors import KneeformerError
+
+_PROBE_BYTES = 4096  # a full disk lets empty files be made
+
+_DISK_FAILS = ("the disk, or the network that leads to it, does not answer", "check it and try again")
+_PERMISSION = ("permission denied", "change its owner or its permissions, or choose another place")
+_IN_WORDS = {
+    errno.ENOSPC: ("the disk is full", "free some space, or choose a folder on another disk"),
+    errno.EDQUOT: ("your share of this disk is used up", "free some space, or choose a folder elsewhere"),
+    errno.EFBIG: ("the file is larger than this disk or `ulimit -f` allows", "raise it, or choose elsewhere"),
+    errno.EROFS: ("this disk can only be read", "choose a folder on another disk"),
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.ENOENT: ("no such file or folder", "check the path"),
+    errno.ENOTDIR: (
+        "a part of the path is a file, not a folder",
+        "give another path, or move the file away",
+    ),
+    errno.EISDIR: ("a folder, where a file belongs", "give another path, or move the folder away"),
+    errno.EEXIST: ("something of this name is in the way", "give another path, or move it away"),
+    errno.ENOTEMPTY: ("a folder, where a file belongs", "give another path, or move the folder away"),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "choose a shorter one"),
+    errno.ELOOP: ("a link that leads back to itself", "mend the link"),
+    errno.EBUSY: ("in use by another program", "close it and try again"),
+    errno.ETXTBSY: ("in use by another program", "close it and try again"),
+    errno.EMFILE: ("too many files are open", "allow more (`ulimit -n`), or use fewer processes (-np)"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs, or try again later"),
+    errno.ENOMEM: ("memory ran out", "use fewer processes (-np), or close other programs"),
+    errno.EAGAIN: ("no more processes can be started", "use fewer (-np), or allow more (`ulimit -u`)"),
+    errno.EIO: _DISK_FAILS,
+    errno.ENXIO: _DISK_FAILS,
+    errno.ENODEV: _DISK_FAILS,
+    errno.ESTALE: _DISK_FAILS,
+    errno.ENOTCONN: _DISK_FAILS,
+    errno.ETIMEDOUT: _DISK_FAILS,
+    errno.EHOSTDOWN: _DISK_FAILS,
+    errno.EHOSTUNREACH: _DISK_FAILS,
+}
+
+
+class DiskError(KneeformerError):
+    """A file could not be written for a reason that is the disk's: the next one would fare no better."""
+
+
+def in_words(fault: OSError, path: Path | None = None) -> str:
+    """One sentence: the file, what is wrong and what to do.
+
+    Args:
+        path: what to call the file; None takes the one that the fault names.
+    """
+    name = path or fault.filename
+    return _reason(fault) if name is None else f"{name}: {_reason(fault)}"
+
+
+def require_writable(*folders: Path, needed_bytes: int = 0) -> None:
+    """Find out before the work whether its results can be written, by writing a file that vanishes.
+
+    A folder need not be there yet, and is not made.
+
+    Raises:
+        KneeformerError: folders that cannot be written to, or whose disk has less than `needed_bytes` free:
+            all of them, one a line.
+    """
+    problems = [line for folder in dict.fromkeys(folders) if (line := _problem(folder, needed_bytes))]
+    if problems:
+        raise KneeformerError("\n".join(problems))
+
+
+def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
+    """A line where the disk of `folder`, which need not exist yet, has less than `needed_bytes` free."""
+    free = shutil.disk_usage(_existing(folder)).free
+    if free >= needed_bytes:
+        return None
+    return (
+        f"{folder}: the disk has {free / 1e9:.1f} GB free and about {needed_bytes / 1e9:.1f} GB are needed; "
+        f"free some space or choose a folder on another disk"
+    )
+
+
+def _problem(folder: Path, needed_bytes: int) -> str | None:
+    try:
+        there = _existing(folder)
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+        return free_disk_problem(folder, needed_bytes)
+    except OSError as fault:
+        return f"{folder}: results cannot be written here: {_reason(fault)}"
+
+
+def _reason(fault: OSError) -> str:
+    unknown = (fault.strerror or str(fault), "check the disk")
+    return "; ".join(_IN_WORDS.get(fault.errno or 0, unknown))
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or where it is not there yet, the nearest one above it that is."""
+    folder = folder.absolute()
+    while True:
+        try:
+            folder.stat()
+            return folder
+        except FileNotFoundError:
+            folder = folder.parent

@@ -1,0 +1,77 @@
+"""Interrupts: Ctrl-C (SIGINT) and kill (SIGTERM), which end a command alike, at once or at a safe place."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+IMPATIENCE_SECONDS = 3.0  # within which one who presses Ctrl-C again and again means the same
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A KeyboardInterrupt that knows the number of its signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def raise_interrupts() -> None:
+    """From now on either signal raises `Interrupted`; one that follows soon after disturbs no clearing up."""
+    raised = -IMPATIENCE_SECONDS
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal raised
+        if time.monotonic() - raised >= IMPATIENCE_SECONDS:
+            raised = time.monotonic()
+            raise Interrupted(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # of a shell, for its background
+            signal.signal(number, interrupt)
+
+
+def ignore_interrupts() -> None:
+    """The process is ending by itself, or its parent ends it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Within the block an interrupt does not come where it likes: the block asks, and ends at a safe place.
+
+    It is delivered when the block is left, or at once when it is sent again after IMPATIENCE_SECONDS.
+
+    Yields:
+        Whether an interrupt has come.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are not for other threads
+        yield lambda: False
+        return
+    came: list[tuple[int, float]] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if not came:
+            came.append((number, time.monotonic()))
+        elif time.monotonic() - came[0][1] >= IMPATIENCE_SECONDS:
+            restore()
+            signal.raise_signal(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
+    if came:
+        signal.raise_signal(came[0][0])

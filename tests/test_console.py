@@ -1,0 +1,82 @@
+"""How a command ends: its message, its exit status, and what goes on."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import errno, os, signal, sys
+from pathlib import Path
+from kneeformer.cli.console import again, run
+from kneeformer.data.files import write_text
+def command():
+    {}
+run(command, again("finished cases", "--continue_prediction"))
+"""
+
+
+def ends(body: str, *words: str, stdout: str | None = None) -> tuple[int, str]:
+    """Exit status and standard error of a command that does `body`, called with `words`."""
+    with Path(stdout or os.devnull).open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", HEAD.format(body.replace("\n", "\n    ")), *words],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    return done.returncode, done.stderr
+
+
+GO_ON = "kept: finished cases\nto go on, type:\n    -c -i 'my knees' --continue_prediction\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_says_what_is_kept_and_the_line_that_goes_on(number: signal.Signals) -> None:
+    body = f"try:\n    signal.raise_signal({number:d})\nfinally:\n    signal.raise_signal({number:d})"
+    assert ends(body, "-i", "my knees") == (128 + number, f"\nstopped\n{GO_ON}")
+
+
+def test_a_flag_that_goes_on_is_not_given_twice() -> None:
+    _, said = ends("signal.raise_signal(2)", "-i", "my knees", "--continue_prediction")
+    assert said == f"\nstopped\n{GO_ON}"
+
+
+def test_a_disk_that_is_full_in_the_middle_of_the_work(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    code, said = ends(f"write_text(Path({str(tmp_path)!r}) / 'a.json', 'x')", "-i", "my knees")
+    assert code == 1
+    assert said == (
+        f"error: {tmp_path}/a.json: a folder, where a file belongs; give another path, or move the folder "
+        f"away\n{GO_ON}"
+    )
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    code, said = ends("open('/')")
+    assert (code, said) == (
+        1,
+        "error: /: a folder, where a file belongs; give another path, or move the folder away\n",
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_results_that_nobody_can_write_down() -> None:
+    code, said = ends("print('Dice 0.9')", stdout="/dev/full")
+    assert (code, said) == (
+        1,
+        "error: the disk is full; free some space, or choose a folder on another disk\n",
+    )
+
+
+def test_nobody_reads_on() -> None:
+    script = HEAD.format("for i in range(100_000): print(i)")
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} | head -n 1"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n" and done.stderr == ""
