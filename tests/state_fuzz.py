@@ -1,4 +1,4 @@
-"""Plans, records and checkpoints damaged by chance: each is read as it is, or refused with a sentence.
+"""dataset.json, plans, records, checkpoints damaged by chance: each is read as it is, or refused in a line.
 
 Every function damages what it is given `count` times and counts what came of it: "accepted" or "refused".
 Anything but a KneeformerError that names the source escapes, and so does what is read otherwise than written.
@@ -20,6 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from kneeformer.data.check import check_layout
+from kneeformer.data.dataset import Dataset, with_other_sides
+from kneeformer.data.description import DatasetDescription
 from kneeformer.errors import KneeformerError
 from kneeformer.plan import Plan, override, parse_plan, read_plan
 from kneeformer.stages.fold_folder import RUN, read_run
@@ -44,6 +47,52 @@ def outcome(read: Callable[[], object], source: str) -> str:
         assert source in text and len(text) < 20_000, text[:500]
         return "refused"
     return "accepted"
+
+
+DESCRIPTIONS: tuple[dict[str, Any], ...] = (
+    {
+        "channel_names": {"0": "PD", "1": "T2"},
+        "labels": {"background": 0, "femur": 1, "tibia": 2, "ignore": 3},
+        "file_ending": ".nrrd",
+        "task": "segmentation",
+        "subjects": {"a_00m": "anna", "b_L": "bert"},
+        "sides": {"a_00m": "left"},
+    },
+    {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "bone": [1, 2, 3], "femur": [2, 3], "head": 3},
+        "regions_class_order": [1, 2, 3],
+        "file_ending": ".nii.gz",
+        "dataset": {"a": {"images": ["a.nii.gz"], "label": "l.nii.gz"}},
+    },
+    {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "femur"}, "training": []},
+)
+
+
+def fuzz_descriptions(folder: Path, count: int, seed: int) -> Counter[str]:
+    """Values and, each fourth time, bytes of a dataset.json; what is accepted is used as a plan uses it."""
+    rng, file = random.Random(seed), folder / "dataset.json"
+    for name in ("imagesTr/a_00m_0000.nrrd", "imagesTr/b_L_0001.nrrd", "imagesUn/u_0000.nii.gz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    found: Counter[str] = Counter()
+    for number in range(count):
+        whole = DESCRIPTIONS[number % len(DESCRIPTIONS)]
+        text = json.dumps(damaged(whole, rng)).encode()
+        file.write_bytes(damaged_bytes(json.dumps(whole).encode(), rng) if number % 4 == 3 else text)
+        found[outcome(partial(_use_description, folder), str(file))] += 1
+    return found
+
+
+def _use_description(folder: Path) -> None:
+    dataset = Dataset.open(folder)
+    check_layout(dataset)
+    cases = [*dataset.training_cases(), *dataset.unlabelled_cases()]
+    with_other_sides(cases, cases, dataset.description)
+    scheme = dataset.description.scheme
+    for name, value in zip(scheme.names, scheme.painted, strict=True):
+        assert value in scheme.values[scheme.names.index(name)] and 0 < value < 2**31
+    assert DatasetDescription.model_validate_json(dataset.description.model_dump_json()).scheme == scheme
 
 
 def fuzz_plans(content: dict[str, Any], count: int, seed: int) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Some hundred damaged plans, records and checkpoints: no traceback, no pickle run, nothing read otherwise.
+"""Some hundred damaged dataset.json, plans, records, checkpoints: no traceback, no pickle run, no misreading.
 
 Thousands: tests/benchmarks/state_fuzz.py.
 """
@@ -9,6 +9,7 @@ import pytest
 import torch
 from state_fuzz import (
     fuzz_checkpoints,
+    fuzz_descriptions,
     fuzz_pickles,
     fuzz_plan_files,
     fuzz_plans,
@@ -20,6 +21,12 @@ from test_plan_ranges import bones
 
 from kneeformer.stages.fold_folder import write_run
 from kneeformer.stages.request import Request
+
+
+def test_damaged_descriptions_of_datasets(tmp_path: Path) -> None:
+    found = fuzz_descriptions(tmp_path, 600, seed=1)
+    print(found)
+    assert found["accepted"] > 10 and found["refused"] > 500 and found.total() == 600
 
 
 @pytest.mark.parametrize("content", [content(), bones()], ids=["crops", "bones"])

@@ -1,5 +1,6 @@
 """dataset.json: what the images and the labels of a dataset mean, and who its cases are of."""
 
+import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,8 @@ from kneeformer.data.images import FILE_ENDINGS
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.sides import Side, side_in_name, without_side
+
+_LONGEST_LINE = 2000  # characters, of a message
 
 TaskName = Literal["segmentation", "completion", "reconstruction"]
 
@@ -71,13 +74,19 @@ def _composed_keys(by_case: Any) -> Any:
     return found
 
 
+def _file(name: str) -> str:
+    if len(name.encode()) > 4000 or any(len(part.encode()) > 255 for part in name.split("/")):
+        raise ValueError(f"{name[:40]!r}... is too long for the name of a file")
+    return name
+
+
 class ListedCase(BaseModel):
     """A training case of dataset.json's `dataset`: its files, from the dataset's folder."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    images: list[str] = Field(min_length=1)
-    label: str
+    images: list[Annotated[str, AfterValidator(_file)]] = Field(min_length=1)
+    label: Annotated[str, AfterValidator(_file)]
 
 
 class DatasetDescription(BaseModel):
@@ -143,6 +152,12 @@ def read_description(folder: Path) -> DatasetDescription:
     """A folder's dataset.json. Raises KneeformerError: missing or wrong, every fault of it in one text."""
     file = folder / "dataset.json"
     content = read_json(file)
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as fault:
+        raise KneeformerError(
+            f"{file}: holds half a character, {fault.object[fault.start]!a}; mend it"
+        ) from fault
     if (older := nnunet_v1.refusal(content, folder)) is not None:
         raise KneeformerError(f"{file}: {older}")
     try:
@@ -155,7 +170,8 @@ def read_description(folder: Path) -> DatasetDescription:
 def _line(fault: ErrorDetails) -> str:
     """A fault of dataset.json: the key, and what is wrong with it."""
     key, words = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {words}" if key else words
+    line = f"{key}: {words}" if key else words
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _person(case: str) -> str:

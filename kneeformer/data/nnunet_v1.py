@@ -20,8 +20,13 @@ def refusal(content: Any, folder: Path) -> str | None:
     if not isinstance(content, dict):
         return None
     newer: dict[str, Any] = {}
-    if "channel_names" not in content and isinstance(content.get("modality"), dict):
-        newer["channel_names"] = content["modality"]
+    modality = content.get("modality")
+    if (
+        "channel_names" not in content
+        and isinstance(modality, dict)
+        and all(map(_is_name, modality.values()))
+    ):
+        newer["channel_names"] = modality
     if (labels := _numbers_by_name(content.get("labels"))) is not None:
         newer["labels"] = labels
     if not newer:
@@ -36,10 +41,14 @@ def _numbers_by_name(labels: Any) -> dict[str, int] | None:
     """Labels whose names and numbers are exchanged, the right way round; None of all others."""
     if not isinstance(labels, dict) or not labels:
         return None
-    if not all(_is_number(k) and isinstance(v, str) and not _is_number(v) for k, v in labels.items()):
+    if not all(_is_number(k) and _is_name(v) for k, v in labels.items()):
         return None
     named = {"background" if int(number) == 0 else name: int(number) for number, name in labels.items()}
     return named if len(named) == len(labels) else None  # else two numbers have one name
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and not _is_number(value) and 0 < len(value) < 100
 
 
 def _is_number(text: str) -> bool:

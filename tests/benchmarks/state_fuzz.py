@@ -1,4 +1,4 @@
-"""Thousands of damaged plans, records and checkpoints; prints what came of each kind.
+"""Thousands of damaged dataset.json, plans, records and checkpoints; prints what came of each kind.
 
 python tests/benchmarks/state_fuzz.py [COUNT] [SEED]
 """
@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from state_fuzz import (
     fuzz_checkpoints,
+    fuzz_descriptions,
     fuzz_pickles,
     fuzz_plan_files,
     fuzz_plans,
@@ -31,6 +32,7 @@ def main(count: int = 2000, seed: int = 0) -> None:
     folder = Path(tempfile.mkdtemp())
     write_run(folder, plan(), Request("Dataset001_Knee", "3d_vit", 0), torch.device("cpu"), None)
     kinds = {
+        "dataset.json": lambda: fuzz_descriptions(folder, count, seed),
         "plans of crops": lambda: fuzz_plans(content(), count, seed),
         "plans of bones": lambda: fuzz_plans(bones(), count, seed),
         "--set": lambda: fuzz_settings(plan(), "3d_vit", count, seed),

@@ -172,6 +172,11 @@ class TestDescription:
         with pytest.raises(KneeformerError, match=r"dataset\.json: not UTF-8 text \(.*save it as UTF-8"):
             Dataset.open(tmp_path)
 
+    def test_half_a_character(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset.json").write_text(json.dumps({**PLAIN, "name": "\ud800"}))
+        with pytest.raises(KneeformerError, match=r"holds half a character, '.ud800'; mend it"):
+            Dataset.open(tmp_path)
+
     def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").mkdir()
         with pytest.raises(KneeformerError, match=r"dataset\.json: cannot be read \(Is a directory\)"):
