@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kneeformer.stages.predict import Predictor as Predictor
+    from kneeformer.workflows.predict import Predictor as Predictor
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`kneeformer.Predictor`, imported when it is asked for: torch comes with it."""
     if name == "Predictor":
-        from kneeformer.stages.predict import Predictor
+        from kneeformer.workflows.predict import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

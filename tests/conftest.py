@@ -1,11 +1,16 @@
 """How the suite runs: over all cores, each worker on one thread; see decision 0019."""
 
 import os
+from pathlib import Path
 
 import pytest
+from prepared import LABELLED, NAME, SPLITS, TESTS, UNLABELLED, Place, plan
+
+from kneeformer.data.files import write_json, write_text
+from kneeformer.paths import Folders
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is loaded; child processes inherit it
-LONG = ("process", "stages")
+LONG = ("process", "studies")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -17,3 +22,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first, so that no worker is left alone with it."""
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    found = Place(Folders(tmp_path / "raw", tmp_path / "preprocessed", tmp_path / "results"))
+    found.write(NAME, {"imagesTr": LABELLED, "imagesUn": UNLABELLED, "imagesTs": TESTS})
+    write_json(found.folders.preprocessed / NAME / "splits_final.json", SPLITS)
+    write_text(found.folders.plan_file(NAME), plan().to_text())
+    found.prepare([*LABELLED, *UNLABELLED])
+    return found

@@ -23,12 +23,11 @@ from torch import nn
 from kneeformer.data.check import check_layout
 from kneeformer.data.dataset import Dataset, with_other_sides
 from kneeformer.data.description import DatasetDescription
+from kneeformer.engine.checkpoint import load_network, save_checkpoint
 from kneeformer.errors import KneeformerError
-from kneeformer.plan import Plan, override, parse_plan, read_plan
-from kneeformer.stages.fold_folder import RUN, read_run
-from kneeformer.tasks import task_named
-from kneeformer.training.checkpoint import load_network, save_checkpoint
-from kneeformer.training.memory import refuse_too_large
+from kneeformer.plans import Plan, override, parse_plan, read_plan
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.fold_folder import RUN, read_run
 
 ODD: tuple[Any, ...] = (
     *(math.nan, math.inf, -math.inf, 1e9, 1e-9, 1e300, 0.5, 10**9, 10**30, 65_536, 256, 1, 0, -1),
@@ -113,7 +112,7 @@ def _count_network(plan: Plan, name: str) -> None:
     configuration = plan.configuration(name)
     try:
         task = task_named(configuration.task)
-        refuse_too_large(partial(task.network, plan.dataset, configuration), configuration, CPU)
+        task.refuse_too_large(plan.dataset, configuration, CPU)
     except KneeformerError as fault:
         raise KneeformerError(f"plan: {fault}") from fault
 

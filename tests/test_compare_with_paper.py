@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kneeformer.evaluation.published import KNEE_PAPER, comparison_table
-from kneeformer.evaluation.scores import METRICS, CaseMetrics
-from kneeformer.evaluation.summary import summarise, write_summary
+from kneeformer.metrics.scores import METRICS, CaseMetrics
+from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import Folders
-from kneeformer.stages.paper import compare_with_paper
+from kneeformer.studies.knee_paper import compare_with_paper
+from kneeformer.studies.published_scores import KNEE_PAPER, comparison_table
 
 NAME = "Dataset007_Knee"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kneeformer.errors import KneeformerError
-from kneeformer.plan import Plan, override, parse_plan, read_plan
+from kneeformer.plans import Plan, override, parse_plan, read_plan
 
 
 def content() -> dict[str, Any]:
@@ -402,7 +402,7 @@ def test_the_only_configuration_has_no_stage_before_it() -> None:
 
 
 def stages(**before: str) -> dict[str, Any]:
-    """Configurations a, b, c and d, alike but for the stage before each."""
+    """Configurations a, b, c and d, alike but for the previous stage each."""
     edited = content()
     one = edited["configurations"]["3d_vit"]
     edited["configurations"] = {name: {**one, "previous_stage": before.get(name)} for name in "abcd"}

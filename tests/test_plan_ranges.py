@@ -10,7 +10,13 @@ from test_plan import changed, content, plan, refusal
 
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
-from kneeformer.plan import override, parse_plan, read_dataset_plan, read_fold_plan, read_plan
+from kneeformer.plans import (
+    override,
+    parse_plan,
+    read_dataset_plan,
+    read_fold_plan,
+    read_plan,
+)
 
 VIT = "configurations.3d_vit."
 
@@ -126,12 +132,16 @@ def test_names_of_the_command_line_stay_in_their_folder_too(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("labels", "order", "fault"),
     [
-        ({"background": 0, "femur": -1}, None, "must not be negative, and there are [-1]"),
-        ({"background": 0, "femur": 1, "bone": [1, -2]}, [1, 2], "must not be negative, and there are [-2]"),
+        ({"background": 0, "femur": -1}, None, "'femur' has the value -1; give it one of 1 to 2147483647"),
+        (
+            {"background": 0, "femur": 1, "bone": [1, -2]},
+            [1, 2],
+            "has the value -2; give it one of 1 to",
+        ),
         ({"femur": 1}, None, 'labels must contain "background": 0'),
         ({"background": 0}, None, "labels name no structure"),
         ({"background": 0, "bone": [1, 2]}, None, "need regions_class_order"),
-        ({"background": 0, "bone": []}, [1], "names no value"),
+        ({"background": 0, "bone": []}, [1], "the region 'bone' is empty"),
     ],
 )
 def test_labels_that_make_no_scheme(labels: Any, order: Any, fault: str) -> None:

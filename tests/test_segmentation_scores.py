@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kneeformer.engine.losses import IGNORE_INDEX, DiceCrossEntropy
 from kneeformer.labels import LabelScheme
-from kneeformer.tasks.segmentation import SegmentationLesson
-from kneeformer.training.losses import UNCOUNTED, DiceCrossEntropy
+from kneeformer.tasks.segmentation.task import SegmentationObjective
 
 TWO = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
 GAPS = LabelScheme.from_json({"background": 0, "tibia": 7, "femur": 3})
@@ -37,7 +37,7 @@ def found(labels: list[int], *classes: int, outputs: int = 3) -> dict[str, Tenso
 
 
 def scores(scheme: LabelScheme, *batches: dict[str, Tensor]) -> dict[str, float]:
-    return SegmentationLesson(scheme).validate(Answer(), iter(batches)).scores
+    return SegmentationObjective(scheme).validate(Answer(), iter(batches)).scores
 
 
 def test_dice_by_hand() -> None:
@@ -59,7 +59,7 @@ def test_a_structure_that_is_nowhere_has_no_score_and_a_false_one_has_zero() -> 
 
 
 def test_uncounted_voxels_do_not_count() -> None:
-    result = scores(TWO, found([1, UNCOUNTED, UNCOUNTED, 2], 1, 1, 2, 2))
+    result = scores(TWO, found([1, IGNORE_INDEX, IGNORE_INDEX, 2], 1, 1, 2, 2))
     assert result == {"femur": 1.0, "tibia": 1.0}
 
 
@@ -83,18 +83,18 @@ def test_batches_are_taken_one_by_one() -> None:
             taken.append(number)
             yield found([1], 1)
 
-    assert SegmentationLesson(TWO).validate(Answer(), stream()).scores == {"femur": 1.0}
+    assert SegmentationObjective(TWO).validate(Answer(), stream()).scores == {"femur": 1.0}
     assert taken == [0, 1, 2]
 
 
 def test_the_loss_is_dice_and_cross_entropy() -> None:
     given = found([1, 1, 0, 0, 2], 1, 0, 1, 1, 2)
     expected = DiceCrossEntropy(TWO)(given["image"], given["labels"])
-    assert SegmentationLesson(TWO).loss(Answer(), given) == expected
+    assert SegmentationObjective(TWO).loss(Answer(), given) == expected
 
 
 def test_the_validation_loss_is_the_mean_over_batches() -> None:
-    lesson = SegmentationLesson(TWO)
+    objective = SegmentationObjective(TWO)
     batches = [found([1, 1, 0], 1, 0, 1), found([2, 1], 2, 1)]
-    expected = sum(float(lesson.loss(Answer(), b)) for b in batches) / 2
-    assert lesson.validate(Answer(), batches).loss == pytest.approx(expected)
+    expected = sum(float(objective.loss(Answer(), b)) for b in batches) / 2
+    assert objective.validate(Answer(), batches).loss == pytest.approx(expected)

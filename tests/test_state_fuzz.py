@@ -19,8 +19,8 @@ from state_fuzz import (
 from test_plan import content, plan
 from test_plan_ranges import bones
 
-from kneeformer.stages.fold_folder import write_run
-from kneeformer.stages.request import Request
+from kneeformer.workflows.fold_folder import write_run
+from kneeformer.workflows.request import Request
 
 
 def test_damaged_descriptions_of_datasets(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ def main() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from kneeformer.evaluation.published import comparison_table
     from kneeformer.paths import Folders
-    from kneeformer.stages.paper import compare_with_paper
+    from kneeformer.studies.knee_paper import compare_with_paper
+    from kneeformer.studies.published_scores import comparison_table
 
     folders = Folders.from_environment()
     comparison = compare_with_paper(folders, folders.resolve(arguments.dataset))

@@ -34,9 +34,9 @@ def main() -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
-    from kneeformer.evaluation.completion_comparison import markdown
+    from kneeformer.metrics.completion_comparison import markdown
     from kneeformer.paths import Folders
-    from kneeformer.stages.completion_table import Completions, compare_completions
+    from kneeformer.studies.completion_table import Completions, compare_completions
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}

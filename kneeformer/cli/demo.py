@@ -17,9 +17,9 @@ def main() -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
-    from kneeformer.evaluation.summary import table
+    from kneeformer.metrics.summary import table
     from kneeformer.paths import refuse_in_raw
-    from kneeformer.stages.demo import run_demo
+    from kneeformer.workflows.demo import run_demo
 
     refuse_in_raw(arguments.folder)
     bar = TrainingBar()

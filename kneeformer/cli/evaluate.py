@@ -23,10 +23,10 @@ def main() -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from kneeformer.data.dataset import Dataset
-    from kneeformer.evaluation.summary import table
+    from kneeformer.data.processes import default_processes
+    from kneeformer.metrics.summary import table
     from kneeformer.paths import Folders, refuse_in_raw
-    from kneeformer.stages.evaluate import evaluate_folders
-    from kneeformer.stages.fingerprint import default_processes
+    from kneeformer.workflows.evaluate import evaluate_folders
 
     folders = Folders.from_environment()
     dataset = Dataset.open(folders.raw / folders.resolve(arguments.dataset))

@@ -32,7 +32,7 @@ def main() -> None:
 
 def _find(arguments: argparse.Namespace) -> None:
     from kneeformer.paths import Folders
-    from kneeformer.stages.best_configuration import Candidates, find_best_configuration
+    from kneeformer.studies.best_configuration import Candidates, find_best_configuration
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}

@@ -7,7 +7,7 @@ from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, a
 from kneeformer.paths import PLANS
 
 if TYPE_CHECKING:
-    from kneeformer.plan import BoneConfiguration, CropConfiguration, Plan
+    from kneeformer.plans import Plan
 
 
 def main() -> None:
@@ -59,9 +59,9 @@ def parse_planning(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
     """Plan one dataset and print what was decided."""
+    from kneeformer.data.processes import default_processes
     from kneeformer.paths import Folders
-    from kneeformer.stages.fingerprint import default_processes
-    from kneeformer.stages.plan import plan_dataset
+    from kneeformer.workflows.plan import plan_dataset
 
     folders = Folders.from_environment()
     name = folders.resolve(dataset)
@@ -82,10 +82,14 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
 
 def describe(plan: "Plan") -> str:
     """A few lines on each configuration."""
+    from kneeformer.config.settings import by
+
     lines = []
     for name, configuration in plan.configurations.items():
         evidence = configuration.evidence
-        lines.append(f"{name}: spacing {_by(configuration.preprocessing.spacing)} mm, {_kind(configuration)}")
+        lines.append(
+            f"{name}: spacing {by(configuration.preprocessing.spacing)} mm, {configuration.summary()}"
+        )
         if configuration.previous_stage is not None:
             lines.append(f"    starts from the weights of {configuration.previous_stage}, which comes first")
         if evidence is not None and evidence.parameters is not None:
@@ -98,22 +102,3 @@ def describe(plan: "Plan") -> str:
                 f"{cost.memory_mb:.0f} MB"
             )
     return "\n".join(lines)
-
-
-def _kind(configuration: "CropConfiguration | BoneConfiguration") -> str:
-    from kneeformer.plan import BoneConfiguration
-
-    if isinstance(configuration, BoneConfiguration):
-        grid, prior = configuration.preprocessing, configuration.prior
-        side = "" if grid.side is None else f", mirrored into {grid.side}"
-        what = "registration" if prior is None else f"prior {prior.kind}"
-        return f"grid {_by(grid.grid)}{side}, {what}"
-    network, training = configuration.network, configuration.training
-    return (
-        f"tokens of {_by(network.token)} voxels, crop {_by(training.crop)}, batch {training.batch_size}, "
-        f"{network.decoder} decoder"
-    )
-
-
-def _by(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{v:.4g}" for v in values)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kneeformer.cli.console import Bars, add_device, add_plans, again, run
 
 if TYPE_CHECKING:
-    from kneeformer.stages.predict import Predictor
+    from kneeformer.workflows.predict import Predictor
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
-    from kneeformer.stages.predict import predict_folder
+    from kneeformer.workflows.predict import predict_folder
 
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
@@ -89,7 +89,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _load(arguments: argparse.Namespace) -> "Predictor":
     from kneeformer.paths import Folders
-    from kneeformer.stages.predict import Predictor
+    from kneeformer.workflows.predict import Predictor
 
     folders = Folders.from_environment()
     model = folders.model(folders.resolve(arguments.dataset), arguments.configuration, arguments.plans)

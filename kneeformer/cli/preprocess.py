@@ -33,10 +33,10 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 
 def preprocess(arguments: argparse.Namespace, dataset: str) -> None:
     """Prepare one dataset and print what was made."""
+    from kneeformer.data.processes import default_processes
     from kneeformer.paths import Folders
-    from kneeformer.plan import read_dataset_plan
-    from kneeformer.stages.fingerprint import default_processes
-    from kneeformer.stages.preprocess import preprocess_dataset
+    from kneeformer.plans import read_dataset_plan
+    from kneeformer.workflows.preprocess import preprocess_dataset
 
     folders = Folders.from_environment()
     name = folders.resolve(dataset)

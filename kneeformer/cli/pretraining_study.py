@@ -52,7 +52,7 @@ def _labels(text: str) -> int | None:
 def _study(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import Folders
-    from kneeformer.stages.study import ABLATIONS, PLANNED, Study, markdown, run_study
+    from kneeformer.studies.pretraining_study import ABLATIONS, PLANNED, Study, markdown, run_study
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments))

@@ -12,9 +12,9 @@ from kneeformer.cli.console import Bars, add_device, add_plans, positive, run, s
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from kneeformer.engine.loop import ProgressEvent
     from kneeformer.paths import Folders
-    from kneeformer.stages.request import Request
-    from kneeformer.training.loop import Moment
+    from kneeformer.workflows.request import Request
 
 
 def main() -> None:
@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
     parser.add_argument(
-        "--no_pretraining", action="store_true", help="start from chance, whatever stage the plan has before"
+        "--no_pretraining",
+        action="store_true",
+        help="start from random initialisation, whatever the plan has",
     )
     parser.add_argument(
         "-pretrained_weights",
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def _going_on(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:
-    from kneeformer.stages.fold_state import going_on
+    from kneeformer.workflows.fold_state import going_on
 
     folders, request = _request(arguments)
     return going_on(request.folder(folders), request, since, typed)
@@ -75,7 +77,7 @@ def _going_on(arguments: argparse.Namespace, since: float, typed: list[str]) -> 
 
 def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
     from kneeformer.paths import Folders
-    from kneeformer.stages.request import Request
+    from kneeformer.workflows.request import Request
 
     folders = Folders.from_environment()
     other = None if arguments.pretrain_from is None else folders.resolve(arguments.pretrain_from)
@@ -84,9 +86,9 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from kneeformer.evaluation.summary import table
-    from kneeformer.stages.contradictions import refuse_ignored
-    from kneeformer.stages.train import train_fold
+    from kneeformer.metrics.summary import table
+    from kneeformer.workflows.contradictions import refuse_ignored
+    from kneeformer.workflows.train import train_fold
 
     folders, request = _request(arguments)
     refuse_ignored(folders, request)
@@ -107,7 +109,7 @@ class TrainingBar:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def __call__(self, moment: "Moment") -> None:
+    def __call__(self, moment: "ProgressEvent") -> None:
         from tqdm import tqdm
 
         if self._bar is None:

@@ -9,13 +9,13 @@ from kneeformer.data.case_names import case_name_faults
 from kneeformer.data.check_labels import label_problems, not_finite
 from kneeformer.data.dataset import Case, Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.hounsfield import intensity_warnings
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import Image, read_image
 from kneeformer.data.label_map import as_label_map
 from kneeformer.data.segment_names import segment_warnings
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is wrong with the mask by which a case is asked: one line a problem, beginning with the file."""
+"""What is wrong with the mask of a case: one line a problem, beginning with the file."""
 
 import re
 from dataclasses import replace
@@ -9,11 +9,11 @@ import numpy as np
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import file_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
 from kneeformer.labels import COMPLETE, KEEP
 
 _MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"

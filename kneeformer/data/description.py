@@ -4,7 +4,7 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -26,8 +26,6 @@ from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.sides import Side, side_in_name, without_side
 
 _LONGEST_LINE = 2000  # characters, of a message
-
-TaskName = Literal["segmentation", "completion", "reconstruction"]
 
 _TIME_POINT = re.compile(
     r"(.+)[\s._-](?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", re.IGNORECASE
@@ -97,7 +95,7 @@ class DatasetDescription(BaseModel):
     channel_names: Annotated[dict[str, str], Field(min_length=1), AfterValidator(_numbered)]
     labels: Annotated[LabelValues, BeforeValidator(_numbers)]
     file_ending: Annotated[str, AfterValidator(_known_ending)]
-    task: TaskName = "segmentation"
+    task: str = "segmentation"
     regions_class_order: list[int] | None = None
     subjects: Annotated[dict[str, str], BeforeValidator(_composed_keys)] = {}
     sides: Annotated[dict[str, Side], BeforeValidator(_composed_keys)] = {}

@@ -8,8 +8,8 @@ from kneeformer.data.disk import DiskError, in_words
 from kneeformer.data.files import write_bytes
 from kneeformer.data.formats.base import FileFault, Image
 from kneeformer.data.formats.registry import BY_ENDING, ending_of
-from kneeformer.data.geometry import Geometry
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
 
 __all__ = ["FILE_ENDINGS", "Image", "file_ending", "read_image", "write_image"]
 

@@ -5,7 +5,7 @@ from math import gcd
 
 import numpy as np
 
-from kneeformer.data.boxes import Box, occupied_box
+from kneeformer.geometry.boxes import Box, occupied_box
 
 _SAMPLE = 50_000  # voxels from which limits are told
 _PERCENTILES = (0.5, 99.5)

@@ -45,6 +45,11 @@ class WorkerDied(KneeformerError):
         return f"{self.name}: the process that worked on it {self.how}"
 
 
+def default_processes() -> int:
+    """One a core."""
+    return os.cpu_count() or 1
+
+
 def run_each(
     function: Callable[[Item], Result],
     items: Sequence[Item],

@@ -50,7 +50,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 
-def place(network: Network, device: torch.device) -> Network:
+def to_device(network: Network, device: torch.device) -> Network:
     """Move a network to its device, channels last: convolutions then run 1.2 to 2 x faster on a CPU."""
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.networks.blocks import ConvBlock, Expand, Pointwise, ResidualBlock
 from kneeformer.networks.visible import VisibleTokens
-from kneeformer.plan import NetworkSettings, StemStage
 
 
 class CnnDecoder(nn.Module):

@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
 from kneeformer.networks.visible import VisibleTokens
-from kneeformer.plan import NetworkSettings, StemStage
 
 
 class Stem(nn.Module):

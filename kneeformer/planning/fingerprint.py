@@ -6,11 +6,11 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from kneeformer.data.components import without_splinters
-from kneeformer.data.geometry import Geometry
-from kneeformer.data.long_axis import straightening
 from kneeformer.data.outliers import filled_box, outlier_limits
 from kneeformer.geometry.aliases import Triple
+from kneeformer.geometry.components import without_small_components
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.long_axis import straightening
 from kneeformer.geometry.orientation import (
     common_orientations,
     orientation_for,
@@ -209,7 +209,7 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.
 
 def _extents_mm(structures: np.ndarray, geometry: Geometry) -> tuple[Triple, Triple]:
     """mm along (z, y, x) of the patient, as it lies and straightened; a speck far off makes no bone long."""
-    held = np.argwhere(without_splinters(structures)[::2, ::2, ::2]) * 2.0
+    held = np.argwhere(without_small_components(structures)[::2, ::2, ::2]) * 2.0
     if len(held) < 2:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
     points = held @ geometry.to_patient()[:3, :3].T

@@ -2,7 +2,7 @@
 
 import math
 
-from kneeformer.plan import (
+from kneeformer.config import (
     CropConfiguration,
     DatasetSettings,
     Evidence,

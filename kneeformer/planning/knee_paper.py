@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kneeformer.plan import (
+from kneeformer.config import (
     AugmentationSettings,
     CropConfiguration,
     Evidence,

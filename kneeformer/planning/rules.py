@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from kneeformer.plan import AugmentationSettings, Normalisation, StemStage
+from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name

@@ -1,27 +1,29 @@
 """What a task is: all that differs between segmentation, completion, reconstruction and pre-training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from kneeformer.data.geometry import Geometry
-from kneeformer.evaluation.scores import CaseMetrics
-from kneeformer.export.mesh import Mesh
+from kneeformer.config import Configuration, Cost, DatasetSettings
+from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.memory import refuse_too_large
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.mesh import Mesh
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.progress import Progress
 from kneeformer.sides import Side
-from kneeformer.training.loop import Batch, Lesson
 
 Planned = TypeVar("Planned", bound=Configuration)
-Progress = Callable[[str, int, int], None]  # what is done, how many of how many
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Scan:
 
     Attributes:
         image: (channels, z, y, x) on the native grid.
-        mask: (z, y, x) on the same grid, what is asked of the case; None where nothing is.
+        mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
         side: of the body, where its name or dataset.json tells.
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
         other_side: of the same person, where it is needed; its mask is a label map of the dataset.
@@ -71,17 +73,31 @@ class StoredCases:
     cases: list[Path]
 
 
+class PreparedCase(Protocol):
+    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None."""
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+
+
 class Task(ABC, Generic[Planned]):
     """One kind of job. Tasks hold no state and never import each other.
 
     Attributes:
         prepared_by: names of the tasks whose configurations may come before this one's.
         needs_labels: False where images alone are learnt from: those of imagesUn then train as well.
+        stores_labels: whether its prepared cases have label maps beside their images.
         needs_float64: its networks compute in double precision.
+        predicts: whether its networks are applied to cases, and validated on whole ones.
     """
 
+    predicts: ClassVar[bool] = False
     prepared_by: tuple[str, ...] = ()
     needs_labels: bool = True
+    stores_labels: bool = True
     needs_float64: bool = False
 
     @abstractmethod
@@ -93,6 +109,52 @@ class Task(ABC, Generic[Planned]):
         Beside its own there may be one of another task, which does a part of the work that its cases ask for.
         """
 
+    def published(
+        self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
+    ) -> Mapping[str, Configuration]:
+        """What is proposed for a dataset of this task, by the recipe of the paper that it goes back to."""
+        return proposed
+
+    @abstractmethod
+    def prepare(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray | None,
+        geometry: Geometry,
+        configuration: Planned,
+        scheme: LabelScheme,
+        side: Side | None = None,
+    ) -> PreparedCase:
+        """A case as the network takes it: the same for training and for prediction.
+
+        Args:
+            image: (channels, z, y, x) on the native grid.
+            labels: (z, y, x) on the same grid, or None.
+            side: of the body, where it is told.
+        """
+
+    def refuse_too_large(
+        self, dataset: DatasetSettings, configuration: Planned, device: torch.device
+    ) -> None:
+        """Raises KneeformerError: a training step takes far more memory than the device has."""
+        build = partial(self.network, dataset, configuration)
+        needed = partial(self.needed_gb, configuration=configuration, device=device)
+        refuse_too_large(build, needed, configuration.training, device)
+
+    @abstractmethod
+    def needed_gb(self, network: nn.Module, configuration: Planned, device: torch.device) -> float:
+        """Memory of a training step in GiB, by formula; of the network only sizes are read."""
+
+    def estimate_step(self, network: nn.Module, configuration: Planned, device: torch.device) -> Cost | None:
+        """What a training step costs, by formula; None where that is not known."""
+        return None
+
+    def measure_step(
+        self, network: nn.Module, dataset: DatasetSettings, configuration: Planned, device: torch.device
+    ) -> Cost | None:
+        """What a real training step costs on this machine; None where there is nothing to measure."""
+        return None
+
     @abstractmethod
     def network(self, dataset: DatasetSettings, configuration: Planned) -> nn.Module:
         """The network, from the plan alone: the same in training and in prediction."""
@@ -103,12 +165,12 @@ class Task(ABC, Generic[Planned]):
         """What the network takes from the training cases before its first step: nothing, unless a task says.
 
         Args:
-            network: on its device, with the weights of the stage before.
+            network: on its device, with the weights of the previous stage.
             watch: told how far it is.
         """
 
     @abstractmethod
-    def lesson(self, dataset: DatasetSettings, configuration: Planned) -> Lesson:
+    def objective(self, dataset: DatasetSettings, configuration: Planned) -> Objective:
         """Loss and validation scores."""
 
     @abstractmethod
@@ -159,22 +221,23 @@ class PredictiveTask(Task[Planned]):
     Attributes:
         outputs: what follows a case's name in the names of all files that may be written of it; * stands for
             the ending of the dataset.
-        asked_by_masks: whether a case comes with a mask: bone to keep, region to complete.
+        requires_mask: whether a case comes with a mask: bone to keep, region to complete.
         bone_finder: the configuration of a segmentation that finds the bone to keep where a mask marks none.
     """
 
     outputs: ClassVar[tuple[str, ...]]
-    asked_by_masks: ClassVar[bool] = False
+    predicts: ClassVar[bool] = True
+    requires_mask: ClassVar[bool] = False
     bone_finder: ClassVar[str | None] = None
 
-    def question(
+    def make_validation_mask(
         self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
     ) -> np.ndarray | None:
-        """The mask by which a validation case is asked, drawn from its reference; None where none is needed.
+        """The mask of a validation case, drawn from its reference; None where the task requires none.
 
         Args:
             labels: (z, y, x) reference on the native grid.
-            number: of the case: another one is asked something else.
+            number: of the case, which seeds the draw.
         """
         return None
 
@@ -199,13 +262,3 @@ class PredictiveTask(Task[Planned]):
         Args:
             reference: (z, y, x) on the native grid.
         """
-
-    @abstractmethod
-    def score(
-        self,
-        reference: np.ndarray,
-        prediction: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        scheme: LabelScheme,
-    ) -> CaseMetrics:
-        """Metrics of a case's main output against its reference, both (z, y, x) on the native grid."""

@@ -18,13 +18,13 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from kneeformer.data.files import read_json
-from kneeformer.evaluation.resampling import seeds_and_subjects_interval
-from kneeformer.networks.completion import BoneCompletion
-from kneeformer.networks.pose import Size, Spacing, points_of, sample
-from kneeformer.networks.registration import DISTANCE, Registration
-from kneeformer.plan import PriorSettings, RegistrationSettings
-from kneeformer.training.bones import stored_bone
-from kneeformer.training.groupwise import fit_prototype
+from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.shape_models.completion import CompletionModel
+from kneeformer.shape_models.groupwise import fit_prototype
+from kneeformer.shape_models.pose import Size, Spacing, points_of, sample
+from kneeformer.shape_models.registration import DISTANCE, Registration
+from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
+from kneeformer.tasks.bone_completion.batches import stored_bone
 
 SHARES = (0.1, 0.2, 0.4)
 PRIORS = {
@@ -77,7 +77,7 @@ def main() -> None:
         registered = [registration.registered(b, registration(b, whole).pose) for b in training]
         models = {}
         for name, settings in PRIORS.items():
-            models[name] = BoneCompletion(grid, spacing, RegistrationSettings(), settings)
+            models[name] = CompletionModel(grid, spacing, RegistrationSettings(), settings)
             models[name].registration = registration
             models[name].fit(torch.stack(registered))
         for name in fold["val"]:

@@ -10,13 +10,14 @@ from the eight on average.
 import numpy as np
 import torch
 
-from kneeformer.augmentation.fractures import hide
-from kneeformer.data.bone_phantom import oblique_axial, scan_bone
-from kneeformer.data.bone_shape import BoneAnatomy, draw_pose, transform
-from kneeformer.networks.registration import Registration
-from kneeformer.plan import BoneGridSettings, RegistrationSettings
-from kneeformer.preprocessing.bone import Bone, isolate
-from kneeformer.training.groupwise import fit_prototype
+from kneeformer.phantoms.bone import oblique_axial, scan_bone
+from kneeformer.phantoms.bone_shape import BoneAnatomy, draw_pose, transform
+from kneeformer.shape_models.groupwise import fit_prototype
+from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.settings import RegistrationSettings
+from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.bone_completion.isolation import Bone, isolate
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 GRID = BoneGridSettings(folder="bones", spacing=(2, 2, 2), grid=(72, 64, 72))
 ANATOMY = BoneAnatomy.draw(np.random.default_rng(5))

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from kneeformer.inference.native import to_label_map
+from kneeformer.engine.native import to_label_map
 from kneeformer.labels import LabelScheme
 
 CLASSES, GRID, NATIVE = 10, (200, 256, 256), (400, 512, 512)

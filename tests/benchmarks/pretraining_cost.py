@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kneeformer.augmentation.visibility import draw_visible
-from kneeformer.networks.compute import autocast, choose_device, place
-from kneeformer.networks.mae import MaskedAutoencoder
+from kneeformer.config import CropConfiguration
+from kneeformer.engine.loop import Batch
+from kneeformer.engine.optimiser import make_optimiser
+from kneeformer.networks.compute import autocast, choose_device, to_device
+from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.positions import token_positions
 from kneeformer.networks.visible import VisibleTokens
-from kneeformer.plan import CropConfiguration, read_plan
-from kneeformer.tasks import task_named
-from kneeformer.training.loop import Batch
-from kneeformer.training.optimiser import make_optimiser
+from kneeformer.plans import read_plan
+from kneeformer.tasks.registry import task_named
+from kneeformer.transforms.token_masking import draw_visible
 
 
 class Dense(nn.Module):
@@ -81,18 +82,18 @@ def main() -> None:
     plan, device = read_plan(arguments.plan), choose_device(arguments.device)
     configuration = plan.configuration(arguments.configuration)
     task = task_named(configuration.task)
-    lesson = task.lesson(plan.dataset, configuration)
+    objective = task.objective(plan.dataset, configuration)
     batch = make_batch(configuration, len(plan.dataset.channel_names), device)
     network = task.network(plan.dataset, configuration)
     assert isinstance(network, MaskedAutoencoder)
-    place(network, device).train()
+    to_device(network, device).train()
 
     def step(model: nn.Module) -> Callable[[], None]:
         optimiser = make_optimiser(model, configuration.training)
 
         def run() -> None:
             with autocast(device, configuration.training.precision):
-                loss = lesson.loss(model, batch)
+                loss = objective.loss(model, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)

@@ -24,8 +24,8 @@ from state_fuzz import (
 from test_plan import content, plan
 from test_plan_ranges import bones
 
-from kneeformer.stages.fold_folder import write_run
-from kneeformer.stages.request import Request
+from kneeformer.workflows.fold_folder import write_run
+from kneeformer.workflows.request import Request
 
 
 def main(count: int = 2000, seed: int = 0) -> None:

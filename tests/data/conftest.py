@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kneeformer.data.dataset import Dataset
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
+from kneeformer.geometry.grid import Geometry
 
 SHAPE = (4, 5, 6)
 

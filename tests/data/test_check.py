@@ -9,8 +9,8 @@ import SimpleITK as sitk
 
 from kneeformer.data.check import CheckedCase, check_case, check_layout
 from kneeformer.data.dataset import Case, Dataset
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import FILE_ENDINGS, write_image
+from kneeformer.geometry.grid import Geometry
 
 MakeDataset = Callable[..., Dataset]
 GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))

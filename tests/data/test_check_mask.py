@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kneeformer.data.check_mask import mask_problems
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
+from kneeformer.geometry.grid import Geometry
 
 GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
 SCAN = Path("scans") / "a_0000.nrrd"  # only named

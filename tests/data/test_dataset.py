@@ -184,7 +184,7 @@ class TestDescription:
 
     def test_every_wrong_field_is_named(self, tmp_path: Path) -> None:
         text = refusal(
-            tmp_path, {"channel_names": {}, "labels": {"background": 0, "femur": "one"}, "task": "sorting"}
+            tmp_path, {"channel_names": {}, "labels": {"background": 0, "femur": "one"}, "task": 5}
         )
         assert text.startswith("not a dataset description:\n")
         for field in ("channel_names: ", "labels: femur: 'one' is neither", "file_ending: ", "task: "):

@@ -11,13 +11,13 @@ from disk_faults import forbidden_folder, largest_file, small_disk
 
 from kneeformer.data.disk import DiskError, free_disk_problem, in_words, require_writable
 from kneeformer.data.files import write_bytes, write_json
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import CaseRecord, Origin, save_case
-from kneeformer.data.transforms import write_transform
+from kneeformer.data.transform_files import write_transform
+from kneeformer.engine.checkpoint import save_checkpoint
+from kneeformer.engine.log import TrainingLog, draw_progress
 from kneeformer.errors import KneeformerError
-from kneeformer.training.checkpoint import save_checkpoint
-from kneeformer.training.log import TrainingLog, draw_progress
+from kneeformer.geometry.grid import Geometry
 
 NOISE = np.random.default_rng(0).bytes(1 << 16)
 CUBE = np.frombuffer(NOISE, np.uint8).reshape(16, 64, 64)

@@ -10,9 +10,9 @@ import pytest
 from kneeformer.data.check import check_layout
 from kneeformer.data.dataset import Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.image_folder import existing, image_folder, lines_of, printable
 from kneeformer.data.images import read_image, write_image
+from kneeformer.geometry.grid import Geometry
 
 COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"  # they look the same
 KNEE = DatasetDescription(

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import FILE_ENDINGS, file_ending, read_image, write_image
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
 
 WriteNifti = Callable[..., bytes]
 RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

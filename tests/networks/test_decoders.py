@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.networks.decoders import CnnDecoder, LinearDecoder, build_decoder
 from kneeformer.networks.visible import VisibleTokens
-from kneeformer.plan import NetworkSettings, StemStage
 
 Triple = tuple[int, int, int]
 

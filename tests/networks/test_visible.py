@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kneeformer.config import StemStage
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import Stem
-from kneeformer.plan import StemStage
 
 Triple = tuple[int, int, int]
 ONE = (1, 1, 1)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.networks.compute import place
+from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.networks.compute import to_device
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import Encoder, HybridTransformer, Stem
-from kneeformer.plan import NetworkSettings, StemStage
 
 Triple = tuple[int, int, int]
 KNEE = (
@@ -138,7 +138,7 @@ def test_stochastic_depth_grows_from_none_to_the_plans() -> None:
 
 def test_memory_layout_changes_no_value() -> None:
     image = torch.randn(1, 1, 4, 16, 12)
-    plain, placed = network().eval(), place(network().eval(), torch.device("cpu"))
+    plain, placed = network().eval(), to_device(network().eval(), torch.device("cpu"))
     assert torch.allclose(run(plain, image), run(placed, image), atol=1e-5)
     convolutions = [p for p in placed.parameters() if p.ndim == 5 and math.prod(p.shape[2:]) > 1]
     assert all(p.is_contiguous(memory_format=torch.channels_last_3d) for p in convolutions)

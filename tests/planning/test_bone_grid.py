@@ -5,19 +5,20 @@ import math
 import numpy as np
 import pytest
 
-from kneeformer.plan import BoneConfiguration, CropConfiguration, DatasetSettings, PriorSettings
-from kneeformer.planning.bones import (
+from kneeformer.config import CropConfiguration, DatasetSettings
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
+from kneeformer.shape_models.settings import PriorSettings
+from kneeformer.sides import Side
+from kneeformer.tasks.bone_completion.planning import (
     bone_configuration,
     bone_grid,
     bone_segmentation,
     common_side,
     components,
 )
-from kneeformer.planning.budget import Budget
-from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
-from kneeformer.planning.presets import paper
-from kneeformer.sides import Side
-from kneeformer.tasks import tasks_for
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration
+from kneeformer.tasks.registry import task_named, tasks_for
 
 CPU, GPU = Budget("cpu", 8), Budget("cuda", 40)
 TIBIA = DatasetSettings(
@@ -153,4 +154,5 @@ def test_a_completion_is_planned_with_what_finds_its_bone() -> None:
     first = next(iter(planned.values()))
     assert isinstance(first, BoneConfiguration)
     assert found["3d_segmentation"].preprocessing.spacing == first.preprocessing.spacing
-    assert paper(planned, seen, CPU)["3d_segmentation"] is planned["3d_segmentation"]
+    published = task_named("completion").published(planned, seen, CPU)
+    assert published["3d_segmentation"] is planned["3d_segmentation"]

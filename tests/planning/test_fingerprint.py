@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.fingerprint import (
     SAMPLES_PER_CASE,

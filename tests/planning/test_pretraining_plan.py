@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kneeformer.config import CropConfiguration, DatasetSettings
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.files import write_json
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
+from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
-from kneeformer.plan import CropConfiguration, DatasetSettings, Plan, parse_plan
+from kneeformer.geometry.grid import Geometry
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
-from kneeformer.stages.fingerprint import take_fingerprint
-from kneeformer.tasks import task_named, tasks_for
-from kneeformer.training.transfer import transfer
+from kneeformer.plans import Plan, parse_plan
+from kneeformer.tasks.registry import task_named, tasks_for
+from kneeformer.workflows.fingerprint import take_fingerprint
 
 CPU, GPU = Budget("cpu", 8.0), Budget("cuda", 24.0)
 KNEE, BONE = (3.11, 0.4375, 0.4375), (0.7, 0.7, 0.7)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kneeformer.plan import NetworkSettings, StemStage
+from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities

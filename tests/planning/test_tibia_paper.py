@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from kneeformer.plan import BoneConfiguration, Configuration, DatasetSettings, Plan, parse_plan
+from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
-from kneeformer.planning.presets import paper
-from kneeformer.tasks import tasks_for
+from kneeformer.plans import Plan, parse_plan
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration
+from kneeformer.tasks.registry import task_named, tasks_for
 
 CPU, GPU = Budget("cpu", 8), Budget("cuda", 40)
 BONES = DatasetSettings(
@@ -40,7 +41,8 @@ def planned(bones: int = 31, budget: Budget = CPU) -> dict[str, BoneConfiguratio
     proposed: dict[str, Configuration] = {}
     for task in tasks_for("completion", labelled=True):
         proposed |= task.configurations(fingerprint, BONES, budget)
-    return {n: c for n, c in paper(proposed, fingerprint, budget).items() if isinstance(c, BoneConfiguration)}
+    planned = task_named("completion").published(proposed, fingerprint, budget)
+    return {n: c for n, c in planned.items() if isinstance(c, BoneConfiguration)}
 
 
 def test_five_priors_after_each_of_four_registrations() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from workplace import SHAPE, SPACING_MM, TINY, Workplace
 
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import write_image
-from kneeformer.data.phantom import LABELS, make_knee, oblique_sagittal, write_phantom_dataset
+from kneeformer.geometry.grid import Geometry
+from kneeformer.phantoms.knee import LABELS, make_knee, oblique_sagittal, write_phantom_dataset
 
 CASES, TESTS = 6, 3
 SUBJECTS = {f"phantom_{i:02d}": f"subject {(i + 1) // 2}" for i in range(1, CASES + 1)}  # two knees each

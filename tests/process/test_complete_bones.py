@@ -13,14 +13,15 @@ import SimpleITK as sitk
 from coarse_bones import coarsen
 from workplace import NAME, Workplace, read_json, same_place
 
-from kneeformer.data.bone_phantom import write_bone_dataset
-from kneeformer.data.bone_shape import voxel_centres
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image, write_image
-from kneeformer.data.transforms import read_transform
-from kneeformer.evaluation.summary import read_summary
-from kneeformer.export.mesh import read_stl
-from kneeformer.plan import BoneGridSettings, read_plan
+from kneeformer.data.mesh_files import read_stl
+from kneeformer.data.transform_files import read_transform
+from kneeformer.geometry.grid import Geometry
+from kneeformer.metrics.summary import read_summary
+from kneeformer.phantoms.bone import write_bone_dataset
+from kneeformer.phantoms.bone_shape import voxel_centres
+from kneeformer.plans import read_plan
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 TRAINING, TESTS = 6, ("phantom07_R", "phantom08_L")
 MODEL, FINDER = "3d_pca16", "3d_segmentation"
@@ -225,7 +226,7 @@ def test_facts(learnt: Learnt, case: str) -> None:
     assert 70 < facts["length_mm"] < np.linalg.norm(np.ptp(points, axis=0)) + 4
     assert facts["registration"]["inliers"] > 0.7 and facts["registration"]["residual_mm"] < 2
     assert 0.8 < facts["registration"]["scale"] < 1.25
-    assert 0 < facts["unlikeness"] < 3
+    assert 0 < facts["surface_error_ratio"] < 3
     assert facts["bone_at_border_mm2"] == 0 and facts["warnings"] == []
 
 
@@ -243,7 +244,7 @@ def test_the_command_for_the_best_runs_as_it_stands(learnt: Learnt, monkeypatch:
 
 def test_without_masks_it_is_told_what_is_missing(learnt: Learnt, tmp_path: Path) -> None:
     said = learnt.predict(None, tmp_path / "out", code=1)
-    assert "task 'completion' is asked by masks: give their folder with -m" in said
+    assert "task 'completion' requires masks: give their folder with -m" in said
     assert not (tmp_path / "out").exists()
 
 

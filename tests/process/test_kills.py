@@ -13,7 +13,7 @@ from workplace import TINY, Workplace, finish, log_lines, losses, wait_for
 
 from kneeformer.data.images import read_image
 from kneeformer.data.storage import CaseRecord, open_case
-from kneeformer.training.checkpoint import load_checkpoint
+from kneeformer.engine.checkpoint import load_checkpoint
 
 PREPROCESS = ("kf_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
 TRAIN = ("kf_train", 1, "3d_vit", "0")
@@ -72,7 +72,7 @@ def test_killed_worker_names_its_case(slow: Workplace) -> None:
         for c in psutil.Process(process.pid).children(recursive=True)
         if any("popen_loky" in part for part in c.cmdline())
     ]
-    wait_for(lambda: any((slow.preprocessed / "3d_vit").glob(".*.unfinished")))  # it is at work on a case
+    wait_for(lambda: any((slow.preprocessed / "3d_vit").glob(".*.unfinished*")))  # it is at work on a case
     workers[0].send_signal(signal.SIGKILL)
     said = finish(process, code=1)
     (line,) = [line for line in said.splitlines() if "was killed (SIGKILL)" in line]
@@ -96,7 +96,7 @@ def test_killed_training_goes_on_as_if_nothing_had_been(fresh: Workplace, tmp_pa
             load_checkpoint(checkpoint)
         options = ("--c",)
     fresh.kill_when(lambda: any(fold.glob(".*.unfinished.checkpoint_latest.pt")), *TRAIN, "--c")
-    fresh.kill_when(lambda: any((fold / "validation").glob("*.nrrd")), *TRAIN, "--c")
+    fresh.kill_when(lambda: any((fold / "validation").glob("[!.]*.nrrd")), *TRAIN, "--c")
     assert not (fold / "validation" / "summary.json").is_file()
     fresh.run(*TRAIN, "--c")
     assert len(losses(fold)) == 24
@@ -126,7 +126,7 @@ def test_killed_prediction(trained: Workplace, many_inputs: Path, tmp_path: Path
     names = {f"knee{i:02d}" for i in range(12)}
 
     def written() -> dict[str, int]:
-        return {p.stem: p.stat().st_mtime_ns for p in output.glob("*.nrrd")}
+        return {p.stem: p.stat().st_mtime_ns for p in output.glob("[!.]*.nrrd")}
 
     kept: dict[str, int] = {}
     for count in (1, 5):
@@ -153,6 +153,6 @@ def test_parts_share_the_work(trained: Workplace, many_inputs: Path, tmp_path: P
             *("kf_predict", "-i", many_inputs, "-o", output, "-d", 1, "-f", 0),
             *("--disable_tta", "-num_parts", 2, "-part_id", part),
         )
-        shares.append({p.stem for p in output.glob("*.nrrd")})
+        shares.append({p.stem for p in output.glob("[!.]*.nrrd")})
     assert sorted(name for share in shares for name in share) == [f"knee{i:02d}" for i in range(12)]
     assert {len(share) for share in shares} == {6}

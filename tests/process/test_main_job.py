@@ -22,9 +22,8 @@ from workplace import (
 )
 
 from kneeformer.data.images import read_image
-from kneeformer.evaluation.summary import read_summary
-from kneeformer.tasks import TASKS
-from kneeformer.tasks.base import PredictiveTask
+from kneeformer.metrics.summary import read_summary
+from kneeformer.tasks.registry import predictive, task_named, task_names
 
 COMMANDS = {
     "kf_plan": ("-d", "1"),
@@ -37,12 +36,12 @@ COMMANDS = {
 }
 
 
-PREDICTIVE = [n for n, t in TASKS.items() if isinstance(t, PredictiveTask) and not t.asked_by_masks]
+PREDICTIVE = [n for n in task_names() if task_named(n).predicts and not predictive(n).requires_mask]
 
 
 def test_every_other_task_has_tests_of_its_own() -> None:
     others = {"pretraining", "completion", "registration"}  # test_pretraining.py, test_complete_bones.py
-    assert set(TASKS) - set(PREDICTIVE) == others
+    assert set(task_names()) - set(PREDICTIVE) == others
 
 
 @pytest.mark.parametrize("task", PREDICTIVE)
@@ -57,7 +56,7 @@ def test_main_job(task: str, raw: Workplace, tmp_path: Path) -> None:
     name, configuration = next(iter(plan["configurations"].items()))
     assert str(place.preprocessed / "kfPlans.json") in said
     planned = {c["task"] for c in plan["configurations"].values() if "task" in c}
-    assert planned == {task, *TASKS[task].prepared_by}
+    assert planned == {task, *task_named(task).prepared_by}
     cost = configuration["evidence"]["measured"]
     assert cost["seconds_per_step"] > 0
     assert cost["memory_mb"] > 0

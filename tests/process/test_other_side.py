@@ -8,12 +8,12 @@ import pytest
 from coarse_bones import coarsen
 from workplace import NAME, Workplace, read_json
 
-from kneeformer.augmentation.fractures import hide
-from kneeformer.data.bone_phantom import LABELS, oblique_axial, scan_bone
-from kneeformer.data.bone_shape import BoneAnatomy, draw_pose
 from kneeformer.data.files import write_json
 from kneeformer.data.images import read_image, write_image
-from kneeformer.evaluation.summary import read_summary
+from kneeformer.metrics.summary import read_summary
+from kneeformer.phantoms.bone import LABELS, oblique_axial, scan_bone
+from kneeformer.phantoms.bone_shape import BoneAnatomy, draw_pose
+from kneeformer.tasks.bone_completion.fractures import hide
 
 SEED, PERSONS, BROKEN = 5, 3, "p9_L"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workplace import Workplace
 
-from kneeformer.plan import read_plan
+from kneeformer.plans import read_plan
 
 
 def test_the_published_recipe_is_planned_beside_our_own(raw: Workplace, tmp_path: Path) -> None:

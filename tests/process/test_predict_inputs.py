@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from workplace import SPACING_MM, Workplace, same_place
 
-from kneeformer.data.geometry import Geometry
 from kneeformer.data.images import read_image, write_image
+from kneeformer.geometry.grid import Geometry
 from kneeformer.labels import LabelScheme
-from kneeformer.plan import read_plan
-from kneeformer.stages.predict import Predictor
+from kneeformer.plans import read_plan
+from kneeformer.workflows.predict import Predictor
 
 
 def scheme(place: Workplace) -> LabelScheme:

@@ -10,7 +10,7 @@ import torch
 from matplotlib.image import imread
 from workplace import NAME, SHAPE, SPACING_MM, Workplace, log_lines, losses, read_json
 
-from kneeformer.data.phantom import write_phantom_dataset
+from kneeformer.phantoms.knee import write_phantom_dataset
 
 BARE = "Dataset002_Bare"
 FIRST_KERNEL = "stem.stages.0.0.convolution.weight"
@@ -75,7 +75,7 @@ def staged(planned: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Work
 
 @pytest.fixture(scope="module")
 def pretrained(staged: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
-    """Fold 0 of 3d_vit and of the stage before it, trained by one command; what that said."""
+    """Fold 0 of 3d_vit and of the previous stage it, trained by one command; what that said."""
     place = staged.copy(tmp_path_factory.mktemp("pretrained") / "place")
     return place, place.run("kf_train", 1, "3d_vit", "fold0")
 
@@ -85,7 +85,7 @@ def after(pretrained: tuple[Workplace, str]) -> tuple[Workplace, dict[str, str]]
     """Commands in that place that do not touch each other; what each said."""
     place, _ = pretrained
     mae = fold_of(place, "3d_mae")
-    (mae / "validation" / "reconstruction.json").unlink()
+    (mae / "validation" / "masked_voxel_error.json").unlink()
     network = weights_of(mae / "checkpoint_final.pt")
     network[FIRST_KERNEL] = network[FIRST_KERNEL].repeat(1, 2, 1, 1, 1)  # as if of images of two channels
     torch.save({"network": network}, place.root / "mine.pt")
@@ -144,7 +144,7 @@ def test_pretraining_leaves_pictures_figures_and_a_table(after: tuple[Workplace,
         blue = (abs(255 * pixels[..., :3] - (0x24, 0x47, 0x6B)) < 1).all(-1)
         middle = blue[:, pixels.shape[1] // 3 : 2 * pixels.shape[1] // 3]
         assert middle.mean() > 0.3 and middle.sum() > 0.99 * blue.sum()
-    scores = read_json(fold / "validation" / "reconstruction.json")
+    scores = read_json(fold / "validation" / "masked_voxel_error.json")
     assert set(scores) == set(held_out)
     for case in scores.values():
         assert list(case) == METHODS
@@ -216,7 +216,7 @@ def test_images_of_another_dataset_are_learnt_from_where_asked(
     assert len(list((place.preprocessed / f"3d_vit__{BARE}").glob("*.b2nd"))) == 2
     assert read_json(fold_of(place, "3d_mae") / "run.json")["pretrain_from"] is None
     assert f"trained without {BARE}" in said["refused"]
-    assert f"kf_train {NAME} 3d_mae 0 --overwrite --pretrain_from {BARE}" in said["refused"]
+    assert f"kf_train {NAME} 3d_mae fold_0 -p kfPlans --overwrite --pretrain_from {BARE}" in said["refused"]
     assert (fold_of(place, "3d_vit") / "checkpoint_final.pt").is_file(), "a refused command takes nothing"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from forked import Forked
 
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 SCRIPTS = Path(sys.executable).parent
 NAME = "Dataset001_Knee"

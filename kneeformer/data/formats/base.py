@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.formats.base import FileFault, damaged, header_fault
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 # The cosine between two axes that should be at right angles. Above the first, the grid is sheared; up to the
 # second it is the rounding of a writer (float32 has 1e-7) and kept as it is; between them it is straightened.

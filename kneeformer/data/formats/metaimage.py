@@ -22,7 +22,7 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, millimetres
 from kneeformer.data.formats.payload import decimal_numbers, deflate, exactly, inflate
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 TYPES = {
     "MET_CHAR": "i1",

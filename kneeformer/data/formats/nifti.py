@@ -20,7 +20,7 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
 from kneeformer.data.formats.payload import exactly, gunzip, gunzip_start, gzip
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 # The header's fields that matter here: type and byte offset in NIfTI-1, then in NIfTI-2.
 FIELDS: dict[str, tuple[str, int, str, int]] = {

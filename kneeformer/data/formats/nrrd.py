@@ -23,7 +23,7 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
 from kneeformer.data.formats.payload import bunzip2, decimal_numbers, exactly, gunzip, gzip
-from kneeformer.data.geometry import Geometry
+from kneeformer.geometry.grid import Geometry
 
 # The fields of the format; a name that is none of them is a damaged or misspelt one.
 FIELDS = {

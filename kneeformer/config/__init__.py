@@ -1,0 +1,37 @@
+"""The settings that every plan is made of, frozen and checked; a task's own live with the task."""
+
+from kneeformer.config.settings import (
+    AugmentationSettings,
+    Configuration,
+    Cost,
+    CropConfiguration,
+    DatasetSettings,
+    Evidence,
+    FineTuningSettings,
+    GridSettings,
+    InferenceSettings,
+    MaskingSettings,
+    NetworkSettings,
+    Normalisation,
+    PreprocessingSettings,
+    StemStage,
+    TrainingSettings,
+)
+
+__all__ = [
+    "AugmentationSettings",
+    "Configuration",
+    "Cost",
+    "CropConfiguration",
+    "DatasetSettings",
+    "Evidence",
+    "FineTuningSettings",
+    "GridSettings",
+    "InferenceSettings",
+    "MaskingSettings",
+    "NetworkSettings",
+    "Normalisation",
+    "PreprocessingSettings",
+    "StemStage",
+    "TrainingSettings",
+]

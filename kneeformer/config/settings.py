@@ -1,0 +1,369 @@
+"""What every plan is made of: settings of data, crops and training, frozen and checked, without torch.
+
+All axes are array axes (z, y, x); spacings are millimetres.
+"""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
+
+from kneeformer.config.ranges import (
+    Angle,
+    Axis,
+    Count,
+    Depth,
+    KernelSide,
+    Millimetres,
+    Name,
+    Positive,
+    Rate,
+    Share,
+    Steps,
+    Stride,
+    Tokens,
+    Voxels,
+    Weight,
+    Zoom,
+    ascending,
+    each_once,
+)
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.orientation import checked_orientation
+from kneeformer.labels import LabelScheme, LabelValues
+
+Axes = Annotated[tuple[Axis, ...], each_once]
+Zooms = Annotated[tuple[Zoom, Zoom], ascending]
+Orientation = Annotated[str, AfterValidator(checked_orientation)]
+
+
+def by(values: tuple[float, ...]) -> str:
+    """Sizes as people write them: 36 x 320 x 320."""
+    return " x ".join(f"{v:.4g}" for v in values)
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetSettings(Settings):
+    """What the plan keeps of dataset.json, so that a trained model needs no raw data."""
+
+    name: Name
+    channel_names: tuple[str, ...] = Field(min_length=1)
+    labels: LabelValues
+    regions_class_order: list[int] | None = None
+    file_ending: Annotated[str, Field(pattern=r"^(\.[A-Za-z0-9]+)+$")]
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        """What the label values mean, and how many outputs a network needs for them."""
+        return LabelScheme.from_json(self.labels, self.regions_class_order)
+
+    @model_validator(mode="after")
+    def _labels_make_a_scheme(self) -> "DatasetSettings":
+        try:
+            declared = self.scheme.declared()
+        except KneeformerError as fault:
+            raise ValueError(str(fault)) from fault
+        if empty := [name for name, values in self.labels.items() if values == []]:
+            raise ValueError(f"labels: {', '.join(empty)} names no value")
+        if negative := sorted(v for v in declared if v < 0):
+            raise ValueError(f"labels must not be negative, and there are {negative}")
+        return self
+
+
+class Normalisation(Settings):
+    """Of one channel: z-score of each image, CT (clip, then z-score of the dataset), [0, 1], or as it is."""
+
+    kind: Literal["zscore", "ct", "unit", "none"]
+    lower: float = 0.0
+    upper: float = 1.0
+    mean: float = 0.0
+    deviation: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_left_between(self) -> "Normalisation":
+        if self.lower >= self.upper:
+            raise ValueError(f"lower {self.lower:g} must be below upper {self.upper:g}")
+        return self
+
+
+class GridSettings(Settings):
+    """From files to arrays of one spacing. Configurations with the same `folder` share their stored cases."""
+
+    folder: Name
+    spacing: tuple[Millimetres, Millimetres, Millimetres]
+
+    @property
+    def usual_orientation(self) -> str:
+        """How a scan's array axes are taken to lie in the patient where it is not told."""
+        return "SPL"
+
+
+class PreprocessingSettings(GridSettings):
+    """Of images, as they are or cropped to what is not empty.
+
+    A scan is first turned into one of `orientations` (see kneeformer.geometry.orientation): that of the plane
+    of its slices, or the first.
+
+    With a `fixed_shape` every case is brought to so many voxels, whatever its own spacing: `spacing` is then
+    that of the median case, and positions in mm are exact for that case alone.
+    """
+
+    orientations: tuple[Orientation, ...] = Field(min_length=1)
+    median_shape: Voxels
+    fixed_shape: Voxels | None = None
+    thick_axis: Axis | None = None
+    interpolation: Literal["cubic", "linear"] = "cubic"
+    crop_to_nonzero: bool = True
+    normalisation: tuple[Normalisation, ...] = Field(min_length=1)
+
+    @property
+    def usual_orientation(self) -> str:
+        return self.orientations[0]
+
+    @model_validator(mode="after")
+    def _a_fixed_shape_is_of_the_whole_file(self) -> "PreprocessingSettings":
+        if self.fixed_shape is not None and self.crop_to_nonzero:
+            raise ValueError(
+                "fixed_shape is of the whole file: a box cut from it would be stretched differently in each "
+                "case; set crop_to_nonzero to false"
+            )
+        return self
+
+
+class StemStage(Settings):
+    """One stage of the convolutional stem: a strided convolution into `channels`, then a residual block."""
+
+    channels: Count
+    stride: tuple[Stride, Stride, Stride]
+    kernel: tuple[KernelSide, KernelSide, KernelSide]
+
+    @field_validator("kernel")
+    @classmethod
+    def _kernel_is_odd(cls, kernel: tuple[int, int, int]) -> tuple[int, int, int]:
+        if any(side % 2 == 0 for side in kernel):
+            odd = [side + 1 - side % 2 for side in kernel]
+            raise ValueError(
+                f"a kernel of {list(kernel)} has no middle voxel: sides must be odd, as {odd} is"
+            )
+        return kernel
+
+
+class NetworkSettings(Settings):
+    """A vision transformer behind a convolutional stem, with a CNN decoder or the baseline's linear one."""
+
+    kind: Literal["vit"] = "vit"
+    stem: tuple[StemStage, ...] = Field(min_length=1, max_length=16)
+    width: Count
+    depth: Depth
+    heads: Count
+    mlp_ratio: Annotated[float, Field(ge=0.1, le=64)] = 4.0
+    drop_path: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    rotary_periods_mm: Annotated[tuple[Millimetres, Millimetres], ascending] = (4.0, 400.0)
+    decoder: Literal["cnn", "linear"] = "cnn"
+
+    @property
+    def token(self) -> tuple[int, int, int]:
+        """Voxels a token covers along each axis: the product of the stem's strides."""
+        size = [1, 1, 1]
+        for stage in self.stem:
+            size = [a * b for a, b in zip(size, stage.stride, strict=True)]
+        return (size[0], size[1], size[2])
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "NetworkSettings":
+        if self.width % self.heads or (self.width // self.heads) % 6:
+            fitting = [h for h in range(1, 33) if self.width % h == 0 and self.width // h % 6 == 0]
+            raise ValueError(
+                f"width {self.width} over heads {self.heads} must be a multiple of 6 (three rotary axes, in "
+                f"pairs); heads that fit: {fitting}"
+            )
+        if self.stem[-1].channels != self.width:
+            raise ValueError(f"the last stem stage must have `width` = {self.width} channels")
+        return self
+
+
+class MaskingSettings(Settings):
+    """What pre-training hides, and what it predicts: see kneeformer.networks.masked_autoencoder."""
+
+    kind: Literal["token", "block", "slab"] = "token"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    target: Literal["normalised", "intensity"] = "intensity"
+    filler_width: Count = 96
+    filler_depth: Depth = 2
+
+    @field_validator("filler_width")
+    @classmethod
+    def _width_holds_three_rotary_axes(cls, width: int) -> int:
+        if width % 6:
+            raise ValueError(f"{width} is not a multiple of 6; {width + 6 - width % 6} is")
+        return width
+
+
+class FineTuningSettings(Settings):
+    """How pre-trained weights go on learning: first not at all, then with a rate of their own."""
+
+    learning_rate: Rate
+    frozen_steps: Steps = 100
+    warmup_steps: Steps = 100
+
+
+class TrainingSettings(Settings):
+    """The loop: what a step sees, and for how long."""
+
+    crop: Voxels
+    batch_size: Count
+    epochs: Steps
+    steps_per_epoch: Annotated[Steps, Field(ge=1)]
+    validation_crops: Count = 16
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    learning_rate: Rate
+    weight_decay: Weight = 0.05
+    warmup_steps: Steps = 50
+    gradient_clip: Positive = 1.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    loss: Literal["dice_ce", "mse", "ssim_mse", "dssim", "points"] = "dice_ce"
+    foreground_share: Share = 0.5
+    fine_tuning: FineTuningSettings | None = None
+
+
+class AugmentationSettings(Settings):
+    """Random changes of a training crop; angles in degrees about each axis, `*_chance` per crop."""
+
+    mirror_axes: Axes = ()
+    rotation_degrees: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
+    scale: Zooms = (1.0, 1.0)
+    affine_chance: Share = 0.3
+    noise_chance: Share = 0.1
+    blur_chance: Share = 0.1
+    brightness_chance: Share = 0.15
+    contrast_chance: Share = 0.15
+    gamma_chance: Share = 0.2
+    low_resolution_chance: Share = 0.1
+    cutmix_chance: Share = 0.0
+    position_jitter_mm: Annotated[float, Field(ge=0, le=1000)] = 10.0
+
+
+class InferenceSettings(Settings):
+    """Whole volumes up to `whole_volume_tokens`, overlapping windows of the training crop above."""
+
+    whole_volume_tokens: Tokens
+    window_overlap: Annotated[float, Field(ge=0, le=0.95)] = 0.5
+    mirror_axes: Axes = ()
+
+
+class Cost(Settings):
+    """What one training step takes: by formula, or measured on a device."""
+
+    device: str
+    memory_mb: float
+    seconds_per_step: float
+
+
+class Evidence(Settings):
+    """Why the plan is as it is. Read by people, not by the program."""
+
+    crop_share_of_volume: Share
+    tokens_per_crop: Count
+    parameters: int | None = None
+    estimate: Cost | None = None
+    measured: Cost | None = None
+
+
+class Configuration(Settings):
+    """One trainable model of a plan: what every kind has."""
+
+    task: str
+    inherits_from: str | None = None
+    previous_stage: str | None = None
+    preprocessing: GridSettings
+    training: TrainingSettings
+    evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _steps_are_made(self) -> "Configuration":
+        if self.by_steps and self.training.epochs == 0:
+            raise ValueError("training.epochs must be at least 1 for what learns by steps (it is 0)")
+        return self
+
+    @property
+    def by_steps(self) -> bool:
+        """Whether it learns step by step; else in closed form, from all cases at once."""
+        return True
+
+    @property
+    def requires_mask(self) -> bool:
+        """Whether a case is predicted by a mask: what of it to keep, and where to complete it."""
+        return False
+
+    @property
+    def needs_other_side(self) -> bool:
+        """Whether a case is predicted with the help of the same person's other side, and cannot without."""
+        return False
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        """What folds must share to be averaged, and a training to go on from a checkpoint."""
+        return self.task, self.preprocessing
+
+    def summary(self) -> str:
+        """What distinguishes it, in a few words."""
+        return self.task
+
+    def fault_for(self, dataset: DatasetSettings) -> str | None:
+        """What of it does not suit a dataset, beginning with the key; None where all does."""
+        return None
+
+    def without_mirroring(self) -> Self:
+        """The same, predicting without mirrored copies of the input."""
+        return self
+
+
+class CropConfiguration(Configuration):
+    """A vision transformer that learns from crops of images."""
+
+    preprocessing: PreprocessingSettings
+    network: NetworkSettings
+    augmentation: AugmentationSettings
+    inference: InferenceSettings
+    masking: MaskingSettings | None = None
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        return self.task, self.preprocessing, self.network
+
+    def summary(self) -> str:
+        network, training = self.network, self.training
+        return (
+            f"tokens of {by(network.token)} voxels, crop {by(training.crop)}, batch {training.batch_size}, "
+            f"{network.decoder} decoder"
+        )
+
+    def fault_for(self, dataset: DatasetSettings) -> str | None:
+        planned, given = len(self.preprocessing.normalisation), len(dataset.channel_names)
+        return (
+            None
+            if planned == given
+            else f"preprocessing.normalisation has {planned} entries for {given} channels"
+        )
+
+    def without_mirroring(self) -> Self:
+        inference = self.inference.model_copy(update={"mirror_axes": ()})
+        return self.model_copy(update={"inference": inference})
+
+    @model_validator(mode="after")
+    def _crop_is_whole_tokens(self) -> "CropConfiguration":
+        token, crop = self.network.token, self.training.crop
+        if any(c % t for c, t in zip(crop, token, strict=True)):
+            nearest = [max(t, round(c / t) * t) for c, t in zip(crop, token, strict=True)]
+            raise ValueError(f"training.crop {list(crop)} is not whole tokens of {list(token)}; {nearest} is")
+        if self.masking is not None and crop == token:
+            raise ValueError(f"training.crop {list(crop)} is one token: masking has none to leave visible")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_is_of_voxels(self) -> "CropConfiguration":
+        if self.training.loss in ("dssim", "points"):
+            raise ValueError(f"training.loss {self.training.loss!r} is of registration, not of {self.task}")
+        return self

@@ -1,0 +1,55 @@
+"""Surfaces in files: STL and PLY, in LPS mm."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.files import write_bytes
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.mesh import Mesh
+
+_SPACE = "SPACE=LPS"  # where 3D Slicer looks for the coordinates' meaning, in STL and PLY alike
+_HEADER = f"kneeformer {_SPACE}".encode().ljust(80, b" ")
+_STL_FACE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+_PLY_FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
+
+
+def write_stl(path: Path, mesh: Mesh) -> None:
+    """Write binary STL, float32, LPS mm; the file appears whole or not at all.
+
+    Its header says LPS in 3D Slicer's words.
+    """
+    lengths = np.maximum(np.linalg.norm(mesh.normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    rows = np.zeros(len(mesh.faces), _STL_FACE)
+    rows["normal"], rows["corners"] = mesh.normals / lengths, mesh.triangles
+    write_bytes(path, _HEADER + np.uint32(len(rows)).astype("<u4").tobytes() + rows.tobytes())
+
+
+def read_stl(path: Path) -> Mesh:
+    """Read binary STL, (x, y, z) in mm as they are; corners at equal places become one vertex.
+
+    Raises:
+        KneeformerError: missing, or its size is not that of a binary STL file.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as fault:
+        raise KneeformerError(f"{path}: no such file") from fault
+    count = int.from_bytes(content[80:84], "little")
+    if len(content) != 84 + count * _STL_FACE.itemsize:
+        raise KneeformerError(f"{path}: not a whole binary STL file ({len(content)} bytes); export it again")
+    corners = np.frombuffer(content, _STL_FACE, offset=84)["corners"].reshape(-1, 3).astype(np.float64)
+    vertices, faces = np.unique(corners + 0.0, axis=0, return_inverse=True)  # -0.0 becomes 0.0
+    return Mesh(vertices, faces.reshape(-1, 3).astype(np.int64))
+
+
+def write_ply(path: Path, mesh: Mesh) -> None:
+    """Write binary little-endian PLY, float32, LPS mm; the file appears whole or not at all."""
+    header = (
+        f"ply\nformat binary_little_endian 1.0\ncomment kneeformer {_SPACE}\n"
+        f"element vertex {len(mesh.vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    rows = np.zeros(len(mesh.faces), _PLY_FACE)
+    rows["corners"], rows["vertices"] = 3, mesh.faces
+    write_bytes(path, header.encode() + mesh.vertices.astype("<f4").tobytes() + rows.tobytes())

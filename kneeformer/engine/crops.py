@@ -1,0 +1,172 @@
+"""Training batches, each drawn from its own number: step 7 is the same batch in any process, at any time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kneeformer.config import CropConfiguration, MaskingSettings, TrainingSettings
+from kneeformer.data.storage import CaseRecord, StoredCase, open_case
+from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.labels import LabelScheme
+from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
+from kneeformer.transforms.token_masking import draw_visible
+
+Batch = dict[str, Tensor]
+Size = tuple[int, int, int]
+
+
+class CropBatches(Dataset[Batch]):
+    """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, or int32
+    where there are labels above 32767, and "centre_mm" (b, 3) float32, where in its volume each lies.
+
+    The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
+    the rest anywhere. What lies outside the volume repeats its border and is labelled IGNORE_INDEX.
+
+    Attributes:
+        cases: stored cases, each as folder / name.
+        scheme: None reads no labels: everything inside a volume is 0.
+    """
+
+    def __init__(
+        self,
+        cases: list[Path],
+        settings: TrainingSettings,
+        scheme: LabelScheme | None,
+        augmentation: Augmentation,
+        seed: int,
+        length: int,
+    ) -> None:
+        self.cases, self.settings, self.scheme = cases, settings, scheme
+        self.augmentation, self.seed, self.length = augmentation, seed, length
+        self._open: dict[Path, StoredCase] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= self.length:
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        size = self.settings.batch_size
+        first_aimed = round(size * (1 - self.settings.foreground_share))
+        crops = [self._crop(rng, aimed=i >= first_aimed) for i in range(size)]
+        images, labels = self.augmentation.mix(
+            np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]), rng
+        )
+        return {
+            "image": torch.from_numpy(images),
+            "labels": torch.from_numpy(labels[:, 0]),
+            "centre_mm": torch.from_numpy(np.stack([c[2] for c in crops])),
+        }
+
+    def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        case = self._case(self.cases[rng.integers(len(self.cases))])
+        draw = self.augmentation.draw(rng, self.settings.crop)
+        centre = _centre(rng, case, self.settings.crop, aimed)
+        with case.reading():
+            image = read_region(case.image, centre, draw.region)
+            labels = self._labels(case, centre, draw.region)
+        place = self.augmentation.place(draw, centre_mm(centre, case.record), rng)
+        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), place
+
+    def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
+        if self.scheme is None or case.labels is None:
+            return blank_region(case, centre, region, 0 if self.scheme is None else IGNORE_INDEX)
+        labels = read_region(case.labels, centre, region, outside=IGNORE_INDEX)
+        if self.scheme.ignore is not None:
+            labels[labels == self.scheme.ignore] = IGNORE_INDEX
+        return labels
+
+    def _case(self, path: Path) -> StoredCase:
+        if path not in self._open:
+            self._open[path] = open_case(path.parent, path.name)
+        return self._open[path]
+
+
+def crop_batches(
+    cases: list[Path],
+    scheme: LabelScheme | None,
+    configuration: CropConfiguration,
+    seed: int,
+    training: bool,
+) -> CropBatches:
+    """The crops of a configuration: augmented and without end to learn from, else its few to validate on."""
+    settings, grid = configuration.training, configuration.preprocessing
+    changes = configuration.augmentation if training else UNCHANGED
+    augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
+    length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
+    return CropBatches(cases, settings, scheme, augmentation, seed, length)
+
+
+def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
+    """(channels, *size) around a voxel, of an array (channels, z, y, x) or (z, y, x), stored or in memory.
+
+    Args:
+        outside: value beyond the array, negative: the result is then int16, or int32 where the array holds
+            more than that; None repeats the border.
+    """
+    box = [[c - s // 2, c - s // 2 + s] for c, s in zip(centre, size, strict=True)]
+    if outside is None:
+        region = crop_and_pad_nd(array, box, pad_mode="edge")
+    else:
+        region = crop_and_pad_nd(
+            array, box, pad_value=outside, cast_cropped_to=np.result_type(array.dtype, np.int16)
+        )
+    return np.asarray(region if region.ndim == 4 else region[None])
+
+
+def blank_region(case: StoredCase, centre: Size, size: Size, inside: int) -> np.ndarray:
+    """Labels (1, *size) int16 of a region of a case without any: `inside` its volume, IGNORE_INDEX beyond."""
+    blank = np.broadcast_to(np.int16(inside), case.record.shape)
+    return np.array(read_region(blank, centre, size, outside=IGNORE_INDEX))
+
+
+def centre_mm(centre: Size, record: CaseRecord) -> np.ndarray:
+    """(3,) mm from the middle of a case's volume to the voxel at `centre`."""
+    return (np.array(centre) - np.array(record.shape) / 2) * record.spacing
+
+
+def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool) -> Size:
+    """Centre voxel of a crop that stays inside the volume on each axis where it fits, else is centred."""
+    shape = case.record.shape
+    structures = [points for points in case.record.points.values() if points]
+    if aimed and structures:
+        points = structures[rng.integers(len(structures))]
+        wanted = np.array(points[rng.integers(len(points))])
+    else:
+        wanted = rng.integers(0, shape)
+    return inside_centre(wanted, shape, crop)
+
+
+def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:
+    """The centre nearest to `wanted` at which a crop of an array of `shape` has the least outside it."""
+    centre = [
+        int(np.clip(w, c // 2, n - c + c // 2)) if n >= c else n // 2
+        for w, n, c in zip(wanted, shape, crop, strict=True)
+    ]
+    return (centre[0], centre[1], centre[2])
+
+
+class MaskedBatches(Dataset[Batch]):
+    """The batches of `crops`, each with "visible", (b, z, y, x) bool over the grid of tokens."""
+
+    def __init__(
+        self, crops: CropBatches, token: Size, masking: MaskingSettings, thick_axis: int | None = None
+    ) -> None:
+        self.crops, self.masking, self.thick_axis = crops, masking, thick_axis
+        z, y, x = (n // t for n, t in zip(crops.settings.crop, token, strict=True))
+        self.grid = (z, y, x)
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = self.crops[step]
+        rng = np.random.default_rng([self.crops.seed, step, 1])
+        drawn = [draw_visible(rng, self.grid, self.masking, self.thick_axis) for _ in batch["image"]]
+        return {**batch, "visible": torch.from_numpy(np.stack(drawn))}

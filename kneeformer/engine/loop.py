@@ -1,0 +1,277 @@
+"""The one training loop: steps, validation on crops, checkpoints, and going on after a kill."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from kneeformer.config import TrainingSettings
+from kneeformer.engine.checkpoint import is_finite, load_checkpoint, restore, save_checkpoint
+from kneeformer.engine.log import TrainingLog, draw_progress
+from kneeformer.engine.optimiser import (
+    fine_tuning_rate,
+    is_frozen,
+    learning_rate,
+    make_optimiser,
+    restore_moments,
+)
+from kneeformer.errors import KneeformerError
+from kneeformer.interrupts import held_back
+from kneeformer.networks.compute import autocast
+from kneeformer.paths import BEST, FINAL, LATEST
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean loss, named scores in [0, 1] whose mean chooses the best checkpoint, and figures only logged."""
+
+    loss: float
+    scores: dict[str, float]
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """What a task teaches its network: the only part of a training that differs between tasks."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Scalar loss of a batch that is already on the network's device."""
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        """Loss and scores over the validation batches, each seen once."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One training: what is learnt, from which batches, for how long, and where it is kept.
+
+    Attributes:
+        training: batch of each step, by number.
+        validation: the same few batches every epoch.
+        minutes: end by the clock instead of after `settings.epochs`; validation crops included.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
+    """
+
+    network: nn.Module
+    objective: Objective
+    training: Dataset[Batch]
+    validation: Dataset[Batch]
+    settings: TrainingSettings
+    folder: Path
+    device: torch.device
+    seed: int
+    minutes: float | None = None
+    workers: int = 0
+    pretrained: frozenset[str] = frozenset()
+
+
+@dataclass
+class State:
+    """How far a training is. Everything else follows from the step's number."""
+
+    step: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    best: Annotated[float, Field(allow_inf_nan=False)] = -1.0
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What a watcher is told after each step."""
+
+    step: int
+    share: float
+    loss: float
+    seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    run: TrainingRun, resume: bool = False, watch: Callable[[ProgressEvent], None] = lambda _: None
+) -> State:
+    """Train to the end, leaving checkpoints, log and picture in the course's folder.
+
+    An interrupt waits for the end of a step and is raised then; going on from there is as if it had not been.
+
+    Raises:
+        KneeformerError: loss, gradient or weights are no longer numbers; or there is nothing to resume.
+    """
+    return _Training(run, resume, watch).run()
+
+
+class _Training:
+    def __init__(self, run: TrainingRun, resume: bool, watch: Callable[[ProgressEvent], None]) -> None:
+        self.training_run, self.settings, self.watch = run, run.settings, watch
+        self.network = run.network
+        self.optimiser = make_optimiser(self.network, self.settings, run.pretrained)
+        self.state = State()
+        if resume:
+            self._restore(run.folder / LATEST)
+        self.log = TrainingLog(run.folder / "training_log.jsonl", self.state.step)
+        self.started = time.monotonic() - self.state.seconds
+        self.scores: dict[str, float] = {}
+        self.drawn = 0.0
+
+    def run(self) -> State:
+        with closing(self.log), held_back() as interrupted:
+            while not self._over():
+                if self._epoch(interrupted):
+                    self._validate()
+                self._save(LATEST)
+                self._draw(every_seconds=30)
+                if interrupted():
+                    return self.state
+            self._draw()
+            self._save(FINAL)
+        return self.state
+
+    def _epoch(self, interrupted: Callable[[], bool]) -> bool:
+        """The steps that the epoch still has; False where an interrupt left some undone."""
+        self.network.train()
+        first = self.state.step
+        for step, batch in enumerate(self._batches(first), first):
+            share = self._share()
+            rate = self._set_rates(step, share)
+            loss = self._step(step, batch)
+            self.state.step = step + 1
+            self.state.seconds = time.monotonic() - self.started
+            self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
+            self.watch(ProgressEvent(step + 1, self._share(), loss, self.state.seconds, self.scores))
+            if self._over():
+                break
+            if interrupted() and self.state.step % self.settings.steps_per_epoch:
+                return False
+        return True
+
+    def _batches(self, first: int) -> Iterable[Batch]:
+        epoch = self.settings.steps_per_epoch
+        steps = range(first, (first // epoch + 1) * epoch)
+        loader = DataLoader(
+            Subset(self.training_run.training, steps),
+            batch_size=None,
+            num_workers=self.training_run.workers,
+            pin_memory=self.training_run.device.type == "cuda",
+        )
+        return (self._to_device(batch) for batch in loader)
+
+    def _set_rates(self, step: int, share: float) -> float:
+        """Learning rates of a step; what does not learn yet is left out of the backward pass.
+
+        A network that is pre-trained as a whole waits for nothing.
+        """
+        groups = self.optimiser.param_groups
+        waits = not all(group["pretrained"] for group in groups)
+        frozen = waits and is_frozen(self.settings, step, share)
+        rate = learning_rate(self.settings, step, share)
+        tuned = fine_tuning_rate(self.settings, step, share, waits)
+        for group in groups:
+            group["lr"] = tuned if group["pretrained"] else rate
+            for parameter in group["params"]:
+                parameter.requires_grad_(not (frozen and group["pretrained"]))
+        return rate
+
+    def _step(self, step: int, batch: Batch) -> float:
+        torch.manual_seed(hash((self.training_run.seed, step)) % 2**63)
+        with autocast(self.training_run.device, self.settings.precision):
+            loss = self.training_run.objective.loss(self.network, batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._diverged("loss", step, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        if not math.isfinite(float(norm)):
+            raise self._diverged("gradient", step, batch)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return value
+
+    def _diverged(self, what: str, step: int, batch: Batch) -> KneeformerError:
+        """What to say where the loss or the gradient of a step is not a number, by what is at its root."""
+        where = f"{self.training_run.folder}: the {what} is not a number at step {step + 1}"
+        lower = "lower training.learning_rate or set training.precision=fp32, then go on with --c"
+        if broken := self._broken_weights():
+            return KneeformerError(f"{where}: weights are not before it ({broken[0]}); {lower}")
+        if unread := [key for key, part in batch.items() if not is_finite(part)]:
+            return KneeformerError(
+                f"{where}: its batch holds NaN or infinite values ({', '.join(unread)}), so prepared cases "
+                f"do; prepare them again with kf_preprocess"
+            )
+        return KneeformerError(f"{where}; {lower}")
+
+    def _broken_weights(self) -> list[str]:
+        return [name for name, weights in self.network.named_parameters() if not is_finite(weights)]
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        if broken := self._broken_weights():  # which no checkpoint is to hold
+            step = self.state.step
+            raise KneeformerError(
+                f"{self.training_run.folder}: weights are not numbers after step {step} ({broken[0]}); "
+                f"lower training.learning_rate, then go on with --c"
+            )
+        self.network.eval()
+        batches = (
+            self._to_device(batch) for batch in DataLoader(self.training_run.validation, batch_size=None)
+        )
+        with autocast(self.training_run.device, self.settings.precision):
+            validation = self.training_run.objective.validate(self.network, batches)
+        self.scores = validation.scores
+        self.state.seconds = time.monotonic() - self.started
+        self.log.write(
+            {
+                "step": self.state.step,
+                "validation_loss": validation.loss,
+                "scores": validation.scores,
+                **({"figures": validation.figures} if validation.figures else {}),
+                "seconds": round(self.state.seconds, 1),
+            }
+        )
+        score = sum(self.scores.values()) / max(1, len(self.scores))
+        if score > self.state.best:
+            self.state.best = score
+            self._save(BEST)
+
+    def _draw(self, every_seconds: float = 0) -> None:
+        if time.monotonic() - self.drawn >= every_seconds:
+            draw_progress(self.log.file, self.training_run.folder / "progress.png")
+            self.drawn = time.monotonic()
+
+    def _share(self) -> float:
+        if self.training_run.minutes is not None:
+            return min(1.0, (time.monotonic() - self.started) / (60 * self.training_run.minutes))
+        steps = self.settings.epochs * self.settings.steps_per_epoch
+        return self.state.step / steps if steps else 1.0
+
+    def _over(self) -> bool:
+        return self._share() >= 1
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {k: v.to(self.training_run.device, non_blocking=True) for k, v in batch.items()}
+
+    def _save(self, name: str) -> None:
+        content: dict[str, Any] = {"network": self.network.state_dict(), "state": dict(vars(self.state))}
+        if name == LATEST:
+            content["optimiser"] = self.optimiser.state_dict()
+        save_checkpoint(self.training_run.folder / name, content)
+
+    def _restore(self, file: Path) -> None:
+        checkpoint = load_checkpoint(file, self.training_run.device)
+        restore(self.network, checkpoint["network"], file)
+        try:
+            restore_moments(self.optimiser, checkpoint.get("optimiser"))
+            self.state = TypeAdapter(State).validate_python(checkpoint.get("state"))
+        except ValidationError as fault:
+            raise KneeformerError(
+                f"{file}: does not say how far it is (state); start anew with --overwrite"
+            ) from fault
+        except ValueError as fault:
+            raise KneeformerError(f"{file}: {fault}; start anew with --overwrite") from fault

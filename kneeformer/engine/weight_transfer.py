@@ -1,0 +1,86 @@
+"""Weights of one network for another: what has the same name moves over, and what became of each is told."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.engine.checkpoint import refuse_not_finite
+from kneeformer.errors import KneeformerError
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Names of tensors: taken over as they are, fitted to other input channels, not taken, and not there.
+
+    Attributes:
+        left: in the checkpoint, but not in the network or of another shape there.
+        new: in the network, but not in the checkpoint or not fitting: these start from random initialisation.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+
+    @property
+    def taken(self) -> frozenset[str]:
+        return frozenset([*self.loaded, *self.resized])
+
+    @property
+    def fine_tuned(self) -> frozenset[str]:
+        """What is held back at first: all that was taken but the decoder, which learns from the start."""
+        return frozenset(name for name in self.taken if not name.startswith("decoder."))
+
+    def describe(self) -> str:
+        """One line of counts, and the parts of the network that start anew."""
+        anew = sorted({name.split(".")[0] for name in self.new})
+        return (
+            f"{len(self.loaded)} tensors loaded, {len(self.resized)} resized, {len(self.left)} left in the "
+            f"checkpoint; {len(self.new)} start anew" + (f" ({', '.join(anew)})" if anew else "")
+        )
+
+
+def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transfer:
+    """Copy the tensors of a checkpoint's network into another network.
+
+    A convolution over other input channels takes the mean of the old ones, spread so that the same image
+    in every channel gives the same output. Anything else of another shape is left.
+
+    Args:
+        name: of the checkpoint, for the error.
+
+    Raises:
+        KneeformerError: nothing fits, or what does is NaN or infinite.
+    """
+    outcome, target = Transfer(), network.state_dict()
+    taken: dict[str, Tensor] = {}
+    for key, tensor in target.items():
+        fitted = _fitted(source.get(key), tensor)
+        if fitted is None:
+            outcome.new.append(key)
+            continue
+        (outcome.loaded if fitted is source[key] else outcome.resized).append(key)
+        taken[key] = fitted
+    refuse_not_finite(taken, name)
+    with torch.no_grad():
+        for key, fitted in taken.items():
+            target[key].copy_(fitted)
+    outcome.left.extend(sorted(set(source) - outcome.taken))
+    if not outcome.taken:
+        raise KneeformerError(
+            f"{name}: none of its tensors fits this network; it holds {', '.join(list(source)[:3])}, ... "
+            f"and the network {', '.join(list(target)[:3])}, ... Train it with the same stem, width and heads"
+        )
+    return outcome
+
+
+def _fitted(source: Tensor | None, target: Tensor) -> Tensor | None:
+    if source is None or source.is_floating_point() != target.is_floating_point():
+        return None
+    if source.shape == target.shape:
+        return source
+    convolutions = source.ndim == target.ndim == 5
+    if convolutions and (source.shape[0], *source.shape[2:]) == (target.shape[0], *target.shape[2:]):
+        return (source.sum(1, keepdim=True) / target.shape[1]).expand_as(target)
+    return None

@@ -1,0 +1,129 @@
+"""A bone, registered to the prototype and then among shapes, completed there, and brought back."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.errors import KneeformerError
+from kneeformer.shape_models.build_prior import build_prior
+from kneeformer.shape_models.least_squares import Family
+from kneeformer.shape_models.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.shape_models.priors import MeanShape, OtherSide, Pca
+from kneeformer.shape_models.registration import CT, DISTANCE, Fit, Registration
+from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A whole bone in the prototype's frame, and its way there.
+
+    Attributes:
+        image: (2, z, y, x): CT in [0, 1] and signed distance in mm of that frame.
+        deviation_mm: (z, y, x), standard deviation of the distance.
+        surface_error_ratio: error of the prior at the visible surface, as a multiple of its usual one.
+        visible_surface: how much surface is visible, as a share of the prototype's.
+    """
+
+    image: Tensor
+    deviation_mm: Tensor | None
+    fit: Fit
+    surface_error_ratio: float
+    visible_surface: float
+
+    def at(self, points: Tensor, spacing: Spacing) -> tuple[Tensor, Tensor, Tensor | None]:
+        """CT, distance in mm of the bone's own frame, and deviation, at (points, 3) mm in that frame."""
+        there, scale = self.fit.pose(points), self.fit.pose.scale
+        seen = sample(self.image, there, spacing)
+        spread = (
+            None if self.deviation_mm is None else sample(self.deviation_mm[None], there, spacing)[0] / scale
+        )
+        return seen[CT], seen[DISTANCE] / scale, spread
+
+
+class CompletionModel(nn.Module):
+    """Registration and prior. Parts of the registration have the names they have in its own stage.
+
+    Whatever the prior, a bone finds its place among the shapes of a PCA: priors differ in what they complete,
+    not in where. The bare prototype is judged where the registration to it alone says, and so are all where
+    the registration makes no least-squares steps. A person's other side is laid on the bone by itself.
+
+    Attributes:
+        shapes: that PCA, where the prior is not one itself.
+        calibration: (), what deviations are multiplied by: how much larger errors of left-out bones are.
+    """
+
+    calibration: Tensor
+
+    def __init__(
+        self, grid: Size, spacing: Spacing, registration: RegistrationSettings, prior: PriorSettings
+    ) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, prior
+        self.registration = Registration(grid, spacing, registration).requires_grad_(False)
+        self.prior = build_prior(grid, spacing, prior)
+        places = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
+        self.shapes = Pca(grid, spacing, prior) if places else None
+        self.register_buffer("calibration", torch.ones(()))
+
+    def unfitted(self) -> "CompletionModel":
+        """The same registration, shared, and a prior that knows nothing yet."""
+        other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
+        other.registration = self.registration
+        return other.to(self.prior.mean.device)
+
+    def fit(self, bones: Tensor) -> None:
+        """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x)."""
+        self.prior.fit(bones)
+        if self.shapes is not None:
+            self.shapes.fit(bones)
+
+    @torch.no_grad()
+    def of_one(self, image: Tensor, known: Tensor) -> "CompletionModel":
+        """The same registration, and a prior fitted to one bone, given as `forward` takes it, alone."""
+        other = self.unfitted()
+        pose = self.registration(image, known).pose
+        other.prior.fit(self.registration.registered(image, pose)[None])
+        return other
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, known: Tensor) -> Completed:
+        """Complete one bone.
+
+        Args:
+            image: (2, z, y, x) on the bone's own grid.
+            known: (z, y, x) bool, where its distances are known: somewhere at its surface.
+
+        Raises:
+            KneeformerError: nothing of the visible surface comes to lie on the prototype's grid.
+        """
+        image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
+        fit = self.registration(image, known)
+        family = self.family()
+        if family is not None:
+            fit = replace(fit, pose=self.registration.among(image, known, fit.pose, family))
+        seen, there = self.registration.registered(image, fit.pose), self._carried(known, fit.pose)
+        guess = self.prior.complete(seen, there)
+        surface = there & (seen[DISTANCE].abs() < max(self.spacing))
+        if not surface.any():
+            raise KneeformerError(
+                "the bone to keep cannot be registered: nothing of its visible surface comes to lie on the "
+                "prototype; keep more bone"
+            )
+        whole_surface = self.registration.prototype[DISTANCE].abs() < max(self.spacing)
+        error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
+        whole = self.prior.continued(guess, seen, there) if self.settings.residual else guess
+        share = float(surface.sum() / whole_surface.sum())
+        deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
+        return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
+
+    def family(self) -> Family | None:
+        """The shapes among which a bone finds its place; None where that is the prototype's alone."""
+        shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
+        return None if shapes is None else shapes.family()
+
+    def _carried(self, known: Tensor, pose: Pose) -> Tensor:
+        """Where the prototype's voxels fall wholly on known ones, inside the bone's grid."""
+        inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
+        framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
+        return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.999

@@ -1,0 +1,92 @@
+"""A bone as a Gaussian process around the mean one, whose covariance the bones themselves tell.
+
+Principal components of n bones span n - 1 directions, and a new bone lies in none of them. Taken to be alike
+only near each other, the same bones span many more: with m_k the components and d the distance of two voxels,
+
+    K(x, y) = (1 + r(d; locality)) / 2  sum_k m_k(x) m_k(y)  +  e^2 r(d; correlation)  +  sum_j p_j(x) p_j(y)
+
+Half of what bones show of each other holds over the whole bone, and half within the locality (localised
+models: Wilms et al. 2017; bones as Gaussian processes: Lüthi et al. 2018). e is what all components leave
+unexplained, and p_j is what a small error of the pose does. r is Matern's with exponent 3/2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kneeformer.shape_models.kriging import matern, regress, thinned
+from kneeformer.shape_models.pose import Spacing, points_of
+from kneeformer.shape_models.priors import Guess, Pca
+from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
+
+_NEAR, _FAR = 800, 700  # supports beside what is hidden, and elsewhere
+_SHIFT_MM, _TURN, _SCALE = 1.0, math.radians(1), 0.015  # standard deviations of a pose's error
+
+
+class GaussianProcess(Pca):
+    """Its guess is the posterior of the components; what is continued is the whole process."""
+
+    def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+        near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
+        at_surface = known & (image[DISTANCE].abs() < SURFACE_MM)
+        supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])
+        asked = ~known & (guess.image[DISTANCE].abs() < 2 * SURFACE_MM)
+        queries = torch.nonzero(asked.flatten())[:, 0]
+        assert guess.deviation_mm is not None
+        whole, deviation = guess.image.clone(), guess.deviation_mm.clone()
+        if len(supports) and len(queries):
+            away = (image - self.mean)[DISTANCE].flatten()[supports]
+            noise = NUGGET * float(self.noise_mm) ** 2
+            mean, variance = regress(away, supports, queries, self._covariance(), noise)
+            whole[DISTANCE].view(-1)[queries] = self.mean[DISTANCE].flatten()[queries] + mean
+            deviation.view(-1)[queries] = variance.sqrt()
+        whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
+        return Guess(whole, torch.where(known, 0, deviation))
+
+    def _covariance(self) -> "_OfBones":
+        points = points_of(self.grid, self.spacing, self.mean.device)
+        return _OfBones(
+            points,
+            self.modes[:, DISTANCE].flatten(1),
+            pose_errors(self.mean[DISTANCE], points, self.spacing),
+            float(self.noise_mm),
+            self.settings.locality_mm,
+            self.settings.correlation_mm,
+        )
+
+
+@dataclass(frozen=True)
+class _OfBones:
+    """`kriging.Covariance` in mm2."""
+
+    points: Tensor
+    modes: Tensor
+    pose_errors: Tensor
+    noise_mm: float
+    locality_mm: float
+    correlation_mm: float
+
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        apart = torch.cdist(self.points[first], self.points[second])
+        alike = self.modes[:, first].T @ self.modes[:, second]
+        local = alike * (1 + matern(apart, self.locality_mm)) / 2
+        moved = self.pose_errors[:, first].T @ self.pose_errors[:, second]
+        return local + self.noise_mm**2 * matern(apart, self.correlation_mm) + moved
+
+    def variance(self, voxels: Tensor) -> Tensor:
+        alone = self.modes[:, voxels].square().sum(0) + self.pose_errors[:, voxels].square().sum(0)
+        return alone + self.noise_mm**2
+
+
+def pose_errors(distance: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
+    """(7, voxels) mm: what a shift along each axis, a turn about each, and a scale, each of a standard
+    deviation, do to the signed distances (z, y, x) of a shape.
+    """
+    slope = torch.stack(torch.gradient(distance, spacing=list(spacing))).flatten(1)
+    axes = torch.eye(3, dtype=points.dtype, device=points.device)
+    turns = [(slope.T * torch.linalg.cross(axis.expand_as(points), points)).sum(1) for axis in axes]
+    grown = (slope.T * points).sum(1) - distance.flatten()
+    return torch.stack([*(_SHIFT_MM * slope), *(_TURN * turn for turn in turns), _SCALE * grown])

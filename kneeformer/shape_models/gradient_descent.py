@@ -1,0 +1,49 @@
+"""Direct registration (the tibia paper's equation 1): a bone's pose by the gradient of an image similarity.
+
+Seven numbers of the bone go downhill on the D-SSIM of its CT and the prototype's. The package itself
+registers by least squares on distances (`registration`); this is what that is measured against.
+"""
+
+import torch
+from torch import Tensor
+
+from kneeformer.shape_models.image_similarity import dissimilarity
+from kneeformer.shape_models.locnet import as_pose, matrices
+from kneeformer.shape_models.pose import Pose, Spacing
+
+
+def descend(
+    prototype: Tensor,
+    image: Tensor,
+    hidden: Tensor,
+    spacing: Spacing,
+    start: Pose,
+    learning_rate: float,
+    steps: int,
+) -> Pose:
+    """The pose after some steps of AdamW (Loshchilov and Hutter 2019) on a prototype that is left as it is.
+
+    Args:
+        prototype, image: (z, y, x) CT in [0, 1].
+        hidden: (z, y, x) bool, where the bone is not known.
+        learning_rate: in radians, in half extents of the grid, and in logarithms of the scale.
+    """
+    half = [n * s / 2 for n, s in zip(image.shape, spacing, strict=True)]
+    units = torch.tensor([1.0, 1.0, 1.0, *half, 1.0], device=image.device)
+    before = start.matrix().to(units)
+    with torch.enable_grad():
+        numbers = torch.zeros(7, device=image.device, requires_grad=True)
+        optimiser = torch.optim.AdamW([numbers], learning_rate)
+        for _ in range(steps):
+            optimiser.zero_grad(set_to_none=True)
+            transform = _after(numbers * units, before)
+            apart = dissimilarity(prototype, image[None], transform[None], spacing, hidden[None].float())
+            apart.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return as_pose(_after(numbers.detach() * units, before))
+
+
+def _after(parameters: Tensor, before: Tensor) -> Tensor:
+    """(3, 4): the similarity of seven parameters after another one, (4, 4)."""
+    first: Tensor = matrices(parameters[None])[0] @ before
+    return first

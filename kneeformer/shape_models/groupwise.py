@@ -1,0 +1,52 @@
+"""Registration of all bones at once: a prototype is their mean, and each is registered to the prototype."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from kneeformer.shape_models.least_squares import log_stretch, spread_of
+from kneeformer.shape_models.pose import Pose
+from kneeformer.shape_models.registration import DISTANCE, Registration
+
+_CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
+
+
+@torch.no_grad()
+def fit_prototype(
+    network: Registration, bones: list[Tensor], watch: Callable[[int, int], None] = lambda done, of: None
+) -> list[Pose]:
+    """Learn the prototype of bones (2, z, y, x), and return their poses.
+
+    The tibia paper's groupwise registration (its equation 1) with another optimiser: poses by Gauss-Newton
+    steps, then the prototype as the mean of the bones so posed, again and again. The mean pose is pinned to
+    the identity (mean shift and mean log stretch 0, geometric mean of the scales 1), or the prototype could
+    drift and shrink.
+    Begins with the median of the bones as they lie.
+    """
+    poses = [Pose.identity() for _ in bones]
+    for done in range(network.settings.rounds):
+        seen = [network.registered(b, p) for b, p in zip(bones, poses, strict=True)]
+        network.prototype.copy_(_middle(seen, robust=done < 2))
+        known = torch.ones_like(bones[0][DISTANCE], dtype=torch.bool)
+        poses = _pinned([network(b, known, p).pose for b, p in zip(bones, poses, strict=True)])
+        network.spread.copy_(spread_of(poses))
+        watch(done + 1, network.settings.rounds)
+    network.prototype.copy_(
+        _middle([network.registered(b, p) for b, p in zip(bones, poses, strict=True)], robust=False)
+    )
+    return poses
+
+
+def _middle(bones: list[Tensor], robust: bool) -> Tensor:
+    stacked = torch.stack(bones)
+    stacked[:, DISTANCE].clamp_(-_CLIP_MM, _CLIP_MM)
+    return stacked.median(0).values if robust else stacked.mean(0)
+
+
+def _pinned(poses: list[Pose]) -> list[Pose]:
+    shift = torch.stack([p.shift for p in poses]).mean(0)
+    scale = float(torch.tensor([p.scale for p in poses], dtype=torch.float64).log().mean().exp())
+    stretch = torch.linalg.matrix_exp(-torch.stack([log_stretch(p) for p in poses]).mean(0))
+    back = Pose(torch.eye(3, dtype=torch.float64), -stretch @ shift / scale, 1 / scale, stretch)
+    return [back.after(pose) for pose in poses]

@@ -1,0 +1,51 @@
+"""How like the prototype a bone's CT is where its pose brings it: what image registration minimises."""
+
+import torch
+from torch import Tensor
+
+from kneeformer.networks.ssim import ssim
+from kneeformer.shape_models.pose import Size, Spacing, points_of, sample
+
+WINDOW = 11  # voxels
+
+
+def seen_on(prototype: Tensor, volumes: Tensor, transforms: Tensor, spacing: Spacing) -> Tensor:
+    """Volumes as their poses bring them to the prototype, differentiable in both.
+
+    Args:
+        prototype: (..., z, y, x), whose grid is taken.
+        volumes: (batch, channels, z, y, x); transforms: (batch, 3, 4) from bone to prototype, mm.
+
+    Returns:
+        (batch, channels, z, y, x).
+    """
+    z, y, x = prototype.shape[-3:]
+    grid: Size = (z, y, x)
+    places = points_of(grid, spacing, volumes.device)
+    back = torch.linalg.inv(transforms[:, :, :3])
+    points = (places - transforms[:, None, :, 3]) @ back.mT
+    seen = [sample(volume, at, spacing) for volume, at in zip(volumes, points, strict=True)]
+    return torch.stack(seen).reshape(*volumes.shape[:2], *grid)
+
+
+def dissimilarity(
+    prototype: Tensor, images: Tensor, transforms: Tensor, spacing: Spacing, hidden: Tensor | None = None
+) -> Tensor:
+    """(): mean D-SSIM = (1 - SSIM) / 2 of bones, as their poses bring them there, and the prototype.
+
+    A bone that is pushed out of view is unlike the prototype: nothing is gained by it. What is hidden moves
+    with the bone and is cut from both, so that it does not count.
+
+    Args:
+        prototype: (z, y, x) CT in [0, 1].
+        images: (batch, z, y, x), the same of bones.
+        transforms: (batch, 3, 4) from bone to prototype, mm.
+        hidden: (batch, z, y, x), 1 where a bone is hidden.
+    """
+    volumes = images[:, None] if hidden is None else torch.stack([images, hidden], 1)
+    seen = seen_on(prototype, volumes, transforms, spacing)
+    shown, there = seen[:, :1], prototype[None, None].expand(len(images), 1, -1, -1, -1)
+    if hidden is not None:
+        visible = 1 - seen[:, 1:]
+        shown, there = shown * visible, there * visible
+    return (1 - ssim(shown, there, WINDOW)) / 2

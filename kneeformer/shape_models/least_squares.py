@@ -1,0 +1,218 @@
+"""The pose of a bone among shapes that it may have, by least squares on signed distances.
+
+With d the bone's distances, y = s R x + t its points moved, and F_a = F + sum a_k M_k the distances of a
+shape of the family,
+
+    minimise  sum over known x near the bone's surface of  rho(F_a(y) - s d(x)) / (2 e^2 v)
+              +  |p|^2 / 2  +  |a|^2 / 2
+
+by Gauss-Newton steps. rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft)
+hardly counts, e the usual error, v the number of neighbouring voxels that err alike, and p rotation and log
+scale as shares of how much they vary among the bones: what little is visible leaves open, they decide. An
+affine registration has a symmetric stretch U of determinant 1 beside the rotation, y = s R U x + t; its
+logarithm is in p as well.
+
+Pose and shape are found together, as those of active shape models are (Cootes et al. 1995), because each is
+read off the other: taken one after the other, a shaft slides along that of the mean bone until its end no
+longer counts.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample
+from kneeformer.shape_models.settings import RegistrationSettings
+
+_ERROR_MM = 1.5  # of a bone's surface on another bone's
+_COARSE = 8.0  # times the robust distance, to begin with
+_SIMILARITY = 7  # numbers of a pose without a stretch
+_STRETCHES = (
+    torch.tensor(  # of one log stretch each: a basis of symmetric matrices of trace 0, each of norm sqrt 2
+        [
+            [[1, 0, 0], [0, -1, 0], [0, 0, 0]],
+            [[3**-0.5, 0, 0], [0, 3**-0.5, 0], [0, 0, -2 * 3**-0.5]],
+            [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+            [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+            [[0, 0, 0], [0, 0, 1], [0, 1, 0]],
+        ],
+        dtype=torch.float64,
+    )
+)
+_POSE = _SIMILARITY + len(_STRETCHES)
+_LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
+
+
+@dataclass(frozen=True)
+class Family:
+    """Shapes on one grid, as signed distances in mm.
+
+    Attributes:
+        distance: (z, y, x) of the middle one.
+        modes: (k, z, y, x), by which the others differ from it, each a standard deviation long.
+        error_mm: of a new bone's surface on that of the nearest.
+    """
+
+    distance: Tensor
+    modes: Tensor
+    error_mm: float
+
+    @classmethod
+    def of_one(cls, distance: Tensor) -> "Family":
+        return cls(distance, distance.new_zeros(0, *distance.shape), _ERROR_MM)
+
+    def shape(self, scores: Tensor) -> Tensor:
+        """(k,) -> (z, y, x)."""
+        return self.distance + torch.einsum("k,kzyx->zyx", scores.to(self.modes), self.modes)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Known voxels near a bone's surface, one of `stride`: points (n, 3) mm and signed distances (n,)."""
+
+    points: Tensor
+    distance: Tensor
+    stride: int
+
+    @classmethod
+    def of(cls, distance: Tensor, known: Tensor, grid: Size, spacing: Spacing, band_mm: float) -> "Surface":
+        chosen = torch.nonzero((known & (distance.abs() < band_mm)).flatten())[:, 0]
+        return cls(points_of(grid, spacing, distance.device)[chosen], distance.flatten()[chosen], 1)
+
+    def thinned(self, most: int) -> "Surface":
+        """About as many points, or up to twice as many."""
+        stride = max(1, len(self.distance) // most)
+        return Surface(self.points[::stride], self.distance[::stride], self.stride * stride)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a bone lies; `misfit` is what was made small."""
+
+    pose: Pose
+    misfit: float
+
+
+class LeastSquares:
+    """The problem of one bone and one family.
+
+    Args:
+        spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
+            logarithm of the scale, and of a stretch's.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        surface: Surface,
+        spacing: Spacing,
+        settings: RegistrationSettings,
+        spread: Tensor,
+    ) -> None:
+        self.family, self.surface, self.spacing, self.settings = family, surface, spacing, settings
+        self._middle = _with_gradient(family.distance, spacing)
+        self.robust_mm = settings.robust_mm * max(1.0, family.error_mm / _ERROR_MM)
+        alike = max(1.0, settings.correlation_mm**3 / math.prod(spacing)) / surface.stride
+        self.certainty = 1 / (family.error_mm**2 * alike)
+        turn, scale, stretch = (1 / spread.double().cpu() ** 2).tolist()
+        pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(_STRETCHES)  # a shift may be any
+        self.precision = torch.tensor(pose + [1.0] * len(family.modes), dtype=torch.float64)
+        self.free = torch.ones(len(self.precision), dtype=torch.bool)
+        self.free[_SIMILARITY:_POSE] = settings.affine
+
+    def solve(self, pose: Pose) -> Place:
+        """From a pose and the middle shape on, first with all that is near, at last with what belongs."""
+        scores = torch.zeros(len(self.family.modes), dtype=torch.float64)
+        for step in range(self.settings.steps):
+            width = self.robust_mm * max(1.0, _COARSE * (1 - 2 * step / self.settings.steps))
+            pose, scores, change = self._step(pose, scores, width)
+            if change < 1e-4 and width == self.robust_mm:
+                break
+        return Place(pose, self._misfit(pose, scores))
+
+    def _step(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Pose, Tensor, float]:
+        """The new pose and scores, and by how many mm a point 50 mm off moved at most."""
+        normal, gradient = self._normal_equations(pose, scores, robust_mm)
+        normal = self.certainty * normal + torch.diag(self.precision)
+        gradient = self.certainty * gradient + self.precision * self._away(pose, scores)
+        damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(len(normal))
+        step = torch.zeros_like(gradient)
+        step[self.free] = -torch.linalg.solve(damped[self.free][:, self.free], gradient[self.free])
+        scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
+        turn = rotation_matrix(step[:3])
+        stretch = torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY:_POSE]))
+        shape = (
+            turn @ stretch @ pose.rotation @ pose.stretch if self.settings.affine else turn @ pose.rotation
+        )
+        arm = torch.cat([50 * step[:3], step[3:6], 50 * step[6:_POSE]])
+        return Pose.of(scale * shape, pose.shift + step[3:6]), scores + step[_POSE:], float(arm.abs().max())
+
+    def _normal_equations(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Tensor, Tensor]:
+        """(n, n) and (n,) float64 in rotation vector, shift, log scale, stretch and scores."""
+        moved = pose(self.surface.points)
+        seen = sample(self._field(scores), moved, self.spacing).double()
+        modes = sample(self.family.modes, moved, self.spacing).double()
+        away, residual = pose.scale * self.surface.distance.double(), self._residual(seen[0], pose)
+        weight = 1 / (1 + (residual / robust_mm) ** 2) ** 2
+        arm, slope = moved.double() - pose.shift.to(moved.device), seen[1:].T
+        scaling = (arm * slope).sum(1, keepdim=True) - away[:, None]
+        stretching = torch.einsum("ni,kij,nj->nk", slope, _STRETCHES.to(slope), arm)
+        jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling, stretching, modes.T], 1)
+        weighted = jacobian * weight[:, None]
+        return (weighted.T @ jacobian).cpu(), (weighted.T @ residual).cpu()
+
+    def _field(self, scores: Tensor) -> Tensor:
+        """(4, z, y, x) mm: the distances of a shape, and their slope along each axis."""
+        return self._middle if len(scores) == 0 else _with_gradient(self.family.shape(scores), self.spacing)
+
+    def _misfit(self, pose: Pose, scores: Tensor) -> float:
+        shape = self.family.shape(scores)[None]
+        residual = self._residual(sample(shape, pose(self.surface.points), self.spacing)[0].double(), pose)
+        squared = residual**2 / (1 + (residual / self.robust_mm) ** 2)
+        prior = (self.precision * self._away(pose, scores) ** 2)[self.free].sum()
+        return float(self.certainty * squared.sum() + prior) / 2
+
+    def _residual(self, seen: Tensor, pose: Pose) -> Tensor:
+        residual: Tensor = seen - pose.scale * self.surface.distance.double()
+        return residual
+
+    def _away(self, pose: Pose, scores: Tensor) -> Tensor:
+        return torch.cat([_deviation(pose), scores])
+
+
+def spread_of(poses: list[Pose]) -> Tensor:
+    """(3,) float32: `spread` of these poses, never less than a degree and two per cent."""
+    away = torch.stack([_deviation(pose) for pose in poses])
+    parts = (away[:, :3], away[:, 6], away[:, _SIMILARITY:])
+    return torch.stack([part.square().mean().sqrt().clamp(min=0.02) for part in parts]).float()
+
+
+def log_stretch(pose: Pose) -> Tensor:
+    """(3, 3) float64, symmetric, of trace 0: logarithm of a pose's stretch, in the frame that it leads to."""
+    values, vectors = torch.linalg.eigh(pose.stretch)
+    axes = pose.rotation @ vectors
+    logarithm: Tensor = axes @ torch.diag(values.log()) @ axes.T
+    return logarithm
+
+
+def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
+    """(z, y, x) mm -> (4, z, y, x): the field and its slope along each axis."""
+    return torch.stack([field, *torch.gradient(field, spacing=list(spacing))])
+
+
+def _deviation(pose: Pose) -> Tensor:
+    """(12,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale, log
+    stretch.
+    """
+    odd = (pose.rotation - pose.rotation.T) / 2
+    turn = torch.stack([odd[2, 1], odd[0, 2], odd[1, 0]])
+    scale = torch.tensor([math.log(pose.scale)], dtype=torch.float64)
+    stretch = torch.einsum("kij,ij->k", _STRETCHES, log_stretch(pose)) / 2
+    return torch.cat([turn, pose.shift, scale, stretch])
+
+
+def _symmetric(numbers: Tensor) -> Tensor:
+    """(5,) -> (3, 3) symmetric of trace 0."""
+    return torch.einsum("k,kij->ij", numbers, _STRETCHES)

@@ -1,0 +1,237 @@
+"""Priors of shape: what a healthy bone looks like in the prototype's frame, given what is visible of it.
+
+All stand behind one interface: fitted once to registered bones, they complete one that is partly hidden. A
+bone is (2, z, y, x): CT in [0, 1] and signed distance in mm. What is visible speaks through its distances;
+CT follows, for the same combination of bones has the same combination of CTs.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.shape_models.least_squares import Family
+from kneeformer.shape_models.pose import Size, Spacing
+from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.shape_models.residual_kriging import continue_error
+from kneeformer.shape_models.settings import PriorSettings
+
+BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
+_LEAST_MM = 0.01  # no prior is surer
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A completed bone.
+
+    Attributes:
+        image: (2, z, y, x).
+        deviation_mm: (z, y, x), standard deviation of its distances; None where the prior knows none.
+    """
+
+    image: Tensor
+    deviation_mm: Tensor | None = None
+
+
+class ShapePrior(nn.Module, ABC):
+    """What all priors have.
+
+    Attributes:
+        tells_deviation: whether its guesses have one.
+        mean: (2, z, y, x) of the bones it was fitted to.
+        noise_mm: (), typical error at the surface of a bone that it was not fitted to.
+    """
+
+    tells_deviation: ClassVar[bool] = False
+    mean: Tensor
+    noise_mm: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, settings
+        self.register_buffer("mean", torch.zeros(2, *grid))
+        self.register_buffer("noise_mm", torch.ones(()))
+
+    @abstractmethod
+    def fit(self, bones: Tensor) -> None:
+        """Take everything there is to take from (bones, 2, z, y, x) float32."""
+
+    @abstractmethod
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        """The whole bone from what is known of it.
+
+        Args:
+            image: (2, z, y, x); what is not known is not read.
+            known: (z, y, x) bool.
+        """
+
+    def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+        """A guess that agrees with what is known, and goes on from there into what is not.
+
+        Args:
+            guess: what `complete` makes of these.
+        """
+        whole = guess.image.clone()
+        error, left = continue_error(
+            whole[DISTANCE], image[DISTANCE], known, self.spacing, self.settings.correlation_mm
+        )
+        whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE] + error)
+        if guess.deviation_mm is None:
+            return Guess(whole)
+        own = guess.deviation_mm**2 + self.noise_mm**2
+        return Guess(whole, (own * left).sqrt())
+
+    def _telling(self) -> Tensor:
+        """(z, y, x) bool: voxels near the mean surface."""
+        return self.mean[DISTANCE].abs() < BAND_MM
+
+    def _keep_noise(self, error_mm: Tensor) -> None:
+        """A single bone tells no error: it stays 1 mm."""
+        if torch.isfinite(error_mm):
+            self.noise_mm.copy_(error_mm.clamp(min=_LEAST_MM))
+
+
+class MeanShape(ShapePrior):
+    """The mean bone, whatever is visible: the prototype."""
+
+    tells_deviation = True
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        away = (bones - self.mean)[:, DISTANCE, self._telling()]
+        self._keep_noise(away.std() if len(bones) > 1 else away.new_tensor(torch.nan))
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        return Guess(self.mean.clone(), torch.full_like(self.mean[DISTANCE], float(self.noise_mm)))
+
+
+class NearestBone(ShapePrior):
+    """The bone, of those fitted, whose visible surface is nearest."""
+
+    bones: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__(grid, spacing, settings)
+        self.register_buffer("bones", torch.full((settings.components, 2, *grid), torch.nan))
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        self.bones[: len(bones)] = bones[: len(self.bones)]
+        distances = bones[:, DISTANCE, self._telling()]
+        apart = torch.cdist(distances, distances) / distances.shape[1] ** 0.5
+        self._keep_noise(apart.fill_diagonal_(torch.inf).min(1).values.mean())
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        seen = known & self._telling()
+        apart = (self.bones[:, DISTANCE, seen] - image[DISTANCE, seen]).square().mean(1)
+        return Guess(self.bones[int(apart.nan_to_num(torch.inf).argmin())].clone())
+
+
+class OtherSide(ShapePrior):
+    """The same person's bone of the other side, mirrored: fitted to it alone before each completion.
+
+    One bone tells no usual error: `noise_mm` stays 1.
+    """
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        return Guess(self.mean.clone())
+
+    def family(self) -> Family:
+        """That bone alone."""
+        return Family.of_one(self.mean[DISTANCE])
+
+
+class Pca(ShapePrior):
+    """Principal components, and their Gaussian posterior given what is visible.
+
+    With n bones far fewer than voxels the components come from the n x n Gram matrix. The model is that of
+    probabilistic PCA (Tipping and Bishop 1999): bone = mean + modes @ a + error, a ~ N(0, 1). Errors of
+    neighbouring voxels are alike: over `correlation_mm` along each axis they count as one observation.
+
+    Attributes:
+        modes: (components, 2, z, y, x), each a standard deviation long; 0 beyond the number of bones.
+    """
+
+    tells_deviation = True
+    modes: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        super().__init__(grid, spacing, settings)
+        self.register_buffer("modes", torch.zeros(settings.components, 2, *grid))
+
+    def fit(self, bones: Tensor) -> None:
+        self.mean.copy_(bones.mean(0))
+        distances = bones[:, DISTANCE, self._telling()].double()
+        gram = distances @ distances.T
+        values, weights = _principal(gram, len(self.modes))
+        self.modes.zero_()
+        combination = weights.T.float() / max(1, len(bones) - 1) ** 0.5
+        self.modes[: len(values)] = torch.einsum("kn,nczyx->kczyx", combination, bones - self.mean)
+        squared = _left_out(gram, len(self.modes)).mean() / distances.shape[1]
+        self._keep_noise(squared.sqrt())
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        seen = known & self._telling()
+        modes = self.modes[:, DISTANCE, seen].double()
+        away = (image - self.mean)[DISTANCE, seen].double()
+        alike = max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
+        variance = float(self.noise_mm) ** 2 * alike
+        precision = modes @ modes.T / variance + torch.eye(len(modes), dtype=modes.dtype, device=modes.device)
+        covariance = torch.linalg.inv(precision)
+        scores = covariance @ (modes @ away) / variance
+        bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
+        shapes = self.modes[:, DISTANCE].flatten(1)
+        spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
+        return Guess(bone, spread.reshape(self.grid))
+
+    def family(self) -> Family:
+        """All that the components span, among which pose and scores of a bone are found together."""
+        return Family(self.mean[DISTANCE], self.modes[:, DISTANCE], float(self.noise_mm))
+
+
+class ZeroFilledPca(Pca):
+    """The same components, and what a plain projection makes of a bone whose hidden voxels are the mean's.
+
+    What is hidden so counts as seen to be the mean: the simplest of completions by a PCA, to compare with.
+    """
+
+    tells_deviation = False
+
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        filled = torch.where(known, image - self.mean, 0)[DISTANCE, self._telling()]
+        modes = self.modes[:, DISTANCE, self._telling()]
+        squared = modes.square().sum(1)  # near the mean surface modes are orthogonal
+        scores = torch.where(squared > _LEAST_MM**2 * len(filled), modes @ filled / squared, 0)
+        return Guess(self.mean + torch.einsum("k,kczyx->czyx", scores, self.modes))
+
+
+def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and orthonormal eigenvectors (bones, k) of a Gram matrix, centred; largest first."""
+    count = len(gram)
+    centring = torch.eye(count, dtype=gram.dtype, device=gram.device) - 1 / count
+    values, vectors = torch.linalg.eigh(centring @ gram @ centring)
+    kept = min(components, count - 1)
+    return values.flip(0)[:kept].clamp(min=0), vectors.flip(1)[:, :kept]
+
+
+def _left_out(gram: Tensor, components: int) -> Tensor:
+    """(bones,) squared distance of each bone from the affine space of the others' first components."""
+    if len(gram) == 1:
+        return gram.new_tensor([torch.inf])
+    squared = []
+    for out in range(len(gram)):
+        others = [i for i in range(len(gram)) if i != out]
+        values, vectors = _principal(gram[others][:, others], components)
+        among = gram[others][:, others]
+        centre = among.mean()
+        cross = gram[out, others] - among.mean(0) - gram[out, others].mean() + centre
+        length = gram[out, out] - 2 * gram[out, others].mean() + centre
+        usable = values > 1e-9 * values.sum()
+        explained = ((vectors[:, usable].T @ cross) ** 2 / values[usable]).sum()
+        squared.append((length - explained).clamp(min=0))
+    return torch.stack(squared)

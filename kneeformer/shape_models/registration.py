@@ -1,0 +1,167 @@
+"""Registration of a bone to a prototype: the pose in which their signed distances agree.
+
+The tibia paper's direct registration (its equation 1) descends the gradient of an image similarity, as
+`descent` does. On signed distances the same problem is a small one of `least_squares`, solved in a second.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.shape_models.gradient_descent import descend
+from kneeformer.shape_models.least_squares import Family, LeastSquares, Place, Surface
+from kneeformer.shape_models.locnet import LocNet, as_pose, matrices
+from kneeformer.shape_models.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
+from kneeformer.shape_models.settings import RegistrationSettings
+
+CT, DISTANCE = 0, 1  # channels of a bone's image
+_POINTS, _POINTS_OF_FAMILY, _POINTS_AT_FIRST = 20_000, 8_000, 1_500
+_POINTS_OF_ROTATION, _STEPS_OF_ROTATION = 400, 12
+_ABOUT_AS_WELL, _EXACT, _MOST_WAYS = 1.25, 0.1, 4  # times the misfit of the best way round, and more; ways
+_STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a bone lies on the prototype.
+
+    Attributes:
+        pose: from the bone's grid to the prototype's.
+        residual_mm: median distance between the two surfaces, in mm of the prototype's frame.
+        inliers: share of the visible surface that lies within the robust distance.
+    """
+
+    pose: Pose
+    residual_mm: float
+    inliers: float
+
+
+class Registration(nn.Module):
+    """A prototype, and what brings bones to it.
+
+    Attributes:
+        prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
+        spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
+            logarithm of the scale, and of a stretch's.
+    """
+
+    prototype: nn.Parameter
+    spread: Tensor
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: RegistrationSettings) -> None:
+        super().__init__()
+        self.grid, self.spacing, self.settings = grid, spacing, settings
+        self.prototype = nn.Parameter(torch.zeros(2, *grid), requires_grad=False)
+        self.register_buffer("spread", torch.tensor([0.3, 0.1, 0.1]))
+        self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, known: Tensor, start: Pose | None = None) -> Fit:
+        """Register one bone to the prototype.
+
+        Args:
+            image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
+            known: (z, y, x) bool; what is not known does not count.
+            start: where to go on; None begins where the localisation network says or, without one, with the
+                bone's middle on the prototype's, and takes the descent's steps of all rounds.
+        """
+        surface = self._surface(image, known)
+        pose = start or first_guess(self.locnet, image, known)
+        if self.settings.descent is not None:
+            pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
+        prototype = Family.of_one(self.prototype[DISTANCE])
+        return self._judged(surface, self._problem(prototype, surface.thinned(_POINTS)).solve(pose).pose)
+
+    @torch.no_grad()
+    def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
+        """Go on from a pose, to shapes that the bone may have instead of the prototype.
+
+        Shifts along the grid's longest side are tried with few points first: half a shaft fits all along the
+        mean bone's, and which end it has tells where it belongs. Without steps the pose stays.
+        """
+        if not self.settings.steps:
+            return start
+        surface = self._surface(image, known)
+        extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
+        along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
+        rough = self._problem(family, surface.thinned(_POINTS_AT_FIRST))
+        found = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
+        best = min(found, key=lambda place: place.misfit).pose
+        return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
+
+    @torch.no_grad()
+    def ways_round(
+        self, image: Tensor, known: Tensor, spacing: Spacing, family: Family | None
+    ) -> list[Place]:
+        """The ways round that a bone may lie, best first: poses whose rotations may be any, none alike.
+
+        All rotations are tried on the prototype. Where several fit it about as well, they are compared among
+        the shapes of the family: a bone the wrong way round is no bone of the family.
+
+        Args:
+            image, known: as `forward` takes them, on a grid of any size with this spacing.
+
+        Returns:
+            One at least, and others only where these fit about as well. Without steps it is the identity.
+        """
+        z, y, x = known.shape
+        if not self.settings.steps:
+            return [Place(Pose.identity(), 0.0)]
+        surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
+        any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
+        rough = self.settings.model_copy(update={"steps": _STEPS_OF_ROTATION, "affine": False})
+
+        def problem(family: Family, points: int, settings: RegistrationSettings) -> LeastSquares:
+            return LeastSquares(family, surface.thinned(points), self.spacing, settings, any_way)
+
+        on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION, rough)
+        found = _apart([on_prototype.solve(start) for start in promising(on_prototype)])
+        if len(found) == 1 or family is None:
+            return found
+        among = problem(family, _POINTS_AT_FIRST, self.settings)
+        return _apart([among.solve(place.pose) for place in found])
+
+    def registered(self, image: Tensor, pose: Pose) -> Tensor:
+        """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
+        seen = warp(image, pose, self.grid, self.spacing)
+        seen[DISTANCE] *= pose.scale
+        return seen
+
+    def _problem(self, family: Family, surface: Surface) -> LeastSquares:
+        return LeastSquares(family, surface, self.spacing, self.settings, self.spread)
+
+    def _surface(self, image: Tensor, known: Tensor) -> Surface:
+        return Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)
+
+    def _descended(self, image: Tensor, known: Tensor, pose: Pose, rounds: int) -> Pose:
+        assert self.settings.descent is not None
+        rate, steps = self.settings.descent.learning_rate, rounds * self.settings.descent.steps
+        seen = torch.where(known, image[CT], 0.0)
+        return descend(self.prototype[CT], seen, ~known, self.spacing, pose, rate, steps)
+
+    def _judged(self, surface: Surface, pose: Pose) -> Fit:
+        near = surface.distance.abs() < max(self.spacing)
+        seen = sample(self.prototype[[DISTANCE]], pose(surface.points[near]), self.spacing)[0]
+        away = (seen - pose.scale * surface.distance[near]).abs()
+        return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
+
+
+def _apart(places: list[Place]) -> list[Place]:
+    """The best first, and those that fit about as well, of all that are alike the best."""
+    chosen: list[Place] = []
+    for place in sorted(places, key=lambda place: place.misfit):
+        best = (chosen or [place])[0].misfit
+        if place.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST_WAYS:
+            break
+        if all(angle_between(place.pose.rotation, other.pose.rotation) > ALIKE for other in chosen):
+            chosen.append(place)
+    return chosen
+
+
+def first_guess(locnet: LocNet | None, image: Tensor, known: Tensor) -> Pose:
+    """The pose of a bone by a localisation network; the identity where there is none."""
+    if locnet is None:
+        return Pose.identity()
+    return as_pose(matrices(locnet(image[None], known[None]))[0])

@@ -1,0 +1,76 @@
+"""Rotations from all over the space of them, and those by which a bone may lie like the prototype.
+
+Least squares go to the nearest valley, and a bone may lie in its scan any way round: a patient prone or feet
+first, a specimen laid across the table. So every rotation of a grid of them is judged, together with a few
+shifts, by where it brings some points of the bone's surface; least squares begin at the best of them.
+"""
+
+import math
+from functools import cache
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from kneeformer.shape_models.least_squares import LeastSquares
+from kneeformer.shape_models.pose import Pose, sample
+
+ALIKE = math.radians(35)  # rotations nearer to each other lead to one valley
+_STEPS = 4  # of the grid, from the middle of a face to its edge: 2080 rotations, none farther than 25 degrees
+_POINTS = 150
+_FAR_MM = 8.0  # what lies farther from the surface counts as this
+_SHIFT = 0.12  # of the grid's extent along each axis: the middle of what is visible is not the bone's
+_PROMISING = 10
+
+
+def promising(problem: LeastSquares) -> list[Pose]:
+    """Poses at which to begin, no two of them alike, the identity first, then the best.
+
+    Args:
+        problem: its surface around (0, 0, 0) mm.
+    """
+    surface, turns = problem.surface.thinned(_POINTS), all_rotations()
+    turned = torch.einsum("rij,nj->rni", turns.to(surface.points), surface.points)
+    shifts = _shifts(problem)
+    misfits = []
+    for shift in shifts:
+        moved = (turned + shift.to(turned)).reshape(-1, 3)
+        seen = sample(problem.family.distance[None], moved, problem.spacing)[0].reshape(len(turns), -1)
+        misfits.append((seen - surface.distance).abs().clamp(max=_FAR_MM).square().mean(1))
+    least, which = torch.stack(misfits).min(0)
+    chosen = [Pose.identity()]
+    for index in least.argsort().tolist():
+        if all(angle_between(turns[index], other.rotation) > ALIKE for other in chosen):
+            chosen.append(Pose(turns[index], shifts[int(which[index])], 1.0))
+        if len(chosen) > _PROMISING:
+            break
+    return chosen
+
+
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """Radians from one rotation (3, 3) to another."""
+    return float(torch.arccos((((one * other).sum() - 1) / 2).clamp(-1, 1)))
+
+
+@cache
+def all_rotations() -> Tensor:
+    """(n, 3, 3) float64: unit quaternions through a grid on the faces of a cube in four dimensions."""
+    steps = range(-_STEPS, _STEPS + 1)
+    on_a_face = [q for q in product(steps, repeat=4) if max(map(abs, q)) == _STEPS]
+    quaternions = torch.tensor(
+        [q for q in on_a_face if q > (0, 0, 0, 0)], dtype=torch.float64
+    )  # -q turns as q
+    w, x, y, z = (quaternions / quaternions.norm(dim=1, keepdim=True)).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def _shifts(problem: LeastSquares) -> list[Tensor]:
+    """None, and one along each axis either way."""
+    size = problem.family.distance.shape
+    steps = torch.diag(torch.tensor([_SHIFT * n * mm for n, mm in zip(size, problem.spacing, strict=True)]))
+    return [torch.zeros(3, dtype=torch.float64), *steps.double(), *-steps.double()]

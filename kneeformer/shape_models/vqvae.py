@@ -1,0 +1,175 @@
+"""The vector-quantised autoencoder of bones (van den Oord et al. 2017)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kneeformer.shape_models.convolutional import ConvolutionalAutoencoder
+from kneeformer.shape_models.pose import Size, Spacing
+from kneeformer.shape_models.priors import Guess
+from kneeformer.shape_models.settings import PriorSettings
+
+_DECAY = 0.99
+_COMMITMENT = 0.25
+_DEAD = 0.5  # vectors a step, on average, below which a code starts anew
+_WARM_STEPS = 200  # until the code is wholly quantised; half of it is from the first step on
+_ROUNDS = 20  # of k-means
+_CHUNK = 16384
+
+
+class Codebook(nn.Module):
+    """Codes that follow the vectors they stand for, by moving averages (the paper's appendix A.1).
+
+    Attributes:
+        codes: (codes, channels).
+        counts: (codes,) vectors of a step that each stands for; sums: (codes, channels) of those vectors.
+        share: (), how far a vector is replaced by its code: from 0.5 to 1 over the first steps.
+        perplexity: (), of the codes' use in the last step: as many codes, used alike, tell as much.
+    """
+
+    codes: Tensor
+    counts: Tensor
+    sums: Tensor
+    share: Tensor
+    perplexity: Tensor
+
+    def __init__(self, codes: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(codes, channels))
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", torch.zeros(codes, channels))
+        self.register_buffer("share", torch.tensor(0.5))
+        self.register_buffer("perplexity", torch.zeros(()))
+
+    def start(self, vectors: Tensor) -> None:
+        """Begin with the k-means of (n, channels)."""
+        self.codes.copy_(k_means(vectors, len(self.codes)))
+        self.sums.copy_(self.codes)
+        self.counts.fill_(1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(n, channels) -> (n, channels) towards their codes; gradients pass as if nothing happened."""
+        return vectors + self.share * (self.nearest(vectors) - vectors).detach()
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(n, channels): each vector's code."""
+        return self.codes[nearest(vectors, self.codes)]
+
+    @torch.no_grad()
+    def follow(self, vectors: Tensor) -> None:
+        """One step of the moving averages. A code that has lost its vectors becomes a random one of these."""
+        owner = nearest(vectors, self.codes)
+        use = torch.bincount(owner, minlength=len(self.codes)).to(vectors.dtype)
+        self.counts.lerp_(use, 1 - _DECAY)
+        self.sums.lerp_(_sums(vectors, owner, self.codes), 1 - _DECAY)
+        dead = torch.nonzero(self.counts < _DEAD)[:, 0]
+        chosen = torch.randint(len(vectors), (len(dead),), device=vectors.device)
+        self.counts[dead], self.sums[dead] = 1.0, vectors[chosen]
+        self.codes.copy_(self.sums / self.counts[:, None])
+        self.share.add_(0.5 / _WARM_STEPS).clamp_(max=1)
+        self.perplexity.copy_(perplexity(use / len(vectors)))
+
+
+class VqVae(ConvolutionalAutoencoder):
+    """Each vector of the code is one of a codebook; the encoder learns to stay near its codes."""
+
+    def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
+        code = settings.code
+        super().__init__(grid, spacing, settings, code.latent_channels)
+        self.codebook = Codebook(code.codes, code.latent_channels)
+
+    @torch.no_grad()
+    def fit(self, bones: Tensor) -> None:
+        """As others, and k-means of what the encoder makes of the bones."""
+        super().fit(bones)
+        known = torch.ones_like(bones[:1, 0], dtype=torch.bool)
+        encoded = torch.cat([self.encoded(bone[None], known) for bone in bones])
+        self.codebook.start(_vectors(encoded))
+
+    def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = _vectors(encoded)
+        cost = _COMMITMENT * F.mse_loss(vectors, self.codebook.nearest(vectors))
+        if self.code.entropy_weight:
+            cost = cost + self.code.entropy_weight * unused(vectors, self.codebook.codes.clone())
+        code = _unfolded(self.codebook(vectors), encoded)
+        if self.training:
+            self.codebook.follow(vectors.detach())
+        return code, cost
+
+    @torch.no_grad()
+    def use(self, bones: Tensor, known: Tensor) -> Tensor:
+        """(codes,) int64: how many vectors of bones (batch, 2, z, y, x) each code stands for."""
+        vectors = _vectors(self.encoded(bones, known))
+        codes = self.codebook.codes
+        return torch.bincount(nearest(vectors, codes), minlength=len(codes))
+
+    @torch.no_grad()
+    def complete(self, image: Tensor, known: Tensor) -> Guess:
+        encoded = self.encoded(image[None], known[None])
+        return Guess(self.decoded(_unfolded(self.codebook(_vectors(encoded)), encoded))[0])
+
+
+def nearest(vectors: Tensor, codes: Tensor) -> Tensor:
+    """(n,) number of the code (k, channels) that is nearest to each of (n, channels)."""
+    return torch.cat([torch.cdist(chunk, codes).argmin(1) for chunk in torch.split(vectors, _CHUNK)])
+
+
+def perplexity(use: Tensor) -> Tensor:
+    """exp of the entropy of shares (k,) that sum to 1: k where all are alike, 1 where one is all."""
+    return _entropy(use).exp()
+
+
+def unused(vectors: Tensor, codes: Tensor) -> Tensor:
+    """Nats that soft assignments, averaged over vectors, lack of using all codes alike; 0 or more."""
+    use = (-torch.cdist(vectors, codes).square()).softmax(1).mean(0)
+    return math.log(len(codes)) - _entropy(use)
+
+
+def k_means(vectors: Tensor, count: int) -> Tensor:
+    """(count, channels) means of clusters of (n, channels), each with a vector where enough of them differ.
+
+    Lloyd's algorithm on what is distinct, the same every time; a cluster that is empty begins anew at the
+    vector farthest from its mean.
+    """
+    distinct: Tensor = torch.unique(vectors, dim=0)
+    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
+    codes = distinct[order[torch.arange(count) % len(order)].to(distinct.device)].clone()
+    for _ in range(_ROUNDS):
+        owner = nearest(distinct, codes)
+        number = torch.bincount(owner, minlength=count)
+        means = _sums(distinct, owner, codes) / number.clamp(min=1)[:, None]
+        codes = _refilled(torch.where(number[:, None] > 0, means, codes), distinct)
+    return codes
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy
+
+
+def _sums(vectors: Tensor, owner: Tensor, codes: Tensor) -> Tensor:
+    """(k, channels): of those (n, channels) that each code owns."""
+    return torch.zeros_like(codes).index_add_(0, owner, vectors)
+
+
+def _refilled(codes: Tensor, vectors: Tensor) -> Tensor:
+    """Codes that stand for no vector are put onto those farthest from theirs."""
+    apart, owner = torch.cdist(vectors, codes).min(1)
+    empty = torch.nonzero(torch.bincount(owner, minlength=len(codes)) == 0)[:, 0]
+    farthest = apart.argsort(descending=True)[: len(empty)]
+    filled = codes.clone()
+    filled[empty[: len(farthest)]] = vectors[farthest]
+    return filled
+
+
+def _vectors(encoded: Tensor) -> Tensor:
+    """(batch, channels, z, y, x) -> (batch * z * y * x, channels) float32."""
+    return encoded.movedim(1, -1).flatten(0, -2).float()
+
+
+def _unfolded(vectors: Tensor, like: Tensor) -> Tensor:
+    """What `_vectors` folded, in the shape it had."""
+    batch, _, z, y, x = like.shape
+    return vectors.view(batch, z, y, x, -1).movedim(-1, 1)

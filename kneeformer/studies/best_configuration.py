@@ -1,0 +1,233 @@
+"""Which trained configuration of a dataset is best, on the same validation cases. Needs no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from kneeformer.config import Configuration
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
+from kneeformer.data.files import write_text
+from kneeformer.data.splits import Split, fold_cases
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.summary import CaseScores, Record
+from kneeformer.paths import Folders, fold_name
+from kneeformer.plans import read_dataset_plan, read_fold_plan
+from kneeformer.progress import Progress
+from kneeformer.studies.comparable import Comparable, command_to_validate, validated_folds
+from kneeformer.studies.ranking import Ranked, rank, ranking_table
+from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
+from kneeformer.tasks.comparison import Comparison
+from kneeformer.tasks.registry import registered
+from kneeformer.workflows.request import Request
+from kneeformer.workflows.splits import dataset_splits
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What to compare.
+
+    Attributes:
+        configurations: None takes all of the plan but those that only prepare others.
+        folds: None takes those that as many configurations as possible have in common.
+    """
+
+    dataset: str
+    configurations: tuple[str, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    plans: str = "kfPlans"
+
+    def request(self, configuration: str, fold: int) -> Request:
+        return Request(self.dataset, configuration, fold, self.plans)
+
+
+class BestConfiguration(Record):
+    """What best_configuration.json holds.
+
+    Attributes:
+        score: by which the configurations are ranked.
+        cases: validation cases of the folds, the same of each configuration.
+        ranking: the best first.
+        left_out: what is not compared, and why.
+        to_compare_more: commands that train or validate what is missing.
+        prediction: the command that predicts with the best.
+    """
+
+    dataset: str
+    plans: str
+    score: str
+    lower_is_better: bool
+    folds: tuple[int, ...]
+    cases: int
+    ranking: tuple[Ranked, ...]
+    left_out: tuple[str, ...]
+    to_compare_more: tuple[str, ...]
+    prediction: str
+
+
+def find_best_configuration(folders: Folders, wanted: Candidates, watch: Progress) -> tuple[str, Path]:
+    """Compare what is trained and validated; nothing is trained.
+
+    Returns:
+        What to read of it, and the folder of best_configuration.json, table.md and prediction_commands.txt:
+        best_configuration in the dataset's results.
+
+    Raises:
+        KneeformerError: nothing can be compared, with the commands that would train it; a fold was validated
+            on other cases or regions, or trained by another plan, than the folds beside it.
+    """
+    require_writable(_home(folders, wanted.dataset))
+    planned = _planned(folders, wanted)
+    splits = _splits(folders, wanted)
+    chosen = Comparable.choose(_validated(folders, wanted, planned), wanted.folds)
+    missing = [command_to_validate(folders, wanted.request(*one)) for one in chosen.lacking(wanted.folds)]
+    if not chosen.configurations:
+        raise KneeformerError(_nothing_to_compare(wanted, missing))
+    compared = {name: planned[name] for name in chosen.configurations}
+    scores = _scores(folders, wanted, compared, chosen, splits, watch)
+    leading = _comparison(planned[chosen.configurations[0]]).leading
+    ranking = rank(scores, leading)
+    best = ranking[0].configuration
+    found = BestConfiguration(
+        dataset=wanted.dataset,
+        plans=wanted.plans,
+        score=leading.title,
+        lower_is_better=leading.lower_is_better,
+        folds=chosen.folds,
+        cases=len(scores[best]),
+        ranking=tuple(ranking),
+        left_out=tuple(chosen.left_out()),
+        to_compare_more=tuple(missing),
+        prediction=_prediction(wanted, best, planned[best], chosen.validated[best]),
+    )
+    report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
+    return report, _write(folders, found, report)
+
+
+def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
+    """The candidates, in the order of the plan or of the request: by default, those of its first one's task.
+
+    A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
+    """
+    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
+    there = {n: c for n, c in plan.configurations.items() if registered(c.task).comparison is not None}
+    task = next((c.task for c in there.values()), None)
+    names = wanted.configurations or tuple(n for n, c in there.items() if c.task == task)
+    if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
+        raise KneeformerError(
+            f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
+            f"cases can: {', '.join(there) or 'none is planned'}"
+        )
+    planned: dict[str, Configuration] = {name: there[name] for name in names}
+    if len({c.task for c in planned.values()}) > 1:
+        tasks = ", ".join(f"{name} ({c.task})" for name, c in planned.items())
+        raise KneeformerError(
+            f"{tasks}: different tasks have different scores; compare those of one, with -c"
+        )
+    return planned
+
+
+def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
+    """Raises KneeformerError: the splits are wrong, or have no such fold as is asked for."""
+    splits = dataset_splits(folders, wanted.dataset)
+    for fold in wanted.folds or ():
+        fold_cases(splits, fold_name(fold))
+    return splits
+
+
+def _validated(
+    folders: Folders, wanted: Candidates, planned: Mapping[str, Configuration]
+) -> dict[str, tuple[int, ...]]:
+    """Of each candidate the folds that are validated and, where folds are asked for, asked for."""
+    found = {name: validated_folds(folders, wanted.dataset, name, wanted.plans) for name in planned}
+    asked = wanted.folds
+    return {n: tuple(k for k in folds if asked is None or k in asked) for n, folds in found.items()}
+
+
+def _nothing_to_compare(wanted: Candidates, missing: list[str]) -> str:
+    where = "" if wanted.folds is None else f" on all of folds {' '.join(map(str, wanted.folds))}"
+    lines = "\n".join(f"  {command}" for command in missing)
+    return f"{wanted.dataset}: no configuration is trained and validated{where}; first type\n{lines}"
+
+
+def _scores(
+    folders: Folders,
+    wanted: Candidates,
+    configurations: Mapping[str, Configuration],
+    chosen: Comparable,
+    splits: list[Split],
+    watch: Progress,
+) -> dict[str, list[CaseScores]]:
+    """Of each configuration the validation cases of the compared folds."""
+    folds: list[ValidatedFold] = []
+    for name, configuration in configurations.items():
+        _refuse_mixed_plans(folders, [wanted.request(name, k) for k in chosen.validated[name]])
+        for k in chosen.folds:
+            fold = _validated_fold(folders, wanted.request(name, k), configuration, watch)
+            refuse_other_masks(fold, fold_cases(splits, fold.request.fold_name)["val"], folds)
+            folds.append(fold)
+    return {n: [c for f in folds if f.request.configuration == n for c in f.cases] for n in configurations}
+
+
+def _validated_fold(
+    folders: Folders, request: Request, configuration: Configuration, watch: Progress
+) -> ValidatedFold:
+    folder = request.folder(folders)
+    dataset = Dataset.open(folders.raw / request.dataset)
+    scores = _comparison(configuration).scores(folder, dataset, configuration, watch)
+    return ValidatedFold(folder, request, scores.hidden, scores.cases)
+
+
+def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
+    """Folds of one configuration are one model where kf_predict can average them."""
+    first, *others = requests
+    key = read_fold_plan(first.folder(folders)).compatibility_key()
+    for other in others:
+        if read_fold_plan(other.folder(folders)).compatibility_key() != key:
+            raise KneeformerError(
+                f"{other.folder(folders)}: trained by another plan than {first.folder(folders)}; choose "
+                f"folds with -f, or {other.command('--overwrite')}"
+            )
+
+
+def _comparison(configuration: Configuration) -> Comparison:
+    found = registered(configuration.task).comparison
+    assert found is not None
+    return found
+
+
+def _prediction(wanted: Candidates, best: str, configuration: Configuration, folds: tuple[int, ...]) -> str:
+    """The dataset's test cases, predicted by all validated folds of the best."""
+    dataset = quote(wanted.dataset)
+    raw, results = f'"$kf_raw"/{dataset}', f'"$kf_results"/{dataset}'
+    masks = f" -m {raw}/masksTs" if configuration.requires_mask else ""
+    others = f" --other_side {raw}/otherSidesTs" if configuration.needs_other_side else ""
+    return (
+        f"kf_predict -i {raw}/imagesTs{masks}{others} -o {results}/best_configuration/predictions "
+        f"-d {dataset} -p {quote(wanted.plans)} -c {quote(best)} -f {' '.join(map(str, folds))}"
+    )
+
+
+def _report(found: BestConfiguration, table: str) -> str:
+    """The table, and what else there is to say."""
+    parts = [table]
+    if found.left_out:
+        parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in found.left_out)]))
+    if found.to_compare_more:
+        commands = [f"    {command}" for command in found.to_compare_more]
+        parts.append("\n".join(["To compare all on the same folds, type first:", "", *commands]))
+    parts.append(f"To predict with the best, the test cases or others, type:\n\n    {found.prediction}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _home(folders: Folders, dataset: str) -> Path:
+    return folders.results / dataset / "best_configuration"
+
+
+def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:
+    home = _home(folders, found.dataset)
+    write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
+    write_text(home / "table.md", report)
+    write_text(home / "prediction_commands.txt", found.prediction + "\n")
+    return home

@@ -1,0 +1,72 @@
+"""Which configurations can be compared on which folds, and what to train so that more can. Needs no torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kneeformer.paths import FINAL, LATEST, Folders
+from kneeformer.studies.validated_fold import is_validated
+from kneeformer.workflows.request import Request
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Configurations that are all validated on the same folds.
+
+    Attributes:
+        validated: folds of every candidate, of those that are compared and of those that are not.
+    """
+
+    validated: Mapping[str, tuple[int, ...]]
+    configurations: tuple[str, ...]
+    folds: tuple[int, ...]
+
+    @classmethod
+    def choose(cls, validated: Mapping[str, tuple[int, ...]], asked: tuple[int, ...] | None) -> "Comparable":
+        """The folds that are asked for, and who has them all; or as many configurations as have a fold in
+        common, on all the folds that they have in common.
+        """
+        if asked is not None:
+            return cls(validated, tuple(n for n, have in validated.items() if {*asked} <= {*have}), asked)
+        there = sorted({fold for folds in validated.values() for fold in folds})
+        groups = [tuple(n for n, have in validated.items() if fold in have) for fold in there]
+        found = [cls(validated, names, _common(validated, names)) for names in groups]
+        return max(
+            found, key=lambda one: (len(one.configurations), len(one.folds)), default=cls(validated, (), ())
+        )
+
+    def left_out(self) -> Iterator[str]:
+        """Lines that say what is not compared, and why."""
+        for name, folds in self.validated.items():
+            if name not in self.configurations:
+                lacking = [fold for fold in self.folds if fold not in folds]
+                yield f"{name}: not trained and validated in {_text(lacking)}"
+            elif more := [fold for fold in folds if fold not in self.folds]:
+                yield f"{_text(more)} of {name}: not trained and validated in every other"
+
+    def lacking(self, asked: tuple[int, ...] | None) -> Iterator[tuple[str, int]]:
+        """Configuration and fold of all that would have to be validated to compare all on every fold."""
+        there = asked or sorted({fold for folds in self.validated.values() for fold in folds}) or (0,)
+        return ((name, k) for name, folds in self.validated.items() for k in there if k not in folds)
+
+
+def validated_folds(folders: Folders, dataset: str, configuration: str, plans: str) -> tuple[int, ...]:
+    """Numbers of the folds that are trained and validated, in order; "all" validates nothing."""
+    there = filter(is_validated, folders.model(dataset, configuration, plans).glob("fold_*"))
+    numbers = [folder.name.removeprefix("fold_") for folder in there]
+    return tuple(sorted(int(number) for number in numbers if number.isdigit()))
+
+
+def command_to_validate(folders: Folders, request: Request) -> str:
+    """What to type so that a fold is validated: train it, go on with it, or validate it alone."""
+    folder = request.folder(folders)
+    if (folder / FINAL).is_file():
+        return request.command("--val")
+    return request.command(*(["--c"] if (folder / LATEST).is_file() else []))
+
+
+def _common(validated: Mapping[str, tuple[int, ...]], names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set.intersection(*(set(validated[name]) for name in names))))
+
+
+def _text(folds: list[int]) -> str:
+    return f"fold{'s' if len(folds) > 1 else ''} {' '.join(map(str, folds))}"

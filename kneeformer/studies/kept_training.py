@@ -1,0 +1,126 @@
+"""A training that may be there already, finished or stopped, and whether it is the one that is asked for."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kneeformer.engine.loop import ProgressEvent
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.summary import Summary, read_summary
+from kneeformer.paths import Folders
+from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
+from kneeformer.progress import Progress
+from kneeformer.studies.validated_fold import is_validated
+from kneeformer.workflows.fold_folder import Run, read_run
+from kneeformer.workflows.fold_state import RUN, FoldState
+from kneeformer.workflows.request import Request
+from kneeformer.workflows.train import train_fold
+
+
+@dataclass(frozen=True)
+class KeptTraining:
+    """What is to be trained, the folders in which it is kept, and the training that its weights come from."""
+
+    folders: Folders
+    request: Request
+    before: "KeptTraining | None" = None
+
+    @property
+    def folder(self) -> Path:
+        return self.request.folder(self.folders)
+
+    @property
+    def finished(self) -> bool:
+        return FoldState.of(self.folder) is FoldState.TRAINED
+
+    @property
+    def stopped(self) -> bool:
+        return FoldState.of(self.folder) is FoldState.STOPPED
+
+    @property
+    def validated(self) -> bool:
+        return is_validated(self.folder)
+
+    def train(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> None:
+        """To its end, or validate it where it is there."""
+        request = replace(self.request, resume=self.stopped, validate_only=self.finished)
+        train_fold(self.folders, request, watch_training, watch)
+
+    def summary(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> Summary:
+        """Of its validation, before which it is trained where it is not."""
+        if not self.validated:
+            self.train(watch_training, watch)
+        return read_summary(self.folder / "validation")
+
+    def differences(self) -> list[str]:
+        """What was made otherwise than it is asked for now; nothing where no training is there.
+
+        Settings are compared as they came out, so that naming the plan's own value is no difference, and an
+        edited plan is one.
+        """
+        if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
+            return []
+        run = read_run(self.folder)
+        asked = {**self._settings(self._plan()), **self._run()}
+        made = {
+            **self._settings(read_fold_plan(self.folder)),
+            **{key: getattr(run, key) for key in self._run()},
+        }
+        found = [
+            f"{key} was {_text(made.get(key))}, is now {_text(asked.get(key))}"
+            for key in dict.fromkeys([*asked, *made])
+            if asked.get(key) != made.get(key)
+        ]
+        if self.before is not None and not self.before._is_what_followed(run):
+            found.append(f"began with earlier weights of {self.before.folder}")
+        return found
+
+    def _is_what_followed(self, run: Run) -> bool:
+        """Whether a training began with the weights that are here, and they are those that are asked for."""
+        if not self.finished or self.differences():
+            return False
+        return read_run(self.folder).started <= run.started
+
+    def _run(self) -> dict[str, Any]:
+        """What run.json would say of the request, but for settings."""
+        request = self.request
+        return {
+            "minutes": request.minutes,
+            "seed": request.seed or 0,
+            "subjects": request.subjects,
+            "pretrain_from": request.pretrain_from,
+        }
+
+    def _plan(self) -> Plan:
+        request = self.request
+        plan = read_dataset_plan(self.folders, request.dataset, request.plans)
+        return override(plan.with_only(request.configuration), request.configuration, request.assignments)
+
+    def _settings(self, plan: Plan) -> dict[str, Any]:
+        return _flat(
+            plan.without_evidence().configuration(self.request.configuration).model_dump(mode="json")
+        )
+
+
+def refuse_made_otherwise(trainings: Iterable[KeptTraining]) -> None:
+    """Raises KneeformerError: trainings are there that were made otherwise; every one is listed."""
+    found = {t.folder: differences for t in trainings if (differences := t.differences())}
+    if found:
+        lines = "\n".join(f"  {folder}: {'; '.join(said)}" for folder, said in found.items())
+        raise KneeformerError(
+            f"{len(found)} trainings were made otherwise than is asked for now; delete their folders to have "
+            f"them made anew, or ask as before\n{lines}"
+        )
+
+
+def _flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by the path of their key, as --set names them."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return found
+
+
+def _text(value: Any) -> str:
+    return "not given" if value is None else str(value)

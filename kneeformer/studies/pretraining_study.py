@@ -1,0 +1,273 @@
+"""What pre-training buys: trainings with few labels, from pre-trained or random weights."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
+from kneeformer.data.files import write_text
+from kneeformer.engine.loop import ProgressEvent
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.metrics.summary import Summary
+from kneeformer.paths import FINAL, Folders, fold_name
+from kneeformer.plans import read_dataset_plan
+from kneeformer.progress import Progress
+from kneeformer.reporting.plots import Curve, draw_label_curves
+from kneeformer.studies.kept_training import KeptTraining, refuse_made_otherwise
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.request import Request
+from kneeformer.workflows.training_cases import split_of
+
+SCRATCH, PRETRAINED = "from scratch", "pre-trained"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to pre-train and fine-tune: settings, as --set says them, of both stages or of one."""
+
+    name: str
+    both: tuple[str, ...] = ()
+    pretraining: tuple[str, ...] = ()
+    fine_tuning: tuple[str, ...] = ()
+
+
+PLANNED = Variant("planned")
+ABLATIONS = (
+    Variant("ratio 50 %", pretraining=("masking.ratio=0.5",)),
+    Variant("ratio 90 %", pretraining=("masking.ratio=0.9",)),
+    Variant("blocks", pretraining=("masking.kind=block",)),
+    Variant("slabs", pretraining=("masking.kind=slab",)),
+    Variant("normalised target", pretraining=("masking.target=normalised",)),
+    Variant("depth 3", both=("network.depth=3",)),
+    Variant("depth 12", both=("network.depth=12",)),
+    Variant("linear decoder", fine_tuning=("network.decoder=linear",)),
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to compare; what is None is the plan's.
+
+    Attributes:
+        labels: numbers of labelled subjects; None is all of the fold.
+        seeds: each draws its own subjects, the same for both starts, the fewer among the more.
+        epochs, minutes: of every fine-tuning and every training from scratch.
+        pretraining_epochs, pretraining_minutes: of the previous stage.
+    """
+
+    dataset: str
+    configuration: str = "3d_vit"
+    fold: int | str = 0
+    plans: str = "kfPlans"
+    labels: tuple[int | None, ...] = (5, 10, 20, None)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    variants: tuple[Variant, ...] = (PLANNED,)
+    epochs: int | None = None
+    minutes: float | None = None
+    pretraining_epochs: int | None = None
+    pretraining_minutes: float | None = None
+    pretrain_from: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: mean Dice over seeds and subjects, and what pre-training adds, in points."""
+
+    variant: str
+    labels: int | None
+    start: str
+    seeds: int
+    dice: tuple[float, float, float]
+    gain: tuple[float, float, float] | None
+
+
+Scores = dict[tuple[str, int | None, str], np.ndarray]  # (seeds, subjects) mean Dice over the structures
+
+
+def run_study(
+    folders: Folders, study: Study, watch_training: Callable[[ProgressEvent], None], watch: Progress
+) -> tuple[list[Row], Path]:
+    """Train whatever is not trained yet, and compare; table.csv, table.md and curves.png in the folder.
+
+    Every pair of trainings has the same subjects, seed, settings and length, and differs in where its
+    weights start. A study that was stopped goes on where it was.
+
+    Returns:
+        The table, and the folder: pretraining_study in the dataset's results.
+
+    Raises:
+        KneeformerError: the fold holds nobody out, or has fewer labelled subjects than are to be learnt from,
+            or trainings are there that were made otherwise than the study asks; all before all work.
+    """
+    home = folders.results / study.dataset / "pretraining_study"
+    require_writable(home)
+    study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
+    _refuse_nobody_held_out(study)
+    _refuse_more_subjects(folders, study)
+    planned = [(variant, *_trainings(folders, home, study, variant)) for variant in study.variants]
+    refuse_made_otherwise(t for _, first, runs in planned for t in (first, *chain(*runs.values())))
+    scores: Scores = {}
+    for variant, pretraining, fine_tunings in planned:
+        if not pretraining.finished:
+            pretraining.train(watch_training, watch)
+        for (labels, start), runs in fine_tunings.items():
+            summaries = [run.summary(watch_training, watch) for run in runs]
+            scores[variant.name, labels, start] = np.stack([_by_subject(s) for s in summaries])
+    rows = list(_rows(scores))
+    write_text(home / "table.csv", _csv(rows))
+    write_text(home / "table.md", markdown(rows))
+    _draw(scores, home / "curves.png")
+    return rows, home
+
+
+def _refuse_nobody_held_out(study: Study) -> None:
+    if fold_name(study.fold) == "fold_all":
+        raise KneeformerError(
+            "the fold all trains on every case and leaves none to compare on; choose another with -f"
+        )
+
+
+def _refuse_more_subjects(folders: Folders, study: Study) -> None:
+    wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
+    subject = Dataset.open(folders.raw / study.dataset).description.subject
+    there = len({subject(name) for name in split_of(folders, wanted)["train"]})
+    numbers = [n for n in study.labels if n is not None]
+    if any(n > there for n in numbers):
+        fewer = [n for n in numbers if n < there] or [n for n in [there // 2] if n]
+        raise KneeformerError(
+            f"{wanted.fold_name} has {there} labelled subjects, not "
+            f"{' or '.join(str(n) for n in numbers if n > there)}; it has enough for --labels "
+            f"{' '.join(map(str, [*fewer, 'all']))}"
+        )
+
+
+def _trainings(
+    folders: Folders, home: Path, study: Study, variant: Variant
+) -> tuple[KeptTraining, dict[tuple[int | None, str], list[KeptTraining]]]:
+    """The first stage of a variant, and what follows it or starts at random, a training a seed."""
+    first = _pretraining(folders, home, study, variant)
+    return first, {
+        (labels, start): [_fine_tuning(folders, home, study, variant, labels, s, before) for s in study.seeds]
+        for labels in study.labels
+        for start, before in ((SCRATCH, None), (PRETRAINED, first))
+    }
+
+
+def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> KeptTraining:
+    """A variant's first stage; variants that pre-train alike share it."""
+    plan = read_dataset_plan(folders, study.dataset, study.plans)
+    stage = plan.configuration(study.configuration).previous_stage or next(
+        (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
+    )
+    if stage is None:
+        raise KneeformerError(
+            f"{study.plans} has no configuration that learns without labels, as 3d_mae does"
+        )
+    settings = (*variant.both, *variant.pretraining)
+    request = Request(
+        study.dataset,
+        stage,
+        study.fold,
+        study.plans,
+        epochs=study.pretraining_epochs,
+        minutes=study.pretraining_minutes,
+        device=study.device,
+        pretrain_from=study.pretrain_from,
+        settings=settings,
+    )
+    return KeptTraining(
+        replace(folders, results=home / "pretraining" / ("_".join(settings) or "planned")), request
+    )
+
+
+def _fine_tuning(
+    folders: Folders,
+    home: Path,
+    study: Study,
+    variant: Variant,
+    labels: int | None,
+    seed: int,
+    before: KeptTraining | None,
+) -> KeptTraining:
+    settings = (*variant.both, *variant.fine_tuning)
+    start = "_".join(settings) if before is None else variant.name.replace(" ", "_")
+    name = f"{'scratch' if before is None else 'pretrained'}_{start or 'planned'}"
+    request = Request(
+        study.dataset,
+        study.configuration,
+        study.fold,
+        study.plans,
+        epochs=study.epochs,
+        minutes=study.minutes,
+        seed=seed,
+        device=study.device,
+        no_pretraining=before is None,
+        pretrained_weights=None if before is None else before.folder / FINAL,
+        subjects=labels,
+        settings=settings,
+    )
+    results = home / f"labels_{labels or 'all'}" / name / f"seed_{seed}"
+    return KeptTraining(replace(folders, results=results), request, before)
+
+
+def _by_subject(summary: Summary) -> np.ndarray:
+    """(subjects,) mean Dice over the structures and cases of each validation subject, sorted by subject."""
+    found: dict[str, list[float]] = {}
+    for case in summary.metric_per_case:
+        found.setdefault(case.subject, []).extend(m["Dice"] for m in case.metrics.values())
+    return np.array([np.nanmean(found[subject]) for subject in sorted(found)])
+
+
+def _rows(scores: Scores) -> Iterator[Row]:
+    for (variant, labels, start), values in scores.items():
+        gain = None
+        if start == PRETRAINED:
+            gain = seeds_and_subjects_interval(100 * (values - scores[variant, labels, SCRATCH]))
+        yield Row(variant, labels, start, len(values), seeds_and_subjects_interval(values), gain)
+
+
+def _csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("variant", "labels", "start", "seeds"),
+            *("dice", "low", "high"),
+            *("gain", "gain_low", "gain_high"),
+        ]
+    )
+    for row in rows:
+        gain = row.gain or ("", "", "")
+        writer.writerow([row.variant, row.labels or "all", row.start, row.seeds, *row.dice, *gain])
+    return text.getvalue()
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table as people read it."""
+    lines = [
+        "| variant | labelled subjects | start | seeds | mean Dice (95 % CI) | gain in points (95 % CI) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        dice = "{:.4f} ({:.4f} to {:.4f})".format(*row.dice)
+        gain = "" if row.gain is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*row.gain)
+        lines.append(
+            f"| {row.variant} | {row.labels or 'all'} | {row.start} | {row.seeds} | {dice} | {gain} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _draw(scores: Scores, picture: Path) -> None:
+    curves: dict[tuple[str, str], list[tuple[str, tuple[float, float, float]]]] = {}
+    for (variant, labels, start), values in scores.items():
+        point = (str(labels or "all"), seeds_and_subjects_interval(values))
+        curves.setdefault((start, "" if variant == PLANNED.name else variant), []).append(point)
+    draw_label_curves([Curve(name, tuple(points), v) for (name, v), points in curves.items()], picture)

@@ -1,0 +1,119 @@
+"""Configurations ranked by the score that leads their task, on the same cases, subject by subject."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.bootstrap import Interval, by_subject, interval_text, subjects_interval
+from kneeformer.metrics.summary import CaseScores, Number, Record
+from kneeformer.tasks.comparison import LeadingScore
+
+
+class Estimate(Record):
+    """A mean over subjects and its 95 % bootstrap interval, which is NaN with fewer than two."""
+
+    mean: Number
+    low: Number
+    high: Number
+
+    @property
+    def interval(self) -> Interval:
+        return self.mean, self.low, self.high
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Of a difference: whether its interval does not hold 0."""
+        return self.low > 0 or self.high < 0
+
+
+class Ranked(Record):
+    """One configuration.
+
+    Attributes:
+        difference: this one less the best, of the same subjects; None of the best itself.
+        subjects: mean score over the cases of each.
+    """
+
+    configuration: str
+    score: Estimate
+    difference: Estimate | None
+    subjects: dict[str, float]
+
+
+def rank(scores: Mapping[str, Sequence[CaseScores]], leading: LeadingScore) -> list[Ranked]:
+    """The best first; of equal ones, the first of `scores`.
+
+    A subject counts once, and only where its score is defined in every configuration.
+
+    Args:
+        scores: of each configuration the same cases.
+
+    Raises:
+        KneeformerError: there is no such subject.
+    """
+    found = {name: by_subject(cases, partial(_score, leading=leading)) for name, cases in scores.items()}
+    shared = sorted(set.intersection(*(set(subjects) for subjects in found.values())))
+    if not shared:
+        raise KneeformerError(f"{leading.metric} is defined in no subject for all of {', '.join(found)}")
+    means = {name: sum(subjects[s] for s in shared) for name, subjects in found.items()}
+    order = sorted(found, key=lambda name: means[name] if leading.lower_is_better else -means[name])
+    best = found[order[0]]
+    return [
+        Ranked(
+            configuration=name,
+            score=_estimate([found[name][s] for s in shared]),
+            difference=_estimate([found[name][s] - best[s] for s in shared]) if name != order[0] else None,
+            subjects={s: found[name][s] for s in shared},
+        )
+        for name in order
+    ]
+
+
+def ranking_table(ranking: Sequence[Ranked], leading: LeadingScore, folds: Sequence[int], cases: int) -> str:
+    """Markdown: a row a configuration, and what it means."""
+    best, *others = ranking
+    where = f"{' '.join(map(str, folds))} | {cases}"
+    titles = (f"{leading.title} (95 % CI)", f"difference to {best.configuration} (95 % CI)")
+    lines = [
+        f"| configuration | folds | cases | {' | '.join(titles)} |",
+        "|---|---|---|---|---|",
+        f"| {best.configuration} | {where} | {interval_text(best.score.interval, '.4f')} | |",
+    ]
+    for row in others:
+        assert row.difference is not None
+        cells = (interval_text(row.score.interval, ".4f"), interval_text(row.difference.interval, "+.4f"))
+        lines.append(f"| {row.configuration} | {where} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_conclusion(best, others, leading)])
+
+
+def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -> list[str]:
+    subjects = len(best.subjects)
+    order = "lower is better" if leading.lower_is_better else "higher is better"
+    if not others:
+        return [f"{best.configuration} is the only one: there is nothing to compare it with."]
+    if subjects < 2:
+        return [f"One subject, {order}: without a second one, a difference may be chance."]
+    basis = (
+        f"Means over {subjects} subjects, {order}; intervals by bootstrap over subjects, differences paired."
+    )
+    equal = [row.configuration for row in others if row.difference and not row.difference.beyond_chance]
+    if not equal:
+        return [basis, f"{best.configuration} is better than all others beyond chance."]
+    return [
+        basis,
+        f"{best.configuration} is not better beyond chance than {', '.join(equal)}: the interval of the "
+        f"difference holds 0. Of these, take what is cheapest to run.",
+    ]
+
+
+def _score(case: CaseScores, leading: LeadingScore) -> float:
+    """NaN where no part of the case defines it."""
+    parts = case.metrics.values() if leading.part is None else [case.metrics[leading.part]]
+    values = [part[leading.metric] for part in parts if not math.isnan(part[leading.metric])]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    mean, low, high = subjects_interval(values)
+    return Estimate(mean=mean, low=low, high=high)

@@ -1,0 +1,148 @@
+"""Prepared bones as tensors, and batches of them to learn from: turned, moved, and partly hidden."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kneeformer.data.storage import open_case
+from kneeformer.errors import KneeformerError
+from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, rotation_matrix, warp
+from kneeformer.shape_models.registration import DISTANCE, Fit
+from kneeformer.tasks.bone_completion.fractures import draw_hidden, known_beside
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
+
+Batch = dict[str, Tensor]
+Register = Callable[[Tensor, Tensor], Fit]  # of a bone (2, z, y, x) and where it is known (z, y, x)
+POINTS = 512  # of each bone, by which poses are compared
+
+
+def stored_bone(case: Path, device: torch.device | None = None) -> Tensor:
+    """(2, z, y, x) float32 of a prepared bone: CT in [0, 1] and signed distance in mm."""
+    stored = open_case(case.parent, case.name)
+    with stored.reading():
+        return torch.from_numpy(stored.image[:]).to(device)
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A bone (2, z, y, x) and its pose on the prototype."""
+
+    image: Tensor
+    pose: Pose
+
+
+@torch.no_grad()
+def pose_of(register: Register, image: Tensor, device: torch.device) -> Pose:
+    """Where a prepared bone is brought on the prototype, whole as it is."""
+    whole = torch.ones(image.shape[1:], dtype=torch.bool)
+    return register(image.to(device), whole.to(device)).pose
+
+
+class BoneBatches(Dataset[Batch]):
+    """Random bones by number: "image" (b, 2, z, y, x), "known" (b, z, y, x) bool, "points" (b, n, 3) in mm
+    inside each bone as it lies, and "places" (b, n, 3), where they belong on the prototype.
+
+    Args:
+        on_prototype: bones are moved from where they lie on the prototype; else they lie as in their scans,
+            what is visible of each around the middle of the grid, and are moved from there.
+    """
+
+    def __init__(
+        self,
+        bones: list[Posed],
+        settings: BoneLearningSettings,
+        spacing: Spacing,
+        batch_size: int,
+        seed: int,
+        length: int,
+        on_prototype: bool = False,
+    ) -> None:
+        self.bones, self.settings, self.spacing = bones, settings, spacing
+        self.batch_size, self.seed, self.length, self.on_prototype = batch_size, seed, length, on_prototype
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= self.length:
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        drawn = [self._draw(rng) for _ in range(self.batch_size)]
+        return {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
+
+    def _draw(self, rng: np.random.Generator) -> Batch:
+        bone = self.bones[rng.integers(len(self.bones))]
+        distance = bone.image[DISTANCE]
+        hidden = torch.zeros_like(distance)
+        if rng.random() < self.settings.hidden_chance:
+            hidden = torch.from_numpy(draw_hidden(distance.numpy(), self.spacing, rng)).float()
+        move = draw_pose(rng, self.settings)
+        if self.on_prototype:
+            move = move.after(bone.pose)
+        else:
+            middle = _middle(distance, hidden, self.spacing)
+            move = move.after(Pose(Pose.identity().rotation, -middle, 1.0))
+        z, y, x = distance.shape
+        moved = warp(torch.cat([bone.image, hidden[None]]), move, (z, y, x), self.spacing)
+        image = moved[:2]
+        image[DISTANCE] *= move.scale
+        known = known_beside(moved[2].numpy() > 0.5, image[DISTANCE].numpy(), self.spacing)
+        points = _inside(distance, self.spacing, rng)
+        return {
+            "image": image,
+            "known": torch.from_numpy(known),
+            "points": move(points),
+            "places": bone.pose(points),
+        }
+
+
+def bone_batches(
+    bones: list[Posed],
+    configuration: BoneConfiguration,
+    seed: int,
+    training: bool,
+    on_prototype: bool = False,
+) -> BoneBatches:
+    """The bones of a configuration: without end to learn from, else its few to validate on.
+
+    Raises:
+        KneeformerError: the configuration does not say how it learns by steps.
+    """
+    if configuration.learning is None:
+        raise KneeformerError("what learns by steps needs `learning` in the plan: {} takes the defaults")
+    settings, spacing = configuration.training, configuration.preprocessing.spacing
+    length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
+    return BoneBatches(
+        bones, configuration.learning, spacing, settings.batch_size, seed, length, on_prototype
+    )
+
+
+def draw_pose(rng: np.random.Generator, settings: BoneLearningSettings) -> Pose:
+    """A random rotation, shift and scale."""
+    turn = np.radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees, 3))
+    shift = rng.uniform(-settings.shift_mm, settings.shift_mm, 3)
+    return Pose(
+        rotation_matrix(torch.from_numpy(turn)), torch.from_numpy(shift), rng.uniform(*settings.scale)
+    )
+
+
+def _middle(distance: Tensor, hidden: Tensor, spacing: Spacing) -> Tensor:
+    """(3,) float64 mm: centroid of the visible bone, on which a bone is centred when it is isolated."""
+    z, y, x = distance.shape
+    bone = (distance < 0).flatten()
+    visible = bone & (hidden.flatten() < 0.5)
+    return points_of((z, y, x), spacing)[visible if visible.any() else bone].double().mean(0)
+
+
+def _inside(distance: Tensor, spacing: Spacing, rng: np.random.Generator) -> Tensor:
+    """(POINTS, 3) mm: random voxels of the bone."""
+    z, y, x = distance.shape
+    grid: Size = (z, y, x)
+    voxels = torch.nonzero((distance < 0).flatten())[:, 0]
+    chosen = torch.from_numpy(rng.integers(0, len(voxels), POINTS))
+    return points_of(grid, spacing)[voxels[chosen]]

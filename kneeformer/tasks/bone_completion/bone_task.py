@@ -1,0 +1,65 @@
+"""What completion of bones and their registration have in common."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from kneeformer.config import Configuration
+from kneeformer.engine.memory import held_gb
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import KEEP, LabelScheme
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.sides import Side
+from kneeformer.tasks.base import Task
+from kneeformer.tasks.bone_completion.isolation import Bone, isolate
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration
+from kneeformer.tasks.bone_completion.tibia_paper import tibia_paper
+
+
+class BoneTask(Task[BoneConfiguration]):
+    """Its cases are bones, isolated by their labels, all of one side."""
+
+    needs_float64 = True
+    stores_labels = False
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray | None,
+        geometry: Geometry,
+        configuration: BoneConfiguration,
+        scheme: LabelScheme,
+        side: Side | None = None,
+    ) -> Bone:
+        if labels is None:
+            raise KneeformerError("a bone is isolated by its label map, and there is none")
+        bone = np.where((labels > 0) & scheme.scored(labels), KEEP, 0)
+        settings = configuration.preprocessing
+        mirrored = None not in (side, settings.side) and side != settings.side
+        return isolate(image[0], bone, geometry, settings, mirrored)
+
+    def needed_gb(self, network: nn.Module, configuration: BoneConfiguration, device: torch.device) -> float:
+        return held_gb(network, _values(configuration))
+
+    def published(
+        self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
+    ) -> Mapping[str, Configuration]:
+        """Of the bones; what finds them in a scan stays as it is."""
+        bones = {name: c for name, c in proposed.items() if isinstance(c, BoneConfiguration)}
+        others = {name: c for name, c in proposed.items() if name not in bones}
+        return {**tibia_paper(bones, fingerprint, budget), **others}
+
+
+def _values(configuration: BoneConfiguration) -> int:
+    """Numbers held of a batch: bones and their completions, and maps at half the resolution."""
+    if not configuration.by_steps:
+        return 0
+    prior, locnet = configuration.prior, configuration.registration.locnet
+    width = prior.code.width if prior is not None else locnet.width if locnet is not None else 0
+    voxels = configuration.training.batch_size * math.prod(configuration.preprocessing.grid)
+    return voxels * (6 + 12 * width // 8)

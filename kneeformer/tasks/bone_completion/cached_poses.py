@@ -1,0 +1,70 @@
+"""Poses of whole bones, found once and kept: every prior of a registration stands on the same ones.
+
+Registering a bone takes from half a second to a minute, and a dozen priors are fitted to the bones of one
+registration. A pose is kept beside its prepared bone, under a digest of the bone, the registration and the
+version that found it: another one of these finds nothing there, and registers anew.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kneeformer.data.disk import DiskError
+from kneeformer.data.files import read_json, write_json
+from kneeformer.errors import KneeformerError
+from kneeformer.shape_models.pose import Pose
+from kneeformer.shape_models.registration import Registration
+from kneeformer.tasks.bone_completion.batches import Posed, pose_of, stored_bone
+
+FOLDER = "poses"
+
+
+def cached_poses(
+    registration: Registration,
+    cases: list[Path],
+    watch: Callable[[str, int, int], None] = lambda what, done, of: None,
+) -> list[Posed]:
+    """Prepared bones with their poses on the prototype, whole as they are; found where none are kept.
+
+    What is found is, to the last bit, what is kept of it: a training that goes on sees the same. A damaged
+    file of a pose is made again.
+    """
+    digest, found = _digest_of(registration), []
+    for done, case in enumerate(cases, 1):
+        image = stored_bone(case)
+        file = case.parent / FOLDER / f"{case.name}_{_digest(digest, image)}.json"
+        matrix = _read(file)
+        if matrix is None:
+            matrix = pose_of(registration, image, registration.prototype.device).matrix()
+            with suppress(DiskError):  # where nothing may be written, nothing is kept
+                write_json(file, matrix.tolist())
+        found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
+        watch("Registering bones", done, len(cases))
+    return found
+
+
+def _read(file: Path) -> Tensor | None:
+    """A kept pose, (4, 4) float64; None where none is, or not four rows of four numbers."""
+    try:
+        matrix = torch.tensor(read_json(file), dtype=torch.float64)
+    except (KneeformerError, OSError, TypeError, ValueError):
+        return None
+    return matrix if matrix.shape == (4, 4) and bool(matrix.isfinite().all()) else None
+
+
+def _digest_of(registration: Registration) -> str:
+    settings = registration.settings.model_dump_json()
+    said = f"{version('kneeformer')} {registration.spacing} {settings}"
+    return _digest(said, *registration.state_dict().values())
+
+
+def _digest(said: str, *tensors: Tensor) -> str:
+    digest = hashlib.sha256(said.encode())
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

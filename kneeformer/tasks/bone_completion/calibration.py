@@ -1,0 +1,66 @@
+"""Deviations that mean what they say: bones left out one at a time are completed, and errors compared.
+
+The Gaussian models behind a deviation know neither of poses found from part of a bone nor of shapes unlike
+any that was learnt from, and are too sure. By how much is seen where the truth is: among the bones that a
+prior is fitted to.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import COMPLETE
+from kneeformer.shape_models.completion import CompletionModel
+from kneeformer.shape_models.pose import points_of
+from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.tasks.bone_completion.batches import Posed
+from kneeformer.tasks.bone_completion.fractures import hide, known_beside
+
+_SHARES = (0.1, 0.4)  # of a bone that is hidden
+_FEWEST = 3  # bones: one other alone tells no deviation
+_LEAST_MM = 0.05  # no deviation is smaller
+
+
+@torch.no_grad()
+def calibrate(
+    network: CompletionModel,
+    bones: list[Posed],
+    watch: Callable[[str, int, int], None] = lambda what, done, of: None,
+) -> None:
+    """Set `network.calibration`, by which deviations are multiplied, after its prior was fitted to `bones`.
+
+    It is the standard deviation of (completed - true distance) / deviation at surface that a ball hides,
+    each bone completed by the prior of the others; root of the mean square over bones. It stays 1 where the
+    prior tells no deviation, and with fewer than three bones.
+    """
+    if len(bones) < _FEWEST or not network.prior.tells_deviation:
+        return
+    device = network.prior.mean.device
+    registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
+    squared = []
+    for out, bone in enumerate(bones):
+        watch("Calibrating deviations", out, len(bones))
+        others = network.unfitted()
+        others.fit(torch.cat([registered[:out], registered[out + 1 :]]))
+        errors = _standardised(others, bone, np.random.default_rng([21, out]))
+        if len(errors):
+            squared.append(errors.square().mean())
+    if squared:
+        network.calibration.copy_(torch.stack(squared).mean().sqrt())
+
+
+def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generator) -> Tensor:
+    """(voxels,) errors in deviations at the hidden surface."""
+    image, distance = bone.image.to(network.prior.mean.device), bone.image[DISTANCE].numpy()
+    grid = Geometry(network.grid, network.spacing)
+    hidden = hide(distance < 0, grid, rng, rng.uniform(*_SHARES)) == COMPLETE
+    known = torch.from_numpy(known_beside(hidden, distance, network.spacing)).to(image.device)
+    surface = torch.from_numpy(hidden & (np.abs(distance) < max(network.spacing) / 2)).flatten()
+    points = points_of(network.grid, network.spacing)[surface].to(image.device)
+    _, found, deviation = network(image, known).at(points, network.spacing)
+    assert deviation is not None
+    errors: Tensor = (found - image[DISTANCE].flatten()[surface]) / deviation.clamp(min=_LEAST_MM)
+    return errors

@@ -1,0 +1,84 @@
+"""Parts of a bone that are hidden: as a surgeon hides a fracture, and as training hides them."""
+
+import numpy as np
+from scipy import ndimage
+
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.tasks.bone_completion.isolation import grid_points
+
+Size = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+
+def hide(bone: np.ndarray, geometry: Geometry, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+    """A mask (z, y, x) uint8 of a healthy bone: 2 in a ball around a random voxel of it, 1 on what is left.
+
+    Args:
+        bone: (z, y, x) bool.
+        share: of the bone's voxels that the ball hides.
+    """
+    voxels = np.argwhere(bone)
+    centre = voxels[rng.integers(len(voxels))]
+    squared = np.zeros(bone.shape)
+    for axis, (n, at, edge) in enumerate(zip(bone.shape, centre, geometry.spacing, strict=True)):
+        shape = [1, 1, 1]
+        shape[axis] = n
+        squared = squared + (((np.arange(n) - at) * edge) ** 2).reshape(shape)
+    radius = np.quantile(squared[bone], share)
+    return np.where(squared <= radius, COMPLETE, np.where(bone, KEEP, 0)).astype(np.uint8)
+
+
+def draw_hidden(distance: np.ndarray, spacing: Spacing, rng: np.random.Generator) -> np.ndarray:
+    """(z, y, x) bool, a random part of a bone to hide in training: blocks, a ball, a slab, or one end.
+
+    Args:
+        distance: (z, y, x) signed distance of the bone in mm, negative inside.
+    """
+    z, y, x = distance.shape
+    from_middle = grid_points((z, y, x), spacing)
+    inside = np.flatnonzero(distance.ravel() < 0)
+    if not len(inside):
+        return np.zeros(distance.shape, bool)
+    at = from_middle.reshape(3, -1)[:, rng.choice(inside)].reshape(3, 1, 1, 1)
+    kind = _KINDS[rng.integers(len(_KINDS))]
+    return np.asarray(kind(from_middle - at, rng))
+
+
+def _blocks(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Up to six boxes, 10 to 20 mm wide, not far from each other."""
+    hidden = np.zeros(away.shape[1:], bool)
+    for _ in range(rng.integers(1, 7)):
+        centre, half = rng.uniform(-25, 25, 3), rng.uniform(5, 10, 3)
+        hidden |= (np.abs(away - centre.reshape(3, 1, 1, 1)) < half.reshape(3, 1, 1, 1)).all(0)
+    return hidden
+
+
+def _ball(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    radii = rng.uniform(14, 30, 3).reshape(3, 1, 1, 1)
+    return np.asarray(((away / radii) ** 2).sum(0) < 1)
+
+
+def _slab(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(np.abs(_along(away, rng)) < rng.uniform(5, 15))
+
+
+def _end(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All on one side of a plane, which leaves a third of what it could hide at least."""
+    along = _along(away, rng)
+    return np.asarray(along > max(0.0, float(np.quantile(along, 0.5))))
+
+
+def _along(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    normal = rng.standard_normal(3)
+    return np.asarray(np.tensordot(normal / np.linalg.norm(normal), away, 1))
+
+
+_KINDS = (_blocks, _ball, _slab, _end)
+
+
+def known_beside(hidden: np.ndarray, distance: np.ndarray, spacing: Spacing) -> np.ndarray:
+    """(z, y, x) bool: where the distance follows from what is visible, as `preprocessing.bone` has it."""
+    if not hidden.any():
+        return np.ones(hidden.shape, bool)
+    return np.asarray(np.abs(distance) <= ndimage.distance_transform_edt(~hidden, spacing))

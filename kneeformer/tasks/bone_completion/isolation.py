@@ -1,0 +1,217 @@
+"""A bone on its own: isolated by its mask, on one grid along the patient's axes, around its own middle.
+
+Beside the voxels x * m of its CT a bone is stored as signed distances to its surface, negative inside: a
+surface between two voxels is kept to a fraction of one, and two bones differ by millimetres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.boxes import Box, occupied_box, slices
+from kneeformer.geometry.components import without_small_components
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.long_axis import straightening
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+
+_MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
+_ROUNDING_MM, _FAR_MM = 0.01, 1e4
+
+Voxels = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Bone:
+    """An isolated bone.
+
+    Attributes:
+        image: (2, z, y, x) float32: CT in [0, 1], 0 outside the bone; and signed distance in mm.
+        known: (z, y, x) bool, where no hidden surface can be nearer than the distance says.
+        to_patient: (4, 4) float64, mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
+    """
+
+    image: np.ndarray
+    known: np.ndarray
+    to_patient: np.ndarray
+
+    @property
+    def labels(self) -> None:
+        """None: its shape is in the distances."""
+        return None
+
+    def visible(self, spacing: Spacing) -> np.ndarray:
+        """(z, y, x) bool: known voxels at its surface, which tell where it lies."""
+        return np.asarray(self.known & (np.abs(self.image[1]) < max(spacing)))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A bone on its scan's own grid, measured once for every grid that it is brought to.
+
+    All arrays are (z, y, x) of a box around bone and region.
+
+    Attributes:
+        bone: (z, y, x) bool, the bone to keep on the whole scan, less specks.
+        distance: signed, in mm, to the surface of the bone to keep.
+        hidden: mm to what is hidden.
+        real: 1.0 where the nearest surface is bone and not the face of the mask's cut, else 0.0.
+        intensity: CT in [0, 1].
+    """
+
+    geometry: Geometry
+    box: Box
+    bone: np.ndarray
+    distance: np.ndarray
+    hidden: np.ndarray
+    real: np.ndarray
+    intensity: np.ndarray
+
+    @classmethod
+    def of(
+        cls, ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings
+    ) -> "Outline":
+        """Arguments and errors are those of `isolate`."""
+        bone = without_small_components(mask == KEEP)
+        if not bone.any():
+            raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
+        box = _box(bone | (mask == COMPLETE), geometry)
+        cut = slices(box)
+        distance = signed_distance(bone[cut], geometry.spacing)
+        hidden = _depth(_seen(mask[cut], box, geometry.shape), geometry.spacing)
+        real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
+        return cls(geometry, box, bone, distance, hidden, real, _intensity(ct[cut], geometry, settings))
+
+    def on(self, grid: Voxels, spacing: Spacing, to_patient: np.ndarray) -> Bone:
+        """The bone on a grid, whose frame is that of `Bone.to_patient`."""
+        native = _indices(grid, spacing, to_patient, self.geometry)
+        where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
+
+        def seen(volume: np.ndarray) -> np.ndarray:
+            return np.asarray(ndimage.map_coordinates(volume, where, order=1, mode="nearest"))
+
+        distances = seen(self.distance) + _beyond(where, self.distance.shape, self.geometry)
+        return Bone(
+            np.stack([seen(self.intensity) * (distances < 0), distances]).astype(np.float32),
+            _inside(native, self.geometry.shape)
+            & (seen(self.real) > 0.999)
+            & (np.abs(distances) < seen(self.hidden)),
+            to_patient,
+        )
+
+
+def isolate(
+    ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings, mirrored: bool = False
+) -> Bone:
+    """Bring a bone to the plan's grid.
+
+    Args:
+        ct: (z, y, x) Hounsfield units on the native grid.
+        mask: (z, y, x) on the same grid, 1 bone to keep, 2 region to complete.
+        mirrored: the patient's left and right change places.
+
+    Raises:
+        KneeformerError: the mask keeps no bone.
+    """
+    outline = Outline.of(ct, mask, geometry, settings)
+    to_patient = frame(outline.bone, geometry, mirrored, settings.straightened)
+    return outline.on(settings.grid, settings.spacing, to_patient)
+
+
+def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bool = False) -> np.ndarray:
+    """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
+
+    The axes are the patient's or, `straightened`, these turned by as little as brings one of them along the
+    bone.
+    """
+    voxels = np.argwhere(bone)
+    middle = geometry.to_patient() @ [*voxels.mean(0), 1.0]
+    matrix = np.zeros((4, 4))
+    matrix[2, 0] = matrix[1, 1] = matrix[3, 3] = 1.0
+    matrix[0, 2] = -1.0 if mirrored else 1.0
+    if straightened:
+        matrix[:3, :3] = straightening(voxels @ geometry.to_patient()[:3, :3].T).T @ matrix[:3, :3]
+    matrix[:3, 3] = middle[:3]
+    return matrix
+
+
+def grid_points(grid: Voxels, spacing: Spacing) -> np.ndarray:
+    """(3, z, y, x) float64 mm from the middle of a grid to each of its voxels."""
+    steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
+    return np.stack(np.meshgrid(*steps, indexing="ij"))
+
+
+def signed_distance(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
+    """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
+    return np.asarray(_depth(~mask, spacing) - _depth(mask, spacing))
+
+
+def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
+    """(z, y, x) float32 mm from each voxel of a mask to its boundary; 0 outside.
+
+    The boundary lies half a voxel before the nearest voxel outside, and half a voxel is less to the side
+    than across thick slices. A mask without an outside is far from everything.
+    """
+    if mask.all():
+        return np.full(mask.shape, _FAR_MM, np.float32)
+    nearest = ndimage.distance_transform_edt(mask, spacing, return_distances=False, return_indices=True)
+    squared, thickness = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
+    for axis, edge in enumerate(spacing):
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        along = ((nearest[axis] - np.arange(mask.shape[axis]).reshape(shape)) * edge).astype(np.float32) ** 2
+        squared += along
+        thickness += along * edge**2
+    far = np.sqrt(squared)
+    return np.asarray(far - 0.5 * np.sqrt(thickness / np.maximum(squared, 1e-12)), np.float32)
+
+
+def _indices(grid: Voxels, spacing: Spacing, to_patient: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(3, z, y, x) index on the native grid of each voxel of the bone's."""
+    points = grid_points(grid, spacing).reshape(3, -1)
+    matrix = np.linalg.inv(geometry.to_patient()) @ to_patient
+    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
+
+
+def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
+    sides = []
+    for (first, last), size, edge in zip(
+        occupied_box(occupied[None]), geometry.shape, geometry.spacing, strict=True
+    ):
+        margin = int(np.ceil(_MARGIN_MM / edge))
+        sides.append((max(0, first - margin), min(size, last + margin)))
+    return (sides[0], sides[1], sides[2])
+
+
+def _seen(mask: np.ndarray, box: Box, shape: tuple[int, int, int]) -> np.ndarray:
+    """What is not hidden: neither in the region, nor at a side where the bone leaves the field of view."""
+    seen = mask != COMPLETE
+    for axis, ((first, last), size) in enumerate(zip(box, shape, strict=True)):
+        for at, border in ((0, first == 0), (-1, last == size)):
+            face = np.moveaxis(seen, axis, 0)[at]
+            if border and np.moveaxis(mask == KEEP, axis, 0)[at].any():
+                face[...] = False
+    return np.asarray(seen)
+
+
+def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Geometry) -> np.ndarray:
+    """mm from each point to the box in which distances are measured; 0 inside it."""
+    squared = np.zeros(where.shape[1:])
+    for index, size, edge in zip(where, shape, geometry.spacing, strict=True):
+        squared += (edge * (np.maximum(-index, 0) + np.maximum(index - (size - 1), 0))) ** 2
+    return np.asarray(np.sqrt(squared))
+
+
+def _inside(where: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    size = np.array(shape).reshape(3, 1, 1, 1)
+    return np.asarray(((where >= -0.5) & (where <= size - 0.5)).all(0))
+
+
+def _intensity(ct: np.ndarray, geometry: Geometry, settings: BoneGridSettings) -> np.ndarray:
+    """CT, averaged over what a voxel of the bone's grid covers, the window as [0, 1]."""
+    low, high = settings.window_hu
+    scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
+    wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, geometry.spacing, strict=True)]
+    return np.asarray(ndimage.gaussian_filter(scaled, wider))

@@ -1,0 +1,117 @@
+"""A completed bone on the native grid of its scan: only the region to complete is taken from the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from kneeformer.data.hounsfield import hounsfield_fault
+from kneeformer.geometry.boxes import Box, paste
+from kneeformer.geometry.components import without_small_components
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.mesh import Mesh, surface_of
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.shape_models.completion import Completed
+from kneeformer.shape_models.pose import Spacing
+from kneeformer.tasks.bone_completion.isolation import Bone
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+
+AIR_HU = -1000
+_AT_ONCE = 500_000  # points brought back together
+_SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
+
+
+@dataclass(frozen=True)
+class NativeBone:
+    """A completed bone on its scan's grid, (z, y, x).
+
+    Attributes:
+        mask: uint8, 1 where bone is: visible bone as it was given, the rest completed.
+        raw: uint8, 1 where the model has bone, visible or not.
+        region: uint8, 1 where bone was completed.
+        ct: int16 HU of the bone alone, air around it: the scan's where it is visible, but the model's if the
+            scan is not in HU.
+        uncertainty: float32 mm, standard deviation of the surface in the region; None without a prior that
+            knows any.
+    """
+
+    mask: np.ndarray
+    raw: np.ndarray
+    region: np.ndarray
+    ct: np.ndarray
+    uncertainty: np.ndarray | None
+
+    def surface(self, geometry: Geometry) -> Mesh:
+        """In patient coordinates: smoothed, unless that leaves nothing of a bone of few voxels."""
+        smooth = ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH)
+        return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, geometry)
+
+
+def resample_to_native(
+    completed: Sequence[Completed],
+    bone: Bone,
+    ct: np.ndarray,
+    mask: np.ndarray,
+    geometry: Geometry,
+    settings: BoneGridSettings,
+) -> NativeBone:
+    """Put a completed bone onto the scan it came from; of several models, their mean.
+
+    Args:
+        ct, mask: (z, y, x) as `preprocessing.bone.isolate` was given them.
+    """
+    kept, asked = without_small_components(mask == KEEP), mask == COMPLETE
+    box = _box_of_grid(bone, geometry, settings)
+    intensity, distance, deviation = _on_box(completed, bone, box, geometry, settings.spacing)
+    raw = paste(distance < 0, box, geometry.shape)
+    region = raw & asked
+    low, high = settings.window_hu
+    predicted = paste(intensity * (high - low) + low, box, geometry.shape, AIR_HU)
+    seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
+    whole = np.select([region, kept], [predicted, seen], AIR_HU)
+    uncertainty = None
+    if deviation is not None:
+        uncertainty = np.where(asked, paste(deviation, box, geometry.shape), 0).astype(np.float32)
+    return NativeBone(
+        (kept | region).astype(np.uint8),
+        raw.astype(np.uint8),
+        region.astype(np.uint8),
+        np.rint(whole).clip(-1024, 32767).astype(np.int16),
+        uncertainty,
+    )
+
+
+def _box_of_grid(bone: Bone, geometry: Geometry, settings: BoneGridSettings) -> Box:
+    """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
+    half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
+    corners = np.vstack([signs * np.array(half)[:, None], np.ones(8)])
+    index = (np.linalg.inv(geometry.to_patient()) @ bone.to_patient @ corners)[:3]
+    sides = [
+        (max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
+        for low, high, size in zip(index.min(1), index.max(1), geometry.shape, strict=True)
+    ]
+    return (sides[0], sides[1], sides[2])
+
+
+def _on_box(
+    completed: Sequence[Completed], bone: Bone, box: Box, geometry: Geometry, spacing: Spacing
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mean CT in [0, 1], signed distance and deviation in mm at each voxel of a box of the scan."""
+    matrix = np.linalg.inv(bone.to_patient) @ geometry.to_patient()
+    index = np.indices([last - first for first, last in box]).reshape(3, -1)
+    shape = tuple(last - first for first, last in box)
+    start = matrix[:3, :3] @ np.array([first for first, _ in box]) + matrix[:3, 3]
+    found = np.zeros((3, index.shape[1]), np.float32)
+    for first in range(0, index.shape[1], _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        points = torch.from_numpy((matrix[:3, :3] @ index[:, part]).T + start).float()
+        for whole in completed:
+            values = whole.at(points.to(whole.image.device), spacing)
+            for row, value in zip(found, values, strict=True):
+                if value is not None:
+                    row[part] += value.cpu().numpy() / len(completed)
+    known = all(c.deviation_mm is not None for c in completed)
+    return found[0].reshape(shape), found[1].reshape(shape), found[2].reshape(shape) if known else None

@@ -1,0 +1,48 @@
+"""How a trained prior learns to complete bones: it is shown a part, and asked for the whole."""
+
+from collections.abc import Iterable
+from statistics import mean
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.engine.loop import Batch, Validation
+from kneeformer.shape_models.autoencoders import Autoencoder
+from kneeformer.shape_models.registration import DISTANCE
+
+_NEAR_MM = 2.0  # of the true surface: there a completed bone is judged
+_GOOD_MM = 1.0  # an error that scores one half
+
+
+class PriorObjective:
+    """The tibia paper's equation 5, and its equation 3 where nothing is hidden: see `Autoencoder.loss`."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return _prior(network).loss(batch["image"], batch["known"])
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        """Scored by the mean error in mm at the surface that was hidden (all of it where nothing was)."""
+        losses, errors = [], []
+        for batch in batches:
+            losses.append(float(self.loss(network, batch)))
+            for image, known in zip(batch["image"], batch["known"], strict=True):
+                errors.append(_error_mm(_prior(network), image, known))
+        return Validation(
+            mean(losses),
+            {"surface": mean(_GOOD_MM / (_GOOD_MM + error) for error in errors)},
+            {"surface error mm": mean(errors)},
+        )
+
+
+def _error_mm(prior: Autoencoder, image: Tensor, known: Tensor) -> float:
+    asked = (image[DISTANCE].abs() < _NEAR_MM) & (~known if not known.all() else torch.ones_like(known))
+    if not asked.any():
+        return 0.0
+    completed = prior.complete(image, known).image
+    return float((completed - image)[DISTANCE, asked].abs().mean())
+
+
+def _prior(network: nn.Module) -> Autoencoder:
+    found = getattr(network, "prior", None)
+    assert isinstance(found, Autoencoder)
+    return found

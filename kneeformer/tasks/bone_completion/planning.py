@@ -1,0 +1,137 @@
+"""The grid on which a dataset's bones are compared, and the configurations on it."""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from kneeformer.config import CropConfiguration, DatasetSettings, Evidence, TrainingSettings
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import hybrid_transformer
+from kneeformer.planning.rules import Size
+from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
+from kneeformer.sides import Side
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
+
+SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
+_MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
+_CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
+_FINDING = 4  # times fewer tokens a crop than other segmentations have: a piece tells the bone
+_MUCH_SMALLER = 0.7
+_MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
+
+
+def bone_grid(extents_mm: np.ndarray, budget: Budget, voxels: int | None = None) -> tuple[Size, float]:
+    """Voxels and spacing: the finest on which every bone fits within what the machine can hold.
+
+    Args:
+        extents_mm: (bones, 3) along (z, y, x) of the patient.
+        voxels: at most; None asks the machine.
+    """
+    needed = extents_mm.max(0) + 2 * _MARGIN_MM
+    limit = voxels or (_CPU_VOXELS if budget.is_cpu else _GPU_VOXELS)
+    for spacing in SPACINGS_MM:
+        z, y, x = (_MULTIPLE * math.ceil(mm / spacing / _MULTIPLE) for mm in needed)
+        if z * y * x <= limit:
+            break
+    return (z, y, x), spacing
+
+
+def worth_straightening(lying_mm: np.ndarray, straight_mm: np.ndarray) -> bool:
+    """Whether a grid that is turned with each bone is much smaller than one that is not.
+
+    Args:
+        lying_mm, straight_mm: (bones, 3) extents along the patient's axes, as they lie and straightened.
+    """
+    lying, straight = (float(np.prod(e.max(0) + 2 * _MARGIN_MM)) for e in (lying_mm, straight_mm))
+    return straight < _MUCH_SMALLER * lying
+
+
+def common_side(sides: list[Side | None]) -> Side | None:
+    """The side that all bones are mirrored into: the more frequent; None where none is told."""
+    left, right = sides.count("left"), sides.count("right")
+    if not (left or right):
+        return None
+    return "left" if left > right else "right"
+
+
+def components(bones: int, wanted: int) -> int:
+    """Modes of a PCA: as wanted, but fewer than the bones a fold learns from."""
+    learnt_from = bones - math.ceil(bones / min(5, bones)) if bones > 1 else bones
+    return max(1, min(wanted, learnt_from - 1))
+
+
+def stepwise(
+    training: TrainingSettings, budget: Budget, loss: Literal["dssim", "points", "mse"]
+) -> TrainingSettings:
+    """How a network of whole bones learns: some minutes on a CPU, whatever the number of bones."""
+    epochs = 10 if loss == "mse" else 20  # autoencoders learn early all that carries over to other bones
+    return training.model_copy(
+        update={
+            "batch_size": 4 if budget.is_cpu else 16,
+            "epochs": epochs if budget.is_cpu else 200,
+            "steps_per_epoch": 25,
+            "validation_crops": 16,
+            "loss": loss,
+            "precision": "fp32",
+        }
+    )
+
+
+def bone_preprocessing(
+    fingerprint: Fingerprint, budget: Budget, voxels: int | None = None
+) -> BoneGridSettings:
+    """The grid of a dataset's bones, of `voxels` at most; None asks the machine."""
+    facts = list(fingerprint.cases.values())
+    lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
+    straightened = worth_straightening(lying, straight)
+    grid, spacing = bone_grid(straight if straightened else lying, budget, voxels)
+    side = common_side([c.side for c in facts])
+    mirrored = ("" if side is None else f"_{side}") + ("_straight" if straightened else "")
+    return BoneGridSettings(
+        folder=f"bones_{spacing:g}mm{mirrored}",
+        spacing=(spacing,) * 3,
+        grid=grid,
+        side=side,
+        straightened=straightened,
+    )
+
+
+def bone_configuration(
+    fingerprint: Fingerprint, budget: Budget, task: str, prior: PriorSettings | None
+) -> BoneConfiguration:
+    """A model of whole bones, which learns in closed form: no steps."""
+    preprocessing = bone_preprocessing(fingerprint, budget)
+    return BoneConfiguration(
+        task=task,
+        preprocessing=preprocessing,
+        registration=RegistrationSettings(),
+        prior=prior,
+        training=TrainingSettings(
+            crop=preprocessing.grid, batch_size=1, epochs=0, steps_per_epoch=1, learning_rate=1e-3
+        ),
+        evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
+    )
+
+
+def bone_segmentation(
+    fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget, finest_mm: float
+) -> CropConfiguration:
+    """A network that finds the bones in whole scans, where no mask marks them.
+
+    Crops are a part of a scan, and so are the windows in which it looks at one: a network whose features are
+    normalised over crops sees something else in a whole scan.
+
+    Args:
+        finest_mm: spacing of the grid on which the bones are compared; the scans' own where that is coarser.
+    """
+    less = replace(budget, token_limit=budget.tokens // _FINDING)
+    hybrid = hybrid_transformer(fingerprint, dataset, less, finest_mm)
+    update = {
+        "preprocessing": hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"}),
+        "inference": hybrid.inference.model_copy(update={"whole_volume_tokens": less.tokens}),
+        "previous_stage": None,
+    }
+    return hybrid.model_copy(update=update)

@@ -1,0 +1,138 @@
+"""Registration: bones brought to a prototype that is learnt from them."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from kneeformer.config import DatasetSettings
+from kneeformer.engine.loop import Batch, Objective
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.progress import Progress
+from kneeformer.shape_models.groupwise import fit_prototype
+from kneeformer.shape_models.locnet import LocNet
+from kneeformer.shape_models.registration import Fit, Registration, first_guess
+from kneeformer.shape_models.settings import LocNetSettings
+from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.bone_completion.batches import Posed, bone_batches, pose_of, stored_bone
+from kneeformer.tasks.bone_completion.bone_task import BoneTask
+from kneeformer.tasks.bone_completion.planning import bone_configuration, stepwise
+from kneeformer.tasks.bone_completion.registration_objectives import PoseObjective, SimilarityObjective
+from kneeformer.tasks.bone_completion.registration_review import review_registration
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
+
+
+class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
+    """Configurations `3d_ags`, `3d_stn` and `3d_stn_robust`.
+
+    `3d_ags` registers each bone directly, jointly with the prototype. `3d_stn` is a spatial transformer that
+    learns by image similarity to the prototype, jointly with it. `3d_stn_robust` is one that learns from the
+    known poses of partly hidden bones, on the prototype of `3d_ags`.
+    """
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, BoneConfiguration]:
+        direct = bone_configuration(fingerprint, budget, "registration", None)
+        transformer = direct.registration.model_copy(update={"locnet": LocNetSettings()})
+        learning = BoneLearningSettings()
+        robust = {
+            "inherits_from": "3d_ags",
+            "previous_stage": "3d_ags",
+            "registration": transformer,
+            "learning": learning,
+            "training": stepwise(direct.training, budget, "points"),
+        }
+        whole = {
+            "inherits_from": "3d_ags",
+            "registration": transformer,
+            "learning": learning.model_copy(update={"hidden_chance": 0.0}),
+            "training": stepwise(direct.training, budget, "dssim"),
+        }
+        return {
+            "3d_ags": direct,
+            "3d_stn": direct.model_copy(update=whole),
+            "3d_stn_robust": direct.model_copy(update=robust),
+        }
+
+    def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
+        grid, settings = configuration.preprocessing, configuration.registration
+        jointly = configuration.training.loss == "dssim"
+        registration = Registration(grid.grid, grid.spacing, settings)
+        registration.prototype.requires_grad_(jointly)
+        if jointly or settings.locnet is None:
+            return RegistrationStage(registration)
+        return RegistrationStage(registration, LocNet(grid.grid, settings.locnet))
+
+    def begin(
+        self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration, watch: Progress
+    ) -> None:
+        registration = _stage(network).registration
+        if registration.prototype.any():  # the previous stage has learnt it
+            _stage(network).take_teacher()
+            return
+        bones = [stored_bone(case, registration.prototype.device) for case in training.cases]
+        if registration.prototype.requires_grad:
+            registration.prototype.data.copy_(torch.stack(bones).mean(0))
+        else:
+            fit_prototype(registration, bones, partial(watch, "Learning the prototype"))
+
+    def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
+        return SimilarityObjective() if configuration.training.loss == "dssim" else PoseObjective()
+
+    def batches(
+        self,
+        network: nn.Module,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: BoneConfiguration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        stage = _stage(network)
+        device = stage.registration.prototype.device
+        bones = [stored_bone(case) for case in stored.cases]
+        posed = [Posed(bone, pose_of(stage.taught, bone, device)) for bone in bones]
+        return bone_batches(posed, configuration, seed, training)
+
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: BoneConfiguration,
+        output: Path,
+    ) -> str:
+        return review_registration(_stage(network).registration, validation.cases, output)
+
+
+class RegistrationStage(nn.Module):
+    """A registration under the name that it has in the stages after it.
+
+    Attributes:
+        teacher: the localisation network of the previous stage, by which whole bones are registered for the
+            one that learns to register what is left of them.
+    """
+
+    def __init__(self, registration: Registration, teacher: LocNet | None = None) -> None:
+        super().__init__()
+        self.registration = registration
+        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+
+    def take_teacher(self) -> None:
+        """What has come from the previous stage goes on teaching as it is; an untrained one says identity."""
+        if self.teacher is not None and self.registration.locnet is not None:
+            self.teacher.load_state_dict(self.registration.locnet.state_dict())
+
+    def taught(self, image: Tensor, known: Tensor) -> Fit:
+        """Where a whole bone belongs."""
+        fit: Fit = self.registration(image, known, first_guess(self.teacher, image, known))
+        return fit
+
+
+def _stage(network: nn.Module) -> RegistrationStage:
+    assert isinstance(network, RegistrationStage)
+    return network

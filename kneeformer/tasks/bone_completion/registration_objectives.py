@@ -1,0 +1,88 @@
+"""How a spatial transformer learns to register bones: by image similarity, or by known poses."""
+
+from collections.abc import Iterable
+from statistics import mean
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.engine.loop import Batch, Validation
+from kneeformer.shape_models.image_similarity import dissimilarity, seen_on
+from kneeformer.shape_models.locnet import matrices, moved
+from kneeformer.shape_models.registration import CT, DISTANCE, Registration
+
+_PINNED = 1e-4  # weight of the squared mean shift, mm2, and of its like for turns and scale
+_ARM_MM = 50.0  # at which turns and scales are mm
+_FOLLOWED = 0.02  # weight of a batch in the prototype's distances
+_CLIP_MM = 20.0
+_GOOD_MM = 5.0  # a pose error that scores one half
+
+
+class SimilarityObjective:
+    """The tibia paper's equation 2: D-SSIM of the bone, seen in the prototype's frame, and the prototype.
+
+    D-SSIM is (1 - SSIM) / 2 of the CT channel. Network and prototype learn together; the batch's mean pose is
+    held at the identity. The prototype's distances have no part in the loss: they follow those of the bones
+    as they are registered.
+    """
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        registration = _registration(network)
+        parameters = _parameters(registration, batch)
+        transforms = matrices(parameters)
+        prototype, spacing = registration.prototype, registration.spacing
+        apart = dissimilarity(prototype[CT], batch["image"][:, CT], transforms, spacing)
+        if network.training:
+            _follow(registration, batch["image"][:, DISTANCE], transforms.detach())
+        units = parameters.new_tensor([_ARM_MM] * 3 + [1.0] * 3 + [_ARM_MM])
+        loss: Tensor = apart + _PINNED * (parameters.mean(0) * units).square().sum()
+        return loss
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        return _validation(self, network, batches)
+
+
+class PoseObjective:
+    """The mask-robust registration (the paper's equation 4): mean distance in mm between where points of the
+    bone are brought and where they belong; the prototype is left as it is."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        placed = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
+        apart: Tensor = (placed - batch["places"]).norm(dim=-1).mean()
+        return apart
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        return _validation(self, network, batches)
+
+
+def _validation(
+    objective: "SimilarityObjective | PoseObjective", network: nn.Module, batches: Iterable[Batch]
+) -> Validation:
+    losses, errors = [], []
+    for batch in batches:
+        losses.append(float(objective.loss(network, batch)))
+        placed = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
+        errors += (placed - batch["places"]).norm(dim=-1).mean(1).tolist()
+    good = mean(_GOOD_MM / (_GOOD_MM + error) for error in errors)
+    return Validation(mean(losses), {"pose": good}, {"pose error mm": mean(errors)})
+
+
+def _parameters(registration: Registration, batch: Batch) -> Tensor:
+    assert registration.locnet is not None
+    parameters: Tensor = registration.locnet(batch["image"], batch["known"])
+    return parameters
+
+
+def _registration(network: nn.Module) -> Registration:
+    found = getattr(network, "registration", None)
+    assert isinstance(found, Registration)
+    return found
+
+
+@torch.no_grad()
+def _follow(registration: Registration, distances: Tensor, transforms: Tensor) -> None:
+    """The prototype's distances move towards those of a batch of bones, (batch, z, y, x), as registered."""
+    scales = torch.linalg.det(transforms[:, :, :3]) ** (1 / 3)
+    there = seen_on(registration.prototype, distances[:, None], transforms, registration.spacing)
+    mean_mm = (there[:, 0] * scales[:, None, None, None]).clamp(-_CLIP_MM, _CLIP_MM).mean(0)
+    registration.prototype.data[DISTANCE].lerp_(mean_mm, _FOLLOWED)

@@ -1,0 +1,85 @@
+"""A bone on the plan's grid, turned to the way round in which the prototype lies.
+
+The axes of the grid are the patient's. A bone that lies much otherwise than those that were learnt from
+would leave the grid, and registration would not find it. So it is first found on a coarse grid that holds it
+whichever way round it lies.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from kneeformer.errors import KneeformerError
+from kneeformer.shape_models.least_squares import Family
+from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.rotations import angle_between
+from kneeformer.tasks.bone_completion.isolation import Bone, Outline, frame
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+
+_AS_LEARNT = math.radians(30)  # registration finds what is turned by less
+_VOXELS = 48  # of each side of the coarse grid
+
+
+@dataclass(frozen=True)
+class Found:
+    """An isolated bone.
+
+    Attributes:
+        turned_degrees: by how much it lies otherwise than those that were learnt from; 0 where it is placed
+            along the patient's axes, as they are.
+        doubts: why it may be the wrong way round.
+    """
+
+    bone: Bone
+    turned_degrees: float
+    doubts: tuple[str, ...]
+
+
+def right_way_round(
+    outline: Outline,
+    registration: Registration,
+    family: Family | None,
+    settings: BoneGridSettings,
+    mirrored: bool = False,
+    called: str = "the bone to keep",
+) -> Found:
+    """Bring a bone to the plan's grid.
+
+    Args:
+        family: shapes among which ways round are compared that fit the prototype about as well.
+        mirrored: the patient's left and right change places.
+
+    Raises:
+        KneeformerError: nothing of the bone's surface is visible.
+    """
+    as_learnt = frame(outline.bone, outline.geometry, mirrored, settings.straightened)
+    edge = math.dist((0, 0, 0), [n * mm for n, mm in zip(settings.grid, settings.spacing, strict=True)])
+    spacing = (edge / _VOXELS,) * 3
+    coarse = outline.on((_VOXELS,) * 3, spacing, as_learnt)
+    ways = registration.ways_round(*_tensors(coarse, registration), spacing, family)
+    turns = [way.pose.rotation for way in ways]
+    away = [angle_between(turn, torch.eye(3, dtype=torch.float64)) for turn in turns]
+    usual = [n for n, angle in enumerate(away) if angle < _AS_LEARNT]
+    chosen = usual[0] if usual else 0
+    doubts = tuple(
+        f"fits about as well turned by {math.degrees(angle_between(turn, turns[chosen])):.0f} degrees: see "
+        f"whether it is the right way round"
+        for n, turn in enumerate(turns)
+        if n != chosen
+    )
+    to_patient = as_learnt.copy()
+    if not usual:
+        to_patient[:3, :3] = as_learnt[:3, :3] @ turns[chosen].T.numpy()
+    bone = outline.on(settings.grid, settings.spacing, to_patient)
+    if not bone.visible(settings.spacing).any():
+        raise KneeformerError(
+            f"no surface of {called} is visible: it fills the scan, ends only at the region and at the "
+            "scan's border, or is far smaller than a bone; mark more bone, and see that spacings are in mm"
+        )
+    return Found(bone, 0.0 if usual else math.degrees(away[chosen]), doubts)
+
+
+def _tensors(bone: Bone, registration: Registration) -> tuple[torch.Tensor, torch.Tensor]:
+    device = registration.prototype.device
+    return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)

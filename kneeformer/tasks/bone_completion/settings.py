@@ -1,0 +1,100 @@
+"""Settings of bones: their grid, how they are shown to what learns by steps, and the model of them."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from kneeformer.config.ranges import Angle, Hounsfield, Share, Voxels
+from kneeformer.config.settings import Configuration, GridSettings, Settings, Zooms, by
+from kneeformer.shape_models.settings import BY_STEPS, PriorSettings, RegistrationSettings
+from kneeformer.sides import Side
+
+
+class BoneGridSettings(GridSettings):
+    """Of bones isolated by their masks, each around its own middle, on one grid.
+
+    Attributes:
+        grid: voxels along (z, y, x), upwards, backwards and to the patient's left where it is not turned.
+        side: every bone of the other side is mirrored into this one; None mirrors nothing.
+        straightened: the grid is turned with each bone, its nearest axis along the bone's longest.
+        window_hu: what becomes 0 and 1.
+    """
+
+    grid: Voxels
+    side: Side | None = None
+    straightened: bool = False
+    window_hu: tuple[Hounsfield, Hounsfield] = (-200.0, 1500.0)
+
+    @field_validator("window_hu")
+    @classmethod
+    def _window_is_open(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if window[0] >= window[1]:
+            raise ValueError(f"{list(window)}: the first, which becomes 0, must be below the second")
+        return window
+
+
+class BoneLearningSettings(Settings):
+    """How bones are shown to a network that learns by steps: turned, moved, and partly hidden.
+
+    Attributes:
+        rotation_degrees: about each axis, at most.
+        shift_mm: along each axis, at most.
+        scale: range of factors.
+        hidden_chance: of a part being hidden; 0 learns from whole bones alone.
+    """
+
+    rotation_degrees: Angle = 15.0
+    shift_mm: Annotated[float, Field(ge=0, le=1000)] = 5.0
+    scale: Zooms = (0.9, 1.1)
+    hidden_chance: Share = 0.8
+
+
+class BoneConfiguration(Configuration):
+    """A model of whole bones on one grid: their registration, and the prior of their shapes.
+
+    The prior is None where the configuration is a registration for others to come after.
+    """
+
+    preprocessing: BoneGridSettings
+    registration: RegistrationSettings
+    prior: PriorSettings | None = None
+    learning: BoneLearningSettings | None = None
+
+    @model_validator(mode="after")
+    def _learns_as_its_prior_does(self) -> "BoneConfiguration":
+        if self.prior is None:
+            return self
+        kind, grid = self.prior.kind, self.preprocessing.grid
+        if kind in BY_STEPS and self.learning is None:
+            raise ValueError(
+                f"prior.kind {kind!r} learns by steps and needs `learning`: {{}} takes the defaults"
+            )
+        if kind not in BY_STEPS and self.learning is not None:
+            raise ValueError(f"prior.kind {kind!r} learns in closed form: `learning` must be null")
+        if kind in BY_STEPS and any(side % 8 for side in grid):
+            nearest = [8 * max(1, round(side / 8)) for side in grid]
+            raise ValueError(
+                f"preprocessing.grid {list(grid)} is not multiples of 8, as {kind!r} needs; {nearest} is"
+            )
+        return self
+
+    @property
+    def by_steps(self) -> bool:
+        return self.learning is not None
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        return self.task, self.preprocessing, self.registration, self.prior
+
+    def summary(self) -> str:
+        grid = self.preprocessing
+        side = "" if grid.side is None else f", mirrored into {grid.side}"
+        what = "registration" if self.prior is None else f"prior {self.prior.kind}"
+        return f"grid {by(grid.grid)}{side}, {what}"
+
+    @property
+    def requires_mask(self) -> bool:
+        return True
+
+    @property
+    def needs_other_side(self) -> bool:
+        return self.prior is not None and self.prior.kind == "mirrored"

@@ -1,0 +1,268 @@
+"""Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.data.hounsfield import ct_warnings
+from kneeformer.engine.loop import Batch, Objective
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import KEEP, LabelScheme
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.progress import Progress
+from kneeformer.shape_models.completion import Completed, CompletionModel
+from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.settings import PriorSettings
+from kneeformer.shape_models.vqvae import VqVae
+from kneeformer.sides import Side
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.bone_completion.batches import bone_batches
+from kneeformer.tasks.bone_completion.bone_task import BoneTask
+from kneeformer.tasks.bone_completion.cached_poses import cached_poses
+from kneeformer.tasks.bone_completion.calibration import calibrate
+from kneeformer.tasks.bone_completion.codebook_review import review_codebook
+from kneeformer.tasks.bone_completion.completion_picture import draw_completion
+from kneeformer.tasks.bone_completion.facts import doubts, facts_of
+from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.bone_completion.isolation import Bone, Outline
+from kneeformer.tasks.bone_completion.native import resample_to_native
+from kneeformer.tasks.bone_completion.objective import PriorObjective
+from kneeformer.tasks.bone_completion.planning import (
+    bone_configuration,
+    bone_segmentation,
+    components,
+    stepwise,
+)
+from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round
+from kneeformer.tasks.bone_completion.settings import (
+    BoneConfiguration,
+    BoneGridSettings,
+    BoneLearningSettings,
+)
+
+_WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
+
+
+class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
+    """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each.
+
+    And what these are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, autoencoders that learn
+    from whole bones alone, `3d_vae_plain` and `3d_vqvae_plain`, and `3d_mirrored` where the dataset has both
+    sides of everybody. And `3d_segmentation`, which finds the bone in a scan.
+    """
+
+    prepared_by = ("registration",)
+    outputs: ClassVar[tuple[str, ...]] = (
+        *("*", "_raw*", "_region*", "_ct*", "_uncertainty*"),
+        *(".stl", ".tfm", ".json", ".png"),
+    )
+    requires_mask: ClassVar[bool] = True
+    bone_finder: ClassVar[str] = "3d_segmentation"
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, Configuration]:
+        bones = len(fingerprint.cases)
+        modes = components(bones, 32)
+        fitted = {
+            "3d_gp": PriorSettings(kind="gp", components=modes),
+            "3d_pca16": PriorSettings(kind="pca", components=components(bones, 16)),
+            "3d_prototype": PriorSettings(kind="prototype", components=1, residual=False),
+            "3d_nearest": PriorSettings(kind="nearest", components=bones, residual=False),
+            "3d_pca_zero": PriorSettings(kind="pca_zero", components=modes, residual=False),
+        }
+        if fingerprint.both_sides:
+            fitted["3d_mirrored"] = PriorSettings(kind="mirrored", components=1, residual=False)
+        trained = {
+            "3d_vae": PriorSettings(kind="vae", components=modes),
+            "3d_vqvae": PriorSettings(kind="vqvae", components=modes),
+            "3d_vit": PriorSettings(kind="vit", components=modes),
+        }
+        best = PriorSettings(kind="pca", components=modes)
+        first = bone_configuration(fingerprint, budget, "completion", best)
+        first = first.model_copy(update={"previous_stage": "3d_ags"})
+        learning = BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03))
+        by_steps = {
+            "learning": learning,
+            "training": stepwise(first.training, budget, "mse"),
+        }
+        planned: dict[str, Configuration] = {"3d_pca32": first}
+        for name, prior in {**fitted, **trained}.items():
+            update = {"inherits_from": "3d_pca32", "prior": prior, **(by_steps if name in trained else {})}
+            planned[name] = first.model_copy(update=update)
+        whole = learning.model_copy(update={"hidden_chance": 0.0})
+        for name in ("3d_vae", "3d_vqvae"):
+            update = {"inherits_from": name, "learning": whole}
+            planned[f"{name}_plain"] = planned[name].model_copy(update=update)
+        spacing = max(first.preprocessing.spacing)
+        return {**planned, self.bone_finder: bone_segmentation(fingerprint, dataset, budget, spacing)}
+
+    def network(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> nn.Module:
+        grid = configuration.preprocessing
+        return CompletionModel(grid.grid, grid.spacing, configuration.registration, _prior(configuration))
+
+    def begin(
+        self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration, watch: Progress
+    ) -> None:
+        assert isinstance(network, CompletionModel)
+        if not network.registration.prototype.any():
+            raise KneeformerError(
+                "a prior is fitted to registered bones: leave --no_pretraining away, and keep previous_stage "
+                "in the plan"
+            )
+        registration, device = network.registration, network.registration.prototype.device
+        posed = cached_poses(registration, training.cases, watch)
+        bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
+        network.fit(torch.stack(bones))
+        if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
+            calibrate(network, posed, watch)
+
+    def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
+        return PriorObjective()
+
+    def batches(
+        self,
+        network: nn.Module,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: BoneConfiguration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        assert isinstance(network, CompletionModel)
+        posed = cached_poses(network.registration, stored.cases)
+        return bone_batches(posed, configuration, seed, training, on_prototype=True)
+
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: BoneConfiguration,
+        output: Path,
+    ) -> str:
+        assert isinstance(network, CompletionModel)
+        if not isinstance(network.prior, VqVae):
+            return ""
+        return review_codebook(network.registration, network.prior, validation.cases, output)
+
+    def make_validation_mask(
+        self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
+    ) -> np.ndarray:
+        bone = (labels > 0) & scheme.scored(labels)
+        return hide(bone, geometry, np.random.default_rng([20, number]))
+
+    def predict(
+        self,
+        networks: Sequence[nn.Module],
+        scan: Scan,
+        dataset: DatasetSettings,
+        configuration: BoneConfiguration,
+        probabilities: bool = False,
+    ) -> Outputs:
+        if scan.mask is None:
+            raise KneeformerError(
+                "a bone is completed by its mask: give the folder of masks with -m "
+                "(1 bone to keep, 2 region to complete)"
+            )
+        settings, mask = configuration.preprocessing, scan.mask
+        models = _completions(networks)
+        if configuration.needs_other_side:
+            other = _other_side(scan, dataset.scheme, models[0].registration, settings)
+            models = [model.of_one(*_tensors(other, model)) for model in models]
+        found = _isolated(models, scan, mask, settings)
+        bone = found.bone
+        completed: list[Completed] = [model(*_tensors(bone, model)) for model in models]
+        native = resample_to_native(completed, bone, scan.image[0], mask, scan.geometry, settings)
+        volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
+        if native.uncertainty is not None:
+            volumes["_uncertainty"] = native.uncertainty
+        surface = native.surface(scan.geometry)
+        facts = facts_of(native, completed, mask, scan.geometry, surface.vertices)
+        said = {
+            "turned_degrees": round(found.turned_degrees),
+            "bone_found_by": scan.bone_found_by or "mask",
+            "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts)],
+        }
+        return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
+
+    def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
+        assert scan.mask is not None
+        draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.geometry, picture, reference)
+
+
+def _isolated(
+    networks: Sequence[CompletionModel], scan: Scan, mask: np.ndarray, settings: BoneGridSettings
+) -> Found:
+    """The bone on the side that is told or, where none is, that fits better."""
+    outline = Outline.of(scan.image[0], mask, scan.geometry, settings)
+    first = networks[0]
+    if settings.side is None:
+        return right_way_round(outline, first.registration, first.family(), settings)
+    sides: tuple[Side, Side] = ("left", "right")
+    found = {
+        s: right_way_round(outline, first.registration, first.family(), settings, s != settings.side)
+        for s in sides
+    }
+    outliers = {s: _outliers(networks, found[s].bone) for s in sides}
+    better = min(sides, key=lambda s: outliers[s])
+    side = scan.side or better
+    if outliers[side] < _WORSE * outliers[better]:
+        return found[side]
+    doubt = f"said to be a {side} bone, but fits better as a {better} one"
+    return replace(found[side], doubts=(*found[side].doubts, doubt))
+
+
+def _other_side(
+    scan: Scan, scheme: LabelScheme, registration: Registration, settings: BoneGridSettings
+) -> Bone:
+    """The bone of the person's other side, mirrored as the one to complete is not, or not as it is."""
+    other = scan.other_side
+    if other is None or other.mask is None:
+        raise KneeformerError(
+            "it is completed by the same person's other side, and there is none: give the folder of those "
+            "with --other_side"
+        )
+    bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
+    outline = Outline.of(other.image[0], bone, other.geometry, settings)
+    mirrored = other.side != settings.side
+    return right_way_round(outline, registration, None, settings, mirrored, "the other side").bone
+
+
+def _outliers(networks: Sequence[CompletionModel], bone: Bone) -> float:
+    """Share of the visible surface that does not lie on the prototype, never quite nothing."""
+    fits = [network.registration(*_tensors(bone, network)) for network in networks]
+    return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
+
+
+def _tensors(bone: Bone, network: CompletionModel) -> tuple[Tensor, Tensor]:
+    device = network.prior.mean.device
+    return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)
+
+
+def _completions(networks: Sequence[nn.Module]) -> list[CompletionModel]:
+    found = [network for network in networks if isinstance(network, CompletionModel)]
+    assert len(found) == len(networks)
+    return found
+
+
+def _to_model(bone: Bone, completed: Completed) -> np.ndarray:
+    """(4, 4) float64: patient coordinates to the model's frame, both (x, y, z) in mm."""
+    turned = np.eye(4)[[2, 1, 0, 3]]  # (z, y, x) and (x, y, z)
+    pose = completed.fit.pose.matrix().numpy()
+    return np.asarray(turned @ pose @ np.linalg.inv(bone.to_patient))
+
+
+def _prior(configuration: BoneConfiguration) -> PriorSettings:
+    if configuration.prior is None:
+        raise KneeformerError('a configuration of task "completion" needs `prior`: {} takes the defaults')
+    return configuration.prior

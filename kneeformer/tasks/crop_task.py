@@ -1,0 +1,57 @@
+"""What tasks have in common whose networks learn from crops of images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from kneeformer.config import Configuration, Cost, CropConfiguration, DatasetSettings
+from kneeformer.engine.step_cost import estimate_step, measure_step
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import LabelScheme
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.knee_paper import knee_paper
+from kneeformer.sides import Side
+from kneeformer.tasks.base import Task
+from kneeformer.transforms.prepare import Prepared, prepare
+
+
+class CropTask(Task[CropConfiguration]):
+    """Its cases are whole images on one spacing; a step of it is measured on a crop of random voxels."""
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray | None,
+        geometry: Geometry,
+        configuration: CropConfiguration,
+        scheme: LabelScheme,
+        side: Side | None = None,
+    ) -> Prepared:
+        return prepare(image, labels, geometry, configuration.preprocessing)
+
+    def published(
+        self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
+    ) -> Mapping[str, Configuration]:
+        crops = {name: c for name, c in proposed.items() if isinstance(c, CropConfiguration)}
+        return {name: knee_paper(crop, fingerprint, budget) for name, crop in crops.items()}
+
+    def needed_gb(self, network: nn.Module, configuration: CropConfiguration, device: torch.device) -> float:
+        return estimate_step(network, configuration, device).memory_mb / 1024
+
+    def estimate_step(
+        self, network: nn.Module, configuration: CropConfiguration, device: torch.device
+    ) -> Cost:
+        return estimate_step(network, configuration, device)
+
+    def measure_step(
+        self,
+        network: nn.Module,
+        dataset: DatasetSettings,
+        configuration: CropConfiguration,
+        device: torch.device,
+    ) -> Cost:
+        objective = self.objective(dataset, configuration)
+        return measure_step(network, objective, len(dataset.channel_names), configuration, device)

@@ -1,0 +1,130 @@
+"""How well hidden voxels are filled in, beside what needs no learning: pictures and a table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kneeformer.config import CropConfiguration
+from kneeformer.data.files import write_json
+from kneeformer.data.storage import StoredCase, open_case
+from kneeformer.engine.crops import blank_region, read_region
+from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.metrics.interpolation import interpolate_hidden
+from kneeformer.networks.compute import autocast
+from kneeformer.reporting.pictures import draw_masked_prediction
+from kneeformer.tasks.masked_pretraining.objective import hidden_ssim, hidden_voxels, psnr, spread
+from kneeformer.transforms.token_masking import draw_visible
+
+PICTURES, CASES, TEMPLATES = 4, 8, 64
+Scores = dict[str, dict[str, float]]  # method -> measure -> value
+
+
+@dataclass(frozen=True)
+class Review:
+    """Middle crops of a few cases, their hidden voxels filled by the network, by interpolation, by the mean.
+
+    Attributes:
+        network: in evaluation mode on its device.
+        training: stored cases (folder / name) the mean image is made of.
+        validation: stored cases that are filled in.
+        output: folder for CASE.png, of the first PICTURES, and masked_voxel_error.json.
+    """
+
+    network: nn.Module
+    training: list[Path]
+    validation: list[Path]
+    configuration: CropConfiguration
+    output: Path
+
+    def run(self) -> str:
+        """Write the files; a table of means with 95 % intervals over the cases."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        mean_image = torch.stack(
+            [self._middle(open_case(c.parent, c.name)) for c in self.training[:TEMPLATES]]
+        ).mean(0)
+        scores = {
+            case.name: self._score(case, mean_image, number)
+            for number, case in enumerate(self.validation[:CASES])
+        }
+        write_json(self.output / "masked_voxel_error.json", scores)
+        return _table(scores)
+
+    def _score(self, case: Path, mean_image: Tensor, number: int) -> Scores:
+        batch = self._batch(case, number)
+        image, hidden = batch["image"], hidden_voxels(batch)
+        covered = spread(~batch["visible"], image)
+        filled = {
+            "network": self._network(batch),
+            "linear interpolation": self._interpolated(image, covered),
+            "mean image": mean_image[None],
+        }
+        if number < PICTURES:
+            completed = torch.where(covered, filled["network"], image)
+            panels = (image, torch.where(covered, torch.nan, image), completed)
+            draw_masked_prediction(
+                [panel[0, 0].numpy() for panel in panels],
+                self.configuration.preprocessing.spacing,
+                self.output / f"{case.name}.png",
+            )
+        return {
+            method: {
+                "psnr": psnr(image, volume, hidden)[0],
+                "ssim": hidden_ssim(image, volume, hidden)[0],
+            }
+            for method, volume in filled.items()
+            if hidden.any()
+        }
+
+    def _middle(self, stored: StoredCase) -> Tensor:
+        """The middle crop of a case, (channels, z, y, x)."""
+        z, y, x = (n // 2 for n in stored.record.shape)
+        with stored.reading():
+            return torch.from_numpy(read_region(stored.image, (z, y, x), self.configuration.training.crop))
+
+    def _batch(self, case: Path, number: int) -> dict[str, Tensor]:
+        configuration = self.configuration
+        assert configuration.masking is not None
+        stored = open_case(case.parent, case.name)
+        middle = (stored.record.shape[0] // 2, stored.record.shape[1] // 2, stored.record.shape[2] // 2)
+        crop, token = configuration.training.crop, configuration.network.token
+        z, y, x = (c // t for c, t in zip(crop, token, strict=True))
+        rng = np.random.default_rng([number])
+        visible = draw_visible(rng, (z, y, x), configuration.masking, configuration.preprocessing.thick_axis)
+        return {
+            "image": self._middle(stored)[None],
+            "labels": torch.from_numpy(blank_region(stored, middle, crop, 0)),
+            "centre_mm": torch.zeros(1, 3),
+            "visible": torch.from_numpy(visible)[None],
+        }
+
+    @torch.inference_mode()
+    def _network(self, batch: dict[str, Tensor]) -> Tensor:
+        device = next(self.network.parameters()).device
+        inputs = (batch[key].to(device) for key in ("image", "centre_mm", "visible"))
+        with autocast(device, self.configuration.training.precision):
+            predicted: Tensor = self.network(*inputs)
+        return predicted.float().cpu()
+
+    def _interpolated(self, image: Tensor, covered: Tensor) -> Tensor:
+        spacing = self.configuration.preprocessing.spacing
+        channels = [interpolate_hidden(c.numpy(), covered[0, 0].numpy(), spacing) for c in image[0]]
+        return torch.from_numpy(np.stack(channels))[None]
+
+
+def _table(scores: dict[str, Scores]) -> str:
+    cases = [case for case in scores.values() if case]
+    if not cases:
+        return "the validation crops hold nothing but air"
+    lines = [f"hidden voxels of {len(cases)} cases: mean (95 % CI)"]
+    for method in cases[0]:
+        measured = {m: np.array([[case[method][m] for case in cases]]) for m in ("psnr", "ssim")}
+        ratio, similarity = (seeds_and_subjects_interval(values) for values in measured.values())
+        lines.append(
+            "  {:<21} PSNR {:5.2f} dB ({:.2f} to {:.2f})   SSIM {:.3f} ({:.3f} to {:.3f})".format(
+                method, *ratio, *similarity
+            )
+        )
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""The tasks there are: the one module that names them all.
+
+A configuration of a plan names its task, and here is what that means. The settings of a task, and how its
+trained configurations are compared, are known without torch; the task is loaded when it is first asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from kneeformer.config import Configuration, CropConfiguration
+from kneeformer.errors import KneeformerError
+from kneeformer.tasks.bone_completion.scores import completion_scores
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration
+from kneeformer.tasks.comparison import Comparison, LeadingScore, summary_scores
+
+if TYPE_CHECKING:
+    from kneeformer.tasks.base import PredictiveTask, Task
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A task.
+
+    Attributes:
+        settings: of its configurations.
+        load: the task itself; imports torch.
+        comparison: None where its configurations only prepare networks for others.
+    """
+
+    settings: type[Configuration]
+    load: "Callable[[], Task[Any]]"
+    comparison: Comparison | None = None
+
+
+def _segmentation() -> "Task[Any]":
+    from kneeformer.tasks.segmentation.task import Segmentation
+
+    return Segmentation()
+
+
+def _masked_pretraining() -> "Task[Any]":
+    from kneeformer.tasks.masked_pretraining.task import MaskedPretraining
+
+    return MaskedPretraining()
+
+
+def _bone_completion() -> "Task[Any]":
+    from kneeformer.tasks.bone_completion.task import BoneCompletion
+
+    return BoneCompletion()
+
+
+def _bone_registration() -> "Task[Any]":
+    from kneeformer.tasks.bone_completion.registration import BoneRegistration
+
+    return BoneRegistration()
+
+
+_RMSD = LeadingScore("RMSD_mm", "RMSD of the region in mm", "region", lower_is_better=True)
+
+_TASKS = {
+    "segmentation": Registered(
+        CropConfiguration, _segmentation, Comparison(LeadingScore("Dice", "mean Dice"), summary_scores)
+    ),
+    "pretraining": Registered(CropConfiguration, _masked_pretraining),
+    "completion": Registered(BoneConfiguration, _bone_completion, Comparison(_RMSD, completion_scores)),
+    "registration": Registered(BoneConfiguration, _bone_registration),
+}
+
+
+def register(name: str, task: Registered) -> None:
+    """Add a task. Raises ValueError: there is one of that name."""
+    if name in _TASKS:
+        raise ValueError(f"there is a task {name!r} already")
+    _TASKS[name] = task
+
+
+def unregister(name: str) -> None:
+    """Take a task away that was added."""
+    _TASKS.pop(name)
+    task_named.cache_clear()
+
+
+def task_names() -> tuple[str, ...]:
+    return tuple(_TASKS)
+
+
+def registered(name: str) -> Registered:
+    """Raises KneeformerError: no such task."""
+    if name not in _TASKS:
+        raise KneeformerError(f"task {name!r:.80} is not one of {', '.join(_TASKS)}")
+    return _TASKS[name]
+
+
+@cache
+def task_named(name: str) -> "Task[Any]":
+    """Raises KneeformerError: no such task."""
+    return registered(name).load()
+
+
+def tasks_for(name: str, labelled: bool) -> "list[Task[Any]]":
+    """The task of a dataset and those that prepare for it; of a dataset without labels, these alone."""
+    tasks = [task_named(name), *(task_named(n) for n in task_named(name).prepared_by)]
+    return [task for task in tasks if labelled or not task.needs_labels]
+
+
+def predictive(name: str) -> "PredictiveTask[Any]":
+    """Raises KneeformerError: the task's networks do not predict cases."""
+    task = task_named(name)
+    if not task.predicts:
+        raise KneeformerError(f"task {name!r} prepares networks for others; it predicts nothing itself")
+    return cast("PredictiveTask[Any]", task)

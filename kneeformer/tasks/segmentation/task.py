@@ -1,0 +1,130 @@
+"""Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
+from kneeformer.engine.crops import crop_batches
+from kneeformer.engine.loop import Batch, Objective, Validation
+from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
+from kneeformer.engine.native import to_label_map, to_probabilities
+from kneeformer.engine.sliding_window import VolumePredictor
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.orientation import slice_plane
+from kneeformer.labels import LabelScheme
+from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.vit import HybridTransformer
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import hybrid_transformer
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.crop_task import CropTask
+
+
+class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
+    """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
+
+    prepared_by = ("pretraining",)
+    outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz")
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, CropConfiguration]:
+        hybrid = hybrid_transformer(fingerprint, dataset, budget)
+        linear = hybrid.model_copy(
+            update={
+                "inherits_from": "3d_vit",
+                "network": hybrid.network.model_copy(update={"decoder": "linear"}),
+            }
+        )
+        return {"3d_vit": hybrid, "3d_vit_linear": linear}
+
+    def network(self, dataset: DatasetSettings, configuration: CropConfiguration) -> nn.Module:
+        settings = configuration.network
+        decoder = build_decoder(settings, dataset.scheme.outputs)
+        spacing = configuration.preprocessing.spacing
+        return HybridTransformer(len(dataset.channel_names), settings, spacing, decoder)
+
+    def objective(self, dataset: DatasetSettings, configuration: CropConfiguration) -> Objective:
+        return SegmentationObjective(dataset.scheme, configuration.training.loss)
+
+    def batches(
+        self,
+        network: nn.Module,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: CropConfiguration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        return crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
+
+    def predict(
+        self,
+        networks: Sequence[nn.Module],
+        scan: Scan,
+        dataset: DatasetSettings,
+        configuration: CropConfiguration,
+        probabilities: bool = False,
+    ) -> Outputs:
+        scheme, settings = dataset.scheme, configuration.preprocessing
+        prepared = self.prepare(scan.image, None, scan.geometry, configuration, scheme)
+        predictor = VolumePredictor(networks, scheme.outputs, configuration)
+        logits = predictor(torch.from_numpy(prepared.image))
+        labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
+        outputs = {"": prepared.on_native_grid(labels)}
+        if probabilities:
+            shares = to_probabilities(logits, prepared.box_shape, scheme, settings.thick_axis)
+            outputs["_probabilities"] = prepared.on_native_grid(shares)
+            if not scheme.has_regions:  # what was cut away as empty is background
+                background = outputs["_probabilities"][0]
+                background[outputs["_probabilities"].sum(0) == 0] = 1
+        return Outputs(outputs, warnings=_warnings(scan.geometry, settings))
+
+
+def _warnings(geometry: Geometry, settings: PreprocessingSettings) -> tuple[str, ...]:
+    plane = slice_plane(geometry.orientation(), geometry.spacing)
+    learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
+    if plane is None or plane in learnt or None in learnt:
+        return ()
+    return (
+        f"its slices are {plane}, those that the network has learnt from {' and '.join(map(str, learnt))}: "
+        f"expect a poor segmentation",
+    )
+
+
+class SegmentationObjective:
+    """The plan's loss; scored by the Dice of each structure, voxels of all validation crops pooled."""
+
+    def __init__(self, scheme: LabelScheme, loss: str = "dice_ce") -> None:
+        self.scheme = scheme
+        self.criterion = segmentation_loss(loss, scheme)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.criterion(network(batch["image"], batch["centre_mm"]), batch["labels"])
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        losses: list[float] = []
+        overlap = torch.zeros(len(self.scheme.names))
+        size = torch.zeros(len(self.scheme.names))
+        for batch in batches:
+            labels = batch["labels"]
+            logits = network(batch["image"], batch["centre_mm"])
+            losses.append(float(self.criterion(logits, labels)))
+            truth = region_targets(labels, self.scheme)
+            found = self._found(logits) & (labels != IGNORE_INDEX).unsqueeze(1)
+            overlap += (truth & found).sum((0, 2, 3, 4)).cpu()
+            size += (truth.sum((0, 2, 3, 4)) + found.sum((0, 2, 3, 4))).cpu()
+        dice = 2 * overlap / size.clamp(min=1)
+        named = zip(self.scheme.names, dice.tolist(), size.tolist(), strict=True)
+        return Validation(sum(losses) / len(losses), {name: d for name, d, there in named if there})
+
+    def _found(self, logits: Tensor) -> Tensor:
+        if self.scheme.has_regions:
+            return logits > 0
+        winner = logits.argmax(1)
+        return torch.stack([winner == channel for channel in range(1, self.scheme.outputs)], 1)

@@ -1,0 +1,143 @@
+"""The augmentation of a plan, composed: draw, read the region it needs, warp and mirror, change intensities.
+
+draw = augmentation.draw(rng, crop)
+size = draw.region  # the sampler reads this much around the crop's centre
+image, label = augmentation.apply(draw, image, label, rng)
+images, labels = augmentation.mix(images, labels, rng)  # once a batch
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kneeformer.config import AugmentationSettings
+from kneeformer.transforms import cutmix as masking
+from kneeformer.transforms import intensity, spatial
+from kneeformer.transforms.spatial import Role, Size, Triple
+
+UNCHANGED = AugmentationSettings(
+    affine_chance=0,
+    noise_chance=0,
+    blur_chance=0,
+    brightness_chance=0,
+    contrast_chance=0,
+    gamma_chance=0,
+    low_resolution_chance=0,
+    position_jitter_mm=0,
+)
+IntensityChange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The spatial change of one crop, the same for all its roles.
+
+    Attributes:
+        crop: (z, y, x) voxels of the result.
+        matrix: (3, 3) voxel offsets from output to input, or None for no warp.
+        mirrored: axes (0 is z) reversed after the warp.
+    """
+
+    crop: Size
+    matrix: np.ndarray | None = None
+    mirrored: tuple[int, ...] = ()
+
+    @property
+    def region(self) -> Size:
+        """Voxels (z, y, x) of input, around the crop's centre, that the crop is made from."""
+        return self.crop if self.matrix is None else spatial.region_needed(self.matrix, self.crop)
+
+    def apply(self, region: np.ndarray, role: Role, outside: float = 0) -> np.ndarray:
+        """The (c, *crop) crop in the middle of a (c, z, y, x) region, contiguous and of the region's dtype.
+
+        The region may be larger than `self.region`, by an even number of voxels. Where it is smaller, a label
+        is `outside` beyond it, and an image goes on as at its border.
+        """
+        if self.matrix is None:
+            moved = spatial.centre(region, self.crop)
+        else:
+            moved = spatial.warp(region, self.matrix, self.crop, role, outside)
+        return spatial.mirror(moved, self.mirrored)
+
+
+class Augmentation:
+    """What a plan's settings do to training crops of one spacing. Holds no state: all chance is in `rng`."""
+
+    def __init__(
+        self, settings: AugmentationSettings, spacing_mm: Triple, thick_axis: int | None = None
+    ) -> None:
+        """`spacing_mm` (z, y, x) of the preprocessed images; `thick_axis` is that of their thick slices."""
+        self.settings = settings
+        self.spacing_mm = spacing_mm
+        self.intensity_changes = _intensity_changes(settings, thick_axis)
+
+    def draw(self, rng: np.random.Generator, crop: Size) -> Draw:
+        """The spatial change of one crop of (z, y, x) voxels."""
+        return Draw(
+            crop=crop,
+            matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm),
+            mirrored=spatial.draw_mirror(rng, self.settings.mirror_axes),
+        )
+
+    def apply(
+        self,
+        draw: Draw,
+        image: np.ndarray,
+        label: np.ndarray,
+        rng: np.random.Generator,
+        outside: float = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An augmented crop.
+
+        Args:
+            image: (c, z, y, x) float32, of the size `draw.region`.
+            label: (l, z, y, x) integers of the same region.
+            outside: the label beyond the region.
+
+        Returns:
+            image (c, *crop) float32 and label (l, *crop) of its dtype.
+        """
+        warped = draw.apply(image, "image")
+        return self.change_intensity(warped, rng), draw.apply(label, "label", outside)
+
+    def place(self, draw: Draw, centre_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(3,) float32: where the crop seems to lie in its volume, mirrored with it and a little off.
+
+        Fields of view differ from scan to scan: the network must not trust a position to the millimetre.
+        """
+        signs = np.array([-1.0 if axis in draw.mirrored else 1.0 for axis in range(3)])
+        jitter = rng.normal(0, self.settings.position_jitter_mm, 3)
+        return np.asarray(centre_mm * signs + jitter, np.float32)
+
+    def change_intensity(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A (c, z, y, x) float32 image after the intensity changes that chance picks, in fixed order."""
+        for chance, change in self.intensity_changes:
+            if rng.random() < chance:
+                image = change(image, rng)
+        return image
+
+    def mix(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """CutMix of a batch: (b, c, z, y, x) images and (b, l, z, y, x) labels, by the same blocks."""
+        if self.settings.cutmix_chance == 0:
+            return images, labels
+        batch_size, _, z, y, x = images.shape
+        cutmix = masking.draw_cutmix(rng, batch_size, (z, y, x), self.settings.cutmix_chance)
+        return cutmix.apply(images), cutmix.apply(labels)
+
+
+def _intensity_changes(
+    settings: AugmentationSettings, thick_axis: int | None
+) -> tuple[tuple[float, IntensityChange], ...]:
+    """(chance, change) in the order of application: noise is the scanner's, so it comes first."""
+    return (
+        (settings.noise_chance, intensity.noise),
+        (settings.blur_chance, partial(intensity.blur, thick_axis=thick_axis)),
+        (settings.brightness_chance, intensity.brightness),
+        (settings.contrast_chance, intensity.contrast),
+        (settings.low_resolution_chance, partial(intensity.low_resolution, thick_axis=thick_axis)),
+        (settings.gamma_chance, intensity.gamma),
+    )

@@ -1,0 +1,77 @@
+"""One case from its native grid to the network's, and back: turn, crop, normalise, resample."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneeformer.config import PreprocessingSettings
+from kneeformer.data.outliers import filled_box
+from kneeformer.geometry.boxes import Box, paste, slices, whole_box
+from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.orientation import orientation_for, turn
+from kneeformer.transforms.normalise import normalise
+from kneeformer.transforms.resample import Shape, new_shape, resample_image, resample_labels
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case on the network's grid.
+
+    Attributes:
+        image: (channels, z, y, x) float32.
+        labels: (z, y, x), dtype of the label file, or None.
+        geometry: the native grid in the orientation of the network's.
+        box: where it was cut from that grid, first and last-plus-one voxel along (z, y, x).
+        file_orientation: that of the native grid itself.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray | None
+    geometry: Geometry
+    box: Box
+    file_orientation: str
+
+    @property
+    def box_shape(self) -> Shape:
+        z, y, x = (last - first for first, last in self.box)
+        return (z, y, x)
+
+    def on_native_grid(self, part: np.ndarray) -> np.ndarray:
+        """A (..., z, y, x) part of the box's shape on the grid of the file, 0 outside the box."""
+        whole = paste(part, self.box, self.geometry.shape)
+        return np.ascontiguousarray(turn(whole, self.geometry.orientation(), self.file_orientation))
+
+
+def prepare(
+    image: np.ndarray, labels: np.ndarray | None, geometry: Geometry, settings: PreprocessingSettings
+) -> Prepared:
+    """Turn to the plan's orientation, crop to what is not empty, normalise, and resample to the plan's
+    spacing or fixed shape.
+
+    Args:
+        image: (channels, z, y, x) as read.
+        labels: (z, y, x) on the same grid, or None.
+    """
+    stored = geometry.orientation()
+    orientation = orientation_for(stored, geometry.spacing, settings.orientations)
+    geometry = geometry.turned(orientation)
+    image = np.ascontiguousarray(turn(image, stored, orientation))
+    labels = None if labels is None else np.ascontiguousarray(turn(labels, stored, orientation))
+    box = filled_box(image, labels) if settings.crop_to_nonzero else whole_box(image)
+    cut = slices(box)
+    image, labels = image[:, cut[0], cut[1], cut[2]], None if labels is None else labels[cut]
+    shape = resampled_shape(box, geometry, settings)
+    image = normalise(image, settings.normalisation)
+    if image.shape[1:] != shape:
+        image = resample_image(image, shape, settings.thick_axis, settings.interpolation)
+    if labels is not None:
+        labels = resample_labels(labels, shape, settings.thick_axis)
+    return Prepared(image, labels, geometry, box, stored)
+
+
+def resampled_shape(box: Box, geometry: Geometry, settings: PreprocessingSettings) -> Shape:
+    """Shape of a box of the native grid on the network's grid."""
+    if settings.fixed_shape is not None:
+        return settings.fixed_shape
+    z, y, x = (last - first for first, last in box)
+    return new_shape((z, y, x), geometry.spacing, settings.spacing)

@@ -1,0 +1,30 @@
+"""Flags of a training that contradict each other."""
+
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import Folders
+from kneeformer.plans import read_dataset_plan
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.request import Request
+
+
+def refuse_ignored(folders: Folders, request: Request) -> None:
+    """A flag that would do nothing beside another is not accepted.
+
+    Raises:
+        KneeformerError: --no_pretraining beside -pretrained_weights; or --pretrain_from beside one of them,
+            which do without the stage that it is meant for.
+    """
+    if request.no_pretraining and request.pretrained_weights:
+        raise KneeformerError(
+            f"--no_pretraining and -pretrained_weights exclude each other: the first starts from random "
+            f"initialisation, the second from {request.pretrained_weights}; leave one away"
+        )
+    without = "--no_pretraining" if request.no_pretraining else "-pretrained_weights"
+    if request.pretrain_from is None or not (request.no_pretraining or request.pretrained_weights):
+        return
+    plan = read_dataset_plan(folders, request.dataset, request.plans)
+    if task_named(plan.configuration(request.configuration).task).needs_labels:
+        raise KneeformerError(
+            f"--pretrain_from and {without} exclude each other: {request.pretrain_from} would be learnt from "
+            f"in the previous stage {request.configuration}, and {without} leaves that stage out"
+        )

@@ -1,0 +1,113 @@
+"""Check a dataset and take its fingerprint, opening each file once."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.check import check_case, check_layout
+from kneeformer.data.dataset import Case, Dataset, with_other_sides
+from kneeformer.data.description import DatasetDescription
+from kneeformer.data.disk import free_disk_problem
+from kneeformer.data.processes import run_each
+from kneeformer.errors import KneeformerError, named
+from kneeformer.planning.fingerprint import (
+    CaseFingerprint,
+    Fingerprint,
+    case_fingerprint,
+    dataset_fingerprint,
+)
+from kneeformer.progress import Progress
+
+_SHOWN = 10  # warnings
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a child process reports of a case."""
+
+    problems: list[str]
+    facts: CaseFingerprint | None = None
+    sample: np.ndarray | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Progress) -> Fingerprint:
+    """Check every file of the dataset, and measure the cases.
+
+    Args:
+        folder: where the cases will be prepared, which takes so much of its disk.
+
+    Raises:
+        KneeformerError: the dataset has problems: all of them, one a line.
+    """
+    labelled, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
+    problems = check_layout(dataset)
+    whole = [c for c in [*labelled, *unlabelled] if all(f.is_file() for f in c.files)]
+    jobs = [(case, dataset.description) for case in whole]
+    outcomes = run_each(
+        _inspect,
+        jobs,
+        [str(c.images[0]) for c in whole],
+        processes,
+        lambda done: watch("Checking and measuring cases", done, len(jobs)),
+    )
+    inspections = [
+        Inspection([named(case.images[0], o)]) if isinstance(o, Exception) else o
+        for case, o in zip(whole, outcomes, strict=True)
+    ]
+    problems += [line for inspection in inspections for line in inspection.problems]
+    used = {c.name for c in labelled or unlabelled}
+    facts = {c.name: i.facts for c, i in zip(whole, inspections, strict=True) if i.facts and c.name in used}
+    problems += _disk_problems(
+        folder, [i.facts for i in inspections if i.facts], len(dataset.description.channels)
+    )
+    if problems:
+        raise KneeformerError(_listed(dataset, problems))
+    tell([line for i in inspections for line in i.warnings])
+    samples = [
+        i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
+    ]
+    subject = dataset.description.subject
+    without = {subject(c.name) for c in unlabelled} - {subject(c.name) for c in labelled}
+    paired = with_other_sides(labelled, labelled, dataset.description)
+    both_sides = bool(paired) and all(case.other_side for case in paired)
+    names = dataset.description.scheme.names
+    return dataset_fingerprint(facts, samples, names, len(without), both_sides)
+
+
+def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
+    case, description = job
+    checked = check_case(case, description)
+    if checked.problems or checked.images is None or checked.geometry is None:
+        return Inspection(checked.problems)
+    seed = int.from_bytes(case.name.encode()[-8:], "little")
+    facts, sample = case_fingerprint(
+        checked.images,
+        checked.label,
+        checked.geometry,
+        description.scheme,
+        seed,
+        description.side(case.name),
+    )
+    return Inspection([], facts, sample, checked.warnings)
+
+
+def tell(lines: list[str]) -> None:
+    """Warn by the first few lines, and say how many more there are."""
+    if lines:
+        more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        shown = [*(f"  {line}" for line in lines[:_SHOWN]), *more]
+        logging.getLogger(__name__).warning("%d warnings:\n%s", len(lines), "\n".join(shown))
+
+
+def _disk_problems(folder: Path, facts: list[CaseFingerprint], channels: int) -> list[str]:
+    needed = sum(int(np.prod(f.shape)) for f in facts) * (4 * channels + 1)
+    problem = free_disk_problem(folder, needed)
+    return [problem] if problem else []
+
+
+def _listed(dataset: Dataset, problems: list[str]) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return f"{dataset.folder}: {count} to mend before any work:\n" + "\n".join(f"  {p}" for p in problems)

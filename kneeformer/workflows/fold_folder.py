@@ -1,0 +1,153 @@
+"""A trained fold's folder: who may write in it, and what it says of how it was trained."""
+
+import platform
+import time
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
+
+from kneeformer import __version__
+from kneeformer.data.files import read_model, write_text
+from kneeformer.engine.weight_transfer import Transfer
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import LATEST
+from kneeformer.plans import Plan, override, read_fold_plan
+from kneeformer.workflows.fold_state import RUN, FoldState
+from kneeformer.workflows.request import Request
+
+
+class Pretrained(BaseModel):
+    """Which weights a training began with, and what became of each: see `Transfer`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    loaded: tuple[str, ...]
+    resized: tuple[str, ...]
+    left: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def transfer(self) -> Transfer:
+        return Transfer(list(self.loaded), list(self.resized), list(self.left), list(self.new))
+
+
+class Run(BaseModel):
+    """How a fold is trained, beside its plan; None where a request said nothing. Written to run.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kneeformer: str
+    torch: str
+    machine: str
+    started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    minutes: Annotated[float, Field(gt=0)] | None
+    set: tuple[str, ...]
+    device: str
+    threads: int
+    subjects: Annotated[int, Field(ge=1)] | None
+    pretrain_from: str | None
+    pretrained: Pretrained | None
+
+
+def alone_in(folder: Path) -> AbstractContextManager[object]:
+    """A lock that the system lets go of when its process ends, however it ends."""
+    lock = FileLock(folder / ".training.lock", timeout=0)
+    try:
+        return lock.acquire()
+    except Timeout as fault:
+        raise KneeformerError(
+            f"{folder}: another kf_train is training this fold; wait for it or stop it"
+        ) from fault
+
+
+def refuse_to_overwrite(folder: Path, request: Request) -> None:
+    """Raises KneeformerError: the fold is finished or unfinished, and the request does not say what to do."""
+    state = FoldState.of(folder)
+    finished = state is FoldState.TRAINED
+    if request.validate_only:
+        if not finished:
+            raise KneeformerError(f"{folder}: not trained to its end; there is nothing to validate")
+    elif request.resume:
+        if not (folder / RUN).is_file():
+            raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
+        if finished and not (folder / LATEST).is_file():
+            raise KneeformerError(
+                f"{folder}: this fold is trained, and was without steps: there is nothing to go on with"
+            )
+    elif request.overwrite:
+        return
+    elif finished:
+        raise KneeformerError(
+            f"{folder}: this fold is trained; train it anew with --overwrite, or validate with --val"
+        )
+    elif state is FoldState.STOPPED:
+        raise KneeformerError(
+            f"{folder}: a training stopped here; go on with --c, or start anew with --overwrite"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier training left to go on with."""
+    scored = folder / "validation" / "summary.json"  # of another network, from now on
+    for file in (folder / RUN, scored, *folder.glob("checkpoint_*.pt")):
+        file.unlink(missing_ok=True)
+
+
+def write_run(
+    folder: Path, plan: Plan, request: Request, device: torch.device, pretrained: Transfer | None
+) -> None:
+    """Write down what the fold is trained by: plan.json and run.json."""
+    write_text(folder / "plan.json", plan.to_text())
+    taken = None
+    if pretrained is not None:
+        taken = Pretrained.model_validate({"file": request.pretrained_weights, **vars(pretrained)})
+    run = Run(
+        kneeformer=__version__,
+        torch=torch.__version__,
+        machine=platform.platform(),
+        started=time.strftime("%Y-%m-%d %H:%M:%S"),
+        seed=request.seed or 0,
+        minutes=request.minutes,
+        set=tuple(request.assignments),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        subjects=request.subjects,
+        pretrain_from=request.pretrain_from,
+        pretrained=taken,
+    )
+    write_text(folder / RUN, run.model_dump_json(indent=2) + "\n")
+
+
+def read_run(folder: Path) -> Run:
+    """How a fold was trained. Raises KneeformerError: run.json is missing or damaged."""
+    return read_model(folder / RUN, Run, "train the fold anew with kf_train ... --overwrite")
+
+
+def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
+    """A training that goes on: its plan; its seed, minutes and settings where no others are given; and
+    which of its weights came from elsewhere.
+    """
+    plan, begun = read_fold_plan(folder), read_run(folder)
+    changed = override(plan, request.configuration, request.assignments)
+    if changed.compatibility_key() != plan.compatibility_key():
+        raise KneeformerError(
+            f"{folder}: --c can change neither the network nor its input; leave --set network... and "
+            f"preprocessing... away, or start anew with --overwrite"
+        )
+    pretrained = begun.pretrained
+    request = replace(
+        request,
+        seed=begun.seed if request.seed is None else request.seed,
+        minutes=request.minutes or begun.minutes,
+        settings=(*begun.set, *request.settings),
+        subjects=begun.subjects,
+        pretrain_from=begun.pretrain_from,
+        pretrained_weights=None if pretrained is None else pretrained.file,
+    )
+    return plan, request, None if pretrained is None else pretrained.transfer()

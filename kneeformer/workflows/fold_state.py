@@ -1,0 +1,49 @@
+"""How far the training of a fold is, as its folder shows, and how it goes on. Needs no torch."""
+
+import shlex
+from enum import Enum, auto
+from pathlib import Path
+
+from kneeformer.paths import FINAL, LATEST
+from kneeformer.workflows.request import Request
+
+RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
+
+
+class FoldState(Enum):
+    """BEGUN: killed before its first checkpoint; it starts again. STOPPED: it goes on from its last one."""
+
+    UNTOUCHED = auto()
+    BEGUN = auto()
+    STOPPED = auto()
+    TRAINED = auto()
+
+    @classmethod
+    def of(cls, folder: Path) -> "FoldState":
+        if (folder / FINAL).is_file():
+            return cls.TRAINED
+        if not (folder / RUN).is_file():
+            return cls.UNTOUCHED
+        return cls.STOPPED if (folder / LATEST).is_file() else cls.BEGUN
+
+
+def going_on(folder: Path, request: Request, since: float, typed: list[str]) -> tuple[str, list[str]]:
+    """What is kept of a training that was stopped, and the words of the command that goes on with it.
+
+    Args:
+        since: time at which the command began; an earlier training that it was to overwrite is not its own.
+        typed: the words of the command.
+    """
+    run = folder / RUN
+    own = not request.overwrite or (run.is_file() and run.stat().st_mtime >= since)
+    state = FoldState.of(folder) if own else FoldState.UNTOUCHED
+    device = () if request.device is None else ("-device", request.device)
+    if state is FoldState.TRAINED:
+        return "the fold is trained; its validation is not finished", _words(request, "--val", *device)
+    if state is FoldState.STOPPED:
+        return "the training up to its last checkpoint", _words(request, "--c", *device)
+    return "previous stages that are trained; this one starts again", typed
+
+
+def _words(request: Request, *flags: str) -> list[str]:
+    return shlex.split(request.command(*flags))

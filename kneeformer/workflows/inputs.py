@@ -1,0 +1,181 @@
+"""The cases that are given to a prediction: their files, masks by which they are asked, and their faults."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.data.check_mask import check_input
+from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_other_sides
+from kneeformer.data.description import DatasetDescription
+from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
+from kneeformer.data.images import file_ending, write_image
+from kneeformer.data.label_map import read_label_map
+from kneeformer.data.processes import default_processes, run_each
+from kneeformer.errors import KneeformerError, named
+from kneeformer.progress import Progress
+from kneeformer.sides import side_in_name
+from kneeformer.tasks.registry import predictive
+from kneeformer.workflows.fingerprint import tell
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a prediction is given.
+
+    Attributes:
+        cases: with their masks and other sides, where these are needed.
+        folders: that hold them.
+        twins: a line for each two files of which one is needed; nothing tells which.
+    """
+
+    cases: list[Case]
+    folders: list[Path]
+    twins: list[str]
+
+
+def gather_inputs(
+    source: Path,
+    masks: Path | None,
+    other_sides: Path | None,
+    configuration: Configuration,
+    dataset: DatasetSettings,
+) -> Inputs:
+    """The cases of a folder, or of one file. Files of every format are taken, whatever the dataset has.
+
+    Image files that are not taken are logged, each with the reason.
+
+    Raises:
+        KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
+    """
+    _require_what_is_needed(masks, other_sides, configuration)
+    found, description = _images(source, dataset), _description(dataset)
+    cases, not_taken, twins = found.cases, dict(found.not_taken), list(found.twins)
+    if masks is not None:
+        drawn = image_folder(masks)
+        cases = with_labels(cases, drawn, dataset.file_ending)
+        not_taken |= drawn.not_taken
+        twins += [drawn.twins[c.name] for c in cases if c.name in drawn.twins]
+    if other_sides is not None:
+        scans, bones = case_folder(other_sides, description, any_ending=True), image_folder(other_sides)
+        whole = with_labels(scans.cases, bones, dataset.file_ending)
+        cases = with_other_sides(cases, whole, description)
+        not_taken |= bones.not_taken
+        twins += [*scans.twins, *(bones.twins[c.name] for c in whole if c.name in bones.twins)]
+    used = {file for case in cases for file in case.files}
+    left = lines_of({path: reason for path, reason in not_taken.items() if path not in used})
+    if not cases:
+        there = "".join(f"\n  {line}" for line in left)
+        raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here{there}")
+    if left:
+        _log().warning("%d files are not taken:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+    folders = [source.parent if source.is_file() else source, masks, other_sides]
+    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(twins)))
+
+
+def _images(source: Path, dataset: DatasetSettings) -> CaseFolder:
+    if not source.is_file():
+        return case_folder(source, _description(dataset), any_ending=True)
+    if len(dataset.channel_names) > 1:
+        raise KneeformerError(
+            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
+        )
+    if has_unusable_name(source):
+        raise KneeformerError(
+            f"{printable(source)}: its name holds control characters or is not UTF-8; rename it"
+        )
+    name = composed(source.name[: -len(file_ending(source))]).removesuffix("_0000")
+    return CaseFolder([Case(name, (source,), side=side_in_name(name))], {}, [])
+
+
+def _require_what_is_needed(
+    masks: Path | None, other_sides: Path | None, configuration: Configuration
+) -> None:
+    if predictive(configuration.task).requires_mask != (masks is not None):
+        need = "takes no masks: leave -m away" if masks else "requires masks: give their folder with -m"
+        raise KneeformerError(f"task {configuration.task!r} {need}")
+    if configuration.needs_other_side != (other_sides is not None):
+        need = (
+            "needs no other sides: leave --other_side away"
+            if other_sides
+            else "completes a bone by that of the same person's other side: give the folder of those scans, "
+            "and their bones as label maps, with --other_side"
+        )
+        raise KneeformerError(f"this configuration {need}")
+    for flag, folder in (("-m", masks), ("--other_side", other_sides)):
+        if folder is not None and not folder.is_dir():
+            raise KneeformerError(f"{flag} {folder}: no such folder")
+
+
+def ask(case: Case, task: str, description: DatasetDescription, masks: Path, number: int) -> Case:
+    """A validation case as the task takes it: its label a mask, written in a folder, or none."""
+    if case.label is None:
+        return case
+    reference = read_label_map(case.label)
+    mask = predictive(task).make_validation_mask(
+        reference.array, reference.geometry, description.scheme, number
+    )
+    if mask is None:
+        return replace(case, label=None)
+    file = masks / f"{case.name}{description.file_ending}"
+    write_image(file, mask, reference.geometry)
+    return replace(case, label=file)
+
+
+def input_problems(
+    cases: list[Case],
+    dataset: DatasetSettings,
+    unmarked: str | None,
+    other_sides: Path | None,
+    watch: Progress,
+) -> list[list[str]]:
+    """What is wrong with the files of each case, opened once in a child process; told at once, in one list.
+
+    What may be wrong with them is told too, the first few lines of it.
+
+    Args:
+        unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
+        other_sides: the folder in which each case's other side must have been found; None where none must.
+    """
+    description = _description(dataset)
+    outcomes = run_each(
+        check_input,
+        [(c, description, unmarked) for c in cases],
+        [str(c.images[0]) for c in cases],
+        min(default_processes(), 4),
+        lambda done: watch("Checking inputs", done, len(cases)),
+    )
+    found = [
+        ([named(case.images[0], o)], []) if isinstance(o, Exception) else o
+        for case, o in zip(cases, outcomes, strict=True)
+    ]
+    problems = [lines for lines, _ in found]
+    tell([line for _, warnings in found for line in warnings])
+    if other_sides is not None:
+        lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
+        problems = [[*lines, *missing] for lines, missing in zip(problems, lone, strict=True)]
+    if faults := [f"  {line}" for lines in problems for line in lines]:
+        _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
+    return problems
+
+
+def _no_other_side(case: Case, folder: Path) -> str:
+    told = "its name tells no side" if case.side is None else f"its name says {case.side}"
+    return (
+        f"{case.images[0]}: no other side of the same person in {folder}; {told}, and names tell both: 12_L "
+        f"and 12_R are of one person"
+    )
+
+
+def _description(dataset: DatasetSettings) -> DatasetDescription:
+    """What input files must be."""
+    return DatasetDescription(
+        channel_names={str(i): n for i, n in enumerate(dataset.channel_names)},
+        labels=dataset.labels,
+        regions_class_order=dataset.regions_class_order,
+        file_ending=dataset.file_ending,
+    )
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

@@ -1,0 +1,117 @@
+"""Where a prediction may write: not in a dataset, not over an input, not two cases into one file."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kneeformer.data.dataset import Case
+from kneeformer.errors import KneeformerError
+from kneeformer.workflows.inputs import Inputs
+
+SUMMARY = ("summary.json", "summary.csv")  # what kf_evaluate writes beside the predictions
+
+
+def _in_a_dataset(output: Path) -> list[str]:
+    """A line where the folder, or the one around it, has a dataset.json."""
+    around = next((p for p in _upwards(output)[:2] if (p / "dataset.json").is_file()), None)
+    if around is None:
+        return []
+    file = around / "dataset.json"
+    return [f"{output}: belongs to the dataset of {file}, which is only read; give another folder with -o"]
+
+
+def refuse_outputs(
+    inputs: Inputs, cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str
+) -> None:
+    """Refuse to write where that would cost something: all reasons in one list.
+
+    Args:
+        cases: those of the inputs that this call predicts.
+        outputs: of the task: `PredictiveTask.outputs`.
+
+    Raises:
+        KneeformerError: the folder is none or belongs to a dataset; an input would be written over; two
+            cases would write one file; of two files nothing tells which is the input.
+    """
+    if output.is_file():
+        raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
+    faults = [
+        *_in_a_dataset(output),
+        *inputs.twins,
+        *shared_outputs((c.name for c in inputs.cases), outputs, ending),
+        *_overwritten(cases, output, outputs, ending, inputs.folders),
+    ]
+    if faults:
+        lines = "".join(f"\n  {line}" for line in faults)
+        raise KneeformerError(f"{output}: nothing is predicted, for files would be lost or mixed up:{lines}")
+
+
+def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) -> list[str]:
+    """A line for each file that two cases would write, or that a case and kf_evaluate would."""
+    writers: dict[str, list[str]] = defaultdict(list)
+    for case in sorted(set(cases)):
+        for file in output_files(case, outputs, ending):
+            writers[file.casefold()].append(case)  # many disks take K01 and k01 for one name
+    lines = [
+        f"{file}: a file of {' and of '.join(names)}; call one of these cases otherwise"
+        for file, names in writers.items()
+        if len(names) > 1
+    ]
+    taken = [name for name in SUMMARY if name in writers]
+    return lines + [f"{name}: a file of kf_evaluate, too; call the case otherwise" for name in taken]
+
+
+def _overwritten(
+    cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str, folders: Iterable[Path]
+) -> list[str]:
+    """A line for each file that is there and that predicting the cases would write over.
+
+    That is an input itself, by whatever path or link; and any file in a folder of inputs: nothing tells that
+    it is not the user's.
+
+    Args:
+        folders: of the inputs.
+    """
+    inputs = {identity for case in cases for file in _all_files(case) if (identity := _identity(file))}
+    among_inputs = any(_same(output, folder) for folder in folders)
+    written = [output / file for case in cases for file in output_files(case.name, outputs, ending)]
+    lines = []
+    for path in written:
+        identity = _identity(path)
+        if identity in inputs:
+            lines.append(f"{path}: would be written over, and is an input; give another folder with -o")
+        elif identity is not None and among_inputs:
+            lines.append(
+                f"{path}: is there, in a folder of inputs, and would be written over; take it away or give "
+                f"another folder with -o"
+            )
+    return lines
+
+
+def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:
+    """Names of all files that may be written of a case."""
+    return [f"{case}{output.replace('*', ending)}" for output in outputs]
+
+
+def _all_files(case: Case) -> tuple[Path, ...]:
+    return case.files if case.other_side is None else (*case.files, *case.other_side.files)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file behind a path, links followed; None where there is none. It has no letters to spell."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
+def _same(one: Path, other: Path) -> bool:
+    return _identity(one) is not None and _identity(one) == _identity(other)
+
+
+def _upwards(folder: Path) -> list[Path]:
+    """The folder, which need not exist, and those around it, links followed."""
+    real = Path(os.path.realpath(folder))
+    return [real, *real.parents]

@@ -1,0 +1,173 @@
+"""From a fingerprint and a machine to a plan, with one real training step measured."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import require_writable
+from kneeformer.data.files import write_bytes, write_text
+from kneeformer.data.splits import load_or_make_splits
+from kneeformer.errors import KneeformerError
+from kneeformer.networks.compute import choose_device
+from kneeformer.paths import PLANS, Folders
+from kneeformer.planning.budget import Budget, machine_memory_gb
+from kneeformer.planning.coverage import uncovered
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.plans import Plan, read_plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.registry import predictive, task_named, tasks_for
+from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.fingerprint import take_fingerprint
+from kneeformer.workflows.outputs import shared_outputs
+
+
+def plan_dataset(
+    folders: Folders,
+    name: str,
+    processes: int,
+    watch: Progress,
+    plans: str = "kfPlans",
+    device: str | None = None,
+    memory_gb: float | None = None,
+    planner: str = "default",
+) -> Plan:
+    """Check, fingerprint, split and plan a dataset; writes its folder in kf_preprocessed.
+
+    Args:
+        name: full dataset name.
+        memory_gb: what a training step may take; None asks the machine.
+        planner: "default", or "paper" for the published recipe.
+
+    Raises:
+        KneeformerError: the dataset has problems, or the device or the planner is not there.
+    """
+    if planner not in PLANS:
+        raise KneeformerError(f"planner {planner!r} is not one of {', '.join(PLANS)}")
+    dataset = Dataset.open(folders.raw / name)
+    _refuse_shared_outputs(dataset)
+    chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
+    folder = folders.preprocessed / name
+    require_writable(folder)
+    fingerprint = take_fingerprint(dataset, folder, processes, watch)
+    with one_at_a_time(folder, "kf_plan"):
+        write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
+        split_cases(dataset, fingerprint, folder / "splits_final.json")
+        budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
+        settings = DatasetSettings(
+            name=name,
+            channel_names=dataset.description.channels,
+            labels=dataset.description.labels,
+            regions_class_order=dataset.description.regions_class_order,
+            file_ending=dataset.description.file_ending,
+        )
+        watch("Measuring a training step", 0, 1)
+        configurations = _measured(fingerprint, dataset.description.task, settings, budget, chosen, planner)
+        watch("Measuring a training step", 1, 1)
+        plan = Plan(plans_name=plans, dataset=settings, configurations=configurations)
+        replace_plan(folders.plan_file(name, plans), plan)
+    return plan
+
+
+def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
+    """Make the splits or check those that are there; say what cannot be learnt or validated by them."""
+    subjects = {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
+    if subjects:
+        splits = load_or_make_splits(file, subjects)
+        volumes = {name: case.volumes_mm3 for name, case in fingerprint.cases.items()}
+        if lines := uncovered(splits, volumes, fingerprint.structures):
+            _log().warning("%s:\n%s", file, "\n".join(f"  {line}" for line in lines))
+
+
+def _refuse_shared_outputs(dataset: Dataset) -> None:
+    """Raises KneeformerError: in a validation two cases would write one file, or there is no such task."""
+    try:
+        outputs, ending = predictive(dataset.description.task).outputs, dataset.description.file_ending
+    except KneeformerError as fault:
+        raise KneeformerError(f"{dataset.folder / 'dataset.json'}: {fault}") from fault
+    if shared := shared_outputs((c.name for c in dataset.training_cases()), outputs, ending):
+        lines = "".join(f"\n  {line}" for line in shared)
+        raise KneeformerError(f"{dataset.folder}: predictions of two cases would be one file:{lines}")
+
+
+def replace_plan(file: Path, plan: Plan) -> None:
+    """Write a plan; one that says something else, by hand or of other data, is first copied beside it.
+
+    There is a whole plan at any moment.
+    """
+    if file.is_file() and _decisions(file) != plan.without_evidence().to_text():
+        kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
+        write_bytes(kept, file.read_bytes())
+        _log().warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+    write_text(file, plan.to_text())
+
+
+def _decisions(file: Path) -> str | None:
+    try:
+        return read_plan(file).without_evidence().to_text()
+    except KneeformerError:
+        return None
+
+
+def _measured(
+    fingerprint: Fingerprint,
+    task_name: str,
+    dataset: DatasetSettings,
+    budget: Budget,
+    device: torch.device,
+    planner: str,
+) -> dict[str, Configuration]:
+    """The tasks' configurations with their costs. A real step is run of the first one, where there is one to
+    measure; a crop whose step does not fit is made smaller.
+    """
+    tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
+    while True:
+        each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
+        proposed = {name: c for configurations in each for name, c in configurations.items()}
+        planned = proposed if planner == "default" else tasks[0].published(proposed, fingerprint, budget)
+        costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
+        name, first = next(iter(costed.items()))
+        task = task_named(first.task)
+        measured = task.measure_step(task.network(dataset, first), dataset, first, device)
+        if measured is None:
+            return costed
+        if measured.memory_mb <= budget.memory_gb * 1024:
+            return {**costed, name: _with_evidence(first, {"measured": measured})}
+        smaller = budget.with_fewer_tokens()
+        if smaller is None:
+            raise KneeformerError(
+                f"a training step of the smallest crop takes {measured.memory_mb:.0f} MB on {device}, more "
+                f"than the {budget.memory_gb:g} GB given; raise -gpu_memory_target or choose another -device"
+            )
+        budget = smaller
+
+
+def _with_estimate(
+    configuration: Configuration, dataset: DatasetSettings, device: torch.device
+) -> Configuration:
+    task = task_named(configuration.task)
+    network = task.network(dataset, configuration)
+    parameters = sum(p.numel() for p in network.parameters())
+    update = {"parameters": parameters, "estimate": task.estimate_step(network, configuration, device)}
+    return _with_evidence(configuration, update)
+
+
+def _with_evidence(configuration: Configuration, update: Mapping[str, object]) -> Configuration:
+    if configuration.evidence is None:
+        return configuration
+    return configuration.model_copy(update={"evidence": configuration.evidence.model_copy(update=update)})
+
+
+def _device_memory_gb(device: torch.device) -> float:
+    """What a step may take: a GPU's memory less a tenth; half of the machine's for a CPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
+    return machine_memory_gb() / 2
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

@@ -1,0 +1,309 @@
+"""Prediction with trained folds: for arrays, for cases, and for folders of files."""
+
+import logging
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from kneeformer.config import Configuration
+from kneeformer.data.dataset import Case
+from kneeformer.data.disk import DiskError, in_words, require_writable
+from kneeformer.data.files import write_json, write_text, written_whole
+from kneeformer.data.images import read_image, write_image
+from kneeformer.data.label_map import read_label_map
+from kneeformer.data.mesh_files import write_stl
+from kneeformer.data.transform_files import write_transform
+from kneeformer.engine.checkpoint import load_network
+from kneeformer.errors import KneeformerError, is_memory_short, one_line
+from kneeformer.geometry.grid import Geometry, along_patient
+from kneeformer.networks.compute import choose_device, to_device
+from kneeformer.paths import fold_name
+from kneeformer.plans import Plan, read_fold_plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.registry import predictive
+from kneeformer.workflows.bone_finder import BoneFinder
+from kneeformer.workflows.inputs import (
+    gather_inputs,
+    input_problems,
+)
+from kneeformer.workflows.outputs import refuse_outputs
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The trained folds of one configuration, averaged.
+
+    Attributes:
+        finder: finds the bone to keep where a mask marks none; None where no masks are required.
+
+    >>> predictor = Predictor.from_model_folder("results/Dataset001_Knee/kfPlans__3d_vit")  # doctest: +SKIP
+    >>> labels = predictor.predict(array, spacing=(3.1, 0.44, 0.44))  # doctest: +SKIP
+    """
+
+    plan: Plan
+    configuration: Configuration
+    networks: tuple[nn.Module, ...]
+    finder: BoneFinder | None = None
+
+    @classmethod
+    def from_model_folder(
+        cls,
+        folder: Path | str,
+        folds: Sequence[int | str] | None = None,
+        checkpoint: str = "final",
+        device: str | None = None,
+        mirroring: bool = True,
+    ) -> "Predictor":
+        """Load trained folds.
+
+        Args:
+            folder: .../kfPlans__3d_vit, holding fold_0, fold_1, ...
+            folds: None takes every finished one.
+            checkpoint: "final", "best" or "latest".
+            mirroring: average over the plan's mirrorings too.
+
+        Raises:
+            KneeformerError: no trained fold, or folds trained by different plans.
+        """
+        paths = _fold_folders(Path(folder), folds, checkpoint)
+        plans = [read_fold_plan(path) for path in paths]
+        (configuration,) = plans[0].configurations.values()
+        for path, plan in zip(paths, plans, strict=True):
+            if plan.compatibility_key() != plans[0].compatibility_key():
+                raise KneeformerError(
+                    f"{path}: trained by another plan than {paths[0]}; choose folds with -f"
+                )
+        if not mirroring:
+            configuration = configuration.without_mirroring()
+        task = predictive(configuration.task)
+        where = choose_device(device, task.needs_float64)
+        networks = []
+        for path in paths:
+            network = load_network(
+                partial(task.network, plans[0].dataset, configuration), path / f"checkpoint_{checkpoint}.pt"
+            )
+            networks.append(to_device(network, where).eval())
+        finder = None
+        if task.bone_finder is not None:
+            beside = _beside(Path(folder), plans[0], task.bone_finder)
+            finder = BoneFinder(
+                beside, lambda: cls.from_model_folder(beside, device=device, mirroring=mirroring).predict_scan
+            )
+        return cls(plans[0], configuration, tuple(networks), finder)
+
+    def predict(
+        self,
+        image: np.ndarray,
+        spacing: tuple[float, float, float],
+        probabilities: bool = False,
+        direction: tuple[float, ...] | None = None,
+    ) -> np.ndarray:
+        """Label map of one image (or its probabilities).
+
+        Args:
+            image: (z, y, x), or (channels, z, y, x), as a file would hold it.
+            spacing: mm along (z, y, x).
+            direction: nine cosines, as SimpleITK's GetDirection() gives them; None: the array lies as most of
+                the scans that the network has learnt from.
+
+        Returns:
+            (z, y, x) labels, or (outputs, z, y, x) float16 probabilities.
+
+        Raises:
+            KneeformerError: an image of another shape, or with voxels that are no numbers.
+        """
+        channels = image[None] if image.ndim == 3 else image
+        if channels.ndim != 4 or len(channels) != len(self.plan.dataset.channel_names):
+            raise KneeformerError(
+                f"image of shape {image.shape}: the model takes (channels, z, y, x) with "
+                f"channels {', '.join(self.plan.dataset.channel_names)}"
+            )
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(channels.astype(np.float32, copy=False)).all()
+        if not finite:
+            raise KneeformerError("image: voxels are NaN, infinite or over 3e38; replace them with a number")
+        z, y, x = channels.shape[1:]
+        if direction is None:
+            geometry = along_patient((z, y, x), spacing, self.configuration.preprocessing.usual_orientation)
+        else:
+            geometry = Geometry((z, y, x), spacing, direction=direction)
+        outputs = self.predict_scan(Scan(channels, geometry), probabilities)
+        return outputs.volumes["_probabilities" if probabilities else ""]
+
+    def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
+        """Everything the task predicts of a scan."""
+        task = predictive(self.configuration.task)
+        scan = self.asked(scan)
+        return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
+
+    def asked(self, scan: Scan) -> Scan:
+        """The scan as the task takes it: its mask with bone to keep."""
+        return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
+
+    def predict_case(
+        self, case: Case, output: Path, probabilities: bool = False, reference: Path | None = None
+    ) -> None:
+        """Predict the files of a case and write its outputs, on the first channel's grid.
+
+        Args:
+            case: its label is the mask, where the task requires one.
+            reference: the truth, for the picture alone.
+        """
+        task = predictive(self.configuration.task)
+        scan = _read_scan(case if task.requires_mask else replace(case, label=None))
+        if self.configuration.needs_other_side and case.other_side is not None:
+            scan = replace(scan, other_side=_read_scan(case.other_side))
+        try:
+            scan = self.asked(scan)
+            outputs = self.predict_scan(scan, probabilities)
+        except KneeformerError as fault:
+            raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
+        for warning in outputs.warnings:
+            _log().warning("%s: %s", case.images[0], warning)
+        output.mkdir(parents=True, exist_ok=True)
+        truth = None if reference is None else read_label_map(reference).array
+        task.draw(scan, outputs, truth, output / f"{case.name}.png")
+        self._write(case, outputs, output, scan.geometry)
+
+    def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Geometry) -> None:
+        if outputs.surface is not None:
+            write_stl(output / f"{case.name}.stl", outputs.surface)
+        if outputs.transform is not None:
+            write_transform(output / f"{case.name}.tfm", outputs.transform)
+        if outputs.facts:
+            write_json(output / f"{case.name}.json", outputs.facts)
+        for suffix, volume in sorted(
+            outputs.volumes.items(), reverse=True
+        ):  # the main one last: it says "done"
+            path = output / f"{case.name}{suffix}{self.plan.dataset.file_ending}"
+            if volume.ndim == 3:
+                write_image(path, volume, geometry)
+            else:
+                _write_array(output / f"{case.name}{suffix}.npz", volume)
+
+
+def predict_folder(
+    predictor: Predictor,
+    source: Path,
+    output: Path,
+    watch: Progress,
+    probabilities: bool = False,
+    skip_existing: bool = False,
+    part: tuple[int, int] = (0, 1),
+    masks: Path | None = None,
+    other_sides: Path | None = None,
+) -> list[str]:
+    """Predict every case of a folder, or one file, into a folder.
+
+    Every input is opened once before the work, and what is wrong with any is told then: one that crashes its
+    reader costs a line.
+
+    Args:
+        part: (id, number of parts): this call takes every n-th case, from the id-th.
+        masks: folder of CASE masks, for a task that requires them.
+        other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
+            configuration that needs them.
+
+    Returns:
+        A line for each case that could not be predicted; the others are written.
+
+    Raises:
+        KneeformerError: nothing to predict, no place to write it, or something would be written over: all of
+            it in one list.
+        DiskError: the disk took no more; what was predicted until then is kept.
+    """
+    require_writable(output)
+    dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
+    inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
+    cases = inputs.cases[part[0] :: part[1]]
+    if skip_existing:
+        cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
+    refuse_outputs(inputs, cases, output, task.outputs, dataset.file_ending)
+    unmarked = None if predictor.finder is None else predictor.finder.refusal()
+    problems = input_problems(cases, dataset, unmarked, other_sides, watch)
+    failed: list[str] = []
+    for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
+        failed += faults or _predicted(predictor, case, output, probabilities)
+        watch("Predicting", done, len(cases))
+    return failed
+
+
+def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bool) -> list[str]:
+    """Predict a case; a line where that failed, whatever the reason: the next one goes on, unless the disk is
+    at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+    """
+    kept = output / f"{case.name}.traceback.txt"
+    try:
+        predictor.predict_case(case, output, probabilities)
+        kept.unlink(missing_ok=True)
+    except DiskError:
+        raise
+    except KneeformerError as fault:
+        return [str(fault)]
+    except Exception as fault:
+        text = f"{case.images[0]}: {one_line(fault)}"
+        if is_memory_short(fault):
+            return [f"{text}; {_memory_remedy(fault, probabilities)}"]
+        if isinstance(fault, OSError):
+            return [f"{case.images[0]}: {in_words(fault)}"]
+        with suppress(DiskError):
+            write_text(kept, "".join(traceback.format_exception(fault)))
+        return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
+    return []
+
+
+def _memory_remedy(fault: Exception, probabilities: bool) -> str:
+    if "CUDA" in str(fault) or "MPS" in str(fault):
+        return "predict it with -device cpu"
+    without = "leave --save_probabilities away, " if probabilities else ""
+    return f"{without}predict it while nothing else runs, or crop the scan to what is to be predicted"
+
+
+def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
+    found = sorted(p.parent for p in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
+    if not found:
+        raise KneeformerError(
+            f"{folder}: no trained fold (fold_0/checkpoint_{checkpoint}.pt); train one with kf_train"
+        )
+    if folds is None:
+        return [p for p in found if p.name != "fold_all"] or found
+    wanted = [folder / fold_name(f) for f in folds]
+    if missing := [p.name for p in wanted if p not in found]:
+        raise KneeformerError(
+            f"{folder}: {', '.join(missing)} has no checkpoint_{checkpoint}.pt; those that have one: "
+            f"{', '.join(p.name for p in found)}"
+        )
+    return wanted
+
+
+def _read_scan(case: Case) -> Scan:
+    """The case's files, its label as the mask. Raises KneeformerError: channels on different grids."""
+    channels = [read_image(path) for path in case.images]
+    for path, channel in zip(case.images[1:], channels[1:], strict=True):
+        if mismatch := channels[0].geometry.mismatch(channel.geometry):
+            raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
+    mask = None if case.label is None else read_label_map(case.label).array
+    return Scan(np.stack([c.array for c in channels]), channels[0].geometry, mask, case.side)
+
+
+def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
+    """Where another configuration is kept that was trained by the same plans."""
+    (own,) = plan.configurations
+    folder = folder.absolute()
+    return folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{configuration}")
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with written_whole(path) as beside, beside.open("wb") as handle:
+        np.savez_compressed(handle, probabilities=array)
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

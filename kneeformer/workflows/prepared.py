@@ -1,0 +1,113 @@
+"""Whether prepared cases are what the plan and the raw files say now. Needs no torch."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shlex import quote
+
+from kneeformer.config import GridSettings
+from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.description import DatasetDescription
+from kneeformer.data.files import stamp
+from kneeformer.data.processes import default_processes
+from kneeformer.data.storage import Origin, verified_manifest
+from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelValues
+from kneeformer.paths import Folders
+from kneeformer.plans import Plan
+
+GONE = ""  # digest of raw files that are not there to be compared
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A prepared case as it should be.
+
+    Attributes:
+        origin: its `files` are GONE where the raw data was moved away: any will do.
+        labelled: whether it must have a label map; None where either will do.
+    """
+
+    name: str
+    origin: Origin
+    labelled: bool | None = None
+
+
+def settings_digest(settings: GridSettings, labels: LabelValues) -> str:
+    """Of all in the plan that prepared cases depend on."""
+    return _digest(settings.model_dump_json() + str(sorted(labels.items())))
+
+
+def files_digest(case: Case, description: DatasetDescription) -> str:
+    """Of those of the case's files that are there, by names, sizes and times; and of its side."""
+    side = str(description.side(case.name))
+    return _digest(stamp(*(file for file in case.files if file.is_file())) + side)
+
+
+def stale_cases(folder: Path, wanted: Iterable[Wanted]) -> dict[str, str]:
+    """Why a case has to be made again, for each that has to; every byte of the others was checked."""
+    cases = list(wanted)
+    with ThreadPoolExecutor(default_processes()) as threads:
+        reasons = threads.map(partial(_reason, folder), cases)
+        return {case.name: reason for case, reason in zip(cases, reasons, strict=True) if reason}
+
+
+def raw_dataset(folders: Folders, name: str) -> Dataset | None:
+    """The raw data; None where it was moved away, as its images or all of it may be once it is prepared."""
+    folder = folders.raw / name
+    if not (folder / "dataset.json").is_file():
+        return None
+    dataset = Dataset.open(folder)
+    every = [*dataset.training_cases(), *dataset.unlabelled_cases()]
+    return dataset if any(image.is_file() for case in every for image in case.images) else None
+
+
+def refuse_another_description(plan: Plan, dataset: Dataset) -> None:
+    """Raises KneeformerError: dataset.json no longer says what the plan was made for."""
+    said, now = plan.dataset, dataset.description
+    pairs = {
+        "channel_names": (said.channel_names, now.channels),
+        "labels": (said.labels, now.labels),
+        "regions_class_order": (said.regions_class_order, now.regions_class_order),
+        "file_ending": (said.file_ending, now.file_ending),
+    }
+    changed = [f"  {key}: planned {a}, now {b}" for key, (a, b) in pairs.items() if a != b]
+    if changed:
+        raise KneeformerError(
+            f"{dataset.folder / 'dataset.json'}: edited since {said.name} was planned; set it back, or plan "
+            f"again with kf_plan_and_preprocess -d {quote(said.name)} and train anew:\n" + "\n".join(changed)
+        )
+
+
+def listed(reasons: Mapping[str, str], most: int = 5) -> str:
+    """Lines of cases by reason: how many, and the first few."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in sorted(reasons.items()):
+        groups.setdefault(reason, []).append(name)
+    return "\n".join(
+        f"  {reason}: {', '.join(names[:most])}"
+        + (f" and {len(names) - most} more" if len(names) > most else "")
+        for reason, names in groups.items()
+    )
+
+
+def _reason(folder: Path, wanted: Wanted) -> str | None:
+    try:
+        manifest = verified_manifest(folder, wanted.name)
+    except KneeformerError as fault:
+        return str(fault)
+    made = manifest.record.origin
+    if made.settings != wanted.origin.settings:
+        return "prepared with other settings"
+    if GONE != wanted.origin.files != made.files:
+        return "files in kf_raw were changed, added or taken away since"
+    if wanted.labelled and manifest.labels is None:
+        return "prepared without labels"
+    return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,169 @@
+"""Prepare the cases of a dataset for a plan's configurations: parallel, resumable, whole or not at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneeformer.config import Configuration
+from kneeformer.data.check import check_case
+from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.disk import require_writable
+from kneeformer.data.processes import run_each
+from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
+from kneeformer.errors import KneeformerError, one_line
+from kneeformer.labels import LabelScheme
+from kneeformer.paths import Folders
+from kneeformer.plans import Plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.base import Task
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.prepared import (
+    Wanted,
+    files_digest,
+    refuse_another_description,
+    settings_digest,
+    stale_cases,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to prepare, as it travels to a child process."""
+
+    case: Case
+    dataset: Dataset
+    task: Task[Any]
+    configuration: Configuration
+    folder: Path
+    origin: Origin
+
+
+def preprocess_dataset(
+    folders: Folders, plan: Plan, configurations: list[str], processes: int, watch: Progress
+) -> dict[str, int]:
+    """Prepare every labelled case for each configuration; others too where the plan learns from them.
+
+    A case whose raw files and settings are unchanged, and whose prepared files are whole, is not made again.
+    Configurations that share a folder share its cases.
+
+    Returns:
+        How many cases were made in each folder (0: all were there).
+
+    Raises:
+        KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; or
+            cases failed, or their process died: each is named; the others are done.
+    """
+    dataset = Dataset.open(folders.raw / plan.dataset.name)
+    refuse_another_description(plan, dataset)
+    _refuse_two_settings_of_one_folder(plan)
+    by_folder: dict[str, Configuration] = {
+        plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]
+    }
+    home, labelled = folders.preprocessed / plan.dataset.name, dataset.training_cases()
+    by_images = {
+        c.preprocessing.folder for c in plan.configurations.values() if not task_named(c.task).needs_labels
+    }
+    require_writable(home, *(home / name for name in by_folder))
+    made = {}
+    for name, configuration in by_folder.items():
+        cases = [*labelled, *dataset.unlabelled_cases()] if name in by_images else labelled
+        made[name] = preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
+    return made
+
+
+def preprocess_cases(
+    cases: list[Case],
+    dataset: Dataset,
+    configuration: Configuration,
+    folder: Path,
+    processes: int,
+    watch: Progress,
+) -> int:
+    """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`.
+
+    Where another process prepares cases in the folder, it is waited for.
+    """
+    jobs = _stale([_job(case, dataset, configuration, folder) for case in cases])
+    if jobs:
+        with one_at_a_time(folder, "kf_preprocess"):
+            jobs = _stale(jobs)
+            _run(jobs, folder.name, processes, watch)
+    return len(jobs)
+
+
+def _stale(jobs: list[Job]) -> list[Job]:
+    if not jobs:
+        return []
+    stale = stale_cases(jobs[0].folder, [Wanted(job.case.name, job.origin) for job in jobs])
+    return [job for job in jobs if job.case.name in stale]
+
+
+def _refuse_two_settings_of_one_folder(plan: Plan) -> None:
+    first: dict[str, tuple[str, Configuration]] = {}
+    for name, configuration in plan.configurations.items():
+        folder = configuration.preprocessing.folder
+        other, there = first.setdefault(folder, (name, configuration))
+        if there.preprocessing != configuration.preprocessing:
+            raise KneeformerError(
+                f"{plan.plans_name}: {other} and {name} keep their cases in one folder, {folder}, and "
+                f"prepare them differently; give preprocessing.folder of one of them another name"
+            )
+
+
+def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
+    outcomes = run_each(
+        _prepare,
+        jobs,
+        [job.case.name for job in jobs],
+        processes,
+        lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
+    )
+    failed = [
+        f"  {job.case.name}: {one_line(o)}" for job, o in zip(jobs, outcomes, strict=True) if o is not None
+    ]
+    if failed:
+        raise KneeformerError(
+            f"{len(failed)} of {len(jobs)} cases could not be preprocessed; mend them and run the command "
+            f"again, finished cases are kept:\n" + "\n".join(failed)
+        )
+
+
+def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Path) -> Job:
+    settings, description = configuration.preprocessing, dataset.description
+    origin = Origin(
+        settings=settings_digest(settings, description.labels),
+        files=files_digest(case, description),
+    )
+    return Job(case, dataset, task_named(configuration.task), configuration, folder, origin)
+
+
+def _prepare(job: Job) -> None:
+    checked = check_case(job.case, job.dataset.description)
+    if checked.problems or checked.images is None or checked.geometry is None:
+        raise KneeformerError("; ".join(checked.problems))
+    description, configuration = job.dataset.description, job.configuration
+    prepared = job.task.prepare(
+        checked.images,
+        checked.label,
+        checked.geometry,
+        configuration,
+        description.scheme,
+        description.side(job.case.name),
+    )
+    z, y, x = prepared.image.shape[1:]
+    record = CaseRecord(
+        origin=job.origin,
+        shape=(z, y, x),
+        spacing=configuration.preprocessing.spacing,
+        points={} if prepared.labels is None else _points(prepared.labels, description.scheme),
+    )
+    crop = configuration.training.crop
+    save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, crop)
+
+
+def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[tuple[int, int, int]]]:
+    masks = {name: scheme.structure(labels, name) for name in scheme.names}
+    return structure_points(labels, masks, seed=0)

@@ -1,0 +1,54 @@
+"""One training as a user asks for it. Needs no torch."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.paths import Folders, fold_name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train and how; what is None is the plan's, or what the training began with.
+
+    Attributes:
+        no_pretraining: start from random initialisation, whatever the plan's previous stage is.
+        pretrained_weights: a checkpoint to start from, instead of the previous stage.
+        pretrain_from: a second dataset whose images the stage without labels learns from as well.
+        subjects: learn from so many labelled subjects of the fold, drawn by the seed; None is all.
+    """
+
+    dataset: str
+    configuration: str
+    fold: int | str
+    plans: str = "kfPlans"
+    epochs: int | None = None
+    minutes: float | None = None
+    seed: int | None = None
+    device: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    validate_only: bool = False
+    no_pretraining: bool = False
+    pretrained_weights: Path | None = None
+    pretrain_from: str | None = None
+    subjects: int | None = None
+    settings: tuple[str, ...] = ()
+
+    @property
+    def assignments(self) -> list[str]:
+        """What differs from the plan, as --set would say it."""
+        return [*self.settings, *([] if self.epochs is None else [f"training.epochs={self.epochs}"])]
+
+    @property
+    def fold_name(self) -> str:
+        return fold_name(self.fold)
+
+    def folder(self, folders: Folders) -> Path:
+        """Where the trained fold is kept."""
+        return folders.model(self.dataset, self.configuration, self.plans) / self.fold_name
+
+    def command(self, *flags: str) -> str:
+        """What to type for this training, or with other flags for what has become of it."""
+        words = (self.dataset, self.configuration, self.fold_name, "-p", self.plans, *flags)
+        return shlex.join(("kf_train", *words))

@@ -1,0 +1,251 @@
+"""Train one fold of a configuration, and the previous stage it where the plan has one; then validate it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kneeformer.data.dataset import Dataset, with_other_sides
+from kneeformer.data.disk import require_writable
+from kneeformer.data.files import clear_unfinished
+from kneeformer.data.processes import default_processes
+from kneeformer.engine.checkpoint import load_network, load_weights, save_checkpoint
+from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
+from kneeformer.engine.weight_transfer import transfer
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.summary import Summary
+from kneeformer.networks.compute import choose_device, to_device
+from kneeformer.paths import FINAL, LATEST, Folders
+from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.evaluate import evaluate_cases
+from kneeformer.workflows.fold_folder import (
+    alone_in,
+    as_begun,
+    clear,
+    read_run,
+    refuse_to_overwrite,
+    write_run,
+)
+from kneeformer.workflows.fold_state import RUN, FoldState
+from kneeformer.workflows.inputs import ask
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.prepared import raw_dataset
+from kneeformer.workflows.request import Request
+from kneeformer.workflows.training_cases import learning_cases, split_of
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves.
+
+    Attributes:
+        summary: of the validation on whole cases; None where nothing was held out or predicted.
+        review: what the task says of its network, "" where it says nothing.
+    """
+
+    folder: Path
+    summary: Summary | None = None
+    review: str = ""
+
+
+def train_fold(
+    folders: Folders, request: Request, watch_training: Callable[[ProgressEvent], None], watch: Progress
+) -> Outcome:
+    """Train and validate one fold; its folder holds everything prediction needs.
+
+    The previous stage of the plan is trained first where its fold is not trained yet, with the request's
+    epochs, minutes, seed and device.
+
+    Raises:
+        KneeformerError: no such configuration or fold; the fold is finished, unfinished or being trained
+            already; the data is not prepared; the loss diverged.
+    """
+    plan = read_dataset_plan(folders, request.dataset, request.plans)
+    planned = plan.with_only(request.configuration)
+    split = split_of(folders, request)
+    folder = request.folder(folders)
+    require_writable(folder, folder / "validation")
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _stage_before(plan, request)
+    if raw_dataset(folders, request.dataset) is None:
+        _log().warning(
+            "%s: not there; what was prepared is learnt from as it is, and no whole case can be validated",
+            folders.raw / request.dataset,
+        )
+    with alone_in(folder):
+        for written in (folder, folder / "validation", folder / "validation" / "masks"):
+            clear_unfinished(written)
+        if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
+            request = replace(request, resume=False)  # --c after a stop in the previous stage
+        refuse_to_overwrite(folder, request)
+        if not request.validate_only:
+            if not request.resume:
+                changed = _possible(planned, request)
+                if before is not None:
+                    learning_cases(folders, request, changed, watch)  # its faults cost no stage
+                request = _after(folders, before, request, watch_training, watch)
+            _train(folders, folder, planned, request, watch_training, watch)
+        task = task_named(planned.configuration(request.configuration).task)
+        reviewed = not (task.predicts and request.validate_only)
+        review = _review(folders, folder, request, watch) if reviewed else ""
+        if not task.predicts or request.fold_name == "fold_all":
+            return Outcome(folder, review=review)
+        if raw_dataset(folders, request.dataset) is None:
+            raw = folders.raw / request.dataset
+            missing = f"{raw}: not there, so no whole case is validated; put it back and type"
+            return Outcome(
+                folder, review="\n".join([review, missing, f"    {request.command('--val')}"]).strip()
+            )
+        return Outcome(folder, _validate(folders, folder, split["val"], request, watch), review)
+
+
+def _possible(planned: Plan, request: Request) -> Plan:
+    """The plan with the settings of the request.
+
+    Raises:
+        KneeformerError: they are no plan, or take far more memory than there is.
+    """
+    plan = override(planned, request.configuration, request.assignments)
+    configuration = plan.configuration(request.configuration)
+    task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    task.refuse_too_large(plan.dataset, configuration, device)
+    return plan
+
+
+def _stage_before(plan: Plan, request: Request) -> Request | None:
+    """The training whose weights are to be taken over, if any."""
+    configuration = plan.configuration(request.configuration)
+    stage = configuration.previous_stage
+    if request.pretrain_from is not None and task_named(configuration.task).needs_labels and stage is None:
+        unlabelled = (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels)
+        stage = next(unlabelled, None)
+    if stage is None or request.no_pretraining or request.pretrained_weights is not None:
+        return None
+    return replace(request, configuration=stage, settings=(), subjects=None, overwrite=False)
+
+
+def _after(
+    folders: Folders,
+    before: Request | None,
+    request: Request,
+    watch_training: Callable[[ProgressEvent], None],
+    watch: Progress,
+) -> Request:
+    """The request with the weights of the previous stage, which is trained first where it is missing."""
+    if before is None:
+        return request
+    folder = before.folder(folders)
+    if (folder / FINAL).is_file():
+        used = read_run(folder).pretrain_from
+        if request.pretrain_from not in (None, used):
+            raise KneeformerError(
+                f"{folder}: trained without {request.pretrain_from}; first train it anew: "
+                + before.command("--overwrite", "--pretrain_from", str(request.pretrain_from))
+            )
+        _log().info("Weights of %s come from %s", request.configuration, folder)
+    else:
+        first = before.configuration
+        _log().info("%s comes after %s, which is trained first", request.configuration, first)
+        stopped = FoldState.of(folder) is FoldState.STOPPED
+        outcome = train_fold(folders, replace(before, resume=stopped), watch_training, watch)
+        _log().info("%s\n%s comes now", outcome.review, request.configuration)
+    return replace(request, pretrained_weights=folder / FINAL)
+
+
+def _train(
+    folders: Folders,
+    folder: Path,
+    planned: Plan,
+    request: Request,
+    watch_training: Callable[[ProgressEvent], None],
+    watch: Progress,
+) -> None:
+    pretrained = None
+    if request.resume:
+        planned, request, pretrained = as_begun(folder, request)
+    plan, seed = _possible(planned, request), request.seed or 0
+    configuration = plan.configuration(request.configuration)
+    task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    training, validation = learning_cases(folders, request, plan, watch)
+    torch.manual_seed(seed)
+    build = partial(task.network, plan.dataset, configuration)
+    begun = request.resume and (folder / LATEST).is_file()
+    network = load_network(build, folder / LATEST) if begun else build()
+    _require_space(folder, network, begun)
+    if FoldState.of(folder) is FoldState.BEGUN and not request.overwrite:
+        _log().info("%s: a training ended here before its first checkpoint; it starts again", folder)
+    if not begun:
+        if request.pretrained_weights is not None:
+            weights = load_weights(request.pretrained_weights)
+            pretrained = transfer(weights, network, str(request.pretrained_weights))
+            _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
+        clear(folder)
+    to_device(network, device)
+    if not begun:
+        task.begin(network, training, configuration, watch)
+    write_run(folder, plan, request, device, pretrained)
+    if not configuration.by_steps:
+        save_checkpoint(folder / FINAL, {"network": network.state_dict()})
+        return
+    run = TrainingRun(
+        network=network,
+        objective=task.objective(plan.dataset, configuration),
+        training=task.batches(network, training, plan.dataset, configuration, seed, training=True),
+        validation=task.batches(network, validation, plan.dataset, configuration, seed + 1, training=False),
+        settings=configuration.training,
+        folder=folder,
+        device=device,
+        seed=seed,
+        minutes=request.minutes,
+        workers=0 if device.type == "cpu" else 8,
+        pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
+    )
+    train(run, begun, watch_training)
+
+
+def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
+    """Raises KneeformerError: the disk has no room for the checkpoints.
+
+    These are the latest, with an optimiser twice as large as the weights, beside the one it replaces; and the
+    best and the final one.
+    """
+    weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    require_writable(folder, needed_bytes=(4 if begun else 8) * weights)
+
+
+def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Progress) -> Summary:
+    dataset = Dataset.open(folders.raw / request.dataset)
+    there = dataset.training_cases()
+    wanted = [c for c in there if c.name in set(cases)]
+    predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
+    output = folder / "validation"
+    masks = output / "masks"
+    for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
+        asked = ask(case, predictor.configuration.task, dataset.description, masks, done)
+        predictor.predict_case(asked, output, reference=case.label)
+        watch("Validating on whole cases", done, len(wanted))
+    regions = masks if masks.is_dir() else None
+    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, regions)
+
+
+def _review(folders: Folders, folder: Path, request: Request, watch: Progress) -> str:
+    plan = read_fold_plan(folder)
+    configuration = plan.configuration(request.configuration)
+    task = task_named(configuration.task)
+    network = load_network(partial(task.network, plan.dataset, configuration), folder / FINAL)
+    to_device(network, choose_device(request.device, task.needs_float64)).eval()
+    request = replace(request, pretrain_from=read_run(folder).pretrain_from)
+    training, validation = learning_cases(folders, request, plan, watch)
+    return task.review(network, training, validation, configuration, folder / "validation")
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

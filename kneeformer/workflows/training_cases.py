@@ -1,0 +1,185 @@
+"""Which prepared cases a fold learns from and is watched on."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from kneeformer.data.dataset import Case, Dataset, list_cases
+from kneeformer.data.processes import default_processes
+from kneeformer.data.splits import Split, fold_cases
+from kneeformer.data.storage import Origin
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import Folders
+from kneeformer.plans import Plan, read_plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.prepared import (
+    GONE,
+    Wanted,
+    files_digest,
+    listed,
+    raw_dataset,
+    refuse_another_description,
+    settings_digest,
+    stale_cases,
+)
+from kneeformer.workflows.preprocess import preprocess_cases
+from kneeformer.workflows.request import Request
+from kneeformer.workflows.splits import dataset_splits
+
+
+def split_of(folders: Folders, request: Request) -> Split:
+    """The fold's cases; of a dataset without labels, none.
+
+    Raises:
+        KneeformerError: no such fold, or anything is wrong with the splits.
+    """
+    file = folders.preprocessed / request.dataset / "splits_final.json"
+    if file.is_file():
+        return fold_cases(dataset_splits(folders, request.dataset), request.fold_name)
+    if request.fold_name != "fold_all":
+        raise KneeformerError(
+            f"{file}: no such file, so there is no {request.fold_name}; a dataset without labels has the "
+            f"fold all alone, any other needs kf_plan_and_preprocess -d {shlex.quote(request.dataset)}"
+        )
+    return {"train": [], "val": []}
+
+
+def learning_cases(
+    folders: Folders, request: Request, plan: Plan, watch: Progress
+) -> tuple[StoredCases, StoredCases]:
+    """Prepared cases to learn from, and to watch.
+
+    A task without labels learns from the fold's training images, from imagesUn, and from the dataset of
+    `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. Where
+    nothing is held out, what is watched is learnt from.
+
+    Raises:
+        KneeformerError: cases are not prepared as the plan and their raw files say now, or are damaged.
+    """
+    split, configuration = split_of(folders, request), plan.configuration(request.configuration)
+    stored = folders.preprocessed / request.dataset / configuration.preprocessing.folder
+    names = split["train"]
+    borrowed: list[Path] = []
+    if request.subjects is not None:
+        names = _some_subjects(folders, request, names)
+    if not task_named(configuration.task).needs_labels:
+        dataset = _images_there(folders, request)
+        held_out = _held_out(dataset, split)
+        names = [*names, *(c.name for c in _without(held_out, dataset, dataset.unlabelled_cases()))]
+        if request.pretrain_from is not None:
+            borrowed = _borrowed(folders, request, plan, held_out, watch)
+    _require_prepared(folders, request, plan, {*names, *split["val"]})
+    training = StoredCases([*(stored / n for n in names), *borrowed])
+    if not training.cases:
+        raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
+    return training, StoredCases([stored / n for n in split["val"]] or training.cases)
+
+
+def _images_there(folders: Folders, request: Request) -> Dataset:
+    dataset = raw_dataset(folders, request.dataset)
+    if dataset is None:
+        raise KneeformerError(
+            f"{folders.raw / request.dataset}: not there; {request.configuration} learns from images without "
+            f"labels, and which, imagesUn and imagesTs say: put the raw data back"
+        )
+    return dataset
+
+
+def _held_out(dataset: Dataset, split: Split) -> set[str]:
+    """Subjects that validate or test."""
+    tests = [c.name for c in list_cases(dataset.folder / "imagesTs", dataset.description)]
+    learnt = set(split["train"])  # in the fold "all", what is watched trains as well
+    return {dataset.description.subject(c) for c in (*split["val"], *tests) if c not in learnt}
+
+
+def _without(held_out: set[str], dataset: Dataset, cases: list[Case]) -> list[Case]:
+    return [c for c in cases if dataset.description.subject(c.name) not in held_out]
+
+
+def refuse_more_subjects(folders: Folders, request: Request) -> None:
+    """Raises KneeformerError: the fold's training has fewer labelled subjects than the request wants."""
+    subject = Dataset.open(folders.raw / request.dataset).description.subject
+    there = len({subject(name) for name in split_of(folders, request)["train"]})
+    if request.subjects is not None and request.subjects > there:
+        raise KneeformerError(f"{request.fold_name} has {there} labelled subjects, not {request.subjects}")
+
+
+def _some_subjects(folders: Folders, request: Request, names: list[str]) -> list[str]:
+    refuse_more_subjects(folders, request)
+    subject = Dataset.open(folders.raw / request.dataset).description.subject
+    subjects = sorted({subject(name) for name in names})
+    count = request.subjects or 0
+    order = np.random.default_rng(request.seed or 0).permutation(len(subjects))
+    chosen = {subjects[i] for i in order[:count]}
+    return [name for name in names if subject(name) in chosen]
+
+
+def _borrowed(
+    folders: Folders, request: Request, plan: Plan, held_out: set[str], watch: Progress
+) -> list[Path]:
+    """Every image of the other dataset, but of subjects of the same name as one held out here, prepared by
+    this one's plan.
+    """
+    other = Dataset.open(folders.raw / str(request.pretrain_from))
+    here = len(plan.dataset.channel_names)
+    if len(other.description.channels) != here:
+        raise KneeformerError(
+            f"{other.folder}: {len(other.description.channels)} channels, and {request.dataset} has {here}; "
+            f"--pretrain_from needs a dataset of the same channels"
+        )
+    every = [Case(c.name, c.images) for c in (*other.training_cases(), *other.unlabelled_cases())]
+    cases = _without(held_out, other, every)
+    configuration = plan.configuration(request.configuration)
+    name = f"{configuration.preprocessing.folder}__{other.name}"
+    folder = folders.preprocessed / request.dataset / name
+    preprocess_cases(cases, other, configuration, folder, default_processes(), watch)
+    return [folder / c.name for c in cases]
+
+
+def _require_prepared(folders: Folders, request: Request, plan: Plan, names: set[str]) -> None:
+    configuration = plan.configuration(request.configuration)
+    folder = folders.preprocessed / request.dataset / configuration.preprocessing.folder
+    dataset = raw_dataset(folders, request.dataset)
+    if dataset is not None:
+        refuse_another_description(plan, dataset)
+    stale = stale_cases(folder, _wanted(dataset, plan, request, names))
+    if stale:
+        raise KneeformerError(
+            f"{folder}: {len(stale)} of {len(names)} cases are not as they should be:\n{listed(stale)}\n"
+            f"{_remedy(folders, request, plan)}"
+        )
+
+
+def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[str]) -> list[Wanted]:
+    """The cases as the plan and the raw files, where these are there, would have them prepared now."""
+    configuration = plan.configuration(request.configuration)
+    settings = configuration.preprocessing
+    labelled = task_named(configuration.task).stores_labels
+    files = {}
+    if dataset is not None:
+        there = (*dataset.training_cases(), *dataset.unlabelled_cases())
+        files = {case.name: files_digest(case, dataset.description) for case in there}
+    planned = settings_digest(settings, plan.dataset.labels)
+    return [
+        Wanted(name, Origin(settings=planned, files=files.get(name, GONE)), labelled)
+        for name in sorted(names)
+    ]
+
+
+def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
+    """What to do so that the cases are as `plan`, which may be a begun training's, would have them."""
+    file = folders.plan_file(request.dataset, request.plans)
+    command = shlex.join(
+        ("kf_preprocess", "-d", request.dataset, "-c", request.configuration, "-p", request.plans)
+    )
+    shared = read_plan(file).configurations.get(request.configuration)
+    if shared is not None and shared.preprocessing != plan.configuration(request.configuration).preprocessing:
+        return (
+            f"{file} prepares cases otherwise than this training: set preprocessing of "
+            f"{request.configuration} there as this training has it, then type\n    {command}\n"
+            f"or train by the file as it is: {request.command('--overwrite')}"
+        )
+    return f"make them again with\n    {command}"

@@ -1,0 +1,266 @@
+"""A bone isolated by its mask: where it lies, how far its surface is, and what of that is known."""
+
+import numpy as np
+import pytest
+
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.components import without_small_components
+from kneeformer.geometry.grid import Geometry
+from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.phantoms.knee_shape import rotation
+from kneeformer.tasks.bone_completion.isolation import Bone, frame, grid_points, isolate, signed_distance
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+
+RADIUS = 14.0
+CENTRE = np.array([-30.0, 45.0, 700.0])  # patient (x, y, z)
+SETTINGS = BoneGridSettings(folder="test", spacing=(1.5,) * 3, grid=(32, 40, 36))
+TURN = rotation((20, -35, 50))
+MIRROR = np.diag([1.0, -1.0, 1.0])  # left-handed
+GRIDS = {
+    "plain": ((1.0, 1.0, 1.0), np.eye(3)),
+    "oblique": ((1.1, 0.8, 0.9), TURN),
+    "thick slices": ((3.0, 0.6, 0.6), TURN),
+    "left-handed": ((1.2, 0.9, 1.0), TURN @ MIRROR),
+    "sagittal": ((2.0, 0.7, 0.7), np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]])),
+}
+
+
+def geometry(name: str = "plain", half_mm: float = 24.0) -> Geometry:
+    """A grid whose middle is CENTRE."""
+    spacing, cosines = GRIDS[name]
+    z, y, x = (2 * round(half_mm / s) + 1 for s in spacing)
+    first = CENTRE - cosines @ [(n - 1) / 2 * s for n, s in zip((x, y, z), spacing[::-1], strict=True)]
+    origin = (float(first[0]), float(first[1]), float(first[2]))
+    return Geometry((z, y, x), spacing, origin, tuple(cosines.ravel().tolist()))
+
+
+def patient_points(where: Geometry) -> np.ndarray:
+    """(z, y, x, 3) patient coordinates of voxels."""
+    matrix = where.to_patient()
+    return np.asarray(np.moveaxis(np.indices(where.shape), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3])
+
+
+def from_middle(where: Geometry, centre: np.ndarray = CENTRE) -> np.ndarray:
+    return np.asarray(np.linalg.norm(patient_points(where) - centre, axis=-1))
+
+
+def ball(where: Geometry) -> np.ndarray:
+    return np.where(from_middle(where) < RADIUS, KEEP, 0).astype(np.uint8)
+
+
+def bone_of(where: Geometry, mask: np.ndarray, mirrored: bool = False) -> Bone:
+    ct = np.full(where.shape, 650, np.int16)
+    return isolate(ct, mask, where, SETTINGS, mirrored)
+
+
+def places(bone: Bone) -> np.ndarray:
+    """(z, y, x, 3) patient coordinates of the voxels of a bone's grid."""
+    points = np.moveaxis(grid_points(SETTINGS.grid, SETTINGS.spacing), 0, -1)
+    return np.asarray(points @ bone.to_patient[:3, :3].T + bone.to_patient[:3, 3])
+
+
+def error(bone: Bone) -> np.ndarray:
+    """Stored distance less the true one to the whole ball."""
+    return np.asarray(bone.image[1] - (np.linalg.norm(places(bone) - CENTRE, axis=-1) - RADIUS))
+
+
+# ---- distances
+
+
+def test_distances_of_a_box_are_half_a_voxel_less_than_between_voxels() -> None:
+    mask = np.zeros((3, 7, 9), bool)
+    mask[1, 1:6, 2:7] = True
+    distance = signed_distance(mask, (5.0, 1.0, 2.0))
+    assert distance.dtype == np.float32
+    assert distance[1, 3].tolist() == [3.0, 1.0, -1.0, -2.5, -2.5, -2.5, -1.0, 1.0, 3.0]
+    assert distance[1, :, 4].tolist() == [0.5, -0.5, -1.5, -2.5, -1.5, -0.5, 0.5]
+    assert distance[:, 3, 4].tolist() == [2.5, -2.5, 2.5]
+    assert np.array_equal(distance < 0, mask)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.5, 0.5), (0.6, 2.0, 1.1)])
+def test_the_sign_of_a_distance_is_the_mask(spacing: tuple[float, float, float]) -> None:
+    mask = np.random.default_rng(0).random((9, 11, 10)) < 0.4
+    assert np.array_equal(signed_distance(mask, spacing) < 0, mask)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_ball_on_any_grid(name: str, mirrored: bool) -> None:
+    where = geometry(name)
+    bone = bone_of(where, ball(where), mirrored)
+    assert bone.image.shape == (2, *SETTINGS.grid) and bone.image.dtype == np.float32
+    assert np.allclose(bone.to_patient[:3, 3], CENTRE, atol=0.05)
+    near = np.abs(bone.image[1]) < 6
+    assert near.sum() > 5000
+    assert np.abs(error(bone))[near].max() < 0.8 * max(where.spacing)
+    assert np.median(np.abs(error(bone))[near]) < 0.25 * max(where.spacing)
+    assert abs(error(bone)[near].mean()) < 0.15
+    assert bone.known[np.abs(bone.image[1]) < 5].all()
+
+
+def test_beyond_what_is_measured_distances_go_on() -> None:
+    where = geometry(half_mm=16.0)
+    bone = bone_of(where, ball(where))
+    true = np.linalg.norm(places(bone) - CENTRE, axis=-1) - RADIUS
+    assert true.max() > 25
+    assert (np.abs(bone.image[1] - true) < 0.6 + 0.5 * true.clip(min=0)).all()
+    assert (bone.image[1][true > 1] > 0).all()
+    outside = (np.abs(places(bone) - CENTRE) > 16.5).any(-1)
+    assert outside.any() and not bone.known[outside].any()
+
+
+# ---- CT
+
+
+def test_ct_is_scaled_in_the_bone_and_0_around_it() -> None:
+    where = geometry("oblique")
+    bone = bone_of(where, ball(where))
+    assert np.allclose(bone.image[0][bone.image[1] < 0], 0.5)  # 650 HU of -200 to 1500
+    assert (bone.image[0][bone.image[1] >= 0] == 0).all()
+
+
+def test_ct_lies_where_the_patient_has_it() -> None:
+    where = geometry("left-handed")
+    ct = 20 * (patient_points(where) - CENTRE)[..., 2] + 650
+    bone = isolate(ct, ball(where), where, SETTINGS)
+    inner = bone.image[1] < -2
+    wanted = (20 * (places(bone) - CENTRE)[..., 2] + 850) / 1700
+    assert np.abs(bone.image[0] - wanted)[inner].max() < 1e-3
+
+
+# ---- places
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_grid_lies_along_the_patient_around_the_centroid(mirrored: bool) -> None:
+    where = geometry("oblique")
+    bone = bone_of(where, ball(where), mirrored)
+    assert np.allclose(bone.to_patient[:3, 3], patient_points(where)[ball(where) > 0].mean(0), atol=1e-9)
+    ahead = bone.to_patient @ [1.0, 10.0, 100.0, 0.0]  # mm (z, y, x)
+    assert ahead.tolist() == [-100.0 if mirrored else 100.0, 10.0, 1.0, 0.0]
+    points = np.random.default_rng(0).uniform(-50, 50, (100, 3)) @ bone.to_patient[:3, :3].T
+    points += bone.to_patient[:3, 3]
+    back = np.linalg.inv(bone.to_patient)
+    there = points @ back[:3, :3].T + back[:3, 3]
+    assert np.abs(there @ bone.to_patient[:3, :3].T + bone.to_patient[:3, 3] - points).max() < 1e-9
+
+
+def test_mirrored_left_and_right_change_places() -> None:
+    where = geometry("plain")
+    mask = ball(where)
+    mask[np.linalg.norm(patient_points(where) - np.add(CENTRE, [12, 0, 0]), axis=-1) < 9] = (
+        KEEP  # a knob, left
+    )
+    plain, mirrored = bone_of(where, mask), bone_of(where, mask, mirrored=True)
+    assert np.abs(plain.image[:, :, :, ::-1] - mirrored.image).max() < 1e-5
+    assert np.array_equal(plain.known[:, :, ::-1], mirrored.known)
+    half = SETTINGS.grid[2] // 2
+    assert (plain.image[1] < 0)[:, :, half:].sum() < (plain.image[1] < 0)[:, :, :half].sum()
+    tip = np.array([0.0, 0.0, 18.0])  # mm (z, y, x) from the ball's middle: left in the patient
+    offset = plain.to_patient[:3, 3] - CENTRE
+    for bone, sign in ((plain, 1), (mirrored, -1)):
+        index = (tip - offset[::-1]) * [1, 1, sign] / SETTINGS.spacing + (np.array(SETTINGS.grid) - 1) / 2
+        z, y, x = np.rint(index).astype(int)
+        assert bone.image[1, z, y, x] < 0 < bone.image[1, z, y, -1 - x]
+
+
+# ---- what is known
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_nothing_is_known_in_the_region_nor_nearer_to_it_than_to_the_bone(name: str) -> None:
+    where = geometry(name)
+    mask = ball(where)
+    middle, radius = np.add(CENTRE, [6.0, 8.0, 6.0]), 10.0
+    mask[from_middle(where, middle) < radius] = COMPLETE
+    bone = bone_of(where, mask)
+    to_region = np.linalg.norm(places(bone) - middle, axis=-1) - radius
+    slack = max(where.spacing)
+    assert not bone.known[to_region < -0.5 * slack].any()
+    assert not bone.known[np.abs(bone.image[1]) > to_region.clip(min=0) + slack].any()
+    to_ball = np.linalg.norm(places(bone) - CENTRE, axis=-1) - RADIUS
+    sure = (np.abs(to_ball) < to_region - 1.5 * slack) & (to_region < 15)
+    assert sure.sum() > 1000 and bone.known[sure].mean() > 0.99
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_face_of_a_cut_is_no_surface(name: str) -> None:
+    """What is known is the distance to the whole bone, of which the mask shows a part."""
+    where = geometry(name)
+    mask = ball(where)
+    mask[(patient_points(where) - CENTRE)[..., 0] > 3] = COMPLETE
+    bone = bone_of(where, mask)
+    assert (bone.known & (np.abs(bone.image[1]) < 6)).sum() > 2000
+    assert np.abs(error(bone))[bone.known & (np.abs(bone.image[1]) < 6)].max() < 0.8 * max(where.spacing)
+
+
+def test_everything_is_known_of_a_whole_bone() -> None:
+    where = geometry(half_mm=40.0)
+    assert bone_of(where, ball(where)).known.all()
+
+
+def test_where_the_bone_leaves_the_field_of_view_nothing_is_known() -> None:
+    where = geometry()
+    whole = from_middle(where, np.add(CENTRE, [0, 0, 20.0])) < RADIUS  # cut 4 mm above its middle
+    bone = bone_of(where, np.where(whole, KEEP, 0).astype(np.uint8))
+    border = patient_points(where)[-1, 0, 0, 2]
+    beyond = places(bone)[..., 2] > border + 0.5
+    below = border - places(bone)[..., 2]
+    assert beyond.any() and not bone.known[beyond].any()
+    assert not bone.known[np.abs(bone.image[1]) > below + 0.5].any()
+    true = np.linalg.norm(places(bone) - CENTRE - [0, 0, 20.0], axis=-1) - RADIUS
+    close = bone.known & (np.abs(true) < 5)
+    assert close.sum() > 500 and np.abs(bone.image[1] - true)[close].max() < 0.8
+
+
+# ---- masks
+
+
+@pytest.mark.parametrize("values", [(0,), (0, COMPLETE)])
+def test_a_mask_without_bone_to_keep_is_refused(values: tuple[int, ...]) -> None:
+    where = geometry()
+    mask = np.where(ball(where) > 0, values[-1], 0).astype(np.uint8)
+    with pytest.raises(KneeformerError, match="the mask keeps no bone: 1 marks bone to keep"):
+        bone_of(where, mask)
+
+
+def test_splinters_are_dropped_and_fragments_kept() -> None:
+    mask = np.zeros((10, 10, 30), bool)
+    mask[:, :, :10] = True  # 1000 voxels
+    fragment, splinter = mask.copy(), mask.copy()
+    fragment[:2, :2, 20:25] = True  # 20 of them are 2 %
+    splinter[:2, :2, 20:24] = True
+    splinter[5, 5, 15:18] = True
+    assert np.array_equal(without_small_components(fragment), fragment)
+    assert np.array_equal(without_small_components(splinter), mask)
+    assert np.array_equal(without_small_components(mask), mask)
+    assert not without_small_components(np.zeros_like(mask)).any()
+
+
+def test_a_splinter_moves_nothing() -> None:
+    where = geometry(half_mm=30.0)
+    mask = ball(where)
+    mask[:3, :3, :3] = KEEP
+    clean = bone_of(where, ball(where))
+    assert np.array_equal(bone_of(where, mask).to_patient, clean.to_patient)
+    assert np.abs(bone_of(where, mask).image - clean.image).max() < 1e-4
+
+
+def test_a_straightened_frame_is_a_turn_of_the_plain_one() -> None:
+    """A rod tilted by 15 degrees lies along an axis of its frame, whose middle stays the rod's."""
+    where = Geometry((60, 60, 60), (2.0, 2.0, 2.0))
+    away = from_middle_of_grid(where)
+    along = np.array([np.sin(np.radians(15)), 0.0, np.cos(np.radians(15))])  # (x, y, z)
+    length = away @ along
+    rod = (np.linalg.norm(away - length[..., None] * along, axis=-1) < 8) & (np.abs(length) < 50)
+    plain, straight = frame(rod, where, False), frame(rod, where, False, straightened=True)
+    assert np.allclose(plain[:3, 3], straight[:3, 3])
+    assert np.allclose(straight[:3, :3].T @ straight[:3, :3], np.eye(3), atol=1e-9)
+    assert np.degrees(np.arccos(straight[:3, 0] @ along)) < 0.5  # the frame's z axis
+
+
+def from_middle_of_grid(where: Geometry) -> np.ndarray:
+    """(z, y, x, 3) mm (x, y, z) from the middle of a grid that is not turned."""
+    z, y, x = np.meshgrid(*(2.0 * (np.arange(60) - 29.5) for _ in range(3)), indexing="ij")
+    return np.stack([x, y, z], -1)

@@ -1,0 +1,61 @@
+"""A bone is completed whichever way round it lies in the scanner, as well as one that is upright."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from small_completion import Tibia, complete
+
+from kneeformer.labels import COMPLETE
+from kneeformer.tasks.base import Outputs
+from kneeformer.tasks.bone_completion.fractures import hide
+
+TURNS = {
+    **{f"180 about {axis}": Rotation.from_euler(axis, 180, degrees=True) for axis in "xyz"},
+    **{f"90 about {axis}": Rotation.from_euler(axis, 90, degrees=True) for axis in "xyz"},
+    "random": Rotation.random(random_state=1),
+}
+TOLERANCE = 0.02  # of Dice in the region
+
+
+def masked(number: int) -> tuple[Tibia, np.ndarray]:
+    tibia = Tibia.scanned(number)
+    return tibia, hide(tibia.bone, tibia.geometry, np.random.default_rng(number))
+
+
+def completed(number: int, turn: Rotation) -> tuple[Outputs, float]:
+    """And its Dice in the region."""
+    tibia, mask = masked(number)
+    outputs = complete(tibia.ct, mask, tibia.turned(turn.as_matrix()).geometry)
+    asked = mask == COMPLETE
+    found, true = outputs.volumes[""][asked] > 0, tibia.bone[asked]
+    return outputs, 2 * float((found & true).sum() / (found.sum() + true.sum()))
+
+
+@cache
+def upright(number: int) -> float:
+    outputs, dice = completed(number, Rotation.identity())
+    assert outputs.facts["turned_degrees"] == 0 and outputs.facts["warnings"] == []
+    return dice
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+def test_a_turned_bone_is_completed_as_an_upright_one(turn: Rotation) -> None:
+    for number in (20, 21):
+        outputs, dice = completed(number, turn)
+        assert outputs.facts["warnings"] == []
+        assert dice > upright(number) - TOLERANCE
+        assert outputs.facts["turned_degrees"] == pytest.approx(
+            np.degrees(turn.magnitude()), abs=30
+        )  # lies tilted
+
+
+def test_a_turned_bone_of_the_other_side_is_found() -> None:
+    tibia = Tibia.scanned(22, left=True)
+    mask = hide(tibia.bone, tibia.geometry, np.random.default_rng(22))
+    turned = tibia.turned(TURNS["180 about z"].as_matrix()).geometry
+    both = [complete(tibia.ct, mask, where, own="right") for where in (tibia.geometry, turned)]
+    volumes = [outputs.volumes[""] for outputs in both]
+    assert all(outputs.facts["warnings"] == [] for outputs in both)
+    assert 2 * np.sum(volumes[0] & volumes[1]) / np.sum(volumes[0] + volumes[1], dtype=int) > 0.98

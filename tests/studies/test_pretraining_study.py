@@ -1,0 +1,155 @@
+"""What a study, and a training, refuse before all work."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prepared import MAE, NAME, OTHER, VIT, Place, plan
+
+from kneeformer.data.files import read_json, write_json, write_text
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import FINAL, LATEST, Folders
+from kneeformer.plans import override
+from kneeformer.studies.kept_training import KeptTraining, refuse_made_otherwise
+from kneeformer.studies.pretraining_study import Study, run_study
+from kneeformer.workflows.contradictions import refuse_ignored
+from kneeformer.workflows.fold_folder import RUN, write_run
+
+
+@pytest.fixture
+def folders(place: Place) -> Folders:
+    write_text(place.folders.plan_file(NAME), plan().to_text())
+    return place.folders
+
+
+def make(training: KeptTraining, left: str = FINAL, started: str = "2026-11-22 10:00:00") -> KeptTraining:
+    """Leave what a training leaves that the study looks at."""
+    request = training.request
+    whole = plan().with_only(request.configuration)
+    training.folder.mkdir(parents=True)
+    made = override(whole, request.configuration, request.assignments)
+    write_run(training.folder, made, request, torch.device("cpu"), None)
+    change(training.folder / RUN, started=started)
+    (training.folder / left).touch()
+    return training
+
+
+def change(file: Path, **values: Any) -> None:
+    write_json(file, {**read_json(file), **values})
+
+
+@pytest.mark.parametrize("left", [FINAL, LATEST])
+@pytest.mark.parametrize(
+    ("made", "asked", "said"),
+    [
+        ({"epochs": 2}, {"epochs": 3}, "training.epochs was 2, is now 3"),
+        ({"epochs": 2}, {}, "training.epochs was 2, is now 1"),
+        ({"minutes": 5.0}, {}, "minutes was 5.0, is now not given"),
+        ({}, {"pretrain_from": OTHER}, f"pretrain_from was not given, is now {OTHER}"),
+        ({"settings": ("network.depth=2",)}, {}, "network.depth was 2, is now 1"),
+        ({"seed": 1}, {}, "seed was 1, is now 0"),
+    ],
+)
+def test_a_training_made_otherwise_is_told(
+    folders: Folders, left: str, made: dict[str, Any], asked: dict[str, Any], said: str
+) -> None:
+    make(KeptTraining(folders, replace(MAE, **made)), left)
+    assert KeptTraining(folders, replace(MAE, **asked)).differences() == [said]
+
+
+@pytest.mark.parametrize("asked", [{}, {"seed": 0}, {"epochs": 1}, {"device": "cpu"}, {"resume": True}])
+def test_a_training_asked_for_in_other_words_is_the_same(folders: Folders, asked: dict[str, Any]) -> None:
+    make(KeptTraining(folders, MAE))
+    assert not KeptTraining(folders, replace(MAE, **asked)).differences()
+
+
+def test_where_nothing_is_made_nothing_differs(folders: Folders) -> None:
+    training = KeptTraining(folders, MAE)
+    assert not training.differences()
+    training.folder.mkdir(parents=True)
+    write_json(training.folder / RUN, {})  # begun, and killed before the first checkpoint: it starts anew
+    assert not training.differences()
+
+
+def test_a_plan_that_was_edited_since_is_told(folders: Folders) -> None:
+    training = make(KeptTraining(folders, MAE))
+    edited = override(plan(), "3d_mae", ["training.learning_rate=0.01"])
+    write_text(folders.plan_file(NAME), edited.to_text())
+    assert training.differences() == ["training.learning_rate was 0.001, is now 0.01"]
+
+
+@pytest.mark.parametrize(
+    "mend",
+    [
+        lambda before: (before.folder / FINAL).unlink(),
+        lambda before: change(before.folder / RUN, minutes=3),
+        lambda before: change(before.folder / RUN, started="2026-11-22 12:00:00"),
+    ],
+    ids=["deleted", "to be made anew", "made anew"],
+)
+def test_what_began_with_weights_that_are_gone_is_told(
+    folders: Folders, mend: Callable[[KeptTraining], None]
+) -> None:
+    before = make(KeptTraining(folders, MAE))
+    after = make(KeptTraining(folders, VIT, before), started="2026-11-22 11:00:00")
+    assert not after.differences()
+    mend(before)
+    assert after.differences() == [f"began with earlier weights of {before.folder}"]
+
+
+def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
+    made = [make(KeptTraining(folders, replace(VIT, fold=fold, epochs=2))) for fold in range(3)]
+    asked = [replace(t, request=replace(t.request, epochs=2 + (i > 0))) for i, t in enumerate(made)]
+    with pytest.raises(KneeformerError, match=r"^2 trainings were made otherwise") as fault:
+        refuse_made_otherwise([*asked, asked[-1]])
+    first, *lines = str(fault.value).splitlines()
+    assert "delete their folders" in first and "ask as before" in first
+    assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ((1, 2, 5, None), "fold_0 has 4 labelled subjects, not 5; it has enough for --labels 1 2 all"),
+        ((5, 10, 20, None), "has 4 labelled subjects, not 5 or 10 or 20; it has enough for --labels 2 all"),
+    ],
+)
+def test_more_labelled_subjects_than_there_are_are_refused_with_what_would_work(
+    folders: Folders, labels: tuple[int | None, ...], said: str
+) -> None:
+    with pytest.raises(KneeformerError, match=said):
+        run_study(folders, Study(NAME, labels=labels), lambda _: None, lambda *_: None)
+    assert not folders.results.exists()
+
+
+@pytest.mark.parametrize("fold", ["all", "fold_all"])
+def test_a_fold_that_holds_nobody_out_is_refused(folders: Folders, fold: str) -> None:
+    with pytest.raises(KneeformerError, match="leaves none to compare on; choose another with -f"):
+        run_study(folders, Study(NAME, fold=fold, labels=(1,)), lambda _: None, lambda *_: None)
+    assert not folders.results.exists()
+
+
+def test_to_start_from_chance_and_from_weights_is_refused(folders: Folders) -> None:
+    weights = Path("mine.pt")
+    with pytest.raises(KneeformerError, match=r"-pretrained_weights exclude each other: .* from mine\.pt"):
+        refuse_ignored(folders, replace(VIT, no_pretraining=True, pretrained_weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("flag", "ignored"),
+    [
+        ({"no_pretraining": True}, "--no_pretraining"),
+        ({"pretrained_weights": Path("mine.pt")}, "-pretrained_weights"),
+    ],
+)
+def test_images_for_a_stage_that_is_left_out_are_refused(
+    folders: Folders, flag: dict[str, Any], ignored: str
+) -> None:
+    refuse_ignored(folders, replace(VIT, **flag))
+    refuse_ignored(folders, replace(VIT, pretrain_from=OTHER))
+    refuse_ignored(folders, replace(MAE, pretrain_from=OTHER, **flag))  # this stage itself learns from them
+    with pytest.raises(KneeformerError, match=f"--pretrain_from and {ignored} exclude each other"):
+        refuse_ignored(folders, replace(VIT, pretrain_from=OTHER, **flag))

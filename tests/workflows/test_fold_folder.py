@@ -1,0 +1,82 @@
+"""run.json is read as it was written, or its damage is told with what to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prepared import plan
+
+from kneeformer.engine.weight_transfer import Transfer
+from kneeformer.errors import KneeformerError
+from kneeformer.workflows.fold_folder import RUN, as_begun, read_run, write_run
+from kneeformer.workflows.request import Request
+
+TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], left=["filler.c"], new=["decoder.d"])
+REQUEST = Request(
+    "Dataset001_Knee", "3d_vit", 0, minutes=1.5, seed=3, settings=("training.epochs=2",), subjects=4
+)
+
+
+def begun(folder: Path) -> Path:
+    request = Request(**{**vars(REQUEST), "pretrained_weights": Path("/elsewhere/weights.pt")})
+    write_run(folder, plan().with_only("3d_vit"), request, torch.device("cpu"), TAKEN)
+    return folder
+
+
+def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
+    begun(tmp_path)
+    written = json.loads((tmp_path / RUN).read_text())
+    assert written["pretrained"] == {"file": "/elsewhere/weights.pt", **vars(TAKEN)}
+    assert written["set"] == ["training.epochs=2"] and written["minutes"] == 1.5
+    asked = Request("Dataset001_Knee", "3d_vit", 0, resume=True, settings=("training.batch_size=1",))
+    found, request, taken = as_begun(tmp_path, asked)
+    assert found == plan().with_only("3d_vit") and taken == TAKEN
+    assert (request.seed, request.minutes, request.subjects) == (3, 1.5, 4)
+    assert request.settings == ("training.epochs=2", "training.batch_size=1")
+    assert request.pretrained_weights == Path("/elsewhere/weights.pt")
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "3", "null", "", '{"seed": ', "\ufeff{}", "[" * 100_000], ids=lambda text: text[:10]
+)
+def test_a_damaged_record_is_told_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (begun(tmp_path) / RUN).write_text(text)
+    with pytest.raises(
+        KneeformerError, match=r"run\.json: .*; train the fold anew with kf_train .*--overwrite"
+    ):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "many"),
+        ("seed", None),
+        ("minutes", -1),
+        ("minutes", float("inf")),
+        ("set", "training.epochs=2"),
+        ("set", [1]),
+        ("started", "yesterday"),
+        ("subjects", 0),
+        ("pretrain_from", 2),
+        ("pretrained", {}),
+        ("pretrained", {"file": "a"}),
+        ("pretrained", [1]),
+    ],
+)
+def test_a_value_of_another_type_is_told_by_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    file = begun(tmp_path) / RUN
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(
+        KneeformerError, match=rf"run\.json: damaged, or not of kneeformer \({key}.*--overwrite"
+    ):
+        as_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))
+
+
+def test_the_plan_of_another_configuration_in_the_fold(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (tmp_path / "plan.json").write_text(plan().with_only("3d_mae").to_text())
+    with pytest.raises(KneeformerError, match="has no configuration '3d_vit'; it has 3d_mae"):
+        as_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))

@@ -1,0 +1,125 @@
+"""What a prediction takes of the folders that it is given."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prepared import plan
+
+from kneeformer.config import Configuration
+from kneeformer.errors import KneeformerError
+from kneeformer.plans import parse_plan
+from kneeformer.workflows.inputs import Inputs, gather_inputs
+
+DATASET = plan().dataset
+SEGMENTATION = plan().configuration("3d_vit")
+BONES = {
+    "task": "completion",
+    "preprocessing": {"folder": "3d_bone", "spacing": [2, 2, 2], "grid": [16, 16, 16]},
+    "training": SEGMENTATION.training.model_dump(),
+    "registration": {},
+    "prior": {"kind": "pca"},
+}
+COMPLETION = parse_plan(
+    {"dataset": DATASET.model_dump(), "configurations": {"3d_pca": BONES}}, "test"
+).configuration("3d_pca")
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """Makes empty files in a folder of a name."""
+
+    def make(folder: str, *names: str) -> Path:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in names:
+            (tmp_path / folder / name).touch()
+        return tmp_path / folder
+
+    return make
+
+
+def of(folder: Path, masks: Path | None = None, configuration: Configuration = SEGMENTATION) -> Inputs:
+    return gather_inputs(folder, masks, None, configuration, DATASET)
+
+
+def test_scans_of_every_format_are_taken(put: Callable[..., Path]) -> None:
+    folder = put("in", "a_0000.nrrd", "b_0000.NRRD", "c_0000.nii.gz", "d_0000.seg.nrrd", "e_0000.mha")
+    inputs = of(folder)
+    assert {c.name: c.images[0].name for c in inputs.cases} == {
+        "a": "a_0000.nrrd",
+        "b": "b_0000.NRRD",
+        "c": "c_0000.nii.gz",
+        "d": "d_0000.seg.nrrd",
+        "e": "e_0000.mha",
+    }
+    assert inputs.twins == [] and inputs.folders == [folder]
+
+
+def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    names = ("P2.nrrd", "P2_0000.nhdr", "good_0001.nrrd", "P3\n_0000.nrrd", "._good_0000.nrrd", "notes.txt")
+    folder = put("in", "good_0000.nrrd", *names)
+    with caplog.at_level(logging.WARNING):
+        assert [c.name for c in of(folder).cases] == ["good"]
+    (text,) = caplog.messages
+    first, *lines = text.splitlines()
+    assert first == "4 files are not taken:"
+    assert [line.removeprefix(f"  {folder}/").split(";")[0] for line in lines] == [
+        "P2_0000.nhdr: .nhdr is not read",
+        r"P3\n_0000.nrrd: its name holds control characters or is not UTF-8",
+        "P2.nrrd: not called CASE_0000.nrrd (0000 is the channel's number)",
+        "good_0001.nrrd: extra channel 0001: dataset.json names 1 (PD)",
+    ]
+
+
+def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
+    folder = put("in", "P2.nrrd", "P3_0000.nhdr")
+    with pytest.raises(KneeformerError) as caught:
+        of(folder)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{folder}: no images called CASE_0000.nrrd here"
+    assert len(lines) == 2 and "P3_0000.nhdr" in lines[0] and "P2.nrrd" in lines[1]
+
+
+def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:
+    folder = put("in", "P2_0000.nrrd", "P2_0000.nii.gz", "P3_0000.nrrd", "P3.nrrd", "P3.seg.nrrd")
+    assert of(folder).twins == [
+        f"{folder}: P2_0000.nii.gz and P2_0000.nrrd are two files of one name, P2_0000; keep one"
+    ]
+
+
+def test_one_file(put: Callable[..., Path]) -> None:
+    folder = put("in", "P2_0000.NII.GZ", "other_0000.nrrd")
+    (case,) = of(folder / "P2_0000.NII.GZ").cases
+    assert case.name == "P2"
+
+
+class TestMasks:
+    def test_masks_of_every_format_are_taken(self, put: Callable[..., Path]) -> None:
+        scans = put("in", "a_0000.nrrd", "b_0000.nrrd", "c_0000.nrrd", "M\u00fcller_0000.nrrd")
+        masks = put("masks", "a.seg.nrrd", "b.NII.GZ", "Mu\u0308ller.nrrd", "surplus.nrrd", "._a.nrrd")
+        inputs = of(scans, masks, COMPLETION)
+        assert {c.name: c.label and c.label.name for c in inputs.cases} == {
+            "a": "a.seg.nrrd",
+            "b": "b.NII.GZ",
+            "c": "c.nrrd",  # which is missing, as the check of the files will say
+            "M\u00fcller": "Mu\u0308ller.nrrd",
+        }
+        assert inputs.folders == [scans, masks] and inputs.twins == []
+
+    def test_two_masks_of_one_case(self, put: Callable[..., Path]) -> None:
+        scans, masks = put("in", "a_0000.nrrd"), put("masks", "a.seg.nrrd", "a.nrrd", "b.nrrd", "b.mha")
+        assert of(scans, masks, COMPLETION).twins == [
+            f"{masks}: a.nrrd and a.seg.nrrd are two files of one name, a; keep one"
+        ]
+
+    def test_masks_beside_the_scans_are_not_strays(
+        self, put: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = put("in", "a_0000.nrrd", "a.seg.nrrd")
+        assert of(folder, folder, COMPLETION).cases[0].label == folder / "a.seg.nrrd"
+        assert caplog.messages == []
+
+    def test_a_folder_that_is_not_there(self, put: Callable[..., Path], tmp_path: Path) -> None:
+        with pytest.raises(KneeformerError, match=r"-m .*gone: no such folder"):
+            of(put("in", "a_0000.nrrd"), tmp_path / "gone", COMPLETION)

@@ -1,0 +1,71 @@
+"""What planning keeps of a person's edits, and says of the folds."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prepared import LABELLED, NAME, Place, plan
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.errors import KneeformerError
+from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint
+from kneeformer.plans import Plan, override
+from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.plan import plan_dataset, replace_plan, split_cases
+
+
+def planned(epochs: int) -> Plan:
+    return override(plan(), "3d_vit", [f"training.epochs={epochs}"])
+
+
+def test_of_commands_at_once_none_loses_a_plan_that_another_kept(tmp_path: Path) -> None:
+    file = tmp_path / "kfPlans.json"
+    edited = planned(99).to_text().replace("  ", "   ")  # as a person left it, to the last blank
+    file.write_text(edited)
+
+    def command(epochs: int) -> None:
+        with one_at_a_time(tmp_path, "kf_plan"):
+            replace_plan(file, planned(epochs))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(command, range(1, 9)))
+    texts = [f.read_text() for f in tmp_path.glob("*.json")]
+    assert sorted(texts) == sorted([edited, *(planned(n).to_text() for n in range(1, 9))])
+
+
+def test_a_plan_that_says_the_same_is_not_kept_twice_and_a_damaged_one_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "kfPlans.json"
+    for _ in range(2):
+        replace_plan(file, planned(1))
+    assert [f.name for f in tmp_path.iterdir()] == ["kfPlans.json"]
+    file.write_text("{")
+    replace_plan(file, planned(1))
+    assert sorted(f.read_text() for f in tmp_path.iterdir()) == sorted(["{", planned(1).to_text()])
+
+
+def test_what_the_folds_leave_out_is_said_at_planning(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    case = CaseFingerprint.model_construct(volumes_mm3={"femur": 0.0})
+    cases = {
+        **dict.fromkeys(LABELLED, case),
+        "e": CaseFingerprint.model_construct(volumes_mm3={"femur": 2.0}),
+    }
+    fingerprint = Fingerprint.model_construct(cases=cases, structures=("femur",))
+    with caplog.at_level(logging.WARNING):
+        split_cases(
+            Dataset.open(place.raw), fingerprint, place.folders.preprocessed / NAME / "splits_final.json"
+        )
+    assert "femur: e alone has it; no val case has it in fold 0, 1: cannot be validated there" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("sorting", "task 'sorting' is not one of segmentation, pretraining, completion, registration"),
+        ("pretraining", "task 'pretraining' prepares networks for others"),
+    ],
+)
+def test_a_task_that_there_is_not_is_refused(place: Place, task: str, message: str) -> None:
+    place.write(NAME, {}, task=task)
+    with pytest.raises(KneeformerError, match=rf"dataset\.json: {message}"):
+        plan_dataset(place.folders, NAME, 1, lambda *_: None)

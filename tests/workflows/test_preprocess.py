@@ -1,0 +1,63 @@
+"""Only what is stale or damaged is prepared again, and then it is as it should be."""
+
+import numpy as np
+import pytest
+from prepared import LABELLED, NAME, SHAPE, SPLITS, VIT, Place, plan
+
+from kneeformer.data.dataset import Dataset
+from kneeformer.data.files import unfinished
+from kneeformer.data.images import write_image
+from kneeformer.data.storage import image_file, labels_file, open_case, record_file
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Geometry
+from kneeformer.plans import override
+from kneeformer.workflows.preprocess import preprocess_cases, preprocess_dataset
+
+GRID = Geometry(SHAPE, (1.0, 1.0, 1.0))
+SCAN = np.arange(256, dtype=np.int16).reshape(SHAPE)
+LABELS = (SCAN % 3 == 0).astype(np.uint8)
+
+
+def test_what_is_damaged_or_stale_is_made_again_and_nothing_else(place: Place) -> None:
+    for case in LABELLED:  # files that can be read, and cases that are up to date with them
+        write_image(place.raw / "imagesTr" / f"{case}_0000.nrrd", SCAN, GRID)
+        write_image(place.raw / "labelsTr" / f"{case}.nrrd", LABELS, GRID)
+    place.prepare(LABELLED)
+    folder = place.prepared
+    cut, lost, empty, flipped, drawn, untouched = LABELLED
+    image_file(folder, cut).write_bytes(image_file(folder, cut).read_bytes()[:-1])
+    labels_file(folder, lost).unlink()
+    record_file(folder, empty).write_text("{}")
+    content = bytearray(image_file(folder, flipped).read_bytes())
+    content[len(content) // 2] ^= 4
+    image_file(folder, flipped).write_bytes(content)
+    write_image(place.raw / "labelsTr" / f"{drawn}.nrrd", 1 - LABELS, GRID)
+    written = record_file(folder, untouched).stat().st_mtime_ns
+    left = unfinished(image_file(folder, cut))
+    left.touch()
+
+    dataset, configuration = Dataset.open(place.raw), plan().configuration("3d_vit")
+    work = (dataset.training_cases(), dataset, configuration, folder, 1, lambda *_: None)
+    assert (preprocess_cases(*work), preprocess_cases(*work)) == (5, 0)
+    assert record_file(folder, untouched).stat().st_mtime_ns == written
+    assert not left.exists()
+    for case in (cut, lost, empty, flipped, drawn):
+        stored = open_case(folder, case)
+        assert stored.labels is not None
+        assert np.array_equal(stored.image[0], SCAN)
+        assert np.array_equal(stored.labels[:], 1 - LABELS if case == drawn else LABELS)
+    assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
+
+
+def test_two_kinds_of_cases_are_not_kept_in_one_folder(place: Place) -> None:
+    mixed = plan()
+    other = override(mixed, "3d_mae", ["preprocessing.spacing=[2,2,2]"]).configuration("3d_mae")
+    mixed = mixed.model_copy(update={"configurations": {**mixed.configurations, "3d_mae": other}})
+    with pytest.raises(KneeformerError, match="3d_vit and 3d_mae keep their cases in one folder, 3d_vit"):
+        preprocess_dataset(place.folders, mixed, ["3d_vit"], 1, lambda *_: None)
+
+
+def test_a_plan_of_another_dataset_json_is_refused(place: Place) -> None:
+    place.write(NAME, {}, channel_names={"0": "T2"})
+    with pytest.raises(KneeformerError, match=r"channel_names: planned \('PD',\), now \('T2',\)"):
+        preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)
