@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from typing_extensions import Self
 
 from kneeformer.config.ranges import (
     Angle,
@@ -316,7 +315,7 @@ class Configuration(Settings):
         """What of it does not suit a dataset, beginning with the key; None where all does."""
         return None
 
-    def without_mirroring(self) -> Self:
+    def without_mirroring(self) -> "Configuration":
         """The same, predicting without mirrored copies of the input."""
         return self
 
@@ -348,7 +347,7 @@ class CropConfiguration(Configuration):
             else f"preprocessing.normalisation has {planned} entries for {given} channels"
         )
 
-    def without_mirroring(self) -> Self:
+    def without_mirroring(self) -> "Configuration":
         inference = self.inference.model_copy(update={"mirror_axes": ()})
         return self.model_copy(update={"inference": inference})
 

@@ -107,7 +107,9 @@ def _require_what_is_needed(
             raise KneeformerError(f"{flag} {folder}: no such folder")
 
 
-def ask(case: Case, task: str, description: DatasetDescription, masks: Path, number: int) -> Case:
+def with_validation_mask(
+    case: Case, task: str, description: DatasetDescription, masks: Path, number: int
+) -> Case:
     """A validation case as the task takes it: its label a mask, written in a folder, or none."""
     if case.label is None:
         return case

@@ -140,10 +140,10 @@ class Predictor:
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
         """Everything the task predicts of a scan."""
         task = predictive(self.configuration.task)
-        scan = self.asked(scan)
+        scan = self.with_bone_to_keep(scan)
         return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
 
-    def asked(self, scan: Scan) -> Scan:
+    def with_bone_to_keep(self, scan: Scan) -> Scan:
         """The scan as the task takes it: its mask with bone to keep."""
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
@@ -161,7 +161,7 @@ class Predictor:
         if self.configuration.needs_other_side and case.other_side is not None:
             scan = replace(scan, other_side=_read_scan(case.other_side))
         try:
-            scan = self.asked(scan)
+            scan = self.with_bone_to_keep(scan)
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault

@@ -33,7 +33,7 @@ from kneeformer.workflows.fold_folder import (
     write_run,
 )
 from kneeformer.workflows.fold_state import RUN, FoldState
-from kneeformer.workflows.inputs import ask
+from kneeformer.workflows.inputs import with_validation_mask
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
@@ -229,8 +229,8 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     output = folder / "validation"
     masks = output / "masks"
     for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
-        asked = ask(case, predictor.configuration.task, dataset.description, masks, done)
-        predictor.predict_case(asked, output, reference=case.label)
+        masked = with_validation_mask(case, predictor.configuration.task, dataset.description, masks, done)
+        predictor.predict_case(masked, output, reference=case.label)
         watch("Validating on whole cases", done, len(wanted))
     regions = masks if masks.is_dir() else None
     return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, regions)

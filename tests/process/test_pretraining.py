@@ -204,7 +204,7 @@ def test_a_file_that_does_not_serve_or_a_wrong_setting_is_an_error_before_all_wo
     assert f"error: {foreign}: none of its tensors fits this network; it holds layer1" in said["foreign"]
     assert "no 'speed' here" in said["setting"] and "trained first" not in said["setting"]
     assert "--pretrain_from and --no_pretraining exclude each other" in said["ignored"]
-    assert not list((place.root / "results").rglob("*.json")), "nothing is begun, no stage before either"
+    assert not list((place.root / "results").rglob("*.json")), "nothing is begun, no previous stage either"
 
 
 def test_images_of_another_dataset_are_learnt_from_where_asked(
