@@ -138,14 +138,23 @@ def anchors(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
+def links(index: Path) -> set[Path]:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", index.read_text(encoding="utf-8"))
+    return {(index.parent / target).resolve() for target in targets if "://" not in target}
+
+
 def test_every_page_is_linked_from_the_index() -> None:
+    index = ROOT / "documentation" / "README.md"
+    pages = {p.resolve() for p in index.parent.rglob("*.md")}
+    assert pages <= links(index) | links(index.parent / "decisions" / "README.md") | {index}
+
+
+def test_every_page_for_users_is_linked_from_the_readme() -> None:
     documentation = ROOT / "documentation"
-    linked = {
-        (index.parent / target).resolve()
-        for index in (documentation / "README.md", documentation / "decisions" / "README.md")
-        for target in re.findall(r"\]\(([^)#\s]+)\)", index.read_text(encoding="utf-8"))
+    for_users = {
+        p.resolve() for p in documentation.rglob("*.md") if p.parent.name not in ("decisions", "development")
     }
-    assert {p.resolve() for p in documentation.rglob("*.md")} <= {*linked, documentation / "README.md"}
+    assert for_users <= links(ROOT / "README.md")
 
 
 # ---- commands.md against -h
