@@ -29,6 +29,7 @@ from kneeformer.config.ranges import (
     each_once,
 )
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.orientation import checked_orientation
 from kneeformer.labels import LabelScheme, LabelValues
 
@@ -142,7 +143,7 @@ class StemStage(Settings):
 
     @field_validator("kernel")
     @classmethod
-    def _kernel_is_odd(cls, kernel: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _kernel_is_odd(cls, kernel: Size) -> Size:
         if any(side % 2 == 0 for side in kernel):
             odd = [side + 1 - side % 2 for side in kernel]
             raise ValueError(
@@ -165,7 +166,7 @@ class NetworkSettings(Settings):
     decoder: Literal["cnn", "linear"] = "cnn"
 
     @property
-    def token(self) -> tuple[int, int, int]:
+    def token(self) -> Size:
         """Voxels a token covers along each axis: the product of the stem's strides."""
         size = [1, 1, 1]
         for stage in self.stem:

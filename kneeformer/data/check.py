@@ -15,7 +15,7 @@ from kneeformer.data.images import Image, read_image
 from kneeformer.data.label_map import as_label_map
 from kneeformer.data.segment_names import segment_warnings
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CheckedCase:
     problems: list[str]
     images: np.ndarray | None
     label: np.ndarray | None
-    geometry: Geometry | None
+    geometry: Grid | None
     warnings: list[str] = field(default_factory=list)
 
 

@@ -13,7 +13,7 @@ from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import file_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 
 _MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"
@@ -38,7 +38,7 @@ def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[
     return problems, warnings
 
 
-def mask_problems(file: Path, scan: Path, geometry: Geometry | None, unmarked: str | None) -> list[str]:
+def mask_problems(file: Path, scan: Path, geometry: Grid | None, unmarked: str | None) -> list[str]:
     """Open a mask once and list what is wrong with it; as `check_case`, in a child process.
 
     Args:

@@ -9,7 +9,7 @@ from kneeformer.data.files import write_bytes
 from kneeformer.data.formats.base import FileFault, Image
 from kneeformer.data.formats.registry import BY_ENDING, ending_of
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 __all__ = ["FILE_ENDINGS", "Image", "file_ending", "read_image", "write_image"]
 
@@ -40,7 +40,7 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(in_words(fault, path)) from fault
 
 
-def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+def write_image(path: Path, array: np.ndarray, geometry: Grid) -> None:
     """Write `array` (z, y, x) on `geometry`, compressed; the file appears whole or not at all.
 
     A format of two files shows its header last, so that a header always has its voxels.

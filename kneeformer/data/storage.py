@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kneeformer.data.files import write_text, written_whole
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size, Spacing
 
 POINTS_PER_STRUCTURE = 500
 _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
@@ -49,8 +50,8 @@ class CaseRecord(_Kept):
     """
 
     origin: Origin
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    shape: Size
+    spacing: Spacing
     points: dict[str, Points]
 
 

@@ -6,18 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, MaskingSettings, TrainingSettings
 from kneeformer.data.storage import CaseRecord, StoredCase, open_case
+from kneeformer.engine.loop import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
-
-Batch = dict[str, Tensor]
-Size = tuple[int, int, int]
 
 
 class CropBatches(Dataset[Batch]):

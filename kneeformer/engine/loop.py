@@ -28,7 +28,7 @@ from kneeformer.interrupts import held_back
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Tensor]  # tensors by name, each of them (b, ...)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
-
-Size = tuple[int, int, int]
 
 
 def to_label_map(

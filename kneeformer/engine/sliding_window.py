@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.config import CropConfiguration
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.compute import autocast
-
-Size = tuple[int, int, int]
 
 
 class VolumePredictor:

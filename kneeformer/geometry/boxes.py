@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kneeformer.geometry.aliases import Size
+
 Box = tuple[
     tuple[int, int], tuple[int, int], tuple[int, int]
 ]  # first and last-plus-one voxel along (z, y, x)
@@ -35,7 +37,7 @@ def slices(box: Box) -> tuple[slice, slice, slice]:
     return (z, y, x)
 
 
-def paste(part: np.ndarray, box: Box, shape: tuple[int, int, int], outside: float = 0) -> np.ndarray:
+def paste(part: np.ndarray, box: Box, shape: Size, outside: float = 0) -> np.ndarray:
     """Put a (..., z, y, x) part back where `box` was cut from a grid of `shape`; `outside` elsewhere."""
     if part.shape[-3:] == shape:
         return part

@@ -5,7 +5,7 @@ from itertools import permutations
 
 import numpy as np
 
-from kneeformer.geometry.aliases import Size, Triple
+from kneeformer.geometry.aliases import Size, Spacing, Vector
 from kneeformer.geometry.orientation import ENDS, patient_axes, permuted, turning
 
 # Two headers of one scan written by different programs differ by rounding: this much is the same place.
@@ -13,7 +13,7 @@ TOLERANCE_MM = 1e-3
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Grid:
     """A regular grid in patient space (LPS millimetres, as ITK has it).
 
     Attributes:
@@ -25,8 +25,8 @@ class Geometry:
     """
 
     shape: Size
-    spacing: Triple
-    origin: Triple = (0.0, 0.0, 0.0)
+    spacing: Spacing
+    origin: Vector = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Geometry:
         matrix[:3, :3], matrix[:3, 3] = steps[:, ::-1], self.origin
         return matrix
 
-    def mismatch(self, other: "Geometry") -> str | None:
+    def mismatch(self, other: "Grid") -> str | None:
         """What differs from another grid, in words, or None where they are the same place."""
         if self.shape != other.shape:
             return f"size {_text(self.shape)} against {_text(other.shape)} voxels"
@@ -68,22 +68,22 @@ class Geometry:
         axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[p[a], a]) for a in range(3)))
         return "".join(ENDS[axis][int(cosines[axis, a] > 0)] for a, axis in enumerate(axes))
 
-    def turned(self, orientation: str) -> "Geometry":
+    def turned(self, orientation: str) -> "Grid":
         """The same voxels as an array of another orientation, as `turn` gives it: no voxel moves."""
         axes, flipped = turning(self.orientation(), orientation)
         steps = np.array(self.direction).reshape(3, 3)[:, ::-1][:, axes] * np.where(flipped, -1.0, 1.0)
         shape, spacing = permuted(self.shape, axes), permuted(self.spacing, axes)
         before = np.where(flipped, np.array(shape) - 1, 0)  # voxels from the new first one to the old
         x, y, z = (np.array(self.origin) - (steps * spacing) @ before).tolist()
-        return Geometry(shape, spacing, (x, y, z), tuple(steps[:, ::-1].ravel().tolist()))
+        return Grid(shape, spacing, (x, y, z), tuple(steps[:, ::-1].ravel().tolist()))
 
 
-def along_patient(shape: Size, spacing: Triple, orientation: str) -> Geometry:
-    """A grid along the patient's axes, of an orientation as `Geometry.orientation` tells it."""
+def along_patient(shape: Size, spacing: Spacing, orientation: str) -> Grid:
+    """A grid along the patient's axes, of an orientation as `Grid.orientation` tells it."""
     direction = np.zeros((3, 3))
     for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
         direction[patient, 2 - axis] = 1.0 if letter == ENDS[patient][1] else -1.0
-    return Geometry(shape, spacing, direction=tuple(direction.ravel().tolist()))
+    return Grid(shape, spacing, direction=tuple(direction.ravel().tolist()))
 
 
 def _text(values: tuple[float, ...]) -> str:

@@ -7,7 +7,7 @@ from skimage.measure import marching_cubes
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.boxes import occupied_box
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 _APART = 1e-3  # voxels, about: no vertex is closer to a voxel's centre, so none fall together in float32
 
@@ -65,7 +65,7 @@ class Mesh:
         return Mesh(self.vertices @ matrix[:3, :3].T + matrix[:3, 3], faces)
 
 
-def surface_of(field: np.ndarray, level: float, geometry: Geometry) -> Mesh:
+def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
     """The surface between the voxels above a level and the others, by marching cubes.
 
     Closed always: outside the volume there is no object, and one that the border cuts ends at the outer

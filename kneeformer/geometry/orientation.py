@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from kneeformer.geometry.aliases import Triple
+from kneeformer.geometry.aliases import Spacing
 
 Number = TypeVar("Number", int, float)
 
@@ -53,19 +53,19 @@ def turn(array: np.ndarray, old: str, new: str) -> np.ndarray:
     return np.flip(view, tuple(before + a for a in range(3) if flipped[a]))
 
 
-def slice_axis(spacing: Triple) -> int | None:
+def slice_axis(spacing: Spacing) -> int | None:
     """The array axis of thick slices, over twice as coarse as both others; None where there are none."""
     *others, coarsest = sorted(range(3), key=lambda a: spacing[a])
     return coarsest if spacing[coarsest] > _THICK * max(spacing[a] for a in others) else None
 
 
-def slice_plane(orientation: str, spacing: Triple) -> str | None:
+def slice_plane(orientation: str, spacing: Spacing) -> str | None:
     """The plane of thick slices: sagittal, coronal or axial; None where there are none."""
     thick = slice_axis(spacing)
     return None if thick is None else ("sagittal", "coronal", "axial")[patient_axes(orientation)[thick]]
 
 
-def common_orientations(scans: Iterable[tuple[str, Triple]]) -> tuple[str, ...]:
+def common_orientations(scans: Iterable[tuple[str, Spacing]]) -> tuple[str, ...]:
     """The orientations in which a dataset is prepared: one for each plane of its slices, most frequent first.
 
     Of a plane, that in which most of its scans are stored, with the axis of thick slices first.
@@ -81,7 +81,7 @@ def common_orientations(scans: Iterable[tuple[str, Triple]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(min(counts, key=lambda o: (-counts[o], o)) for counts in by_size))
 
 
-def orientation_for(orientation: str, spacing: Triple, prepared: Sequence[str]) -> str:
+def orientation_for(orientation: str, spacing: Spacing, prepared: Sequence[str]) -> str:
     """The one of a dataset's orientations in which a scan is prepared.
 
     A scan of thick slices goes into that whose slices lie in the same plane, so that slices stay slices; any

@@ -5,12 +5,12 @@ from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import binary_dilation
 from scipy.spatial import QhullError
 
+from kneeformer.geometry.aliases import Spacing
+
 _SHAKE = 1e-4  # voxels: on an exact lattice, where every cell is cut at will, a crop takes hours
 
 
-def interpolate_hidden(
-    image: np.ndarray, hidden: np.ndarray, spacing_mm: tuple[float, float, float]
-) -> np.ndarray:
+def interpolate_hidden(image: np.ndarray, hidden: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     """The image with its hidden voxels interpolated linearly from the visible ones around them.
 
     Linear within the tetrahedra of a Delaunay triangulation (in mm) of the visible voxels that touch hidden

@@ -44,7 +44,7 @@ import numpy as np
 from scipy.ndimage import correlate1d, distance_transform_edt
 
 from kneeformer.geometry.boxes import occupied_box
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.metrics.mesh_distance import Predicate, rmsd
 from kneeformer.metrics.overlap import check_masks, count, dice
@@ -78,7 +78,7 @@ class BoneVolume:
 
 
 def score_completion(
-    reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Geometry
+    reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Grid
 ) -> CaseMetrics:
     """Part -> metric -> value, as the head of this file defines them, in the order of PARTS.
 
@@ -175,7 +175,7 @@ def boundary_dice(
     return dice(count(reference[box] & close, prediction[box] & close))
 
 
-def _check(reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Geometry) -> None:
+def _check(reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Grid) -> None:
     check_masks(reference.mask, prediction.mask)
     check_masks(reference.mask, region)
     for shape in (reference.ct.shape, prediction.ct.shape, geometry.shape):
@@ -184,7 +184,7 @@ def _check(reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, ge
 
 
 def _compare(
-    reference: BoneVolume, candidate: BoneVolume, parts: dict[str, np.ndarray], geometry: Geometry
+    reference: BoneVolume, candidate: BoneVolume, parts: dict[str, np.ndarray], geometry: Grid
 ) -> CaseMetrics:
     """The metrics that every part has, of a candidate that serves these parts, given by their voxels."""
     scores = intensity_metrics(reference.ct, candidate.ct, parts)
@@ -199,9 +199,7 @@ def _of_intensities(reference: np.ndarray, prediction: np.ndarray) -> Metrics:
     return {"PSNR": float(-20 * np.log10(np.maximum(rmse, _SAME))), "RMSE": rmse}
 
 
-def _of_masks(
-    reference: np.ndarray, prediction: np.ndarray, region: np.ndarray, geometry: Geometry
-) -> Metrics:
+def _of_masks(reference: np.ndarray, prediction: np.ndarray, region: np.ndarray, geometry: Grid) -> Metrics:
     """What the region has in addition; NaN where it has no voxels."""
     here, there = reference & region, prediction & region
     distances = surface_distances(here, there, geometry.spacing)
@@ -213,7 +211,7 @@ def _of_masks(
     }
 
 
-def _rmsd_mm(first: Mesh | None, second: Mesh | None, voxels: np.ndarray, geometry: Geometry) -> float:
+def _rmsd_mm(first: Mesh | None, second: Mesh | None, voxels: np.ndarray, geometry: Grid) -> float:
     if not voxels.any() or (first is None and second is None):
         return math.nan
     if first is None or second is None:
@@ -221,11 +219,11 @@ def _rmsd_mm(first: Mesh | None, second: Mesh | None, voxels: np.ndarray, geomet
     return rmsd(first, second, within=_in_voxels(voxels, geometry))
 
 
-def _surface(mask: np.ndarray, geometry: Geometry) -> Mesh | None:
+def _surface(mask: np.ndarray, geometry: Grid) -> Mesh | None:
     return surface_of(mask, 0.5, geometry) if mask.any() else None
 
 
-def _in_voxels(voxels: np.ndarray, geometry: Geometry) -> Predicate:
+def _in_voxels(voxels: np.ndarray, geometry: Grid) -> Predicate:
     """Whether the voxel that a point lies in is one of `voxels`; just outside the grid, the nearest one."""
     to_index = np.linalg.inv(geometry.to_patient())
     last = np.array(geometry.shape) - 1

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.positions import rotate
 from kneeformer.networks.visible import VisibleTokens
-
-Triple = tuple[int, int, int]
 
 
 class InstanceNorm(nn.Module):
@@ -36,9 +35,7 @@ class ConvBlock(nn.Module):
     Shapes: (batch, in, z, y, x) -> (batch, out, z / stride, y / stride, x / stride).
     """
 
-    def __init__(
-        self, channels_in: int, channels_out: int, kernel: Triple, stride: Triple = (1, 1, 1)
-    ) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: Size, stride: Size = (1, 1, 1)) -> None:
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
@@ -68,7 +65,7 @@ class Pointwise(nn.Conv3d):
 class ResidualBlock(nn.Module):
     """A ConvBlock added to its input. Shape is kept."""
 
-    def __init__(self, channels: int, kernel: Triple) -> None:
+    def __init__(self, channels: int, kernel: Size) -> None:
         super().__init__()
         self.block = ConvBlock(channels, channels, kernel)
 
@@ -85,7 +82,7 @@ class Expand(nn.Module):
     Shapes: (batch, in, z, y, x) -> (batch, out, z * fz, y * fy, x * fx).
     """
 
-    def __init__(self, channels_in: int, channels_out: int, factor: Triple) -> None:
+    def __init__(self, channels_in: int, channels_out: int, factor: Size) -> None:
         super().__init__()
         self.factor = factor
         self.linear = nn.Linear(channels_in, channels_out * factor[0] * factor[1] * factor[2])

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import MaskingSettings, NetworkSettings
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
 from kneeformer.networks.visible import VisibleTokens
@@ -54,7 +55,7 @@ class MaskedAutoencoder(nn.Module):
         channels: int,
         settings: NetworkSettings,
         masking: MaskingSettings,
-        spacing_mm: tuple[float, float, float],
+        spacing_mm: Spacing,
         decoder: nn.Module,
     ) -> None:
         super().__init__()

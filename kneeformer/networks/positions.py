@@ -5,8 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from kneeformer.geometry.aliases import Size, Spacing
 
-def token_positions(grid: tuple[int, int, int], token_mm: tuple[float, float, float]) -> Tensor:
+
+def token_positions(grid: Size, token_mm: Spacing) -> Tensor:
     """Centres of the tokens of a grid, in mm from the grid's own centre.
 
     Args:

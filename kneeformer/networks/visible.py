@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Triple = tuple[int, int, int]
+from kneeformer.geometry.aliases import Size
 
 
 class VisibleTokens:
@@ -85,7 +85,7 @@ class VisibleTokens:
         number = number[self.visible]
         return F.pad(rows, (0, 0, 0, 1)).index_select(0, number.flatten()).view(*number.shape, -1)
 
-    def _seen(self, size: Triple, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    def _seen(self, size: Size, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """Share of a kernel that falls on no hidden voxel, (batch * n, z, y, x, 1).
 
         Axis by axis, a kernel has so and so many voxels in each neighbour, and of neighbours we know
@@ -102,19 +102,19 @@ class VisibleTokens:
                 known = torch.tensordot(known, count.to(known.device), ([1], [1]))
         return known[..., None] / math.prod(kernel)
 
-    def _places(self, size: Triple) -> Tensor:
+    def _places(self, size: Size) -> Tensor:
         """Rows of a whole image's table that visible voxels have, blocks of that size being tokens."""
         batch, *grid = self.visible.shape
         cells = [n for g, s in zip(grid, size, strict=True) for n in (g, s)]
         number = torch.arange(batch * math.prod(cells), device=self.visible.device).view(batch, *cells)
         return number.permute(0, 1, 3, 5, 2, 4, 6)[self.visible].flatten()
 
-    def _size(self, features: Tensor) -> Triple:
+    def _size(self, features: Tensor) -> Size:
         """Voxels (z, y, x) of a token's block."""
         z, y, x = features.shape[2:]
         return z // self.index.shape[1], y, x
 
-    def _volume(self, rows: Tensor, shape: Triple) -> Tensor:
+    def _volume(self, rows: Tensor, shape: Size) -> Tensor:
         """A table as (batch, channels, z, y, x)."""
         return rows.view(len(self.visible), *shape, -1).permute(0, 4, 1, 2, 3)
 

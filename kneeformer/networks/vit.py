@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
 from kneeformer.networks.visible import VisibleTokens
@@ -74,7 +75,7 @@ class HybridTransformer(nn.Module):
         self,
         channels_in: int,
         settings: NetworkSettings,
-        spacing_mm: tuple[float, float, float],
+        spacing_mm: Spacing,
         decoder: nn.Module,
     ) -> None:
         super().__init__()

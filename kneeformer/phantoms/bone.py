@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
-from kneeformer.geometry.aliases import Triple
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Spacing
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.bone_shape import (
     BoneAnatomy,
@@ -41,7 +41,7 @@ Scan = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
 def scan_bone(
     anatomy: BoneAnatomy,
     pose: Matrix,
-    geometry: Geometry,
+    geometry: Grid,
     rng: np.random.Generator,
     fracture: Fracture | None = None,
 ) -> Scan:
@@ -69,8 +69,8 @@ def scan_bone(
 
 
 def oblique_axial(
-    anatomy: BoneAnatomy, pose: Matrix, rng: np.random.Generator, spacing_mm: Triple = SPACING_MM
-) -> Geometry:
+    anatomy: BoneAnatomy, pose: Matrix, rng: np.random.Generator, spacing_mm: Spacing = SPACING_MM
+) -> Grid:
     """An axial grid, tilted by up to six degrees about each axis, around the whole bone."""
     a, b, c = rng.uniform(-6, 6, 3)
     cosines = rotation((a, b, c))
@@ -78,7 +78,7 @@ def oblique_axial(
     first, last = bone.min(axis=0) - MARGIN_MM, bone.max(axis=0) + MARGIN_MM
     nx, ny, nz = (int(n) for n in np.ceil((last - first) / spacing_mm[::-1]) + 1)
     x, y, z = (float(v) for v in cosines @ first)
-    return Geometry((nz, ny, nx), spacing_mm, (x, y, z), tuple(cosines.ravel().tolist()))
+    return Grid((nz, ny, nx), spacing_mm, (x, y, z), tuple(cosines.ravel().tolist()))
 
 
 def write_bone_dataset(
@@ -87,7 +87,7 @@ def write_bone_dataset(
     seed: int,
     *,
     test: int = 2,
-    spacing_mm: Triple = SPACING_MM,
+    spacing_mm: Spacing = SPACING_MM,
     progress: Callable[[str], None] = lambda case: None,
 ) -> None:
     """Write a raw dataset for completion: NRRD files, dataset.json and poses.json.
@@ -126,7 +126,7 @@ def _write_healthy(
     name: str,
     anatomy: BoneAnatomy,
     pose: Matrix,
-    geometry: Geometry,
+    geometry: Grid,
     rng: np.random.Generator,
 ) -> None:
     ct, mask = scan_bone(anatomy, pose, geometry, rng)
@@ -139,7 +139,7 @@ def _write_broken(
     name: str,
     anatomy: BoneAnatomy,
     pose: Matrix,
-    geometry: Geometry,
+    geometry: Grid,
     rng: np.random.Generator,
 ) -> None:
     tissues = int(rng.integers(2**32))  # the same in both scans
@@ -153,7 +153,7 @@ def _write_broken(
 
 
 def completion_mask(
-    healthy: npt.NDArray[np.uint8], geometry: Geometry, fracture: Fracture
+    healthy: npt.NDArray[np.uint8], geometry: Grid, fracture: Fracture
 ) -> npt.NDArray[np.uint8]:
     """(z, y, x) uint8 of a broken bone: KEEP where it is intact, COMPLETE where it has to be completed."""
     mask = np.where(healthy > 0, KEEP, 0).astype(np.uint8)
@@ -179,7 +179,7 @@ def _break(distance: Floats, points: Floats, anatomy: BoneAnatomy, pose: Matrix,
 
 
 def _paint(
-    distance: Floats, points: Floats, anatomy: BoneAnatomy, spacing_mm: Triple, rng: np.random.Generator
+    distance: Floats, points: Floats, anatomy: BoneAnatomy, spacing_mm: Spacing, rng: np.random.Generator
 ) -> Floats:
     """(z, y, x) HU of the bone at `distance` (mm in the patient) in a leg; `points` are in the bone frame."""
     u = rng.uniform
@@ -198,7 +198,7 @@ def _leg(points: Floats, fat_mm: float, fat_hu: float, muscle_hu: Floats) -> Flo
     return np.where(depth > fat_mm, muscle_hu, np.where(depth > 0, fat_hu, AIR_HU))
 
 
-def _grain(rng: np.random.Generator, shape: tuple[int, ...], length_mm: float, spacing_mm: Triple) -> Floats:
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], length_mm: float, spacing_mm: Spacing) -> Floats:
     """(z, y, x) random field, mean 0 and deviation 1, that varies over `length_mm`."""
     field = rng.standard_normal(shape, np.float32)
     field = ndimage.gaussian_filter(field, [length_mm / mm for mm in spacing_mm], truncate=3.0)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from kneeformer.geometry.aliases import Triple
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Vector
+from kneeformer.geometry.grid import Grid
 from kneeformer.phantoms.knee_shape import rotation
 
 Floats = npt.NDArray[np.float64]
@@ -186,7 +186,7 @@ def inverse(pose: Matrix) -> Matrix:
     return np.asarray(np.linalg.inv(pose), np.float64)
 
 
-def voxel_centres(geometry: Geometry) -> Floats:
+def voxel_centres(geometry: Grid) -> Floats:
     """(z, y, x, 3) patient coordinates (LPS, in mm) of every voxel of a grid."""
     matrix = geometry.to_patient()
     z, y, x = (np.arange(n)[:, None] * matrix[:3, axis] for axis, n in enumerate(geometry.shape))
@@ -207,13 +207,13 @@ class Fracture:
         shift_mm: its displacement.
     """
 
-    centre_mm: Triple
-    radii_mm: Triple
-    turn_degrees: Triple
-    shift_mm: Triple
+    centre_mm: Vector
+    radii_mm: Vector
+    turn_degrees: Vector
+    shift_mm: Vector
 
     @classmethod
-    def draw(cls, mask: npt.NDArray[np.uint8], geometry: Geometry, rng: np.random.Generator) -> "Fracture":
+    def draw(cls, mask: npt.NDArray[np.uint8], geometry: Grid, rng: np.random.Generator) -> "Fracture":
         """Break the upper half of the surface of the bone in `mask` (z, y, x).
 
         The fragment moves as far as the region lets it, or at least half as far.
@@ -247,7 +247,7 @@ class Fracture:
         return np.asarray(np.linalg.norm((points_mm - self.centre_mm) / self.radii_mm, axis=-1))
 
 
-def _upper_surface(mask: npt.NDArray[np.uint8], geometry: Geometry) -> Floats:
+def _upper_surface(mask: npt.NDArray[np.uint8], geometry: Grid) -> Floats:
     """(n, 3) patient coordinates of the surface voxels that lie higher than half of the bone's voxels."""
     bone = mask > 0
     if not bone.any():
@@ -257,6 +257,6 @@ def _upper_surface(mask: npt.NDArray[np.uint8], geometry: Geometry) -> Floats:
     return np.asarray(surface[surface[:, 2] >= np.median(centres[bone][:, 2])])
 
 
-def _triple(values: npt.NDArray[np.float64]) -> Triple:
+def _triple(values: npt.NDArray[np.float64]) -> Vector:
     x, y, z = (float(v) for v in values)
     return x, y, z

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
-from kneeformer.geometry.aliases import Triple
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.geometry.grid import Grid
 from kneeformer.phantoms.knee_shape import (
     Anatomy,
     Distances,
@@ -44,7 +44,7 @@ FINE_SLICES = 3  # rendered for each slice acquired
 
 
 def make_knee(
-    rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE, spacing_mm: Triple = SPACING_MM
+    rng: np.random.Generator, shape: Size = SHAPE, spacing_mm: Spacing = SPACING_MM
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
     """Draw a subject and scan the knee.
 
@@ -69,15 +69,13 @@ def make_knee(
     return _acquire(image, rng), _majority(labels)
 
 
-def oblique_sagittal(
-    rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE, spacing_mm: Triple = SPACING_MM
-) -> Geometry:
+def oblique_sagittal(rng: np.random.Generator, shape: Size = SHAPE, spacing_mm: Spacing = SPACING_MM) -> Grid:
     """A sagittal grid, tilted by up to six degrees about each axis, somewhere in the scanner."""
     sagittal = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # columns: x, y, z index
     a, b, c = rng.uniform(-6, 6, 3)
     cosines = rotation((a, b, c)) @ sagittal
     x, y, z = (float(v) for v in rng.uniform(-80, 80, 3))
-    return Geometry(shape, spacing_mm, (x, y, z), tuple(cosines.ravel().tolist()))
+    return Grid(shape, spacing_mm, (x, y, z), tuple(cosines.ravel().tolist()))
 
 
 def write_phantom_dataset(
@@ -87,8 +85,8 @@ def write_phantom_dataset(
     *,
     unlabelled: int = 0,
     test: int = 2,
-    shape: tuple[int, int, int] = SHAPE,
-    spacing_mm: Triple = SPACING_MM,
+    shape: Size = SHAPE,
+    spacing_mm: Spacing = SPACING_MM,
     progress: Callable[[str], None] = lambda case: None,
 ) -> None:
     """Write a raw dataset of NRRD files: imagesTr, labelsTr, imagesUn, imagesTs, dataset.json.
@@ -123,7 +121,7 @@ def write_phantom_dataset(
 # ---- points
 
 
-def _scanner_points(shape: tuple[int, int, int], spacing_mm: Triple) -> Points:
+def _scanner_points(shape: Size, spacing_mm: Spacing) -> Points:
     """Voxel centres of the grid in the anatomical frame, before the knee is posed."""
     steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing_mm, strict=True)]
     left, down, back = np.meshgrid(*steps, indexing="ij")
@@ -200,7 +198,7 @@ def _draw_ligaments(image: Floats, points: Points, signal: float) -> None:
 
 
 def _smooth_noise(
-    rng: np.random.Generator, shape: tuple[int, ...], length_mm: float, spacing_mm: Triple
+    rng: np.random.Generator, shape: tuple[int, ...], length_mm: float, spacing_mm: Spacing
 ) -> Floats:
     """(z, y, x) float32 random field, mean 0 and deviation 1, that varies over `length_mm`."""
     coarse = [max(2, round(n * s / length_mm) + 1) for n, s in zip(shape, spacing_mm, strict=True)]

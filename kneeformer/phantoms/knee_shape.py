@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kneeformer.geometry.aliases import Triple
+from kneeformer.geometry.aliases import Vector
 
 Floats = npt.NDArray[np.float32]
 Points = tuple[Floats, Floats, Floats]  # x, y and z in mm, all of one shape
@@ -34,9 +34,9 @@ class Anatomy:
     size: float
     width: float
     side: float
-    cartilage_mm: Triple
+    cartilage_mm: Vector
     patella_mm: tuple[float, float]
-    pose_deg: Triple
+    pose_deg: Vector
     flexion_deg: float
     fat_mm: float
 
@@ -115,7 +115,7 @@ def _patella(points: Points, shift_mm: tuple[float, float], cartilage_mm: float)
     return bone, cartilage
 
 
-def _ellipsoid(points: Points, centre: Triple, radii: Triple, flat: bool = False) -> Floats:
+def _ellipsoid(points: Points, centre: Vector, radii: Vector, flat: bool = False) -> Floats:
     """Distance to an ellipsoid, exact to first order at its surface; `flat` squares it along z."""
     q = [(p - c) / r for p, c, r in zip(points, centre, radii, strict=True)]
     if flat:
@@ -140,7 +140,7 @@ def _shaft(
     return np.asarray(np.hypot(x * 0.8, y - centre) - radius, np.float32)
 
 
-def capsule(points: Points, start: Triple, end: Triple, radius: float, flatness: float = 1.0) -> Floats:
+def capsule(points: Points, start: Vector, end: Vector, radius: float, flatness: float = 1.0) -> Floats:
     """Distance to a ligament: a line with a radius, `flatness` times wider along x."""
     axis = np.subtract(end, start) / (flatness, 1, 1)
     rest = [(points[0] - start[0]) / flatness, points[1] - start[1], points[2] - start[2]]
@@ -165,7 +165,7 @@ def to_knee(points: Points, anatomy: Anatomy) -> Points:
     return x * np.float32(anatomy.side) / size, y / size, z / size
 
 
-def _turn(points: Points, degrees: Triple, about: Triple) -> Points:
+def _turn(points: Points, degrees: Vector, about: Vector) -> Points:
     matrix = rotation(degrees).astype(np.float32)
     moved = [p - np.float32(c) for p, c in zip(points, about, strict=True)]
     x, y, z = (
@@ -175,7 +175,7 @@ def _turn(points: Points, degrees: Triple, about: Triple) -> Points:
     return x, y, z
 
 
-def rotation(degrees: Triple) -> npt.NDArray[np.float64]:
+def rotation(degrees: Vector) -> npt.NDArray[np.float64]:
     """(3, 3) rotation about x, then y, then z."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):

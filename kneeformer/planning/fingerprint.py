@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kneeformer.data.outliers import filled_box, outlier_limits
-from kneeformer.geometry.aliases import Triple
+from kneeformer.geometry.aliases import Size, Spacing, Vector
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.long_axis import straightening
 from kneeformer.geometry.orientation import (
     common_orientations,
@@ -50,13 +50,13 @@ class CaseFingerprint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shape: tuple[int, int, int]
-    file_shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    shape: Size
+    file_shape: Size
+    spacing: Spacing
     orientation: str
     volumes_mm3: dict[str, float]
-    extent_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    straight_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    extent_mm: Vector = (0.0, 0.0, 0.0)
+    straight_mm: Vector = (0.0, 0.0, 0.0)
     side: Side | None = None
 
     def turned(self, orientation: str) -> "CaseFingerprint":
@@ -102,7 +102,7 @@ class Fingerprint(BaseModel):
         return np.array([c.spacing for c in self.cases.values()])
 
     @property
-    def median_spacing(self) -> tuple[float, float, float]:
+    def median_spacing(self) -> Spacing:
         z, y, x = np.median(self.spacings, 0).tolist()
         return (z, y, x)
 
@@ -122,7 +122,7 @@ class Fingerprint(BaseModel):
 def case_fingerprint(
     images: np.ndarray,
     labels: np.ndarray | None,
-    geometry: Geometry,
+    geometry: Grid,
     scheme: LabelScheme,
     seed: int,
     side: Side | None = None,
@@ -207,7 +207,7 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.
     return flat[:, chosen].astype(np.float32)
 
 
-def _extents_mm(structures: np.ndarray, geometry: Geometry) -> tuple[Triple, Triple]:
+def _extents_mm(structures: np.ndarray, geometry: Grid) -> tuple[Vector, Vector]:
     """mm along (z, y, x) of the patient, as it lies and straightened; a speck far off makes no bone long."""
     held = np.argwhere(without_small_components(structures)[::2, ::2, ::2]) * 2.0
     if len(held) < 2:
@@ -216,11 +216,11 @@ def _extents_mm(structures: np.ndarray, geometry: Geometry) -> tuple[Triple, Tri
     return _span(points), _span(points @ straightening(points).T)
 
 
-def _span(points: np.ndarray) -> Triple:
+def _span(points: np.ndarray) -> Vector:
     x, y, z = np.ptp(points, axis=0).tolist()
     return (z, y, x)
 
 
-def _shape(values: Sequence[int]) -> tuple[int, int, int]:
+def _shape(values: Sequence[int]) -> Size:
     z, y, x = values
     return (z, y, x)

@@ -12,6 +12,7 @@ from kneeformer.config import (
     PreprocessingSettings,
     TrainingSettings,
 )
+from kneeformer.geometry.aliases import Size
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -56,7 +57,7 @@ def hybrid_transformer(
     )
 
 
-def _training(crop: rules.Size, budget: Budget) -> TrainingSettings:
+def _training(crop: Size, budget: Budget) -> TrainingSettings:
     batch = rules.batch_size(crop, budget)
     if budget.is_cpu:
         return TrainingSettings(

@@ -12,10 +12,10 @@ from kneeformer.config import (
     PreprocessingSettings,
     TrainingSettings,
 )
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.planning.rules import Size, Spacing
 
 _IN_PLANE, _SLICES = 320, 36
 _TRAINING_SHARE = 0.8  # of the cases, printed; five folds are that

@@ -8,12 +8,10 @@ import math
 import numpy as np
 
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name
-
-Size = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
 ANISOTROPIC = 3.0  # an axis this much coarser than the finest has thick slices
 _FACTORS = (1, 2, 4, 8, 16)

@@ -6,6 +6,7 @@ import numpy as np
 
 from kneeformer.data.files import written_whole
 from kneeformer.data.images import Image, read_image
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.labels import LabelScheme
 
 
@@ -56,9 +57,7 @@ def draw_segmentation(
     plt.close(figure)
 
 
-def draw_masked_prediction(
-    panels: list[np.ndarray], spacing_mm: tuple[float, float, float], picture: Path
-) -> None:
+def draw_masked_prediction(panels: list[np.ndarray], spacing_mm: Spacing, picture: Path) -> None:
     """A PNG of three slices, columns original | masked | reconstructed, across the coarsest axis.
 
     Args:

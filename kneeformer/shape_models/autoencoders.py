@@ -14,7 +14,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from kneeformer.shape_models.pose import Size, Spacing
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.priors import ShapePrior
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.settings import PriorSettings

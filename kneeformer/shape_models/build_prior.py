@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.gaussian_process import GaussianProcess
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.priors import MeanShape, NearestBone, OtherSide, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vae import Vae

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.build_prior import build_prior
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.priors import MeanShape, OtherSide, Pca
 from kneeformer.shape_models.registration import CT, DISTANCE, Fit, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock
 from kneeformer.shape_models.autoencoders import REDUCTION, Autoencoder
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.settings import PriorSettings
 
 _KERNEL = (3, 3, 3)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.shape_models.kriging import matern, regress, thinned
-from kneeformer.shape_models.pose import Spacing, points_of
+from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden

@@ -7,9 +7,10 @@ registers by least squares on distances (`registration`); this is what that is m
 import torch
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.shape_models.image_similarity import dissimilarity
 from kneeformer.shape_models.locnet import as_pose, matrices
-from kneeformer.shape_models.pose import Pose, Spacing
+from kneeformer.shape_models.pose import Pose
 
 
 def descend(

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.ssim import ssim
-from kneeformer.shape_models.pose import Size, Spacing, points_of, sample
+from kneeformer.shape_models.pose import points_of, sample
 
 WINDOW = 11  # voxels
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, rotation_matrix, sample
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix, sample
 from kneeformer.shape_models.settings import RegistrationSettings
 
 _ERROR_MM = 1.5  # of a bone's surface on another bone's

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kneeformer.shape_models.pose import Pose, Size
+from kneeformer.geometry.aliases import Size
+from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.settings import LocNetSettings
 
 CLIP_MM = 20.0

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Spacing = tuple[float, float, float]
-Size = tuple[int, int, int]
+from kneeformer.geometry.aliases import Size, Spacing
 
 
 def _no_stretch() -> Tensor:

@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.residual_kriging import continue_error
 from kneeformer.shape_models.settings import PriorSettings

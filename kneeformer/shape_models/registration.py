@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.gradient_descent import descend
 from kneeformer.shape_models.least_squares import Family, LeastSquares, Place, Surface
 from kneeformer.shape_models.locnet import LocNet, as_pose, matrices
-from kneeformer.shape_models.pose import Pose, Size, Spacing, sample, warp
+from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
 from kneeformer.shape_models.settings import RegistrationSettings
 

@@ -12,8 +12,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.shape_models.kriging import matern, regress, thinned
-from kneeformer.shape_models.pose import Spacing, points_of
+from kneeformer.shape_models.pose import points_of
 
 SURFACE_MM = 5.0  # supports lie so near to a surface; it is asked for twice as far
 NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the error that goes on

@@ -4,8 +4,8 @@ beta-VAE (Higgins et al. 2017)."""
 import torch
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.convolutional import ConvolutionalAutoencoder
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.priors import Guess
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.settings import PriorSettings

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.config import MaskingSettings, NetworkSettings, StemStage
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.decoders import CnnDecoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.shape_models.autoencoders import REDUCTION, Autoencoder
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.priors import Guess
 from kneeformer.shape_models.settings import CodeSettings, PriorSettings
 

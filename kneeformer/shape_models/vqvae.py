@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.convolutional import ConvolutionalAutoencoder
-from kneeformer.shape_models.pose import Size, Spacing
 from kneeformer.shape_models.priors import Guess
 from kneeformer.shape_models.settings import PriorSettings
 

@@ -8,7 +8,7 @@ import torch
 
 from kneeformer.data.files import read_model, stamp, write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.metrics.scores import CaseMetrics
 from kneeformer.metrics.summary import CaseScores, Record
@@ -66,7 +66,7 @@ def _score(network: CompletionModel, case: Path, number: int) -> CaseMetrics:
     device = network.prior.mean.device
     bone = stored_bone(case)
     z, y, x = bone.shape[1:]
-    geometry = Geometry((z, y, x), network.spacing)
+    geometry = Grid((z, y, x), network.spacing)
     inside = bone[DISTANCE].numpy() < 0
     ball = hide(inside, geometry, np.random.default_rng([20, number])) == COMPLETE
     scores = {}

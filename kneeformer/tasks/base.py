@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.memory import refuse_too_large
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.budget import Budget
@@ -39,7 +39,7 @@ class Scan:
     """
 
     image: np.ndarray
-    geometry: Geometry
+    geometry: Grid
     mask: np.ndarray | None = None
     side: Side | None = None
     bone_found_by: str | None = None
@@ -120,7 +120,7 @@ class Task(ABC, Generic[Planned]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Geometry,
+        geometry: Grid,
         configuration: Planned,
         scheme: LabelScheme,
         side: Side | None = None,
@@ -231,7 +231,7 @@ class PredictiveTask(Task[Planned]):
     bone_finder: ClassVar[str | None] = None
 
     def make_validation_mask(
-        self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
+        self, labels: np.ndarray, geometry: Grid, scheme: LabelScheme, number: int
     ) -> np.ndarray | None:
         """The mask of a validation case, drawn from its reference; None where the task requires none.
 

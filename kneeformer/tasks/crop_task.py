@@ -8,7 +8,7 @@ from torch import nn
 
 from kneeformer.config import Configuration, Cost, CropConfiguration, DatasetSettings
 from kneeformer.engine.step_cost import estimate_step, measure_step
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -25,7 +25,7 @@ class CropTask(Task[CropConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Geometry,
+        geometry: Grid,
         configuration: CropConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,

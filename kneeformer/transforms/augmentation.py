@@ -13,9 +13,10 @@ from functools import partial
 import numpy as np
 
 from kneeformer.config import AugmentationSettings
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.transforms import cutmix as masking
 from kneeformer.transforms import intensity, spatial
-from kneeformer.transforms.spatial import Role, Size, Triple
+from kneeformer.transforms.spatial import Role
 
 UNCHANGED = AugmentationSettings(
     affine_chance=0,
@@ -66,7 +67,7 @@ class Augmentation:
     """What a plan's settings do to training crops of one spacing. Holds no state: all chance is in `rng`."""
 
     def __init__(
-        self, settings: AugmentationSettings, spacing_mm: Triple, thick_axis: int | None = None
+        self, settings: AugmentationSettings, spacing_mm: Spacing, thick_axis: int | None = None
     ) -> None:
         """`spacing_mm` (z, y, x) of the preprocessed images; `thick_axis` is that of their thick slices."""
         self.settings = settings

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kneeformer.transforms.spatial import Size
+from kneeformer.geometry.aliases import Size
 
 Span = tuple[float, float]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from kneeformer.transforms.spatial import Size
+from kneeformer.geometry.aliases import Size
 
 Span = tuple[float, float]
 

@@ -6,11 +6,12 @@ import numpy as np
 
 from kneeformer.config import PreprocessingSettings
 from kneeformer.data.outliers import filled_box
+from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.boxes import Box, paste, slices, whole_box
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
 from kneeformer.transforms.normalise import normalise
-from kneeformer.transforms.resample import Shape, new_shape, resample_image, resample_labels
+from kneeformer.transforms.resample import new_shape, resample_image, resample_labels
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Prepared:
 
     image: np.ndarray
     labels: np.ndarray | None
-    geometry: Geometry
+    geometry: Grid
     box: Box
     file_orientation: str
 
     @property
-    def box_shape(self) -> Shape:
+    def box_shape(self) -> Size:
         z, y, x = (last - first for first, last in self.box)
         return (z, y, x)
 
@@ -43,7 +44,7 @@ class Prepared:
 
 
 def prepare(
-    image: np.ndarray, labels: np.ndarray | None, geometry: Geometry, settings: PreprocessingSettings
+    image: np.ndarray, labels: np.ndarray | None, geometry: Grid, settings: PreprocessingSettings
 ) -> Prepared:
     """Turn to the plan's orientation, crop to what is not empty, normalise, and resample to the plan's
     spacing or fixed shape.
@@ -69,8 +70,8 @@ def prepare(
     return Prepared(image, labels, geometry, box, stored)
 
 
-def resampled_shape(box: Box, geometry: Geometry, settings: PreprocessingSettings) -> Shape:
-    """Shape of a box of the native grid on the network's grid."""
+def resampled_shape(box: Box, geometry: Grid, settings: PreprocessingSettings) -> Size:
+    """Size of a box of the native grid on the network's grid."""
     if settings.fixed_shape is not None:
         return settings.fixed_shape
     z, y, x = (last - first for first, last in box)

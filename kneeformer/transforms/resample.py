@@ -9,25 +9,26 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from kneeformer.geometry.aliases import Size
+
 Kernel = Literal["nearest", "linear", "cubic"]
-Shape = tuple[int, int, int]
 
 
-def new_shape(shape: Shape, spacing: tuple[float, ...], target: tuple[float, ...]) -> Shape:
+def new_shape(shape: Size, spacing: tuple[float, ...], target: tuple[float, ...]) -> Size:
     """Voxels along (z, y, x) that cover the same millimetres at the `target` spacing; at least one."""
     z, y, x = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, target, strict=True))
     return (z, y, x)
 
 
 def resample_image(
-    image: np.ndarray, shape: Shape, thick_axis: int | None, kernel: Kernel = "cubic"
+    image: np.ndarray, shape: Size, thick_axis: int | None, kernel: Kernel = "cubic"
 ) -> np.ndarray:
     """(channels, z, y, x) -> (channels, *shape) float32; by the kernel, linear along the thick axis."""
     kernels: list[Kernel] = ["linear" if axis == thick_axis else kernel for axis in range(3)]
     return np.stack([_resample(channel.astype(np.float32, copy=False), shape, kernels) for channel in image])
 
 
-def resample_labels(labels: np.ndarray, shape: Shape, thick_axis: int | None) -> np.ndarray:
+def resample_labels(labels: np.ndarray, shape: Size, thick_axis: int | None) -> np.ndarray:
     """(z, y, x) -> shape, dtype kept: each label's mask is interpolated, the largest share wins.
 
     No value appears that was not there. Along the thick axis the nearest slice is taken.
@@ -46,7 +47,7 @@ def resample_labels(labels: np.ndarray, shape: Shape, thick_axis: int | None) ->
     return winner
 
 
-def _resample(volume: np.ndarray, shape: Shape, kernels: list[Kernel]) -> np.ndarray:
+def _resample(volume: np.ndarray, shape: Size, kernels: list[Kernel]) -> np.ndarray:
     for axis in sorted(range(3), key=lambda a: shape[a] / volume.shape[a]):  # reductions first: less work
         if volume.shape[axis] != shape[axis]:
             volume = _along(volume, axis, weights(volume.shape[axis], shape[axis], kernels[axis]))

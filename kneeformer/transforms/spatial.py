@@ -11,17 +11,16 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from kneeformer.config import AugmentationSettings
+from kneeformer.geometry.aliases import Size, Spacing
 
 Role = Literal["image", "label"]
-Size = tuple[int, int, int]
-Triple = tuple[float, float, float]
 
 # Part of a voxel by which a coordinate may miss the last voxel's centre through rounding alone.
 _ROUNDING = 1e-4
 
 
 def draw_affine(
-    rng: np.random.Generator, settings: AugmentationSettings, spacing_mm: Triple
+    rng: np.random.Generator, settings: AugmentationSettings, spacing_mm: Spacing
 ) -> np.ndarray | None:
     """A random rotation and isotropic scale in millimetres, as a matrix on voxel offsets.
 
@@ -42,7 +41,7 @@ def draw_affine(
     return None if np.allclose(matrix, np.eye(3)) else matrix
 
 
-def in_voxels(matrix_mm: np.ndarray, spacing_mm: Triple) -> np.ndarray:
+def in_voxels(matrix_mm: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     """The (3, 3) matrix on voxel offsets that does what `matrix_mm` does on offsets in mm, both (z, y, x)."""
     spacing = np.array(spacing_mm)
     return np.asarray(matrix_mm * spacing[None, :] / spacing[:, None])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kneeformer.config import MaskingSettings
-from kneeformer.transforms.spatial import Size
+from kneeformer.geometry.aliases import Size
 
 
 def draw_visible(

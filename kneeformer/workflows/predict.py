@@ -21,7 +21,8 @@ from kneeformer.data.mesh_files import write_stl
 from kneeformer.data.transform_files import write_transform
 from kneeformer.engine.checkpoint import load_network
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
-from kneeformer.geometry.grid import Geometry, along_patient
+from kneeformer.geometry.aliases import Spacing
+from kneeformer.geometry.grid import Grid, along_patient
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import fold_name
 from kneeformer.plans import Plan, read_fold_plan
@@ -101,7 +102,7 @@ class Predictor:
     def predict(
         self,
         image: np.ndarray,
-        spacing: tuple[float, float, float],
+        spacing: Spacing,
         probabilities: bool = False,
         direction: tuple[float, ...] | None = None,
     ) -> np.ndarray:
@@ -133,7 +134,7 @@ class Predictor:
         if direction is None:
             geometry = along_patient((z, y, x), spacing, self.configuration.preprocessing.usual_orientation)
         else:
-            geometry = Geometry((z, y, x), spacing, direction=direction)
+            geometry = Grid((z, y, x), spacing, direction=direction)
         outputs = self.predict_scan(Scan(channels, geometry), probabilities)
         return outputs.volumes["_probabilities" if probabilities else ""]
 
@@ -172,7 +173,7 @@ class Predictor:
         task.draw(scan, outputs, truth, output / f"{case.name}.png")
         self._write(case, outputs, output, scan.geometry)
 
-    def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Geometry) -> None:
+    def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Grid) -> None:
         if outputs.surface is not None:
             write_stl(output / f"{case.name}.stl", outputs.surface)
         if outputs.transform is not None:

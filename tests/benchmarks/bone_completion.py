@@ -18,10 +18,11 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from kneeformer.data.files import read_json
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.groupwise import fit_prototype
-from kneeformer.shape_models.pose import Size, Spacing, points_of, sample
+from kneeformer.shape_models.pose import points_of, sample
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.batches import stored_bone

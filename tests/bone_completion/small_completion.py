@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from kneeformer.config import DatasetSettings, Evidence, TrainingSettings
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.phantoms.bone import oblique_axial, scan_bone
 from kneeformer.phantoms.bone_shape import BoneAnatomy, draw_pose
 from kneeformer.shape_models.completion import CompletionModel
@@ -40,7 +40,7 @@ class Tibia:
 
     ct: np.ndarray
     bone: np.ndarray
-    geometry: Geometry
+    geometry: Grid
 
     @classmethod
     def scanned(cls, number: int, left: bool = False) -> "Tibia":
@@ -71,7 +71,7 @@ def learnt() -> CompletionModel:
 
 
 def complete(
-    ct: np.ndarray, mask: np.ndarray, geometry: Geometry, own: Side | None = None, side: Side | None = None
+    ct: np.ndarray, mask: np.ndarray, geometry: Grid, own: Side | None = None, side: Side | None = None
 ) -> Outputs:
     """What the task makes of one scan.
 

@@ -7,7 +7,7 @@ import pytest
 from small_completion import Tibia, complete
 
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.base import Outputs
 
@@ -25,7 +25,7 @@ def drawn(*boxes: tuple[int, tuple[slice, ...]], bone: bool = False) -> np.ndarr
     return mask
 
 
-def answer(mask: np.ndarray, geometry: Geometry = TIBIA.geometry) -> Outputs | str:
+def answer(mask: np.ndarray, geometry: Grid = TIBIA.geometry) -> Outputs | str:
     """Sound outputs, or what the error says."""
     z, y, x = mask.shape
     try:
@@ -52,13 +52,13 @@ UNSEEN = {
 @pytest.mark.parametrize("mask", UNSEEN.values(), ids=UNSEEN)
 def test_a_bone_without_a_visible_surface_is_refused(mask: np.ndarray) -> None:
     z, y, x = mask.shape
-    said = answer(mask, Geometry((z, y, x), TIBIA.geometry.spacing))
+    said = answer(mask, Grid((z, y, x), TIBIA.geometry.spacing))
     assert isinstance(said, str) and said.startswith(NOTHING_SEEN) and "mark more bone" in said
 
 
 @pytest.mark.parametrize("spacing", [0.01, 100.0])
 def test_a_bone_of_another_unit_is_refused(spacing: float) -> None:
-    said = answer(drawn((COMPLETE, BLOCK), bone=True), Geometry(BONE.shape, (spacing,) * 3))
+    said = answer(drawn((COMPLETE, BLOCK), bone=True), Grid(BONE.shape, (spacing,) * 3))
     assert isinstance(said, str) and said.startswith(NOTHING_SEEN) and "spacings are in mm" in said
 
 
@@ -112,5 +112,5 @@ def test_no_mask_ends_in_anything_but_an_answer_or_a_sentence() -> None:
             box = tuple(slice(f, int(rng.integers(f, n)) + 1) for f, n in zip(first, mask.shape, strict=True))
             mask[box] = rng.integers(3)
         a, b, c = (float(mm) for mm in rng.choice([0.5, 1.0, 2.5, 5.0], 3))
-        found = answer(mask, Geometry((z, y, x), (a, b, c)))
+        found = answer(mask, Grid((z, y, x), (a, b, c)))
         assert isinstance(found, Outputs) or "bone" in found

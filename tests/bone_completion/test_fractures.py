@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.bone_completion.fractures import hide
 
-GRID = Geometry((40, 50, 60), (2.0, 1.0, 1.5))
+GRID = Grid((40, 50, 60), (2.0, 1.0, 1.5))
 
 
 def bone() -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.knee_shape import rotation
 from kneeformer.tasks.bone_completion.isolation import Bone, frame, grid_points, isolate, signed_distance
@@ -25,30 +25,30 @@ GRIDS = {
 }
 
 
-def geometry(name: str = "plain", half_mm: float = 24.0) -> Geometry:
+def geometry(name: str = "plain", half_mm: float = 24.0) -> Grid:
     """A grid whose middle is CENTRE."""
     spacing, cosines = GRIDS[name]
     z, y, x = (2 * round(half_mm / s) + 1 for s in spacing)
     first = CENTRE - cosines @ [(n - 1) / 2 * s for n, s in zip((x, y, z), spacing[::-1], strict=True)]
     origin = (float(first[0]), float(first[1]), float(first[2]))
-    return Geometry((z, y, x), spacing, origin, tuple(cosines.ravel().tolist()))
+    return Grid((z, y, x), spacing, origin, tuple(cosines.ravel().tolist()))
 
 
-def patient_points(where: Geometry) -> np.ndarray:
+def patient_points(where: Grid) -> np.ndarray:
     """(z, y, x, 3) patient coordinates of voxels."""
     matrix = where.to_patient()
     return np.asarray(np.moveaxis(np.indices(where.shape), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3])
 
 
-def from_middle(where: Geometry, centre: np.ndarray = CENTRE) -> np.ndarray:
+def from_middle(where: Grid, centre: np.ndarray = CENTRE) -> np.ndarray:
     return np.asarray(np.linalg.norm(patient_points(where) - centre, axis=-1))
 
 
-def ball(where: Geometry) -> np.ndarray:
+def ball(where: Grid) -> np.ndarray:
     return np.where(from_middle(where) < RADIUS, KEEP, 0).astype(np.uint8)
 
 
-def bone_of(where: Geometry, mask: np.ndarray, mirrored: bool = False) -> Bone:
+def bone_of(where: Grid, mask: np.ndarray, mirrored: bool = False) -> Bone:
     ct = np.full(where.shape, 650, np.int16)
     return isolate(ct, mask, where, SETTINGS, mirrored)
 
@@ -249,7 +249,7 @@ def test_a_splinter_moves_nothing() -> None:
 
 def test_a_straightened_frame_is_a_turn_of_the_plain_one() -> None:
     """A rod tilted by 15 degrees lies along an axis of its frame, whose middle stays the rod's."""
-    where = Geometry((60, 60, 60), (2.0, 2.0, 2.0))
+    where = Grid((60, 60, 60), (2.0, 2.0, 2.0))
     away = from_middle_of_grid(where)
     along = np.array([np.sin(np.radians(15)), 0.0, np.cos(np.radians(15))])  # (x, y, z)
     length = away @ along
@@ -260,7 +260,7 @@ def test_a_straightened_frame_is_a_turn_of_the_plain_one() -> None:
     assert np.degrees(np.arccos(straight[:3, 0] @ along)) < 0.5  # the frame's z axis
 
 
-def from_middle_of_grid(where: Geometry) -> np.ndarray:
+def from_middle_of_grid(where: Grid) -> np.ndarray:
     """(z, y, x, 3) mm (x, y, z) from the middle of a grid that is not turned."""
     z, y, x = np.meshgrid(*(2.0 * (np.arange(60) - 29.5) for _ in range(3)), indexing="ij")
     return np.stack([x, y, z], -1)

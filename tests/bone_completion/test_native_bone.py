@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.bone import completion_mask, oblique_axial, scan_bone
 from kneeformer.phantoms.bone_shape import (
@@ -138,7 +138,7 @@ def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
 
 def test_splinters_of_the_mask_are_no_bone() -> None:
     case = Case()
-    geometry: Geometry = case.geometry
+    geometry: Grid = case.geometry
     mask = case.mask.copy()
     mask[:1, :2, :2] = KEEP
     bone = isolate(case.ct, mask, geometry, SETTINGS)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.locnet import LocNet, as_pose, matrices, moved
-from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, warp
+from kneeformer.shape_models.pose import Pose, points_of, warp
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import LocNetSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.batches import BoneBatches, Posed

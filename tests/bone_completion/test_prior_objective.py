@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from kneeformer.config import TrainingSettings
 from kneeformer.engine.checkpoint import load_checkpoint
 from kneeformer.engine.loop import FINAL, TrainingRun, train
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.phantoms.bone_shape import BoneAnatomy
 from kneeformer.shape_models.build_prior import build_prior
-from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of
+from kneeformer.shape_models.pose import Pose, points_of
 from kneeformer.shape_models.priors import ShapePrior
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.tasks.bone_completion.batches import BoneBatches, Posed

@@ -11,13 +11,13 @@ import pytest
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.images import write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 SHAPE = (4, 5, 6)
 
 
 @pytest.fixture
-def oblique() -> Geometry:
+def oblique() -> Grid:
     """A grid turned about all three axes, with spacing and origin that no float32 can hold."""
     angles = (0.1, 0.23, -0.37)
     turn = np.eye(3)
@@ -28,7 +28,7 @@ def oblique() -> Geometry:
         step[i, j], step[j, i] = -np.sin(angle), np.sin(angle)
         turn = turn @ step
     origin = (-71.123456789, 33.3, 1234.56789)
-    return Geometry(SHAPE, (3.1, 0.4375, 1 / 3), origin, tuple(turn.ravel().tolist()))
+    return Grid(SHAPE, (3.1, 0.4375, 1 / 3), origin, tuple(turn.ravel().tolist()))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
         (folder / "dataset.json").write_text(json.dumps(description))
         image = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
         label = (image % 3).astype(np.uint8)
-        grid = Geometry(SHAPE, (3.0, 1.0, 1.0))
+        grid = Grid(SHAPE, (3.0, 1.0, 1.0))
         for case in cases:
             for channel in range(len(description["channel_names"])):
                 write_image(folder / "imagesTr" / f"{case}_{channel:04d}{ending}", image, grid)

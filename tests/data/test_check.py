@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from kneeformer.data.check import CheckedCase, check_case, check_layout
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.images import FILE_ENDINGS, write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 MakeDataset = Callable[..., Dataset]
-GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
+GRID = Grid((4, 5, 6), (3.0, 1.0, 1.0))
 RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
 
 
@@ -211,7 +211,7 @@ class TestSoundCase:
 class TestBadCase:
     def test_channels_on_other_grids(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
-        smaller = Geometry((4, 5, 5), GRID.spacing)
+        smaller = Grid((4, 5, 5), GRID.spacing)
         write_image(dataset.folder / "imagesTr/a_0001.nrrd", RAMP[:, :, :5], smaller)
         assert problems(dataset) == [
             "imagesTr/a_0001.nrrd: its grid differs from a_0000.nrrd: "
@@ -222,14 +222,14 @@ class TestBadCase:
     @pytest.mark.parametrize(
         ("geometry", "words"),
         [
-            (Geometry((4, 5, 6), (3.5, 1, 1)), "spacing 3.5 x 1 x 1 against 3 x 1 x 1 mm"),
+            (Grid((4, 5, 6), (3.5, 1, 1)), "spacing 3.5 x 1 x 1 against 3 x 1 x 1 mm"),
             (
-                Geometry((4, 5, 6), (3, 1, 1), (0, 0, 2)),
+                Grid((4, 5, 6), (3, 1, 1), (0, 0, 2)),
                 "same size and spacing, but corners 2 mm apart (origin or direction differ)",
             ),
         ],
     )
-    def test_label_on_another_grid(self, make_dataset: MakeDataset, geometry: Geometry, words: str) -> None:
+    def test_label_on_another_grid(self, make_dataset: MakeDataset, geometry: Grid, words: str) -> None:
         dataset = make_dataset()
         write_image(dataset.folder / "labelsTr/a.nrrd", (RAMP % 3).astype(np.uint8), geometry)
         assert problems(dataset) == [
@@ -320,7 +320,7 @@ class TestBadCase:
     def test_two_dimensional(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         sitk.WriteImage(sitk.GetImageFromArray(RAMP[0]), str(dataset.folder / "imagesTr/a_0000.nrrd"))
-        write_image(dataset.folder / "labelsTr/a.nrrd", RAMP[:1], Geometry((1, 5, 6), GRID.spacing))
+        write_image(dataset.folder / "labelsTr/a.nrrd", RAMP[:1], Grid((1, 5, 6), GRID.spacing))
         remedy = "write one three-dimensional volume a file"
         assert problems(dataset) == [
             f"imagesTr/a_0000.nrrd: two-dimensional (size 6 x 5); {remedy}",

@@ -7,9 +7,9 @@ import pytest
 
 from kneeformer.data.check_mask import mask_problems
 from kneeformer.data.images import write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
-GRID = Geometry((4, 5, 6), (3.0, 1.0, 1.0))
+GRID = Grid((4, 5, 6), (3.0, 1.0, 1.0))
 SCAN = Path("scans") / "a_0000.nrrd"  # only named
 UNMARKED = "keeps no bone, and nothing finds it"
 
@@ -22,7 +22,7 @@ def mask(*values: float, dtype: type = np.uint8) -> np.ndarray:
 
 
 def problems(
-    folder: Path, array: np.ndarray, grid: Geometry = GRID, unmarked: str | None = UNMARKED
+    folder: Path, array: np.ndarray, grid: Grid = GRID, unmarked: str | None = UNMARKED
 ) -> list[str]:
     """What is wrong with a mask, without the file before each."""
     file = folder / "a.nrrd"
@@ -65,14 +65,14 @@ def test_bone_to_keep_may_be_missing_where_it_is_found(tmp_path: Path) -> None:
 
 
 def test_another_grid(tmp_path: Path) -> None:
-    moved = Geometry(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
+    moved = Grid(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
     (problem,) = problems(tmp_path, mask(1, 2), moved)
     assert problem.startswith("its grid differs from a_0000.nrrd: same size and spacing, but corners 9 mm")
     assert "nearest-neighbour" in problem
 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:
-    moved = Geometry(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
+    moved = Grid(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
     assert len(problems(tmp_path, mask(), moved)) == 2
 
 

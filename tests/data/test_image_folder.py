@@ -12,7 +12,7 @@ from kneeformer.data.dataset import Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import existing, image_folder, lines_of, printable
 from kneeformer.data.images import read_image, write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"  # they look the same
 KNEE = DatasetDescription(
@@ -121,7 +121,7 @@ def test_the_case_of_an_ending_does_not_matter(make_dataset: Callable[..., Datas
 
 def test_two_files_of_one_case_are_a_problem_of_the_dataset(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset()
-    image, grid = np.arange(8, dtype=np.int16).reshape(2, 2, 2), Geometry((2, 2, 2), (1.0, 1.0, 1.0))
+    image, grid = np.arange(8, dtype=np.int16).reshape(2, 2, 2), Grid((2, 2, 2), (1.0, 1.0, 1.0))
     write_image(dataset.folder / "labelsTr/x.nrrd", image, grid)
     (dataset.folder / "labelsTr/x.nrrd").rename(dataset.folder / "labelsTr/a.NRRD")
     assert check_layout(dataset) == [

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from kneeformer.data.images import FILE_ENDINGS, file_ending, read_image, write_image
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 WriteNifti = Callable[..., bytes]
 RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
@@ -26,7 +26,7 @@ HEADER = {
     "space directions": np.diag([0.5, 0.6, 3.0]),
     "space origin": [1.0, 2.0, 3.0],
 }
-PLACE = Geometry((4, 5, 6), (3.0, 0.6, 0.5), (1.0, 2.0, 3.0))
+PLACE = Grid((4, 5, 6), (3.0, 0.6, 0.5), (1.0, 2.0, 3.0))
 
 # Where NIfTI-1 has its fields, and their types.
 NIFTI_FIELDS = {
@@ -55,7 +55,7 @@ def write_nrrd(path: Path, array_zyx: np.ndarray, **header: object) -> None:
 
 class TestRoundTrip:
     @pytest.mark.parametrize("ending", FILE_ENDINGS)
-    def test_values_and_place(self, tmp_path: Path, oblique: Geometry, ending: str) -> None:
+    def test_values_and_place(self, tmp_path: Path, oblique: Grid, ending: str) -> None:
         write_image(tmp_path / f"x{ending}", RAMP, oblique)
         image = read_image(tmp_path / f"x{ending}")
         np.testing.assert_array_equal(image.array, RAMP)
@@ -67,7 +67,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("ending", [e for e in FILE_ENDINGS if "nii" not in e])
     def test_a_place_once_read_is_written_to_the_last_digit(
-        self, tmp_path: Path, oblique: Geometry, ending: str
+        self, tmp_path: Path, oblique: Grid, ending: str
     ) -> None:
         files = [tmp_path / f"{i}{ending}" for i in range(4)]
         write_image(files[0], RAMP, oblique)
@@ -107,7 +107,7 @@ class TestNrrd:
             "3D-right-handed",
         ],
     )
-    def test_spaces(self, tmp_path: Path, oblique: Geometry, space: str) -> None:
+    def test_spaces(self, tmp_path: Path, oblique: Grid, space: str) -> None:
         steps = (np.array(oblique.direction).reshape(3, 3) * oblique.spacing[::-1]).T
         for encoding in ("gzip", "bzip2"):
             header = {"space": space, "space directions": steps, "space origin": oblique.origin}
@@ -159,11 +159,11 @@ class TestNrrd:
             {"spacings": [0.5, 0.6, 3.0], "encoding": encoding},
             index_order="C",
         )
-        assert read_image(tmp_path / "x.nrrd").geometry == Geometry((4, 5, 6), (3.0, 0.6, 0.5))
+        assert read_image(tmp_path / "x.nrrd").geometry == Grid((4, 5, 6), (3.0, 0.6, 0.5))
 
     def test_no_place_at_all(self, tmp_path: Path) -> None:
         nrrd.write(str(tmp_path / "x.nrrd"), RAMP, {"encoding": "bzip2"}, index_order="C")
-        assert read_image(tmp_path / "x.nrrd").geometry == Geometry((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.nrrd").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
 
     def test_directions_in_a_plane(self, tmp_path: Path) -> None:
         write_nrrd(tmp_path / "x.nrrd", RAMP, encoding="bzip2", **{"space directions": np.ones((3, 3))})
@@ -210,7 +210,7 @@ class TestNrrd:
 
     @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
     def test_a_sign_that_became_a_line_end(self, tmp_path: Path, ending: str) -> None:
-        write_image(tmp_path / f"x{ending}", RAMP, Geometry((4, 5, 6), (1.0, 1.0, 1.0), (-3.0, -4.0, 5.0)))
+        write_image(tmp_path / f"x{ending}", RAMP, Grid((4, 5, 6), (1.0, 1.0, 1.0), (-3.0, -4.0, 5.0)))
         content = (tmp_path / f"x{ending}").read_bytes()
         (tmp_path / f"x{ending}").write_bytes(content.replace(b"-4.0", b"\r4.0", 1))
         assert "control characters in " in refusal(tmp_path / f"x{ending}")
@@ -378,7 +378,7 @@ class TestNifti:
     ) -> None:
         rows = np.diag([-edge, -edge, edge, 1])[:3]
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, sform_code=1)
-        assert read_image(tmp_path / "x.nii").geometry == Geometry((4, 5, 6), (edge, edge, edge))
+        assert read_image(tmp_path / "x.nii").geometry == Grid((4, 5, 6), (edge, edge, edge))
         assert "its pixdim (1 x 1 x 1 mm along x, y, z) and sform disagree; the sform is taken" in caplog.text
 
     def test_the_sform_goes_before_the_qform(
@@ -399,16 +399,16 @@ class TestNifti:
         self, tmp_path: Path, write_nifti: WriteNifti, caplog: pytest.LogCaptureFixture
     ) -> None:
         write_nifti(tmp_path / "x.nii", (6, 5, 4))
-        assert read_image(tmp_path / "x.nii").geometry == Geometry((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.nii").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
         assert (
             "has neither qform nor sform: its axes are taken as left, posterior and superior" in caplog.text
         )
 
-    def test_both_forms_are_written(self, tmp_path: Path, oblique: Geometry) -> None:
+    def test_both_forms_are_written(self, tmp_path: Path, oblique: Grid) -> None:
         """An independent reader finds one place in both, of a right-handed grid and of a left-handed one."""
         turn = np.array(oblique.direction).reshape(3, 3)
         for cosines in (turn, turn * [1, -1, 1], np.diag([1.0, 1, 1]), np.diag([-1.0, -1, 1])):
-            grid = Geometry((4, 5, 6), oblique.spacing, oblique.origin, tuple(cosines.ravel().tolist()))
+            grid = Grid((4, 5, 6), oblique.spacing, oblique.origin, tuple(cosines.ravel().tolist()))
             write_image(tmp_path / "x.nii.gz", RAMP, grid)
             image = nib.load(tmp_path / "x.nii.gz")
             expected = np.diag([-1, -1, 1, 1]) @ grid.to_patient()[:, [2, 1, 0, 3]]
@@ -422,7 +422,7 @@ class TestNifti:
         nib.save(nib.Nifti2Image(RAMP.T, np.diag([-0.5, -0.6, 3, 1])), path)
         image = read_image(path)
         np.testing.assert_array_equal(image.array, RAMP)
-        assert image.geometry == Geometry((4, 5, 6), (3.0, 0.6, 0.5))
+        assert image.geometry == Grid((4, 5, 6), (3.0, 0.6, 0.5))
 
     @pytest.mark.parametrize("packed", [False, True])
     def test_sizes_beyond_all_memory(self, tmp_path: Path, packed: bool) -> None:
@@ -525,7 +525,7 @@ class TestMetaImage:
     def test_what_is_missing_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         head = "NDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
         (tmp_path / "x.mha").write_bytes(head.encode() + RAMP.tobytes())
-        assert read_image(tmp_path / "x.mha").geometry == Geometry((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.mha").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
         assert "its header has no ElementSpacing, TransformMatrix, Offset; taken for" in caplog.text
 
     @staticmethod
@@ -550,7 +550,7 @@ class TestDamage:
     def test_flipped_bits(self, tmp_path: Path, ending: str) -> None:
         rng = np.random.default_rng(0)
         array = rng.integers(0, 99, (3, 4, 5)).astype(np.int16)
-        write_image(tmp_path / f"x{ending}", array, Geometry((3, 4, 5), (3.0, 0.6, 0.5)))
+        write_image(tmp_path / f"x{ending}", array, Grid((3, 4, 5), (3.0, 0.6, 0.5)))
         file = tmp_path / ("x.zraw" if ending == ".mhd" else f"x{ending}")
         content = file.read_bytes()
         start = {".nrrd": content.find(b"\n\n") + 2, ".mha": content.find(b"LOCAL\n") + 6}.get(ending, 0)
@@ -626,11 +626,11 @@ class TestSheared:
 
     def test_no_grid_is_sheared(self) -> None:
         with pytest.raises(ValueError, match="axes of length 1 at right angles"):
-            Geometry((4, 5, 6), (1.0, 1.0, 1.0), direction=tuple(self.STEPS.T.ravel().tolist()))
+            Grid((4, 5, 6), (1.0, 1.0, 1.0), direction=tuple(self.STEPS.T.ravel().tolist()))
 
     @pytest.mark.parametrize("ending", FILE_ENDINGS)
     def test_left_handed_grids_are_kept(self, tmp_path: Path, ending: str) -> None:
-        left = Geometry((4, 5, 6), (3.0, 0.5, 0.25), (1.0, 2.0, 3.0), (0, -1, 0, -1, 0, 0, 0, 0, 1))
+        left = Grid((4, 5, 6), (3.0, 0.5, 0.25), (1.0, 2.0, 3.0), (0, -1, 0, -1, 0, 0, 0, 0, 1))
         assert np.linalg.det(np.array(left.direction).reshape(3, 3)) == -1 * -1 * -1
         write_image(tmp_path / f"x{ending}", RAMP, left)
         assert read_image(tmp_path / f"x{ending}").geometry == left

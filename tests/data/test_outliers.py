@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kneeformer.data.outliers import evenly_sampled, filled_box, outlier_limits, outlier_warnings
+from kneeformer.geometry.aliases import Size
 
 
 def image(brightest: float = 1000.0, seed: int = 0) -> np.ndarray:
@@ -75,7 +76,7 @@ def test_a_constant_image_has_no_limits() -> None:
 
 
 @pytest.mark.parametrize("shape", [(98, 512, 512), (313, 320, 320), (7, 8, 9)])
-def test_a_sample_is_from_all_columns_alike(shape: tuple[int, int, int]) -> None:
+def test_a_sample_is_from_all_columns_alike(shape: Size) -> None:
     columns = np.broadcast_to(np.arange(shape[2], dtype=np.int16), shape)
     counts = np.bincount(evenly_sampled(columns).astype(int), minlength=shape[2])
     assert counts.max() - counts.min() <= max(1, 0.2 * counts.mean())

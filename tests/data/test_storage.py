@@ -21,6 +21,7 @@ from kneeformer.data.storage import (
     verified_manifest,
 )
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size
 
 PartOfCase = Callable[[Path, str], Path]
 SHAPE = (7, 33, 29)
@@ -67,7 +68,7 @@ def test_crops_are_what_numpy_slices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("crop", [(1, 1, 1), (4, 16, 16), (500, 500, 500)])
-def test_any_crop_size_stores_the_same_voxels(tmp_path: Path, crop: tuple[int, int, int]) -> None:
+def test_any_crop_size_stores_the_same_voxels(tmp_path: Path, crop: Size) -> None:
     image, labels = (volume[..., :9, :8] for volume in arrays())  # a chunk a voxel takes its time
     save_case(tmp_path, "knee", image, labels, RECORD, crop)
     assert np.array_equal(open_case(tmp_path, "knee").image[:], image)

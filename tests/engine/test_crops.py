@@ -11,6 +11,7 @@ from kneeformer.config import AugmentationSettings, MaskingSettings, TrainingSet
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
 from kneeformer.engine.crops import CropBatches, MaskedBatches, inside_centre, read_region
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.augmentation import Augmentation
 
@@ -34,7 +35,7 @@ BUSY = AugmentationSettings.model_validate(
 )
 
 
-def labels_of(shape: tuple[int, int, int]) -> np.ndarray:
+def labels_of(shape: Size) -> np.ndarray:
     """A small femur and a smaller tibia in two corners."""
     labels = np.zeros(shape, np.uint8)
     labels[1:3, 3:6, 40:44] = 1
@@ -42,7 +43,7 @@ def labels_of(shape: tuple[int, int, int]) -> np.ndarray:
     return labels
 
 
-def image_of(shape: tuple[int, int, int]) -> np.ndarray:
+def image_of(shape: Size) -> np.ndarray:
     """Two channels: every voxel's number, and its negative."""
     number = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     return np.stack([number, -number])
@@ -67,7 +68,7 @@ def crops(
     batch: int = 4,
     share: float = 0.5,
     seed: int = 0,
-    crop: tuple[int, int, int] = CROP,
+    crop: Size = CROP,
 ) -> CropBatches:
     settings = TrainingSettings(
         crop=crop,
@@ -92,7 +93,7 @@ def test_shapes_and_types(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("crop", [CROP, (5, 7, 9), (1, 1, 1), (12, 40, 50)])
-def test_crops_are_the_stored_voxels(folder: Path, crop: tuple[int, int, int]) -> None:
+def test_crops_are_the_stored_voxels(folder: Path, crop: Size) -> None:
     image, labels = image_of(SHAPE), labels_of(SHAPE)
     dataset = crops(folder, "large", crop=crop)
     for step in range(10):

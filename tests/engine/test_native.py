@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.engine.native import to_label_map, to_probabilities
+from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 
 GAPS = LabelScheme.from_json({"background": 0, "tibia": 7, "femur": 3})
 REGIONS = LabelScheme.from_json({"background": 0, "bone": [1, 2], "femur": [1]}, [2, 1])
-Size = tuple[int, int, int]
 
 
 def logits(outputs: int, size: Size = (4, 9, 7)) -> Tensor:

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from kneeformer.config import CropConfiguration
 from kneeformer.engine.sliding_window import VolumePredictor, gaussian_window, subsets, window_places
+from kneeformer.geometry.aliases import Size
 
-Size = tuple[int, int, int]
 SPACING = (3.0, 0.5, 1.0)
 CROP = (4, 8, 8)  # tokens of 1 x 2 x 2 voxels
 SIZES = [(4, 8, 8), (9, 17, 12), (1, 30, 8), (5, 3, 1), (3, 3, 21)]

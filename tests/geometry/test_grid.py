@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from kneeformer.geometry.grid import Geometry, along_patient
+from kneeformer.geometry.grid import Grid, along_patient
 from kneeformer.geometry.orientation import ENDS, turn
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
@@ -16,14 +16,14 @@ QUARTER_TURN = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_corners_of_a_plain_grid() -> None:
-    corners = Geometry((2, 3, 4), (5.0, 2.0, 1.0), (10.0, 20.0, 30.0)).corners()
+    corners = Grid((2, 3, 4), (5.0, 2.0, 1.0), (10.0, 20.0, 30.0)).corners()
     assert corners.shape == (8, 3)
     np.testing.assert_array_equal(corners.min(0), [10, 20, 30])
     np.testing.assert_array_equal(corners.max(0), [10 + 3 * 1, 20 + 2 * 2, 30 + 1 * 5])
 
 
 def test_corners_of_a_turned_grid() -> None:
-    corners = Geometry((2, 3, 4), (5.0, 2.0, 1.0), (10.0, 20.0, 30.0), QUARTER_TURN).corners()
+    corners = Grid((2, 3, 4), (5.0, 2.0, 1.0), (10.0, 20.0, 30.0), QUARTER_TURN).corners()
     by_hand = {(10 + y, 20 - x, 30 + z) for x in (0, 3) for y in (0, 4) for z in (0, 5)}
     assert {tuple(c) for c in corners.tolist()} == by_hand
 
@@ -32,7 +32,7 @@ def test_corners_of_an_oblique_grid() -> None:
     """Thirty degrees about z: the far corner along x lies at (cos, sin) of its length of 20 mm."""
     cosine, sine = np.sqrt(3) / 2, 0.5
     direction = (cosine, -sine, 0.0, sine, cosine, 0.0, 0.0, 0.0, 1.0)
-    corners = Geometry((2, 11, 21), (4.0, 1.0, 1.0), direction=direction).corners()
+    corners = Grid((2, 11, 21), (4.0, 1.0, 1.0), direction=direction).corners()
     expected = [[0, 0, 0], [20 * cosine, 20 * sine, 0], [-10 * sine, 10 * cosine, 0], [0, 0, 4]]
     for corner in expected:
         assert np.abs(corners - corner).sum(1).min() < 1e-12
@@ -41,25 +41,25 @@ def test_corners_of_an_oblique_grid() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Geometry((2, 3, 5), (5.0, 2.0, 1.0)), "size 2 x 3 x 4 against 2 x 3 x 5 voxels"),
-        (Geometry((2, 3, 4), (5.0, 2.0, 1.5)), "spacing 5 x 2 x 1 against 5 x 2 x 1.5 mm"),
+        (Grid((2, 3, 5), (5.0, 2.0, 1.0)), "size 2 x 3 x 4 against 2 x 3 x 5 voxels"),
+        (Grid((2, 3, 4), (5.0, 2.0, 1.5)), "spacing 5 x 2 x 1 against 5 x 2 x 1.5 mm"),
         (
-            Geometry((2, 3, 4), (5.0, 2.0, 1.0), (0.0, 0.5, 0.0)),
+            Grid((2, 3, 4), (5.0, 2.0, 1.0), (0.0, 0.5, 0.0)),
             "same size and spacing, but corners 0.5 mm apart (origin or direction differ)",
         ),
         (
-            Geometry((2, 3, 4), (5.0, 2.0, 1.0), direction=QUARTER_TURN),
+            Grid((2, 3, 4), (5.0, 2.0, 1.0), direction=QUARTER_TURN),
             "same size and spacing, but corners 7 mm apart (origin or direction differ)",
         ),
     ],
 )
-def test_mismatch(other: Geometry, message: str) -> None:
-    assert Geometry((2, 3, 4), (5.0, 2.0, 1.0)).mismatch(other) == message
+def test_mismatch(other: Grid, message: str) -> None:
+    assert Grid((2, 3, 4), (5.0, 2.0, 1.0)).mismatch(other) == message
 
 
 def test_rounding_is_no_mismatch() -> None:
-    rounded = Geometry((2, 3, 4), (5.000004, 2.0, 1.0), (0.0001, 0.0, 0.0))
-    assert Geometry((2, 3, 4), (5.0, 2.0, 1.0)).mismatch(rounded) is None
+    rounded = Grid((2, 3, 4), (5.000004, 2.0, 1.0), (0.0001, 0.0, 0.0))
+    assert Grid((2, 3, 4), (5.0, 2.0, 1.0)).mismatch(rounded) is None
 
 
 @pytest.mark.parametrize(
@@ -74,20 +74,20 @@ def test_rounding_is_no_mismatch() -> None:
 )
 def test_orientation(direction: tuple[float, ...], orientation: str) -> None:
     """Columns of the direction are index axes (x, y, z); the letters are of the array's axes (z, y, x)."""
-    geometry = Geometry((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
+    geometry = Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
     assert geometry.orientation() == orientation
     assert along_patient((2, 3, 4), (1.0, 1.0, 1.0), orientation).direction == direction
 
 
 def test_an_oblique_grid_has_the_nearest_orientation() -> None:
     turned = Rotation.from_euler("xyz", (20, -25, 30), degrees=True).as_matrix()
-    assert Geometry((2, 3, 4), (1.0, 1.0, 1.0), direction=tuple(turned.ravel())).orientation() == "SPL"
+    assert Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=tuple(turned.ravel())).orientation() == "SPL"
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_turned_grid_has_every_voxel_where_it_was(orientation: str) -> None:
     turned = Rotation.from_euler("xyz", (20, -25, 30), degrees=True).as_matrix()
-    grid = Geometry((2, 3, 4), (5.0, 2.0, 1.5), (7.0, -3.0, 11.0), tuple(turned.ravel()))
+    grid = Grid((2, 3, 4), (5.0, 2.0, 1.5), (7.0, -3.0, 11.0), tuple(turned.ravel()))
     other = grid.turned(orientation)
     places = np.moveaxis(np.indices(grid.shape), 0, -1) @ grid.to_patient()[:3, :3].T + grid.origin
     there = np.moveaxis(np.indices(other.shape), 0, -1) @ other.to_patient()[:3, :3].T + other.origin

@@ -10,7 +10,8 @@ import pytest
 from kneeformer.data.disk import DiskError
 from kneeformer.data.mesh_files import read_stl, write_ply, write_stl
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.phantoms.knee_shape import rotation
 
@@ -29,15 +30,15 @@ TETRAHEDRON = Mesh(
 )
 
 
-def grid(direction: np.ndarray, shape: tuple[int, int, int] = (24, 50, 40)) -> Geometry:
-    return Geometry(shape, SPACING, ORIGIN, tuple(direction.ravel().tolist()))
+def grid(direction: np.ndarray, shape: Size = (24, 50, 40)) -> Grid:
+    return Grid(shape, SPACING, ORIGIN, tuple(direction.ravel().tolist()))
 
 
-def centre_of(geometry: Geometry) -> np.ndarray:
+def centre_of(geometry: Grid) -> np.ndarray:
     return geometry.corners().mean(0)
 
 
-def ball(geometry: Geometry, radius_mm: float) -> np.ndarray:
+def ball(geometry: Grid, radius_mm: float) -> np.ndarray:
     """Millimetres inside a ball around the middle of the grid, negative outside, (z, y, x)."""
     matrix, index = geometry.to_patient(), np.indices(geometry.shape).reshape(3, -1)
     points = (matrix[:3, :3] @ index).T + matrix[:3, 3]
@@ -115,7 +116,7 @@ def test_watertight_whatever_the_mask(seed: int) -> None:
 
 
 def test_all_components_are_kept_and_cavities_count_as_negative() -> None:
-    geometry = Geometry((9, 9, 20), (1.0, 1.0, 1.0))
+    geometry = Grid((9, 9, 20), (1.0, 1.0, 1.0))
     solid = np.zeros(geometry.shape, bool)
     solid[2:7, 2:7, 2:7] = True
     hollow = solid.copy()
@@ -129,7 +130,7 @@ def test_all_components_are_kept_and_cavities_count_as_negative() -> None:
 
 
 def test_voxels_on_the_level_itself_leave_no_two_vertices_at_one_place(tmp_path: Path) -> None:
-    geometry = Geometry((15, 15, 15), (0.5, 0.5, 0.5), (400.0, -400.0, 1500.0))
+    geometry = Grid((15, 15, 15), (0.5, 0.5, 0.5), (400.0, -400.0, 1500.0))
     z, y, x = np.ogrid[-7:8, -7:8, -7:8]
     mesh = surface_of(3.0 - (abs(z) + abs(y) + abs(x)), 0.0, geometry)
     write_stl(tmp_path / "mesh.stl", mesh)
@@ -140,7 +141,7 @@ def test_voxels_on_the_level_itself_leave_no_two_vertices_at_one_place(tmp_path:
 
 def test_nothing_above_the_level_is_said() -> None:
     with pytest.raises(KneeformerError, match=r"no voxel is above 0\.5"):
-        surface_of(np.zeros((4, 4, 4), bool), 0.5, Geometry((4, 4, 4), (1.0, 1.0, 1.0)))
+        surface_of(np.zeros((4, 4, 4), bool), 0.5, Grid((4, 4, 4), (1.0, 1.0, 1.0)))
 
 
 def test_mapped_by_an_affine_map() -> None:

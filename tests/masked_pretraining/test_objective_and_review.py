@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kneeformer.engine.loop import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.blocks import Expand
 from kneeformer.networks.ssim import ssim
 from kneeformer.tasks.masked_pretraining.objective import (
@@ -19,8 +21,6 @@ from kneeformer.tasks.masked_pretraining.objective import (
     spread,
 )
 
-Triple = tuple[int, int, int]
-Batch = dict[str, Tensor]
 LAYOUTS = [((2, 3, 4), (3, 5, 1)), ((4, 1, 2), (1, 2, 3)), ((3, 2, 2), (2, 4, 4))]  # grid, voxels of a token
 
 
@@ -39,19 +39,19 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def ramp(grid: Triple, token: Triple, batch: int = 2, channels: int = 3) -> Tensor:
+def ramp(grid: Size, token: Size, batch: int = 2, channels: int = 3) -> Tensor:
     """Every voxel's number."""
     size = [g * t for g, t in zip(grid, token, strict=True)]
     return torch.arange(float(batch * channels * math.prod(size))).view(batch, channels, *size)
 
 
-def noise(grid: Triple = (3, 2, 2), token: Triple = (2, 4, 4), channels: int = 2, seed: int = 0) -> Tensor:
+def noise(grid: Size = (3, 2, 2), token: Size = (2, 4, 4), channels: int = 2, seed: int = 0) -> Tensor:
     """Two images without air: tissue is bright everywhere."""
     size = [g * t for g, t in zip(grid, token, strict=True)]
     return 5 + torch.rand(2, channels, *size, generator=generator(seed))
 
 
-def batch_of(image: Tensor, grid: Triple = (3, 2, 2), hidden: float = 0.5) -> Batch:
+def batch_of(image: Tensor, grid: Size = (3, 2, 2), hidden: float = 0.5) -> Batch:
     """The image with nothing outside, and tokens hidden by chance."""
     count = math.prod(grid)
     order = torch.rand(len(image), count, generator=generator(1)).argsort(1)
@@ -72,7 +72,7 @@ def loss(predicted: Tensor, batch: Batch, normalised: bool = False, with_ssim: b
 
 
 @pytest.mark.parametrize(("grid", "token"), LAYOUTS)
-def test_the_voxels_of_a_token_are_those_of_its_block(grid: Triple, token: Triple) -> None:
+def test_the_voxels_of_a_token_are_those_of_its_block(grid: Size, token: Size) -> None:
     volume = ramp(grid, token)
     tokens = by_token(volume, grid)
     assert tokens.shape == (2, 3, *grid, math.prod(token))
@@ -82,7 +82,7 @@ def test_the_voxels_of_a_token_are_those_of_its_block(grid: Triple, token: Tripl
 
 
 @pytest.mark.parametrize(("grid", "token"), LAYOUTS)
-def test_values_spread_over_a_volume_are_found_in_its_tokens_again(grid: Triple, token: Triple) -> None:
+def test_values_spread_over_a_volume_are_found_in_its_tokens_again(grid: Size, token: Size) -> None:
     values = torch.rand(2, 3, *grid, generator=generator())
     volume = spread(values, ramp(grid, token))
     assert volume.shape == ramp(grid, token).shape
@@ -90,7 +90,7 @@ def test_values_spread_over_a_volume_are_found_in_its_tokens_again(grid: Triple,
 
 
 @pytest.mark.parametrize(("grid", "token"), LAYOUTS)
-def test_flags_of_tokens_spread_to_one_channel(grid: Triple, token: Triple) -> None:
+def test_flags_of_tokens_spread_to_one_channel(grid: Size, token: Size) -> None:
     flags = torch.rand(2, *grid, generator=generator()) < 0.5
     volume = spread(flags, ramp(grid, token))
     assert volume.shape == (2, 1, *ramp(grid, token).shape[2:]) and volume.dtype == torch.bool
@@ -99,7 +99,7 @@ def test_flags_of_tokens_spread_to_one_channel(grid: Triple, token: Triple) -> N
 
 
 @pytest.mark.parametrize(("grid", "token"), LAYOUTS)
-def test_expanding_the_voxels_of_tokens_gives_the_volume_back(grid: Triple, token: Triple) -> None:
+def test_expanding_the_voxels_of_tokens_gives_the_volume_back(grid: Size, token: Size) -> None:
     volume, count = ramp(grid, token, channels=1), math.prod(token)
     expand = Expand(count, 1, token)
     expand.linear.weight.data, expand.linear.bias.data = torch.eye(count), torch.zeros(count)
@@ -109,7 +109,7 @@ def test_expanding_the_voxels_of_tokens_gives_the_volume_back(grid: Triple, toke
 # What counts
 
 
-def tokens_of(hidden: Tensor, grid: Triple = (3, 2, 2)) -> Tensor:
+def tokens_of(hidden: Tensor, grid: Size = (3, 2, 2)) -> Tensor:
     """Hidden tokens of which a voxel counts."""
     return by_token(hidden, grid).any(-1)[:, 0]
 

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.metrics.interpolation import interpolate_hidden
 
-Spacing = tuple[float, float, float]
 SHAPE = (6, 8, 9)
 
 
@@ -78,7 +78,7 @@ def test_beyond_the_visible_voxels_the_nearest_counts_in_mm() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (3, 4, 5), (1, 6, 6)])
-def test_any_mask_is_filled_from_even_one_visible_voxel(shape: tuple[int, int, int]) -> None:
+def test_any_mask_is_filled_from_even_one_visible_voxel(shape: Size) -> None:
     rng = np.random.default_rng(2)
     image = rng.normal(size=shape)
     for seen in range(1, image.size + 1):

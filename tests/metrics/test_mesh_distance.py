@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.metrics.mesh_distance import distances_to_mesh, rmsd, sample_surface
 
@@ -20,7 +20,7 @@ def ball(
     half = (size - 1) / 2 * edge
     z, y, x = (np.arange(size) * edge - half - c for c in centre_mm[::-1])
     inside = radius_mm - np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
-    return surface_of(inside, 0.0, Geometry((size,) * 3, (edge,) * 3, (-half,) * 3))
+    return surface_of(inside, 0.0, Grid((size,) * 3, (edge,) * 3, (-half,) * 3))
 
 
 def brute_force(points: np.ndarray, mesh: Mesh) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.overlap import count, dice
 from kneeformer.metrics.shape_completion import (
     PARTS,
@@ -16,7 +16,7 @@ from kneeformer.metrics.shape_completion import (
 )
 from kneeformer.metrics.surface_distance import surface_distances
 
-GRID = Geometry((32, 36, 40), (1.0, 0.8, 0.9), (-100.0, 50.0, 20.0))
+GRID = Grid((32, 36, 40), (1.0, 0.8, 0.9), (-100.0, 50.0, 20.0))
 COMMON = {"D-SSIM3", "D-SSIM7", "D-SSIM11", "SSIM11", "D-SSIM15", "PSNR", "RMSE", "RMSD_mm"}
 PERFECT = {**dict.fromkeys(COMMON, 0.0), "SSIM11": 1.0, "PSNR": 100.0}
 EMPTY = np.zeros(GRID.shape, bool)
@@ -196,7 +196,7 @@ def test_empty_masks_and_parts() -> None:
 
 
 def test_the_grid_may_be_mirrored() -> None:
-    mirrored = Geometry(GRID.shape, GRID.spacing, GRID.origin, (-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    mirrored = Grid(GRID.shape, GRID.spacing, GRID.origin, (-1, 0, 0, 0, 1, 0, 0, 0, 1))
     arguments = bone(ball(12)), bone(ball(10)), upper()
     straight, other = (score_completion(*arguments, geometry) for geometry in (GRID, mirrored))
     for part in PARTS:

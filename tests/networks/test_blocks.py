@@ -5,10 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.blocks import ConvBlock, Expand, Pointwise, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import RotaryPositions
-
-Triple = tuple[int, int, int]
 
 
 @pytest.mark.parametrize("channels_out", [1, 4])
@@ -21,7 +20,7 @@ def test_pointwise_is_the_convolution_it_is_named_after(channels_out: int) -> No
 
 
 @pytest.mark.parametrize("factor", [(1, 1, 1), (2, 2, 2), (1, 2, 4), (3, 1, 2)])
-def test_expand_is_a_transposed_convolution_with_kernel_and_stride_alike(factor: Triple) -> None:
+def test_expand_is_a_transposed_convolution_with_kernel_and_stride_alike(factor: Size) -> None:
     torch.manual_seed(0)
     expand = Expand(5, 3, factor)
     transposed = nn.ConvTranspose3d(5, 3, factor, factor)
@@ -46,7 +45,7 @@ def test_expand_puts_each_value_at_its_place() -> None:
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 1, 4), (2, 2, 2), (3, 1, 2)])
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 1, 3)])
-def test_convolutions_divide_the_grid_by_their_stride(stride: Triple, kernel: Triple) -> None:
+def test_convolutions_divide_the_grid_by_their_stride(stride: Size, kernel: Size) -> None:
     block = ConvBlock(2, 4, kernel, stride)
     size = [s * n for s, n in zip(stride, (3, 5, 2), strict=True)]
     assert block(torch.randn(1, 2, *size)).shape == (1, 4, 3, 5, 2)

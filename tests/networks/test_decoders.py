@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.decoders import CnnDecoder, LinearDecoder, build_decoder
 from kneeformer.networks.visible import VisibleTokens
 
-Triple = tuple[int, int, int]
 
-
-def settings(*strides: Triple, decoder: str = "cnn") -> NetworkSettings:
+def settings(*strides: Size, decoder: str = "cnn") -> NetworkSettings:
     channels = [4 * (i + 1) for i in range(len(strides) - 1)] + [12]
     return NetworkSettings.model_validate(
         {
@@ -27,7 +26,7 @@ def settings(*strides: Triple, decoder: str = "cnn") -> NetworkSettings:
     )
 
 
-def features(network: NetworkSettings, grid: Triple) -> list[torch.Tensor]:
+def features(network: NetworkSettings, grid: Size) -> list[torch.Tensor]:
     """Random features of each stage of the stem, of a volume of `grid` tokens."""
     size = [n * t for n, t in zip(grid, network.token, strict=True)]
     found = []
@@ -48,9 +47,7 @@ def features(network: NetworkSettings, grid: Triple) -> list[torch.Tensor]:
         ((2, 4, 1),),
     ],
 )
-def test_the_output_has_the_size_of_the_input(
-    strides: tuple[Triple, ...], grid: Triple, decoder: str
-) -> None:
+def test_the_output_has_the_size_of_the_input(strides: tuple[Size, ...], grid: Size, decoder: str) -> None:
     network = settings(*strides, decoder=decoder)
     output = build_decoder(network, outputs=3)(features(network, grid))
     assert output.shape == (2, 3, *[n * t for n, t in zip(grid, network.token, strict=True)])

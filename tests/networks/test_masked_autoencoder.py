@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import MaskingSettings, NetworkSettings
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder, TokenFiller
 from kneeformer.networks.positions import token_positions
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import HybridTransformer
 
-Triple = tuple[int, int, int]
 STEMS = {
     (2, 4, 4): [((1, 1, 1), (1, 3, 3)), ((1, 2, 2), (3, 3, 3)), ((2, 2, 2), (3, 3, 3))],
     (3, 5, 1): [((1, 1, 1), (1, 3, 3)), ((3, 1, 1), (3, 3, 5)), ((1, 5, 1), (3, 5, 3))],
@@ -25,7 +25,7 @@ DECODERS = ("cnn", "linear")
 SPACING = (3.0, 0.5, 0.6)
 
 
-def settings(token: Triple = (2, 4, 4), decoder: str = "cnn") -> NetworkSettings:
+def settings(token: Size = (2, 4, 4), decoder: str = "cnn") -> NetworkSettings:
     widths = [*range(3, 2 + len(STEMS[token])), 12]
     stem = [{"channels": c, "stride": s, "kernel": k} for c, (s, k) in zip(widths, STEMS[token], strict=True)]
     return NetworkSettings.model_validate(
@@ -33,7 +33,7 @@ def settings(token: Triple = (2, 4, 4), decoder: str = "cnn") -> NetworkSettings
     )
 
 
-def autoencoder(token: Triple = (2, 4, 4), decoder: str = "cnn", channels: int = 2) -> MaskedAutoencoder:
+def autoencoder(token: Size = (2, 4, 4), decoder: str = "cnn", channels: int = 2) -> MaskedAutoencoder:
     """In double precision: a gradient is zero only where there is none."""
     torch.manual_seed(0)
     plan = settings(token, decoder)
@@ -45,14 +45,14 @@ def around(decoder: nn.Module, plan: NetworkSettings, channels: int = 2) -> Mask
     return MaskedAutoencoder(channels, plan, masking, SPACING, decoder).double().eval()
 
 
-def some_visible(grid: Triple, batch: int = 2, share: float = 0.4) -> Tensor:
+def some_visible(grid: Size, batch: int = 2, share: float = 0.4) -> Tensor:
     """(batch, *grid) bool by chance, equally many in each image."""
     count = math.prod(grid)
     order = torch.rand(batch, count, generator=torch.Generator().manual_seed(0)).argsort(1)
     return (order < max(1, round(share * count))).view(batch, *grid)
 
 
-def images(token: Triple, grid: Triple, channels: int = 2) -> Tensor:
+def images(token: Size, grid: Size, channels: int = 2) -> Tensor:
     size = [t * g for t, g in zip(token, grid, strict=True)]
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, channels, *size, dtype=torch.float64, generator=generator)
@@ -83,7 +83,7 @@ def random_like(tensor: Tensor) -> Tensor:
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
 def test_the_encoder_has_a_gradient_at_visible_voxels_and_at_no_other(
-    token: Triple, grid: Triple, decoder: str
+    token: Size, grid: Size, decoder: str
 ) -> None:
     image, visible = images(token, grid).requires_grad_(), some_visible(grid)
     _, encoded = run(autoencoder(token, decoder), image, visible)
@@ -94,7 +94,7 @@ def test_the_encoder_has_a_gradient_at_visible_voxels_and_at_no_other(
 
 
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
-def test_so_has_each_of_its_tokens_and_none_in_another_image(token: Triple, grid: Triple) -> None:
+def test_so_has_each_of_its_tokens_and_none_in_another_image(token: Size, grid: Size) -> None:
     image, visible = images(token, grid).requires_grad_(), some_visible(grid)
     _, encoded = run(autoencoder(token), image, visible)
     seen = seen_voxels(visible, image)
@@ -110,7 +110,7 @@ def test_so_has_each_of_its_tokens_and_none_in_another_image(token: Triple, grid
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
 def test_predicted_voxels_have_a_gradient_at_visible_ones_alone(
-    token: Triple, grid: Triple, decoder: str
+    token: Size, grid: Size, decoder: str
 ) -> None:
     image, visible = images(token, grid).requires_grad_(), some_visible(grid)
     predicted, _ = run(autoencoder(token, decoder), image, visible)
@@ -123,7 +123,7 @@ def test_predicted_voxels_have_a_gradient_at_visible_ones_alone(
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
 @pytest.mark.parametrize("value", [1e6, float("nan")])
 def test_hidden_voxels_change_no_bit_of_the_output(
-    token: Triple, grid: Triple, value: float, decoder: str
+    token: Size, grid: Size, value: float, decoder: str
 ) -> None:
     image, visible, model = images(token, grid), some_visible(grid), autoencoder(token, decoder)
     other = torch.where(seen_voxels(visible, image), image, value)
@@ -134,7 +134,7 @@ def test_hidden_voxels_change_no_bit_of_the_output(
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
-def test_nor_of_any_gradient_of_the_weights(token: Triple, grid: Triple, decoder: str) -> None:
+def test_nor_of_any_gradient_of_the_weights(token: Size, grid: Size, decoder: str) -> None:
     image, visible = images(token, grid), some_visible(grid)
     gradients = []
     for given in (image, torch.where(seen_voxels(visible, image), image, float("nan"))):
@@ -148,9 +148,7 @@ def test_nor_of_any_gradient_of_the_weights(token: Triple, grid: Triple, decoder
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_output_has_the_shape_of_the_image(
-    token: Triple, grid: Triple, channels: int, decoder: str
-) -> None:
+def test_the_output_has_the_shape_of_the_image(token: Size, grid: Size, channels: int, decoder: str) -> None:
     image = images(token, grid, channels)
     predicted, _ = run(autoencoder(token, decoder, channels), image, some_visible(grid))
     assert predicted.shape == image.shape
@@ -174,7 +172,7 @@ class Given(nn.Module):
 
 
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
-def test_encoded_tokens_come_to_the_decoder_where_they_lie(token: Triple, grid: Triple) -> None:
+def test_encoded_tokens_come_to_the_decoder_where_they_lie(token: Size, grid: Size) -> None:
     visible = some_visible(grid)
     everything, encoded = run(around(Given(), settings(token)), images(token, grid), visible)
     assert everything.shape == (2, 12, *grid)
@@ -185,7 +183,7 @@ def test_encoded_tokens_come_to_the_decoder_where_they_lie(token: Triple, grid: 
 
 
 @pytest.mark.parametrize(("token", "grid"), LAYOUTS)
-def test_the_stems_features_come_with_the_tokens_that_they_are_of(token: Triple, grid: Triple) -> None:
+def test_the_stems_features_come_with_the_tokens_that_they_are_of(token: Size, grid: Size) -> None:
     image, visible, decoder = images(token, grid), some_visible(grid), Given()
     model = around(decoder, settings(token))
     run(model, image, visible)
@@ -225,7 +223,7 @@ def test_hidden_tokens_start_from_one_vector() -> None:
 
 
 @pytest.mark.parametrize("token", STEMS)
-def test_the_encoder_is_told_where_each_visible_token_lies(token: Triple) -> None:
+def test_the_encoder_is_told_where_each_visible_token_lies(token: Size) -> None:
     visible = torch.zeros(2, 2, 3, 4, dtype=torch.bool)
     for place in ((0, 0, 1, 0), (0, 1, 2, 3), (1, 0, 0, 1), (1, 1, 0, 2)):
         visible[place] = True
@@ -242,7 +240,7 @@ def test_the_encoder_is_told_where_each_visible_token_lies(token: Triple) -> Non
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("token", STEMS)
-def test_with_everything_visible_it_is_the_segmentation_network(token: Triple, decoder: str) -> None:
+def test_with_everything_visible_it_is_the_segmentation_network(token: Size, decoder: str) -> None:
     image, model, plan = images(token, (2, 3, 4)), autoencoder(token, decoder), settings(token, decoder)
     hybrid = HybridTransformer(2, plan, SPACING, build_decoder(plan, 2)).double().eval()
     whole = {n: w for n, w in model.state_dict().items() if not n.startswith("filler.")}
@@ -254,7 +252,7 @@ def test_with_everything_visible_it_is_the_segmentation_network(token: Triple, d
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("token", STEMS)
 def test_all_but_the_filler_is_named_and_shaped_as_in_the_segmentation_network(
-    token: Triple, decoder: str
+    token: Size, decoder: str
 ) -> None:
     plan = settings(token, decoder)
     hybrid = HybridTransformer(2, plan, SPACING, build_decoder(plan, 2))

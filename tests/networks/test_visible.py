@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.config import StemStage
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import Stem
 
-Triple = tuple[int, int, int]
 ONE = (1, 1, 1)
 CLOSE = 1e-6  # the share a kernel saw is of single precision
 LAYOUTS = [  # grid of tokens, voxels of a token, kernel, stride
@@ -29,14 +29,14 @@ LAYOUTS = [  # grid of tokens, voxels of a token, kernel, stride
 ]
 
 
-def some_visible(grid: Triple, batch: int = 2, share: float = 0.4) -> Tensor:
+def some_visible(grid: Size, batch: int = 2, share: float = 0.4) -> Tensor:
     """(batch, *grid) bool by chance, equally many in each image."""
     count = math.prod(grid)
     order = torch.rand(batch, count, generator=torch.Generator().manual_seed(0)).argsort(1)
     return (order < max(1, round(share * count))).view(batch, *grid)
 
 
-def voxels_of(visible: Tensor, token: Triple) -> Tensor:
+def voxels_of(visible: Tensor, token: Size) -> Tensor:
     """(batch, 1, z, y, x): the tokens' flags, given to each of their voxels."""
     flags = visible[:, None]
     for axis, size in enumerate(token, 2):
@@ -59,14 +59,14 @@ def stacked(volume: Tensor, visible: Tensor) -> Tensor:
     return torch.stack(images)
 
 
-def image_for(grid: Triple, token: Triple, channels: int = 2) -> Tensor:
+def image_for(grid: Size, token: Size, channels: int = 2) -> Tensor:
     """Two images in double precision."""
     size = [g * t for g, t in zip(grid, token, strict=True)]
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, channels, *size, dtype=torch.float64, generator=generator)
 
 
-def convolution_of(kernel: Triple, stride: Triple) -> nn.Conv3d:
+def convolution_of(kernel: Size, stride: Size) -> nn.Conv3d:
     torch.manual_seed(2)
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Conv3d(2, 3, kernel, stride, padding, bias=False, dtype=torch.float64)
@@ -86,7 +86,7 @@ def densely(convolution: nn.Conv3d, image: Tensor, seen: Tensor) -> Tensor:
 @pytest.mark.parametrize(("grid", "token", "kernel", "stride"), LAYOUTS)
 @pytest.mark.parametrize("share", [0.01, 0.4, 1.0])
 def test_it_is_the_dense_convolution_of_what_is_seen(
-    grid: Triple, token: Triple, kernel: Triple, stride: Triple, share: float
+    grid: Size, token: Size, kernel: Size, stride: Size, share: float
 ) -> None:
     image, visible = image_for(grid, token), some_visible(grid, 2, share)
     convolution = convolution_of(kernel, stride)
@@ -99,7 +99,7 @@ def test_it_is_the_dense_convolution_of_what_is_seen(
 
 @pytest.mark.parametrize(("grid", "token", "kernel", "stride"), LAYOUTS)
 def test_its_gradients_are_those_of_the_dense_convolution(
-    grid: Triple, token: Triple, kernel: Triple, stride: Triple
+    grid: Size, token: Size, kernel: Size, stride: Size
 ) -> None:
     visible = some_visible(grid)
     tokens, seen = VisibleTokens(visible), voxels_of(visible, token)
@@ -134,7 +134,7 @@ def test_beside_a_hole_by_hand() -> None:
 
 @pytest.mark.parametrize(("grid", "token", "kernel", "stride"), LAYOUTS)
 def test_the_mean_of_a_constant_image_is_the_same_beside_a_hole(
-    grid: Triple, token: Triple, kernel: Triple, stride: Triple
+    grid: Size, token: Size, kernel: Size, stride: Size
 ) -> None:
     visible, mean = some_visible(grid), convolution_of(kernel, stride)
     nn.init.constant_(mean.weight, 1 / math.prod(kernel))
@@ -154,7 +154,7 @@ STAGES = {
 @pytest.mark.parametrize("strides", STAGES.values(), ids=STAGES)
 @pytest.mark.parametrize("grid", [(2, 3, 4), (3, 1, 2)])
 def test_with_everything_visible_the_stem_is_the_plain_one(
-    strides: list[tuple[Triple, Triple]], grid: Triple
+    strides: list[tuple[Size, Size]], grid: Size
 ) -> None:
     torch.manual_seed(0)
     stages = [StemStage(channels=3 + n, stride=s, kernel=k) for n, (s, k) in enumerate(strides)]
@@ -174,7 +174,7 @@ def test_voxels_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("grid", "token"), [((2, 3, 4), (3, 5, 1)), ((4, 1, 2), (1, 2, 3)), (ONE, ONE)])
-def test_voxels_come_from_where_the_tokens_are(grid: Triple, token: Triple) -> None:
+def test_voxels_come_from_where_the_tokens_are(grid: Size, token: Size) -> None:
     image, visible = image_for(grid, token), some_visible(grid)
     number = torch.arange(image.numel()).view(image.shape)
     tokens = VisibleTokens(visible)
@@ -196,7 +196,7 @@ DENSE = [((2, 3, 4), (3, 5, 1)), ((4, 1, 2), (1, 2, 3)), ((1, 5, 6), ONE), (ONE,
 
 @pytest.mark.parametrize(("grid", "token"), DENSE)
 @pytest.mark.parametrize("share", [0.01, 0.4, 1.0])
-def test_dense_puts_voxels_back_with_zeros_elsewhere(grid: Triple, token: Triple, share: float) -> None:
+def test_dense_puts_voxels_back_with_zeros_elsewhere(grid: Size, token: Size, share: float) -> None:
     image, visible = image_for(grid, token), some_visible(grid, share=share)
     tokens, seen = VisibleTokens(visible), voxels_of(visible, token)
     spoilt = torch.where(seen, image, float("nan"))
@@ -204,7 +204,7 @@ def test_dense_puts_voxels_back_with_zeros_elsewhere(grid: Triple, token: Triple
 
 
 @pytest.mark.parametrize(("grid", "token"), DENSE)
-def test_voxels_are_the_inverse_of_dense(grid: Triple, token: Triple) -> None:
+def test_voxels_are_the_inverse_of_dense(grid: Size, token: Size) -> None:
     visible = some_visible(grid)
     tokens = VisibleTokens(visible)
     features = torch.randn(2, 3, tokens.index.shape[1] * token[0], *token[1:])
@@ -212,7 +212,7 @@ def test_voxels_are_the_inverse_of_dense(grid: Triple, token: Triple) -> None:
 
 
 @pytest.mark.parametrize("stride", [(3, 5, 1), (1, 5, 1), (3, 1, 1)])
-def test_what_a_stride_made_smaller_is_put_back_at_its_own_scale(stride: Triple) -> None:
+def test_what_a_stride_made_smaller_is_put_back_at_its_own_scale(stride: Size) -> None:
     grid, token = (3, 2, 4), (3, 5, 1)
     image, visible, convolution = image_for(grid, token), some_visible(grid), convolution_of(ONE, stride)
     tokens, left = VisibleTokens(visible), (token[0] // stride[0], token[1] // stride[1], token[2])
@@ -223,7 +223,7 @@ def test_what_a_stride_made_smaller_is_put_back_at_its_own_scale(stride: Triple)
 
 
 @pytest.mark.parametrize(("grid", "token"), DENSE)
-def test_the_gradient_of_dense_is_that_of_the_visible_voxels(grid: Triple, token: Triple) -> None:
+def test_the_gradient_of_dense_is_that_of_the_visible_voxels(grid: Size, token: Size) -> None:
     image, visible = image_for(grid, token), some_visible(grid)
     tokens = VisibleTokens(visible)
     features = tokens.voxels(image).clone().requires_grad_()
@@ -233,7 +233,7 @@ def test_the_gradient_of_dense_is_that_of_the_visible_voxels(grid: Triple, token
 
 
 @pytest.mark.parametrize(("grid", "token"), DENSE)
-def test_what_is_added_to_an_image_is_added_where_it_lies(grid: Triple, token: Triple) -> None:
+def test_what_is_added_to_an_image_is_added_where_it_lies(grid: Size, token: Size) -> None:
     image, visible = image_for(grid, token), some_visible(grid)
     tokens = VisibleTokens(visible)
     features = tokens.voxels(torch.randn_like(image)).requires_grad_()
@@ -262,7 +262,7 @@ def test_the_index_counts_along_x_first_and_ascends() -> None:
 
 
 @pytest.mark.parametrize("grid", [(2, 3, 4), (5, 1, 2), (1, 1, 3)])
-def test_the_index_finds_the_visible_tokens_of_a_flattened_grid(grid: Triple) -> None:
+def test_the_index_finds_the_visible_tokens_of_a_flattened_grid(grid: Size) -> None:
     visible = some_visible(grid, batch=3)
     index = VisibleTokens(visible).index
     again = torch.zeros(3, math.prod(grid), dtype=torch.bool).scatter(1, index, True)
@@ -293,7 +293,7 @@ def test_nothing_visible_is_refused() -> None:
 
 @pytest.mark.parametrize(("grid", "token", "kernel", "stride"), LAYOUTS)
 def test_in_half_precision_it_is_the_same_to_two_digits(
-    grid: Triple, token: Triple, kernel: Triple, stride: Triple
+    grid: Size, token: Size, kernel: Size, stride: Size
 ) -> None:
     tokens = VisibleTokens(some_visible(grid))
     convolution, features = convolution_of(kernel, stride), tokens.voxels(image_for(grid, token))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.compute import to_device
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.vit import Encoder, HybridTransformer, Stem
 
-Triple = tuple[int, int, int]
 KNEE = (
     StemStage(channels=4, stride=(1, 1, 1), kernel=(1, 3, 3)),
     StemStage(channels=8, stride=(1, 2, 2), kernel=(3, 3, 3)),
@@ -46,7 +46,7 @@ def run(model: HybridTransformer, image: Tensor) -> Tensor:
         ([(2, 2, 2), (1, 3, 1)], [(2, 12, 8), (2, 4, 8)]),
     ],
 )
-def test_the_stem_divides_each_axis_by_its_own_strides(strides: list[Triple], sizes: list[Triple]) -> None:
+def test_the_stem_divides_each_axis_by_its_own_strides(strides: list[Size], sizes: list[Size]) -> None:
     stages = [StemStage(channels=4 + i, stride=s, kernel=(3, 3, 3)) for i, s in enumerate(strides)]
     features = Stem(2, stages)(torch.randn(1, 2, 4, 24, 16))
     assert [tuple(f.shape) for f in features] == [(1, 4 + i, *size) for i, size in enumerate(sizes)]
@@ -54,7 +54,7 @@ def test_the_stem_divides_each_axis_by_its_own_strides(strides: list[Triple], si
 
 @pytest.mark.parametrize("decoder", ["cnn", "linear"])
 @pytest.mark.parametrize("grid", [(1, 1, 2), (3, 1, 5), (1, 7, 3)])
-def test_the_output_has_the_size_of_the_input(grid: Triple, decoder: str) -> None:
+def test_the_output_has_the_size_of_the_input(grid: Size, decoder: str) -> None:
     size = [n * t for n, t in zip(grid, (2, 4, 4), strict=True)]
     assert run(network(decoder, channels=2), torch.randn(2, 2, *size)).shape == (2, 3, *size)
 

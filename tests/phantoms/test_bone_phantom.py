@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.images import Image, read_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.bone import (
     LABELS,
@@ -35,7 +35,7 @@ from kneeformer.phantoms.bone_shape import (
 SPACING_MM, COARSE_MM = (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)  # of one bone, and of those in a dataset
 
 
-def draw(seed: int, left: bool = False) -> tuple[BoneAnatomy, Matrix, Geometry]:
+def draw(seed: int, left: bool = False) -> tuple[BoneAnatomy, Matrix, Grid]:
     rng = np.random.default_rng(seed)
     anatomy, pose = BoneAnatomy.draw(rng, left), draw_pose(rng)
     return anatomy, pose, oblique_axial(anatomy, pose, rng, SPACING_MM)
@@ -58,7 +58,7 @@ def surface_points(anatomy: BoneAnatomy, pose: Matrix) -> np.ndarray:
     return transform(pose, points[points[:, 2] > 1 - anatomy.height_mm / 2])
 
 
-def edge_points(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+def edge_points(mask: np.ndarray, geometry: Grid) -> np.ndarray:
     """(n, 3) patient coordinates of the bone's outermost voxels."""
     return np.asarray(voxel_centres(geometry)[(mask > 0) & ~ndimage.binary_erosion(mask > 0)])
 
@@ -156,7 +156,7 @@ def test_left_bone_is_the_mirror_image() -> None:
     assert np.array_equal(left.signed_distance(points * (-1, 1, 1)), right.signed_distance(points))
     assert not np.allclose(left.signed_distance(points), right.signed_distance(points), atol=0.5)
     assert draw(4, left=True)[0] == left
-    grid = Geometry((60, 60, 60), (2.0, 2.0, 2.0), (-59.0, -59.0, -59.0))
+    grid = Grid((60, 60, 60), (2.0, 2.0, 2.0), (-59.0, -59.0, -59.0))
     masks = [scan_bone(bone, np.eye(4), grid, np.random.default_rng(0))[1] for bone in (right, left)]
     assert np.array_equal(masks[0], masks[1][:, :, ::-1])
 
@@ -229,7 +229,7 @@ def test_completion_mask_tells_what_to_keep_from_where_to_complete() -> None:
 
 
 def test_a_fracture_needs_a_bone() -> None:
-    empty = Geometry((4, 4, 4), SPACING_MM)
+    empty = Grid((4, 4, 4), SPACING_MM)
     with pytest.raises(ValueError, match="no bone"):
         Fracture.draw(np.zeros(empty.shape, np.uint8), empty, np.random.default_rng(0))
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.images import read_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.phantoms.knee import (
     LABELS,
     SHAPE,
@@ -42,7 +42,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(folder)
 
 
-def centroid_lps(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+def centroid_lps(mask: np.ndarray, geometry: Grid) -> np.ndarray:
     """(3,) patient coordinates, in mm, of the middle of a mask (z, y, x)."""
     index_xyz = np.argwhere(mask).mean(axis=0)[::-1]
     return geometry.origin + np.reshape(geometry.direction, (3, 3)) @ (index_xyz * geometry.spacing[::-1])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.fingerprint import (
     SAMPLES_PER_CASE,
@@ -13,7 +13,7 @@ from kneeformer.planning.fingerprint import (
     dataset_fingerprint,
 )
 
-GRID = Geometry((4, 6, 8), (3.0, 0.5, 0.5))
+GRID = Grid((4, 6, 8), (3.0, 0.5, 0.5))
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
 
 

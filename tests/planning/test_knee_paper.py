@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kneeformer.config import Configuration, CropConfiguration, DatasetSettings
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
@@ -21,11 +22,9 @@ KNEES = DatasetSettings(
     labels={"background": 0, "femur": 1, "patella": 2},
     file_ending=".nrrd",
 )
-Triple = tuple[float, float, float]
-Size = tuple[int, int, int]
 
 
-def fingerprint(spacings: list[Triple], shapes: list[Size], unlabelled: int = 0) -> Fingerprint:
+def fingerprint(spacings: list[Spacing], shapes: list[Size], unlabelled: int = 0) -> Fingerprint:
     """Cases whose box that is not empty is two voxels smaller than the file, along each axis."""
     cases = {
         f"case{i}": CaseFingerprint(

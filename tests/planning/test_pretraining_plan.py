@@ -13,7 +13,7 @@ from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
 from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 from kneeformer.plans import Plan, parse_plan
@@ -116,7 +116,7 @@ def raw(tmp_path: Path) -> Callable[..., Dataset]:
     """Writes cases into imagesTr (with labels) and imagesUn; an image's voxels are its own number and up."""
 
     def write(labelled: tuple[str, ...], unlabelled: tuple[str, ...]) -> Dataset:
-        folder, grid = tmp_path / "Dataset001_Knee", Geometry((4, 5, 6), (3.0, 1.0, 1.0))
+        folder, grid = tmp_path / "Dataset001_Knee", Grid((4, 5, 6), (3.0, 1.0, 1.0))
         description = {"channel_names": {"0": "PD"}, "labels": LABELS, "file_ending": ".nrrd"}
         write_json(folder / "dataset.json", description)
         ramp = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

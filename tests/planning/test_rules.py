@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 
 CPU, GPU = Budget("cpu", 8.0), Budget("cuda", 24.0)
 KNEE = (3.11, 0.4375, 0.4375)
-Size = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
 
 def fingerprint(

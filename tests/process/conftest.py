@@ -9,7 +9,7 @@ import pytest
 from workplace import SHAPE, SPACING_MM, TINY, Workplace
 
 from kneeformer.data.images import write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.phantoms.knee import LABELS, make_knee, oblique_sagittal, write_phantom_dataset
 
 CASES, TESTS = 6, 3
@@ -96,5 +96,5 @@ def many_inputs(raw: Workplace, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def grid() -> Geometry:
-    return Geometry(SHAPE, SPACING_MM)
+def grid() -> Grid:
+    return Grid(SHAPE, SPACING_MM)

@@ -16,7 +16,7 @@ from workplace import NAME, Workplace, read_json, same_place
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.mesh_files import read_stl
 from kneeformer.data.transform_files import read_transform
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import read_summary
 from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.phantoms.bone_shape import voxel_centres
@@ -69,7 +69,7 @@ class Learnt:
     def mask(self, case: str) -> np.ndarray:
         return read_image(self.masks / f"{case}.nrrd").array
 
-    def geometry(self, case: str) -> Geometry:
+    def geometry(self, case: str) -> Grid:
         return read_image(self.masks / f"{case}.nrrd").geometry
 
 
@@ -103,7 +103,7 @@ def mixed(learnt: Learnt) -> Answers:
     once predicted already."""
     images, masks, output = (learnt.place.root / "mixed" / n for n in ("images", "masks", "out"))
     good, geometry = learnt.mask(TESTS[0]), learnt.geometry(TESTS[0])
-    elsewhere = Geometry(geometry.shape, geometry.spacing, (900.0, 0.0, 0.0), geometry.direction)
+    elsewhere = Grid(geometry.shape, geometry.spacing, (900.0, 0.0, 0.0), geometry.direction)
     bad = {
         "elsewhere_R": (good, elsewhere, "grid differs"),
         "empty_R": (np.zeros_like(good), geometry, "an empty mask"),

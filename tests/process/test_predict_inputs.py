@@ -10,7 +10,7 @@ import torch
 from workplace import SPACING_MM, Workplace, same_place
 
 from kneeformer.data.images import read_image, write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.plans import read_plan
 from kneeformer.workflows.predict import Predictor
@@ -36,7 +36,7 @@ def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path:
     (given / "empty_0001.nii.gz").write_bytes(b"")
     (given / "lone_0001.nii.gz").unlink()
     image = read_image(given / "moved_0001.nii.gz")
-    elsewhere = Geometry(image.geometry.shape, image.geometry.spacing, (900.0, 0.0, 0.0))
+    elsewhere = Grid(image.geometry.shape, image.geometry.spacing, (900.0, 0.0, 0.0))
     write_image(given / "moved_0001.nii.gz", image.array, elsewhere)
 
     said = two_channels.run("kf_predict", "-i", given, "-o", output, "-d", 1, code=1)

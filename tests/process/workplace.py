@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from forked import Forked
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 SCRIPTS = Path(sys.executable).parent
 NAME = "Dataset001_Knee"
@@ -107,7 +107,7 @@ def wait_for(moment: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.002)
 
 
-def same_place(one: Geometry, other: Geometry, cosine_tolerance: float = 1e-15) -> bool:
+def same_place(one: Grid, other: Grid, cosine_tolerance: float = 1e-15) -> bool:
     """Equal to the last digit, in which the product of spacing and cosines in an NRRD file may round."""
     return (
         one.shape == other.shape

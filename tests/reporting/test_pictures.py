@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from kneeformer.data.images import Image, write_image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.reporting.pictures import draw_masked_prediction, draw_segmentation, upright
 
@@ -24,7 +24,7 @@ def stored(order: tuple[int, ...], flipped: tuple[int, ...]) -> Image:
     steps = np.where(np.isin(np.arange(3), flipped), -steps, steps)[:, list(order)]
     direction = tuple(steps[:, ::-1].ravel().tolist())  # ITK: columns in the order of the index (x, y, z)
     shape = (array.shape[0], array.shape[1], array.shape[2])
-    return Image(array, Geometry(shape, (spacing[0], spacing[1], spacing[2]), direction=direction))
+    return Image(array, Grid(shape, (spacing[0], spacing[1], spacing[2]), direction=direction))
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -42,7 +42,7 @@ def test_every_way_of_storing_hangs_alike(order: tuple[int, ...], flipped: tuple
 
 
 def test_a_picture_is_drawn_even_of_an_empty_label_map(tmp_path: Path) -> None:
-    geometry = Geometry((4, 8, 8), (3.0, 1.0, 1.0))
+    geometry = Grid((4, 8, 8), (3.0, 1.0, 1.0))
     rng = np.random.default_rng(0)
     write_image(tmp_path / "scan.nrrd", rng.normal(size=(4, 8, 8)).astype(np.float32), geometry)
     write_image(tmp_path / "empty.nrrd", np.zeros((4, 8, 8), np.uint8), geometry)

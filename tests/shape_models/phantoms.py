@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.phantoms.bone_shape import BoneAnatomy
-from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, rotation_matrix
+from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
 
 
 def anatomy(seed: int) -> BoneAnatomy:

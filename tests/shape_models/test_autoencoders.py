@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.autoencoders import Autoencoder, clipped, completion_error
-from kneeformer.shape_models.pose import Size, Spacing, points_of
+from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.settings import CodeSettings, PriorSettings
 from kneeformer.shape_models.vae import Vae, divergence

@@ -6,6 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from kneeformer.geometry.aliases import Size
 from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix, sample, warp
 
 GRID, SPACING = (12, 20, 31), (2.0, 1.0, 1.5)
@@ -102,7 +103,7 @@ def test_beyond_the_grid_its_border_goes_on() -> None:
 
 
 @pytest.mark.parametrize("grid", [GRID, (9, 30, 14)])
-def test_a_warped_ramp_is_the_ramp_at_the_points_it_came_from(grid: tuple[int, int, int]) -> None:
+def test_a_warped_ramp_is_the_ramp_at_the_points_it_came_from(grid: Size) -> None:
     volume = ramp(points_of(GRID, SPACING)).reshape(2, *GRID)
     seen = warp(volume, pose(6), grid, SPACING)
     assert seen.shape == (2, *grid)

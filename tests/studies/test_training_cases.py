@@ -27,7 +27,7 @@ from kneeformer.data.files import write_json, write_text
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import image_file, labels_file, read_manifest, record_file
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
@@ -149,7 +149,7 @@ def test_more_subjects_than_there_are_is_told(place: Place) -> None:
 def other(place: Place) -> Place:
     """A second dataset with real files: of subjects of its own, and of some that are known here."""
     place.write(OTHER, {})
-    grid, ramp = Geometry(SHAPE, (1.0, 1.0, 1.0)), np.arange(256, dtype=np.int16).reshape(SHAPE)
+    grid, ramp = Grid(SHAPE, (1.0, 1.0, 1.0)), np.arange(256, dtype=np.int16).reshape(SHAPE)
     for part, case in (("Tr", "x_00m"), ("Tr", "a_36m"), ("Un", "x_12m"), ("Un", "b_36m"), ("Un", "t_36m")):
         write_image(place.folders.raw / OTHER / f"images{part}" / f"{case}_0000.nrrd", ramp, grid)
     return place

@@ -20,7 +20,7 @@ from kneeformer.data.images import write_image
 from kneeformer.data.storage import open_case
 from kneeformer.engine.loop import Batch, Validation
 from kneeformer.engine.memory import held_gb
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.planning.budget import Budget
@@ -107,7 +107,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Geometry,
+        geometry: Grid,
         configuration: ThresholdConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,
@@ -162,7 +162,7 @@ def toy() -> Iterator[None]:
 
 def write_dataset(folder: Path) -> None:
     """Voxels of 60 to 90 are bright, all others are of 0 to 40."""
-    rng, geometry = np.random.default_rng(0), Geometry(SHAPE, (2.0, 1.0, 1.0))
+    rng, geometry = np.random.default_rng(0), Grid(SHAPE, (2.0, 1.0, 1.0))
     for part, count in (("Tr", 5), ("Ts", 2)):
         for number in range(count):
             labels = (rng.random(SHAPE) < 0.3).astype(np.uint8)

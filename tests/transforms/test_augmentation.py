@@ -3,6 +3,7 @@
 import numpy as np
 
 from kneeformer.config import AugmentationSettings
+from kneeformer.geometry.aliases import Size
 from kneeformer.transforms.augmentation import Augmentation, Draw
 
 CROP = (8, 32, 32)
@@ -26,7 +27,7 @@ NOTHING = EVERYTHING.model_copy(
 SPATIAL = NOTHING.model_copy(update={"mirror_axes": (0, 1, 2), "affine_chance": 1.0})
 
 
-def ball(region: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def ball(region: Size) -> tuple[np.ndarray, np.ndarray]:
     """(1, z, y, x) float32 distance from a place off the centre, and its int16 ball."""
     axes = [np.arange(n) - (n - 1) / 2 for n in region]
     z, y, x = np.meshgrid(*axes, indexing="ij")

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from kneeformer.config import Normalisation, PreprocessingSettings
 from kneeformer.engine.native import to_label_map
+from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.boxes import whole_box
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.prepare import prepare
 from kneeformer.transforms.resample import resample_image, weights
@@ -32,11 +33,11 @@ def settings(thick_axis: int | None = None) -> PreprocessingSettings:
 
 @pytest.mark.parametrize("thick_axis", [None, 0])
 @pytest.mark.parametrize("shape", [(24, 50, 36), (18, 40, 40), (90, 64, 48)])
-def test_a_box_comes_back_on_its_own_grid(shape: tuple[int, int, int], thick_axis: int | None) -> None:
+def test_a_box_comes_back_on_its_own_grid(shape: Size, thick_axis: int | None) -> None:
     labels = np.zeros(shape, np.uint8)
     z, y, x = shape
     labels[z // 6 : 5 * z // 6, y // 5 : 4 * y // 5, x // 4 : 3 * x // 4] = 1
-    prepared = prepare(labels[None] * 100, labels, Geometry(shape, (1.0, 0.3, 0.4)), settings(thick_axis))
+    prepared = prepare(labels[None] * 100, labels, Grid(shape, (1.0, 0.3, 0.4)), settings(thick_axis))
     assert prepared.box == whole_box(labels[None]) and prepared.labels is not None
     assert prepared.image.shape == (1, *FIXED) and prepared.labels.shape == FIXED
     logits = torch.from_numpy(np.stack([prepared.labels == 0, prepared.labels == 1])).float()
@@ -49,7 +50,7 @@ def test_a_box_comes_back_on_its_own_grid(shape: tuple[int, int, int], thick_axi
 def test_the_spacing_of_a_case_does_not_matter() -> None:
     image = np.random.default_rng(0).uniform(0, 9, (1, 12, 30, 30)).astype(np.float32)
     coarse, fine = (
-        prepare(image, None, Geometry((12, 30, 30), spacing), settings()).image
+        prepare(image, None, Grid((12, 30, 30), spacing), settings()).image
         for spacing in ((3.0, 0.5, 0.5), (1.0, 1.0, 0.2))
     )
     assert np.array_equal(coarse, fine)

@@ -5,11 +5,11 @@ import pytest
 
 from kneeformer.config import Normalisation, PreprocessingSettings
 from kneeformer.geometry.boxes import occupied_box, paste, slices, whole_box
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.transforms.prepare import prepare, resampled_shape
 
 SHAPE = (6, 10, 12)
-GRID = Geometry(SHAPE, (3.0, 0.5, 0.5))
+GRID = Grid(SHAPE, (3.0, 0.5, 0.5))
 BOX = ((1, 4), (2, 8), (3, 11))
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from kneeformer.config import MaskingSettings
-from kneeformer.transforms.spatial import Size
+from kneeformer.geometry.aliases import Size
 from kneeformer.transforms.token_masking import draw_visible
 
 KINDS = ("token", "block", "slab")

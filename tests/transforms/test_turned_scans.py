@@ -7,13 +7,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kneeformer.config import Normalisation, PreprocessingSettings
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import ENDS, turn
 from kneeformer.transforms.prepare import prepare
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
 OBLIQUE = tuple(Rotation.from_euler("xyz", (12, -9, 20), degrees=True).as_matrix().ravel())
-GRID = Geometry((6, 10, 12), (3.0, 0.5, 0.4), (4.0, -2.0, 9.0), OBLIQUE)  # "SPL"
+GRID = Grid((6, 10, 12), (3.0, 0.5, 0.4), (4.0, -2.0, 9.0), OBLIQUE)  # "SPL"
 SETTINGS = PreprocessingSettings(
     folder="test",
     spacing=(3.0, 0.6, 0.6),

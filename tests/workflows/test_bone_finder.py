@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.workflows.bone_finder import BoneFinder
 
@@ -15,7 +15,7 @@ REGION = np.array([[[0, 0, 0, 2, 2, 2]]], np.uint8)
 
 
 def scan(mask: np.ndarray) -> Scan:
-    return Scan(CT[None], Geometry((1, 1, 6), (1.0, 1.0, 1.0)), mask, "left")
+    return Scan(CT[None], Grid((1, 1, 6), (1.0, 1.0, 1.0)), mask, "left")
 
 
 def threshold(asked: Scan) -> Outputs:

@@ -10,7 +10,7 @@ from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.images import write_image
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import Summary
 from kneeformer.workflows.evaluate import evaluate_cases, evaluate_folders
 
@@ -24,7 +24,7 @@ def put(folder: Path, *names: str) -> Path:
     labels = np.zeros((4, 6, 6), np.uint8)
     labels[1:3, 2:5, 2:5] = 1
     for name in names:
-        write_image(folder / name, labels, Geometry((4, 6, 6), (1.0, 1.0, 1.0)))
+        write_image(folder / name, labels, Grid((4, 6, 6), (1.0, 1.0, 1.0)))
     return folder
 
 
@@ -51,7 +51,7 @@ def test_two_predictions_of_one_case(tmp_path: Path) -> None:
 
 
 def values(folder: Path, array: np.ndarray) -> Path:
-    write_image(folder / "a.nrrd", array, Geometry((4, 6, 6), (1.0, 1.0, 1.0)))
+    write_image(folder / "a.nrrd", array, Grid((4, 6, 6), (1.0, 1.0, 1.0)))
     return folder
 
 

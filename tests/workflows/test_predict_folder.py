@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.workflows.predict import Predictor, predict_folder
 
 
@@ -42,8 +42,8 @@ def inputs(tmp_path: Path) -> Path:
     for number, name in enumerate(("a good", "b array", "c tensor", "d bug", "e cuda", "f file")):
         voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
         voxels.flat[0] = number
-        write_image(tmp_path / "in" / f"{name}_0000.nrrd", voxels, Geometry(SHAPE, (1, 1, 1)))
-    write_image(tmp_path / "in" / "g good_0000.nrrd", voxels + 9, Geometry(SHAPE, (1, 1, 1)))
+        write_image(tmp_path / "in" / f"{name}_0000.nrrd", voxels, Grid(SHAPE, (1, 1, 1)))
+    write_image(tmp_path / "in" / "g good_0000.nrrd", voxels + 9, Grid(SHAPE, (1, 1, 1)))
     return tmp_path / "in"
 
 
@@ -74,7 +74,7 @@ def test_what_may_be_wrong_with_intensities_is_told_once_and_by_the_first_lines(
     for number in range(12):
         voxels = rng.uniform(0, 1000, SHAPE).astype(np.float32)
         voxels[3, 4, 5:8] = -32768
-        write_image(tmp_path / "in" / f"{number:02}_0000.nrrd", voxels, Geometry(SHAPE, (1, 1, 1)))
+        write_image(tmp_path / "in" / f"{number:02}_0000.nrrd", voxels, Grid(SHAPE, (1, 1, 1)))
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     with caplog.at_level(logging.WARNING):
         assert predict_folder(predictor, tmp_path / "in", tmp_path / "out", lambda *_: None) == []

@@ -9,11 +9,11 @@ from kneeformer.data.files import unfinished
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import image_file, labels_file, open_case, record_file
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
 from kneeformer.workflows.preprocess import preprocess_cases, preprocess_dataset
 
-GRID = Geometry(SHAPE, (1.0, 1.0, 1.0))
+GRID = Grid(SHAPE, (1.0, 1.0, 1.0))
 SCAN = np.arange(256, dtype=np.int16).reshape(SHAPE)
 LABELS = (SCAN % 3 == 0).astype(np.uint8)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Image:
     """One scalar volume. `array` has axes (z, y, x)."""
 
     array: np.ndarray
-    geometry: Geometry
+    geometry: Grid
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.formats.base import FileFault, damaged, header_fault
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 # The cosine between two axes that should be at right angles. Above the first, the grid is sheared; up to the
 # second it is the rounding of a writer (float32 has 1e-7) and kept as it is; between them it is straightened.
@@ -17,7 +17,7 @@ SHEARED, ROUNDING = 1e-3, 1e-6
 UNITS_MM = {"um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
-def grid_of_steps(size: tuple[int, ...], steps: np.ndarray, origin: np.ndarray, field: str) -> Geometry:
+def grid_of_steps(size: tuple[int, ...], steps: np.ndarray, origin: np.ndarray, field: str) -> Grid:
     """A grid from its steps.
 
     Args:
@@ -38,7 +38,7 @@ def grid_of_steps(size: tuple[int, ...], steps: np.ndarray, origin: np.ndarray, 
 
 def grid(
     size: tuple[int, ...], spacing: np.ndarray, cosines: np.ndarray, origin: np.ndarray, field: str
-) -> Geometry:
+) -> Grid:
     """As `grid_of_steps`, from spacing (x, y, z) and unit columns of `cosines`."""
     if not np.isfinite([*spacing, *origin]).all():
         raise damaged("damaged header: its spacing or origin is too large for a number")
@@ -60,12 +60,10 @@ def grid(
         cosines = left @ right  # the nearest orthogonal directions; left-handed ones stay left-handed
     x, y, z = (float(v) for v in spacing)
     along, across, up = (float(v) for v in origin)
-    return Geometry(
-        (size[2], size[1], size[0]), (z, y, x), (along, across, up), tuple(cosines.ravel().tolist())
-    )
+    return Grid((size[2], size[1], size[0]), (z, y, x), (along, across, up), tuple(cosines.ravel().tolist()))
 
 
-def steps_of(geometry: Geometry) -> np.ndarray:
+def steps_of(geometry: Grid) -> np.ndarray:
     """(3, 3) mm, LPS: column i is one step along axis i of (x, y, z)."""
     return np.asarray(np.array(geometry.direction).reshape(3, 3) * np.array(geometry.spacing[::-1]))
 

@@ -22,7 +22,7 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, millimetres
 from kneeformer.data.formats.payload import decimal_numbers, deflate, exactly, inflate
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -106,7 +106,7 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
     return header, content[end.end() :]
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Geometry:
+def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
     spacing_key = _present(header, "ElementSpacing", "ElementSize")
     turn_key = _present(header, "TransformMatrix", "Rotation", "Orientation")
     origin_key = _present(header, "Offset", "Position", "Origin")

@@ -20,7 +20,8 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
 from kneeformer.data.formats.payload import exactly, gunzip, gunzip_start, gzip
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.grid import Grid
 
 # The header's fields that matter here: type and byte offset in NIfTI-1, then in NIfTI-2.
 FIELDS: dict[str, tuple[str, int, str, int]] = {
@@ -126,7 +127,7 @@ def _parse(start: bytes) -> tuple[Header, str]:
     raise damaged("no NIfTI file: it begins with no NIfTI-1 or NIfTI-2 header")
 
 
-def _size(header: Header) -> tuple[int, int, int]:
+def _size(header: Header) -> Size:
     dimensions, *extents = (int(n) for n in header["dim"])
     if not 1 <= dimensions <= 7:
         raise header_fault("dim[0]", dimensions, "there are 1 to 7 dimensions")
@@ -160,7 +161,7 @@ def _start(header: Header) -> int:
     return int(start)
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Geometry:
+def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
     spacing = positive("pixdim[1..3]", header["pixdim"][1:4], 3)
     units = int(header["xyzt_units"]) & 7
     if units not in UNITS:
@@ -188,7 +189,7 @@ def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Geometry:
     return s
 
 
-def _by_qform(header: Header, size: tuple[int, ...], spacing: np.ndarray, unit: float) -> Geometry:
+def _by_qform(header: Header, size: tuple[int, ...], spacing: np.ndarray, unit: float) -> Grid:
     flip = float(header["pixdim"][0])
     if flip not in {-1.0, 0.0, 1.0}:
         raise header_fault("pixdim[0]", f"{flip:g}", "it must be -1 or 1 where there is a qform")

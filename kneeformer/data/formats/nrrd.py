@@ -23,7 +23,7 @@ from kneeformer.data.formats.base import (
 )
 from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
 from kneeformer.data.formats.payload import bunzip2, decimal_numbers, exactly, gunzip, gzip
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 
 # The fields of the format; a name that is none of them is a damaged or misspelt one.
 FIELDS = {
@@ -171,7 +171,7 @@ def _spatial_axes(header: Header, dimension: int) -> list[int]:
     return [axis for axis in range(dimension) if axis >= len(kinds) or kinds[axis].lower() in in_space]
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...], spatial: list[int]) -> Geometry:
+def _geometry(path: Path, header: Header, size: tuple[int, ...], spatial: list[int]) -> Grid:
     scale = _unit(path, header)
     space = str(header.get("space", "lps")).lower()
     if space not in SPACES:

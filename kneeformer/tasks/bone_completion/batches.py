@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kneeformer.data.storage import open_case
+from kneeformer.engine.loop import Batch
 from kneeformer.errors import KneeformerError
-from kneeformer.shape_models.pose import Pose, Size, Spacing, points_of, rotation_matrix, warp
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix, warp
 from kneeformer.shape_models.registration import DISTANCE, Fit
 from kneeformer.tasks.bone_completion.fractures import draw_hidden, known_beside
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
 
-Batch = dict[str, Tensor]
 Register = Callable[[Tensor, Tensor], Fit]  # of a bone (2, z, y, x) and where it is known (z, y, x)
 POINTS = 512  # of each bone, by which poses are compared
 

@@ -10,7 +10,7 @@ from torch import nn
 from kneeformer.config import Configuration
 from kneeformer.engine.memory import held_gb
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -31,7 +31,7 @@ class BoneTask(Task[BoneConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Geometry,
+        geometry: Grid,
         configuration: BoneConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,

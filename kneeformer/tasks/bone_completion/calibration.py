@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.pose import points_of
@@ -55,7 +55,7 @@ def calibrate(
 def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generator) -> Tensor:
     """(voxels,) errors in deviations at the hidden surface."""
     image, distance = bone.image.to(network.prior.mean.device), bone.image[DISTANCE].numpy()
-    grid = Geometry(network.grid, network.spacing)
+    grid = Grid(network.grid, network.spacing)
     hidden = hide(distance < 0, grid, rng, rng.uniform(*_SHARES)) == COMPLETE
     known = torch.from_numpy(known_beside(hidden, distance, network.spacing)).to(image.device)
     surface = torch.from_numpy(hidden & (np.abs(distance) < max(network.spacing) / 2)).flatten()

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from kneeformer.data.files import written_whole
 from kneeformer.data.images import Image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.reporting.pictures import upright
 
@@ -20,7 +20,7 @@ def draw_completion(
     ct: np.ndarray,
     mask: np.ndarray,
     completed: np.ndarray,
-    geometry: Geometry,
+    geometry: Grid,
     picture: Path,
     truth: np.ndarray | None = None,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.long_axis import longest_axis
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.shape_models.completion import Completed
@@ -22,7 +22,7 @@ def facts_of(
     native: NativeBone,
     completed: Sequence[Completed],
     mask: np.ndarray,
-    geometry: Geometry,
+    geometry: Grid,
     vertices: np.ndarray,
 ) -> dict[str, Any]:
     """Finite numbers alone, so that they are valid JSON.
@@ -96,7 +96,7 @@ def _length_mm(vertices: np.ndarray) -> float:
     return float(np.ptp(vertices @ longest_axis(vertices)))
 
 
-def _cut_mm2(mask: np.ndarray, geometry: Geometry) -> float:
+def _cut_mm2(mask: np.ndarray, geometry: Grid) -> float:
     """Area of the bone on the border of the field of view."""
     total = 0.0
     for axis in range(3):

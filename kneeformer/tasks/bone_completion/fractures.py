@@ -3,15 +3,13 @@
 import numpy as np
 from scipy import ndimage
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Spacing
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.bone_completion.isolation import grid_points
 
-Size = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
-
-def hide(bone: np.ndarray, geometry: Geometry, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+def hide(bone: np.ndarray, geometry: Grid, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
     """A mask (z, y, x) uint8 of a healthy bone: 2 in a ball around a random voxel of it, 1 on what is left.
 
     Args:

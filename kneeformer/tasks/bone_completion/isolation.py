@@ -10,18 +10,16 @@ import numpy as np
 from scipy import ndimage
 
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, occupied_box, slices
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.long_axis import straightening
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
-
-Voxels = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Outline:
         intensity: CT in [0, 1].
     """
 
-    geometry: Geometry
+    geometry: Grid
     box: Box
     bone: np.ndarray
     distance: np.ndarray
@@ -71,9 +69,7 @@ class Outline:
     intensity: np.ndarray
 
     @classmethod
-    def of(
-        cls, ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings
-    ) -> "Outline":
+    def of(cls, ct: np.ndarray, mask: np.ndarray, geometry: Grid, settings: BoneGridSettings) -> "Outline":
         """Arguments and errors are those of `isolate`."""
         bone = without_small_components(mask == KEEP)
         if not bone.any():
@@ -85,7 +81,7 @@ class Outline:
         real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
         return cls(geometry, box, bone, distance, hidden, real, _intensity(ct[cut], geometry, settings))
 
-    def on(self, grid: Voxels, spacing: Spacing, to_patient: np.ndarray) -> Bone:
+    def on(self, grid: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
         """The bone on a grid, whose frame is that of `Bone.to_patient`."""
         native = _indices(grid, spacing, to_patient, self.geometry)
         where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
@@ -104,7 +100,7 @@ class Outline:
 
 
 def isolate(
-    ct: np.ndarray, mask: np.ndarray, geometry: Geometry, settings: BoneGridSettings, mirrored: bool = False
+    ct: np.ndarray, mask: np.ndarray, geometry: Grid, settings: BoneGridSettings, mirrored: bool = False
 ) -> Bone:
     """Bring a bone to the plan's grid.
 
@@ -121,7 +117,7 @@ def isolate(
     return outline.on(settings.grid, settings.spacing, to_patient)
 
 
-def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bool = False) -> np.ndarray:
+def frame(bone: np.ndarray, geometry: Grid, mirrored: bool, straightened: bool = False) -> np.ndarray:
     """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
 
     The axes are the patient's or, `straightened`, these turned by as little as brings one of them along the
@@ -138,7 +134,7 @@ def frame(bone: np.ndarray, geometry: Geometry, mirrored: bool, straightened: bo
     return matrix
 
 
-def grid_points(grid: Voxels, spacing: Spacing) -> np.ndarray:
+def grid_points(grid: Size, spacing: Spacing) -> np.ndarray:
     """(3, z, y, x) float64 mm from the middle of a grid to each of its voxels."""
     steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
     return np.stack(np.meshgrid(*steps, indexing="ij"))
@@ -168,14 +164,14 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     return np.asarray(far - 0.5 * np.sqrt(thickness / np.maximum(squared, 1e-12)), np.float32)
 
 
-def _indices(grid: Voxels, spacing: Spacing, to_patient: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _indices(grid: Size, spacing: Spacing, to_patient: np.ndarray, geometry: Grid) -> np.ndarray:
     """(3, z, y, x) index on the native grid of each voxel of the bone's."""
     points = grid_points(grid, spacing).reshape(3, -1)
     matrix = np.linalg.inv(geometry.to_patient()) @ to_patient
     return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
 
 
-def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
+def _box(occupied: np.ndarray, geometry: Grid) -> Box:
     sides = []
     for (first, last), size, edge in zip(
         occupied_box(occupied[None]), geometry.shape, geometry.spacing, strict=True
@@ -185,7 +181,7 @@ def _box(occupied: np.ndarray, geometry: Geometry) -> Box:
     return (sides[0], sides[1], sides[2])
 
 
-def _seen(mask: np.ndarray, box: Box, shape: tuple[int, int, int]) -> np.ndarray:
+def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
     """What is not hidden: neither in the region, nor at a side where the bone leaves the field of view."""
     seen = mask != COMPLETE
     for axis, ((first, last), size) in enumerate(zip(box, shape, strict=True)):
@@ -196,7 +192,7 @@ def _seen(mask: np.ndarray, box: Box, shape: tuple[int, int, int]) -> np.ndarray
     return np.asarray(seen)
 
 
-def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Geometry) -> np.ndarray:
+def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Grid) -> np.ndarray:
     """mm from each point to the box in which distances are measured; 0 inside it."""
     squared = np.zeros(where.shape[1:])
     for index, size, edge in zip(where, shape, geometry.spacing, strict=True):
@@ -204,12 +200,12 @@ def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Geometry) -> np
     return np.asarray(np.sqrt(squared))
 
 
-def _inside(where: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _inside(where: np.ndarray, shape: Size) -> np.ndarray:
     size = np.array(shape).reshape(3, 1, 1, 1)
     return np.asarray(((where >= -0.5) & (where <= size - 0.5)).all(0))
 
 
-def _intensity(ct: np.ndarray, geometry: Geometry, settings: BoneGridSettings) -> np.ndarray:
+def _intensity(ct: np.ndarray, geometry: Grid, settings: BoneGridSettings) -> np.ndarray:
     """CT, averaged over what a voxel of the bone's grid covers, the window as [0, 1]."""
     low, high = settings.window_hu
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)

@@ -8,13 +8,13 @@ import torch
 from scipy import ndimage
 
 from kneeformer.data.hounsfield import hounsfield_fault
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.boxes import Box, paste
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.shape_models.completion import Completed
-from kneeformer.shape_models.pose import Spacing
 from kneeformer.tasks.bone_completion.isolation import Bone
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
@@ -43,7 +43,7 @@ class NativeBone:
     ct: np.ndarray
     uncertainty: np.ndarray | None
 
-    def surface(self, geometry: Geometry) -> Mesh:
+    def surface(self, geometry: Grid) -> Mesh:
         """In patient coordinates: smoothed, unless that leaves nothing of a bone of few voxels."""
         smooth = ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH)
         return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, geometry)
@@ -54,7 +54,7 @@ def resample_to_native(
     bone: Bone,
     ct: np.ndarray,
     mask: np.ndarray,
-    geometry: Geometry,
+    geometry: Grid,
     settings: BoneGridSettings,
 ) -> NativeBone:
     """Put a completed bone onto the scan it came from; of several models, their mean.
@@ -83,7 +83,7 @@ def resample_to_native(
     )
 
 
-def _box_of_grid(bone: Bone, geometry: Geometry, settings: BoneGridSettings) -> Box:
+def _box_of_grid(bone: Bone, geometry: Grid, settings: BoneGridSettings) -> Box:
     """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
@@ -97,7 +97,7 @@ def _box_of_grid(bone: Bone, geometry: Geometry, settings: BoneGridSettings) -> 
 
 
 def _on_box(
-    completed: Sequence[Completed], bone: Bone, box: Box, geometry: Geometry, spacing: Spacing
+    completed: Sequence[Completed], bone: Bone, box: Box, geometry: Grid, spacing: Spacing
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Mean CT in [0, 1], signed distance and deviation in mm at each voxel of a box of the scan."""
     matrix = np.linalg.inv(bone.to_patient) @ geometry.to_patient()

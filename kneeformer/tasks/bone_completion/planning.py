@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 
 from kneeformer.config import CropConfiguration, DatasetSettings, Evidence, TrainingSettings
+from kneeformer.geometry.aliases import Size
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
-from kneeformer.planning.rules import Size
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings

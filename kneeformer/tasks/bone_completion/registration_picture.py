@@ -6,7 +6,8 @@ import numpy as np
 
 from kneeformer.data.files import written_whole
 from kneeformer.data.images import Image
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Spacing
+from kneeformer.geometry.grid import Grid
 from kneeformer.reporting.pictures import upright
 
 _PROTOTYPE, _BONE = "#2ca02c", "#d62728"
@@ -16,7 +17,7 @@ def draw_registration(
     prototype: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Spacing,
     picture: Path,
 ) -> None:
     """A PNG of the prototype's three middle slices: before | after, the bone in red, the prototype in green.
@@ -31,7 +32,7 @@ def draw_registration(
     from matplotlib import pyplot as plt
 
     ct, surface = prototype
-    geometry = Geometry((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
+    geometry = Grid((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
     figure, grid = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
     for row, axis in zip(grid, range(3), strict=True):
 

@@ -13,7 +13,7 @@ from kneeformer.data.images import read_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import default_processes, run_each
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, LabelScheme
 from kneeformer.metrics.completion_comparison import PARTS
 from kneeformer.metrics.scores import CaseMetrics
@@ -150,7 +150,7 @@ def _score(files: _Files) -> tuple[str, CaseMetrics]:
     return digest, {part: scores[part] for part in PARTS}
 
 
-def _on_grid(file: Path, geometry: Geometry) -> np.ndarray:
+def _on_grid(file: Path, geometry: Grid) -> np.ndarray:
     image = read_image(file)
     mismatch = geometry.mismatch(image.geometry)
     if mismatch is not None:

@@ -14,7 +14,7 @@ from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.hounsfield import ct_warnings
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -156,7 +156,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         return review_codebook(network.registration, network.prior, validation.cases, output)
 
     def make_validation_mask(
-        self, labels: np.ndarray, geometry: Geometry, scheme: LabelScheme, number: int
+        self, labels: np.ndarray, geometry: Grid, scheme: LabelScheme, number: int
     ) -> np.ndarray:
         bone = (labels > 0) & scheme.scored(labels)
         return hide(bone, geometry, np.random.default_rng([20, number]))

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.aliases import Spacing
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import surface_of
 from kneeformer.metrics.completion_comparison import Row, means, scaled_text
 from kneeformer.metrics.mesh_distance import rmsd
@@ -29,7 +30,7 @@ _COLUMNS = (
 )
 
 
-def score_whole_bone(bone: np.ndarray, found: np.ndarray, spacing_mm: tuple[float, float, float]) -> Metrics:
+def score_whole_bone(bone: np.ndarray, found: np.ndarray, spacing_mm: Spacing) -> Metrics:
     """D-SSIM, SSIM11, PSNR and RMSE as `completion` has them; RMSD_mm between the zero levels of distance.
 
     Args:
@@ -39,7 +40,7 @@ def score_whole_bone(bone: np.ndarray, found: np.ndarray, spacing_mm: tuple[floa
         RMSD_mm is the diagonal of the grid where nothing is found.
     """
     z, y, x = bone.shape[1:]
-    geometry, everywhere = Geometry((z, y, x), spacing_mm), np.ones((z, y, x), bool)
+    geometry, everywhere = Grid((z, y, x), spacing_mm), np.ones((z, y, x), bool)
     scores = intensity_metrics(bone[0], found[0], {"": everywhere})[""]
     if not (found[1] < 0).any():
         return scores | {"RMSD_mm": diagonal_mm(geometry.shape, geometry.spacing)}

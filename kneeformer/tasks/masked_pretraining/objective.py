@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from kneeformer.engine.loop import Batch, Validation
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.geometry.aliases import Size
 from kneeformer.networks.ssim import ssim
-
-Grid = tuple[int, int, int]
 
 _SAMPLE = 20_000  # voxels of a channel that its range is taken from
 _AIR = 0.1  # part of the range, from the dark end
@@ -73,7 +72,7 @@ class MaskedVoxelObjective:
         return error + 1 - ssim((completed - low) / (high - low), (image - low) / (high - low), within=hidden)
 
 
-def _grid(batch: Batch) -> Grid:
+def _grid(batch: Batch) -> Size:
     z, y, x = batch["visible"].shape[1:]
     return (z, y, x)
 
@@ -112,7 +111,7 @@ def intensity_range(image: Tensor) -> tuple[Tensor, Tensor]:
     return low.view(shape), torch.maximum(high, low + 1e-6).view(shape)
 
 
-def by_token(volume: Tensor, grid: Grid) -> Tensor:
+def by_token(volume: Tensor, grid: Size) -> Tensor:
     """(batch, channels, z, y, x) -> (batch, channels, *grid, voxels of a token)."""
     batch, channels = volume.shape[:2]
     z, y, x = (n // g for n, g in zip(volume.shape[2:], grid, strict=True))

@@ -13,7 +13,7 @@ from kneeformer.engine.loop import Batch, Objective, Validation
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
 from kneeformer.engine.native import to_label_map, to_probabilities
 from kneeformer.engine.sliding_window import VolumePredictor
-from kneeformer.geometry.grid import Geometry
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import slice_plane
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
@@ -86,7 +86,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         return Outputs(outputs, warnings=_warnings(scan.geometry, settings))
 
 
-def _warnings(geometry: Geometry, settings: PreprocessingSettings) -> tuple[str, ...]:
+def _warnings(geometry: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
     plane = slice_plane(geometry.orientation(), geometry.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
     if plane is None or plane in learnt or None in learnt:
