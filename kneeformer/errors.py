@@ -12,7 +12,7 @@ class KneeformerError(Exception):
 
 
 def one_line(fault: Exception) -> str:
-    """What happened, for a list of cases that failed: the text of a KneeformerError, else type and text."""
+    """Describe a fault in one line: the text of a KneeformerError, else type and text."""
     if isinstance(fault, KneeformerError):
         return str(fault)
     if is_memory_short(fault):
@@ -29,7 +29,7 @@ def named(name: object, fault: Exception) -> str:
 
 
 def is_memory_short(fault: Exception) -> bool:
-    """Whether memory ran out: NumPy raises a MemoryError, torch and SimpleITK a RuntimeError that says so."""
+    """True where memory ran out: NumPy raises MemoryError, torch and SimpleITK RuntimeError."""
     short = r"out of memory|not enough memory|can't allocate memory|[Ff]ailed to allocate|bad_alloc"
     return isinstance(fault, MemoryError) or (
         isinstance(fault, RuntimeError) and re.search(short, str(fault)) is not None

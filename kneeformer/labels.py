@@ -1,4 +1,4 @@
-"""What the numbers of a label map mean: structures, overlapping regions, and voxels to ignore."""
+"""Meaning of the numbers of a label map: structures, overlapping regions, and voxels to ignore."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where things live: the three folders, and the names of datasets, folds and checkpoints inside them."""
+"""Paths: the three folders, and the names of datasets, folds and checkpoints inside them."""
 
 import os
 import re
@@ -86,7 +86,7 @@ class Folders:
 
 
 def is_plain_name(text: str) -> bool:
-    """Whether a text names a file in the folder where it is put, and no other place."""
+    """True where a text names a file in the folder where it is put, and no path elsewhere."""
     return re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", text) is not None
 
 

@@ -140,3 +140,34 @@ def test_user_errors_are_no_asserts() -> None:
         if isinstance(node, ast.Assert) and node.msg is not None
     ]
     assert not found
+
+
+def documented(file: Path) -> Iterator[tuple[ast.AST, str]]:
+    """Every module, class and function of a file with a docstring, and the docstring."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+            text := ast.get_docstring(node)
+        ):
+            yield node, text
+
+
+def test_docstrings_say_what_is_returned_or_done() -> None:
+    """None starts as an indirect question, such as `How a case is read`."""
+    questions = ("What ", "Where ", "Whether ", "How ", "Which ", "Who ", "Why ", "When ")
+    found = [
+        place(file, node) for file in MODULES for node, text in documented(file) if text.startswith(questions)
+    ]
+    assert not found
+
+
+def test_every_public_function_and_class_has_a_docstring() -> None:
+    found = [
+        f"{place(file, node)} {node.name}"
+        for file in MODULES
+        if room(file) != "cli"
+        for node in tree(file).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not found

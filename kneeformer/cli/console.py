@@ -1,4 +1,4 @@
-"""What commands share: faults and interrupts in words, progress bars, options. Quick to import."""
+"""Shared by all commands: messages of faults and interrupts, progress bars, options. Quick to import."""
 
 import argparse
 import logging
@@ -65,7 +65,7 @@ def _tell(going_on: GoingOn) -> None:
 
 
 def _forget_output() -> None:
-    """What is still to be written cannot be: Python would complain of it at its end."""
+    """Drop buffered output that can no longer be written, or Python would complain at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 

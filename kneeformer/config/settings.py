@@ -1,4 +1,4 @@
-"""What every plan is made of: settings of data, crops and training, frozen and checked, without torch.
+"""Settings that every plan is made of: data, crops and training, frozen and checked, without torch.
 
 All axes are array axes (z, y, x); spacings are millimetres.
 """
@@ -44,11 +44,13 @@ def by(values: tuple[float, ...]) -> str:
 
 
 class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys and numbers that are not finite refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetSettings(Settings):
-    """What the plan keeps of dataset.json, so that a trained model needs no raw data."""
+    """The part of dataset.json that the plan keeps, so that a trained model needs no raw data."""
 
     name: Name
     channel_names: tuple[str, ...] = Field(min_length=1)
@@ -58,7 +60,7 @@ class DatasetSettings(Settings):
 
     @cached_property
     def scheme(self) -> LabelScheme:
-        """What the label values mean, and how many outputs a network needs for them."""
+        """Return the label scheme: the meaning of the label values, and the number of network outputs."""
         return LabelScheme.from_json(self.labels, self.regions_class_order)
 
     @model_validator(mode="after")
@@ -98,7 +100,7 @@ class GridSettings(Settings):
 
     @property
     def usual_orientation(self) -> str:
-        """How a scan's array axes are taken to lie in the patient where it is not told."""
+        """Orientation that is assumed of a scan whose direction is not given."""
         return "SPL"
 
 
@@ -187,7 +189,7 @@ class NetworkSettings(Settings):
 
 
 class MaskingSettings(Settings):
-    """What pre-training hides, and what it predicts: see kneeformer.networks.masked_autoencoder."""
+    """Masking and target of pre-training: see kneeformer.networks.masked_autoencoder."""
 
     kind: Literal["token", "block", "slab"] = "token"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
@@ -204,7 +206,7 @@ class MaskingSettings(Settings):
 
 
 class FineTuningSettings(Settings):
-    """How pre-trained weights go on learning: first not at all, then with a rate of their own."""
+    """Fine-tuning of pre-trained weights: first frozen, then trained with a learning rate of their own."""
 
     learning_rate: Rate
     frozen_steps: Steps = 100
@@ -256,7 +258,7 @@ class InferenceSettings(Settings):
 
 
 class Cost(Settings):
-    """What one training step takes: by formula, or measured on a device."""
+    """Cost of one training step: by formula, or measured on a device."""
 
     device: str
     memory_mb: float
@@ -264,7 +266,7 @@ class Cost(Settings):
 
 
 class Evidence(Settings):
-    """Why the plan is as it is. Read by people, not by the program."""
+    """Reasons for the plan's decisions. Read by people, not by the program."""
 
     crop_share_of_volume: Share
     tokens_per_crop: Count
@@ -291,29 +293,29 @@ class Configuration(Settings):
 
     @property
     def by_steps(self) -> bool:
-        """Whether it learns step by step; else in closed form, from all cases at once."""
+        """True where it is trained by steps; False where it is fitted in closed form, to all cases."""
         return True
 
     @property
     def requires_mask(self) -> bool:
-        """Whether a case is predicted by a mask: what of it to keep, and where to complete it."""
+        """True where the prediction of a case needs a mask of what to keep and where to complete."""
         return False
 
     @property
     def needs_other_side(self) -> bool:
-        """Whether a case is predicted with the help of the same person's other side, and cannot without."""
+        """True where the prediction of a case needs the same person's other side."""
         return False
 
     def compatibility_key(self) -> tuple[object, ...]:
-        """What folds must share to be averaged, and a training to go on from a checkpoint."""
+        """Settings that folds must share to be averaged, and a training to resume from a checkpoint."""
         return self.task, self.preprocessing
 
     def summary(self) -> str:
-        """What distinguishes it, in a few words."""
+        """Describe it in a few words."""
         return self.task
 
     def fault_for(self, dataset: DatasetSettings) -> str | None:
-        """What of it does not suit a dataset, beginning with the key; None where all does."""
+        """Return the key of a setting that does not suit a dataset, and the reason; None where all do."""
         return None
 
     def without_mirroring(self) -> "Configuration":

@@ -28,5 +28,5 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
 
 
 def _leads(name: str) -> bool:
-    """Whether a name is a path to somewhere."""
+    """True where a name is a path to another folder."""
     return name in ("", ".", "..") or any(sign in name for sign in "/\\\0")

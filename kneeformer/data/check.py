@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, found before any work: one line a problem, beginning with the file."""
+"""Check of a dataset before any work: one line a problem, beginning with the file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is wrong with a label map: one line a problem, beginning with the file."""
+"""Check of a label map: one line a problem, beginning with the file."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kneeformer.labels import LabelScheme
 
 
 def label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
-    """What keeps a label map from being learnt from: `meaning_problems`, or that it holds no structure.
+    """Return the problems that make a label map unfit for training: `meaning_problems`, or no structure.
 
     Args:
         array: (z, y, x), the file's voxels.
@@ -25,7 +25,7 @@ def label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[s
 
 
 def meaning_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[str]:
-    """Where a label map means something else than dataset.json says, by its values or its segments' names."""
+    """Return contradictions between a label map and dataset.json, in its values or its segments' names."""
     if not np.isfinite([array.min(), array.max()]).all():
         return [not_finite(path, array)]
     if fractions := not_whole(array):

@@ -1,4 +1,4 @@
-"""What is wrong with the mask of a case: one line a problem, beginning with the file."""
+"""Check of a mask: one line a problem, beginning with the file."""
 
 import re
 from dataclasses import replace

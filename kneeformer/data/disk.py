@@ -1,4 +1,4 @@
-"""What a disk can do to a command: told in one sentence and, where it can be, before the work."""
+"""Faults of the disk: said in one sentence and, where possible, before the work."""
 
 import errno
 import shutil

@@ -65,6 +65,7 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -96,7 +97,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_model(path: Path, kind: type[Model], remedy: str) -> Model:
-    """What is kept in a JSON file, in its checked form.
+    """Read a JSON file into its checked form.
 
     Args:
         remedy: what to do where it cannot be had.

@@ -1,4 +1,4 @@
-"""Whether a CT is in Hounsfield units, told by its histogram."""
+"""Check of a CT's intensities: Hounsfield units, recognised by the histogram."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _EXPECTED = "in Hounsfield units air is -1000, fat -100 and bone 200 to 2000"
 
 
 def intensity_warnings(voxels: np.ndarray, channel: str) -> list[str]:
-    """What may be wrong with an image's intensities, a line each.
+    """Return warnings about an image's intensities, a line each.
 
     Args:
         voxels: (z, y, x) as its file holds it, finite.
@@ -20,7 +20,7 @@ def intensity_warnings(voxels: np.ndarray, channel: str) -> list[str]:
 
 
 def ct_warnings(ct: np.ndarray) -> list[str]:
-    """What speaks against a CT's intensities, a line each: units that are not Hounsfield's, or metal.
+    """Return warnings about a CT's intensities, a line each: units that are not Hounsfield's, or metal.
 
     Args:
         ct: (z, y, x) as its file holds it, finite.
@@ -34,7 +34,7 @@ def ct_warnings(ct: np.ndarray) -> list[str]:
 
 
 def hounsfield_fault(ct: np.ndarray) -> str | None:
-    """What in a scan's intensities cannot be Hounsfield units; None where all can.
+    """Return the reason why intensities cannot be Hounsfield units; None where they can.
 
     Args:
         ct: (z, y, x) as its file holds it, finite.

@@ -13,7 +13,7 @@ OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc"
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What a folder holds.
+    """Contents of a folder of images.
 
     Attributes:
         files: the image files by their names before the ending, in composed Unicode (NFC), sorted. macOS
@@ -83,7 +83,7 @@ def printable(path: Path) -> str:
 
 
 def has_unusable_name(path: Path) -> bool:
-    """Whether a path holds control characters or is not UTF-8: no table, JSON file or message can name it."""
+    """True where a path holds control characters or is not UTF-8, so that no message or JSON can name it."""
     return any(map(_unprintable, str(path)))
 
 
@@ -97,7 +97,7 @@ def _one_case(path: Path) -> bool:
 
 
 def _reason(path: Path, ending: str | None) -> str | None:
-    """Why an image file is not taken; None where it is, or is none."""
+    """Return the reason why an image file is not used; None where it is used, or is no image."""
     name = path.name.lower()
     other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
     known = name.endswith(FILE_ENDINGS)

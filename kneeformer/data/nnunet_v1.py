@@ -8,7 +8,7 @@ from kneeformer.data.images import FILE_ENDINGS
 
 
 def refusal(content: Any, folder: Path) -> str | None:
-    """What to write instead, ready to paste, where a dataset.json is of the older form; None where it is not.
+    """Return the lines to write instead, ready to paste, where a dataset.json is of nnU-Net v1; else None.
 
     The older form has names by number ({"0": "background"}) where v2 has numbers by name, `modality` for
     `channel_names`, and no `file_ending`.

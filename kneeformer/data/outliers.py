@@ -60,7 +60,7 @@ def filled_box(image: np.ndarray, labels: np.ndarray | None = None) -> Box:
 
 
 def outlier_warnings(voxels: np.ndarray) -> list[str]:
-    """What is said of an image's outliers and of what else cannot be intensities, a line each.
+    """Return warnings about an image's outliers and other voxels that cannot be intensities, a line each.
 
     Args:
         voxels: (z, y, x) as its file holds it, finite.

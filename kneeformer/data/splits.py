@@ -1,4 +1,4 @@
-"""Which subjects train and which validate, in each fold."""
+"""Splits: the subjects that train and those that validate, in each fold."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -31,7 +31,7 @@ class _Kept(BaseModel):
 
 
 class Origin(_Kept):
-    """What a case is made from.
+    """Source of a prepared case.
 
     Attributes:
         settings: digest of how it is prepared.
@@ -43,7 +43,7 @@ class Origin(_Kept):
 
 
 class CaseRecord(_Kept):
-    """What is known of a stored case besides its voxels.
+    """Record of a stored case besides its voxels.
 
     Attributes:
         points: up to POINTS_PER_STRUCTURE random (z, y, x) voxels of each structure, to aim crops at.
@@ -72,7 +72,7 @@ class FileState(_Kept):
 
 
 class Manifest(_Kept):
-    """What CASE.json holds.
+    """Contents of CASE.json.
 
     Attributes:
         labels: None where the case has none.
@@ -108,14 +108,17 @@ class StoredCase:
 
 
 def image_file(folder: Path, name: str) -> Path:
+    """Path of the image of a prepared case."""
     return folder / f"{name}.b2nd"
 
 
 def labels_file(folder: Path, name: str) -> Path:
+    """Path of the label map of a prepared case."""
     return folder / "labels" / f"{name}.b2nd"
 
 
 def record_file(folder: Path, name: str) -> Path:
+    """Path of the record of a prepared case."""
     return folder / f"{name}.json"
 
 

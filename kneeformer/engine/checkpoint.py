@@ -95,7 +95,7 @@ def refuse_not_finite(weights: Mapping[str, Tensor], path: Path | str) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no number of a tensor is NaN or infinite."""
+    """True where no number of a tensor is NaN or infinite."""
     return bool(torch.isfinite(tensor).all())
 
 
@@ -160,7 +160,7 @@ def _refuse_another(network: nn.Module, weights: Weights, path: Path) -> None:
 
 
 def _said(tensor: Tensor | None) -> str:
-    """What must be the same in file and network; floats of any precision are alike."""
+    """Describe what must be the same in file and network; floats of any precision are alike."""
     if tensor is None:
         return "missing"
     kind = "" if tensor.is_floating_point() else f" {tensor.dtype}".replace("torch.", "")

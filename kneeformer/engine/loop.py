@@ -41,7 +41,7 @@ class Validation:
 
 
 class Objective(Protocol):
-    """What a task teaches its network: the only part of a training that differs between tasks."""
+    """Loss and scores of a training: the only part of the loop that differs between tasks."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scalar loss of a batch that is already on the network's device."""
@@ -77,7 +77,7 @@ class TrainingRun:
 
 @dataclass
 class State:
-    """How far a training is. Everything else follows from the step's number."""
+    """Progress of a training. Everything else follows from the number of the step."""
 
     step: Annotated[int, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -86,7 +86,7 @@ class State:
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """What a watcher is told after each step."""
+    """Event that a watcher receives after each step."""
 
     step: int
     share: float
@@ -195,7 +195,7 @@ class _Training:
         return value
 
     def _diverged(self, what: str, step: int, batch: Batch) -> KneeformerError:
-        """What to say where the loss or the gradient of a step is not a number, by what is at its root."""
+        """Build the error for a step whose loss or gradient is not a number, naming its cause."""
         where = f"{self.training_run.folder}: the {what} is not a number at step {step + 1}"
         lower = "lower training.learning_rate or set training.precision=fp32, then go on with --c"
         if broken := self._broken_weights():

@@ -1,4 +1,4 @@
-"""Whether a training fits the memory of this machine: by formula, before anything is allocated.
+"""Check that a training fits the memory of this machine: by formula, before anything is allocated.
 
 A plan may come from a larger machine, or from a slip of the hand in one of many numbers whose product counts.
 """

@@ -78,7 +78,7 @@ def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
 
 
 def is_frozen(settings: TrainingSettings, step: int, share: float) -> bool:
-    """Whether pre-trained parameters still wait for new ones: `frozen_steps`, but at most a tenth of all."""
+    """True while pre-trained parameters are frozen: for `frozen_steps`, but at most a tenth of all steps."""
     tuning = settings.fine_tuning
     return tuning is not None and step < _at_most_a_tenth(tuning.frozen_steps, step, share)
 

@@ -1,4 +1,4 @@
-"""What a training step really takes on this machine, beside what a formula says."""
+"""Cost of a training step, measured on this machine and by formula."""
 
 import math
 import threading

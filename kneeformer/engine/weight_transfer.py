@@ -29,7 +29,7 @@ class Transfer:
 
     @property
     def fine_tuned(self) -> frozenset[str]:
-        """What is held back at first: all that was taken but the decoder, which learns from the start."""
+        """Names of the parameters that are frozen at first: all that were loaded but the decoder's."""
         return frozenset(name for name in self.taken if not name.startswith("decoder."))
 
     def describe(self) -> str:

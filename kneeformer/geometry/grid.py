@@ -1,4 +1,4 @@
-"""Where voxels lie in the patient: spacing, origin, direction and orientation of a grid."""
+"""Grid of a volume in the patient: spacing, origin, direction and orientation."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -49,7 +49,7 @@ class Grid:
         return matrix
 
     def mismatch(self, other: "Grid") -> str | None:
-        """What differs from another grid, in words, or None where they are the same place."""
+        """Describe the difference to another grid; None where both hold the same voxels of the patient."""
         if self.shape != other.shape:
             return f"size {_text(self.shape)} against {_text(other.shape)} voxels"
         if not np.allclose(self.spacing, other.spacing, rtol=1e-4, atol=1e-5):
@@ -60,7 +60,7 @@ class Grid:
         return None
 
     def orientation(self) -> str:
-        """Where the array axes (z, y, x) lead in the patient, as "SPL": see kneeformer.geometry.orientation.
+        """Orientation of the array axes (z, y, x), as "SPL": see kneeformer.geometry.orientation.
 
         Of an oblique grid: along the patient's axes that it lies nearest to.
         """

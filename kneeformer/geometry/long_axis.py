@@ -1,4 +1,4 @@
-"""How a long bone lies: the turn that brings its long axis onto an axis of the patient."""
+"""Rotation that brings the long axis of a bone onto an axis of the patient."""
 
 import numpy as np
 

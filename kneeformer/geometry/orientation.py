@@ -1,4 +1,4 @@
-"""How a scan's array axes lie in the patient, and the orientation in which a dataset is prepared.
+"""Orientation of array axes in the patient, and the orientation in which a dataset is prepared.
 
 An orientation names where the array axes (z, y, x) lead: a letter each of R L, A P and I S. "SPL" is an axial
 scan in LPS: slices from inferior to superior, rows to posterior, columns to left.
@@ -38,7 +38,7 @@ def turning(old: str, new: str) -> tuple[list[int], list[bool]]:
 
 
 def permuted(values: tuple[Number, Number, Number], axes: list[int]) -> tuple[Number, Number, Number]:
-    """What is told of three axes, in another order of them."""
+    """Return values of three axes in another order of the axes."""
     return (values[axes[0]], values[axes[1]], values[axes[2]])
 
 

@@ -1,4 +1,4 @@
-"""How sure a mean over trainings and subjects is: both are drawn again."""
+"""Bootstrap confidence interval of a mean over trainings and subjects: both are resampled."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""How far two triangle surfaces lie apart, in millimetres, point to triangle.
+"""Distance between two triangle surfaces in mm, point to triangle.
 
 Distances of voxels (`surface`) come in steps of the grid; these do not, so that a surface that is off by a
 tenth of a voxel is seen to be.

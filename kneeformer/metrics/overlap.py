@@ -1,4 +1,4 @@
-"""How far two masks cover each other: counts, ratios of counts, and volumes.
+"""Overlap of two masks: counts, ratios of counts, and volumes.
 
 Every function takes boolean arrays of one shape, in any number of dimensions, or the `Counts` of such a
 pair. Swapping reference and prediction leaves Dice and IoU as they are and swaps precision and recall.

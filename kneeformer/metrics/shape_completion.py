@@ -1,4 +1,4 @@
-"""How well a completed bone agrees with the bone as it was: intensities, volume and surface.
+"""Metrics of a completed bone against the whole bone: intensities, volume and surface.
 
 Four parts are scored, the hidden one first:
 
@@ -200,7 +200,7 @@ def _of_intensities(reference: np.ndarray, prediction: np.ndarray) -> Metrics:
 
 
 def _of_masks(reference: np.ndarray, prediction: np.ndarray, region: np.ndarray, geometry: Grid) -> Metrics:
-    """What the region has in addition; NaN where it has no voxels."""
+    """Metrics that only the region has; NaN where it has no voxels."""
     here, there = reference & region, prediction & region
     distances = surface_distances(here, there, geometry.spacing)
     return {
@@ -224,7 +224,7 @@ def _surface(mask: np.ndarray, geometry: Grid) -> Mesh | None:
 
 
 def _in_voxels(voxels: np.ndarray, geometry: Grid) -> Predicate:
-    """Whether the voxel that a point lies in is one of `voxels`; just outside the grid, the nearest one."""
+    """Return a test for points in one of `voxels`; just outside the grid the nearest voxel decides."""
     to_index = np.linalg.inv(geometry.to_patient())
     last = np.array(geometry.shape) - 1
 

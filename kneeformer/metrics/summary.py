@@ -1,4 +1,4 @@
-"""What the scores of many cases amount to: means, confidence intervals over subjects, files and a table."""
+"""Summary of the scores of many cases: means, confidence intervals over subjects, files and a table."""
 
 import csv
 import io
@@ -133,7 +133,7 @@ def write_summary(summary: Summary, folder: Path) -> None:
 
 
 def read_summary(folder: Path) -> Summary:
-    """What `write_summary` wrote.
+    """Read what `write_summary` wrote.
 
     Raises:
         KneeformerError: summary.json is missing or is not a summary.
@@ -179,7 +179,7 @@ def _check(
 
 
 def _bootstrap_weights(member: np.ndarray, subjects: int, seed: int) -> np.ndarray:
-    """How often each case is drawn in each resample of the subjects.
+    """Count the draws of each case in each resample of the subjects.
 
     Args:
         member: (cases,) number of each case's subject.

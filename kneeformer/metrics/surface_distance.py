@@ -1,4 +1,4 @@
-"""How far two surfaces lie apart, in millimetres, on grids of any spacing.
+"""Distances between the surfaces of two masks in mm, on grids of any spacing.
 
 The surface of a mask is its boundary voxels: those with at least one of their face neighbours outside
 the mask. What lies outside the image is outside the mask, so padding changes nothing, and a bone cut by

@@ -1,4 +1,4 @@
-"""Where and how networks run: the device, its number format and its memory layout."""
+"""Device, number format and memory layout in which networks run."""
 
 from contextlib import AbstractContextManager
 from typing import Literal, TypeVar
@@ -38,7 +38,7 @@ def choose_device(name: str | None = None, float64: bool = False) -> torch.devic
 
 
 def half_precision_helps(device: torch.device) -> bool:
-    """Whether bfloat16 is computed in hardware; elsewhere it is slower than float32."""
+    """True where bfloat16 is computed in hardware; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -87,5 +87,5 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _place(tokens: VisibleTokens, features: Tensor) -> Tensor:
-    """Where visible tokens' features (batch, n, channels) go among all: their numbers, channel by channel."""
+    """Indices of visible tokens' features (batch, n, channels) among all tokens, channel by channel."""
     return tokens.index[..., None].expand_as(features)

@@ -43,7 +43,7 @@ class RotaryPositions:
 
 
 class AbsolutePositions(nn.Module):
-    """Where in the volume a token lies, as features to add to it: sines and cosines of its position, mapped.
+    """Embedding of a token's position in the volume, to be added to it: sines and cosines, linearly mapped.
 
     A femur lies above a tibia in every knee scan; a crop alone does not show which of them it holds.
     """

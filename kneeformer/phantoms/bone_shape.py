@@ -27,7 +27,7 @@ FRAGMENT = 0.65  # size of a fragment's ellipsoid against that of the region whi
 
 @dataclass(frozen=True)
 class BoneAnatomy:
-    """What differs from bone to bone. Signs are those of a right bone: its medial side lies at positive x.
+    """Anatomy that differs from bone to bone. Signs are those of a right bone, whose medial side is +x.
 
     Attributes:
         left: the same bone mirrored in x.
@@ -172,7 +172,7 @@ def draw_pose(rng: np.random.Generator) -> Matrix:
 
 
 def scale_of(pose: Matrix) -> float:
-    """How much longer the pose makes things."""
+    """Return the scale of a pose."""
     return float(np.cbrt(np.linalg.det(pose[:3, :3])))
 
 

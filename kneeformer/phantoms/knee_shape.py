@@ -18,7 +18,7 @@ Distances = dict[str, Floats]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from subject to subject.
+    """Anatomy that differs from subject to subject.
 
     Attributes:
         size: scale of everything.

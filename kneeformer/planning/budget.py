@@ -1,4 +1,4 @@
-"""What the machine offers a training, as far as the rules need to know."""
+"""Budget of the machine, as far as the planning rules need it."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""What the folds of a dataset can neither teach nor test."""
+"""Structures that the folds of a dataset can neither train nor validate."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

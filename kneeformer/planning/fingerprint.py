@@ -1,4 +1,4 @@
-"""What a dataset looks like: sizes, spacings, intensities and structure volumes, case by case and in all."""
+"""Fingerprint of a dataset: sizes, spacings, intensities and structure volumes, by case and in all."""
 
 from collections.abc import Sequence
 from statistics import median

@@ -153,7 +153,7 @@ def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSett
 
 
 def worth_pretraining(fingerprint: Fingerprint) -> bool:
-    """Whether a masked autoencoder is trained first: see documentation/explanation/self-configuration.md."""
+    """True where a masked autoencoder is trained before the segmentation."""
     return fingerprint.unlabelled >= 3 * fingerprint.labelled
 
 

@@ -74,7 +74,7 @@ class Plan(Settings):
         return json.dumps(content, indent=2) + "\n"
 
     def without_evidence(self) -> "Plan":
-        """What is decided, without what was measured on the way."""
+        """Return the plan without its evidence."""
         bare = {n: c.model_copy(update={"evidence": None}) for n, c in self.configurations.items()}
         return self.model_copy(update={"configurations": bare})
 

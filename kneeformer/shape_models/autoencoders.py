@@ -44,7 +44,7 @@ class Autoencoder(ShapePrior):
 
     @torch.no_grad()
     def fit(self, bones: Tensor) -> None:
-        """What is taken before the first step: the mean, and the spread of distances near its surface."""
+        """Set the mean bone and the spread of distances near its surface, before the first step."""
         bones = clipped(bones)
         self.mean.copy_(bones.mean(0))
         self.spread_mm.copy_((bones - self.mean)[:, DISTANCE, self._telling()].std())

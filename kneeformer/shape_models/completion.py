@@ -124,7 +124,7 @@ class CompletionModel(nn.Module):
         return None if shapes is None else shapes.family()
 
     def _carried(self, known: Tensor, pose: Pose) -> Tensor:
-        """Where the prototype's voxels fall wholly on known ones, inside the bone's grid."""
+        """Mark the prototype's voxels that fall wholly on known ones, inside the bone's grid."""
         inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
         framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
         return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.999

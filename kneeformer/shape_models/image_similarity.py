@@ -1,4 +1,4 @@
-"""How like the prototype a bone's CT is where its pose brings it: what image registration minimises."""
+"""Image similarity of a posed bone's CT to the prototype: what image registration minimises."""
 
 import torch
 from torch import Tensor

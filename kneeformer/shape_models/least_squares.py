@@ -90,7 +90,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a bone lies; `misfit` is what was made small."""
+    """Pose of a bone and its misfit, the sum that was minimised."""
 
     pose: Pose
     misfit: float

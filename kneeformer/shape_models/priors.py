@@ -36,7 +36,7 @@ class Guess:
 
 
 class ShapePrior(nn.Module, ABC):
-    """What all priors have.
+    """Base class of all priors.
 
     Attributes:
         tells_deviation: whether its guesses have one.

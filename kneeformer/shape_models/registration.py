@@ -26,7 +26,7 @@ _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of
 
 @dataclass(frozen=True)
 class Fit:
-    """How a bone lies on the prototype.
+    """Registration of a bone to the prototype.
 
     Attributes:
         pose: from the bone's grid to the prototype's.

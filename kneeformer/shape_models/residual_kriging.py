@@ -1,4 +1,4 @@
-"""What a prior gets wrong where the bone is visible goes on into what is hidden.
+"""Residual kriging: the prior's error at visible voxels is extrapolated into the hidden ones.
 
 No prior of a few dozen bones reproduces a new one: its surface lies a millimetre off, and is off alike
 a few millimetres further. That error is known at visible voxels, and kriging carries it on: close to visible

@@ -32,7 +32,7 @@ class DescentSettings(Settings):
 
 
 class RegistrationSettings(Settings):
-    """How a bone finds its place on the prototype: rotation, translation and one scale.
+    """Registration of a bone to the prototype: rotation, translation and one scale.
 
     Attributes:
         affine: the least-squares steps stretch and shear it as well.
@@ -77,7 +77,7 @@ class CodeSettings(Settings):
 
 
 class PriorSettings(Settings):
-    """What healthy bones look like on the prototype, and how what is visible tells of what is hidden.
+    """Prior of healthy bones on the prototype, and its use to predict hidden voxels from visible ones.
 
     Attributes:
         components: modes of the PCA, fewer than bones, be it the prior or what finds the place for another;

@@ -70,7 +70,7 @@ def transformer(code: CodeSettings) -> NetworkSettings:
 
 
 def _begin_at_zero(decoder: CnnDecoder) -> None:
-    """What it answers at first."""
+    """Initialise the output at zero."""
     *_, last = decoder.head.modules()
     assert isinstance(last, nn.Conv3d)
     for parameter in last.parameters():

@@ -170,6 +170,6 @@ def _vectors(encoded: Tensor) -> Tensor:
 
 
 def _unfolded(vectors: Tensor, like: Tensor) -> Tensor:
-    """What `_vectors` folded, in the shape it had."""
+    """Undo `_vectors`: return the shape of `like`."""
     batch, _, z, y, x = like.shape
     return vectors.view(batch, z, y, x, -1).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Which trained configuration of a dataset is best, on the same validation cases. Needs no torch."""
+"""Best trained configuration of a dataset, on the same validation cases. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from kneeformer.workflows.splits import dataset_splits
 
 @dataclass(frozen=True)
 class Candidates:
-    """What to compare.
+    """Configurations and folds to compare.
 
     Attributes:
         configurations: None takes all of the plan but those that only prepare others.
@@ -43,7 +43,7 @@ class Candidates:
 
 
 class BestConfiguration(Record):
-    """What best_configuration.json holds.
+    """Contents of best_configuration.json.
 
     Attributes:
         score: by which the configurations are ranked.

@@ -1,4 +1,4 @@
-"""Which configurations can be compared on which folds, and what to train so that more can. Needs no torch."""
+"""Configurations that can be compared on the same folds, and commands so that more can. Needs no torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def validated_folds(folders: Folders, dataset: str, configuration: str, plans: s
 
 
 def command_to_validate(folders: Folders, request: Request) -> str:
-    """What to type so that a fold is validated: train it, go on with it, or validate it alone."""
+    """Return the command that gets a fold validated: train it, resume it, or validate it alone."""
     folder = request.folder(folders)
     if (folder / FINAL).is_file():
         return request.command("--val")

@@ -1,4 +1,4 @@
-"""Which configuration completes bones best: all of a dataset, on the same cases and hidden regions."""
+"""Comparison of all bone completions of a dataset, on the same cases and hidden regions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # what a prior is to 
 
 @dataclass(frozen=True)
 class Completions:
-    """What to compare.
+    """Configurations and folds to compare.
 
     Attributes:
         configurations: None takes all of the plan that complete bones.

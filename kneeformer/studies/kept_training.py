@@ -20,7 +20,7 @@ from kneeformer.workflows.train import train_fold
 
 @dataclass(frozen=True)
 class KeptTraining:
-    """What is to be trained, the folders in which it is kept, and the training that its weights come from."""
+    """A training of a study: its request, its folder, and the training that its weights come from."""
 
     folders: Folders
     request: Request
@@ -54,7 +54,7 @@ class KeptTraining:
         return read_summary(self.folder / "validation")
 
     def differences(self) -> list[str]:
-        """What was made otherwise than it is asked for now; nothing where no training is there.
+        """List the differences between the stored training and the request; empty where none is stored.
 
         Settings are compared as they came out, so that naming the plan's own value is no difference, and an
         edited plan is one.
@@ -77,13 +77,13 @@ class KeptTraining:
         return found
 
     def _is_what_followed(self, run: Run) -> bool:
-        """Whether a training began with the weights that are here, and they are those that are asked for."""
+        """True where a training began with the weights that are here, and they are those requested."""
         if not self.finished or self.differences():
             return False
         return read_run(self.folder).started <= run.started
 
     def _run(self) -> dict[str, Any]:
-        """What run.json would say of the request, but for settings."""
+        """Return run.json as the request would write it, without settings."""
         request = self.request
         return {
             "minutes": request.minutes,

@@ -1,4 +1,4 @@
-"""What pre-training buys: trainings with few labels, from pre-trained or random weights."""
+"""Study of pre-training: trainings with few labels, from pre-trained weights or random initialisation."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ ABLATIONS = (
 
 @dataclass(frozen=True)
 class Study:
-    """What to compare; what is None is the plan's.
+    """Trainings to compare; None stands for the plan's value.
 
     Attributes:
         labels: numbers of labelled subjects; None is all of the fold.

@@ -25,7 +25,7 @@ class ValidatedFold:
 
 
 def is_validated(folder: Path) -> bool:
-    """Whether a fold is trained to its end, and validated since."""
+    """True where a fold is trained to its end, and validated since."""
     return (folder / FINAL).is_file() and (folder / "validation" / "summary.json").is_file()
 
 

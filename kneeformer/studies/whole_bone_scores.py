@@ -1,4 +1,4 @@
-"""How well a trained fold gives back its validation bones: scored once, kept in its folder."""
+"""Scores of a trained fold on its whole validation bones: computed once, stored in its folder."""
 
 from contextlib import suppress
 from pathlib import Path

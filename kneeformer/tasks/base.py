@@ -1,4 +1,4 @@
-"""What a task is: all that differs between segmentation, completion, reconstruction and pre-training."""
+"""The contract of a task: all that differs between segmentation, completion and pre-training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is predicted of a case.
+    """Prediction of a case.
 
     Attributes:
         volumes: on the native grid, by what is added to the case's file name: "" is the main one
@@ -112,7 +112,7 @@ class Task(ABC, Generic[Planned]):
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
     ) -> Mapping[str, Configuration]:
-        """What is proposed for a dataset of this task, by the recipe of the paper that it goes back to."""
+        """Return configurations for a dataset of this task by the recipe of the published paper."""
         return proposed
 
     @abstractmethod
@@ -146,13 +146,13 @@ class Task(ABC, Generic[Planned]):
         """Memory of a training step in GiB, by formula; of the network only sizes are read."""
 
     def estimate_step(self, network: nn.Module, configuration: Planned, device: torch.device) -> Cost | None:
-        """What a training step costs, by formula; None where that is not known."""
+        """Return the cost of a training step by formula; None where none is known."""
         return None
 
     def measure_step(
         self, network: nn.Module, dataset: DatasetSettings, configuration: Planned, device: torch.device
     ) -> Cost | None:
-        """What a real training step costs on this machine; None where there is nothing to measure."""
+        """Return the measured cost of a training step on this machine; None where none can be measured."""
         return None
 
     @abstractmethod
@@ -162,7 +162,7 @@ class Task(ABC, Generic[Planned]):
     def begin(
         self, network: nn.Module, training: StoredCases, configuration: Planned, watch: Progress
     ) -> None:
-        """What the network takes from the training cases before its first step: nothing, unless a task says.
+        """Fit what the network takes from the training cases before its first step; by default nothing.
 
         Args:
             network: on its device, with the weights of the previous stage.

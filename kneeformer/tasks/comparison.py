@@ -1,4 +1,4 @@
-"""How the trained configurations of a task are compared. Needs no torch."""
+"""Comparison of the trained configurations of a task. Needs no torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LeadingScore:
 
 @dataclass(frozen=True)
 class ValidationScores:
-    """What came of a validated fold.
+    """Scores of a validated fold.
 
     Attributes:
         hidden: of each case a digest of what was hidden in it, "" where nothing was.
@@ -39,7 +39,7 @@ class ValidationScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How trained configurations of a task are compared.
+    """Rules by which trained configurations of a task are compared.
 
     Attributes:
         scores: of a validated fold, from its folder, the dataset and the configuration.

@@ -1,4 +1,4 @@
-"""What tasks have in common whose networks learn from crops of images."""
+"""Shared by tasks whose networks learn from crops of images."""
 
 from collections.abc import Mapping
 

@@ -84,6 +84,7 @@ def unregister(name: str) -> None:
 
 
 def task_names() -> tuple[str, ...]:
+    """Names of all registered tasks."""
     return tuple(_TASKS)
 
 

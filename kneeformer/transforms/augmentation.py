@@ -64,7 +64,7 @@ class Draw:
 
 
 class Augmentation:
-    """What a plan's settings do to training crops of one spacing. Holds no state: all chance is in `rng`."""
+    """Augmentation of training crops of one spacing. Stateless: randomness comes from `rng`."""
 
     def __init__(
         self, settings: AugmentationSettings, spacing_mm: Spacing, thick_axis: int | None = None

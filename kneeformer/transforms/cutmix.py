@@ -1,4 +1,4 @@
-"""What of a training crop is hidden behind another one: CutMix in blocks, drawn once, applied per role."""
+"""CutMix: blocks of a training crop replaced by those of another, drawn once, applied per role."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class CutMix:
-    """Which voxels of a batch come from which other image of it.
+    """Voxels of a batch that come from another image of it.
 
     Attributes:
         source: (b,) int, the image that fills the blocks of each image; itself where it stays whole.

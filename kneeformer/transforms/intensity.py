@@ -1,4 +1,4 @@
-"""How bright the voxels of a training crop are: noise, blur, brightness, contrast, gamma, low resolution.
+"""Intensity augmentation of a training crop: noise, blur, brightness, contrast, gamma, low resolution.
 
 Every function takes a (c, z, y, x) float32 image and a generator, and returns a new array of that shape and
 dtype. Channels are different contrasts, so each has draws of its own. Images may be z-scored, in [0, 1] or in

@@ -1,4 +1,4 @@
-"""Where a training crop takes its voxels from: rotation, scale and mirroring, drawn once, applied per role.
+"""Spatial augmentation of a training crop: rotation, scale and mirroring, drawn once, applied per role.
 
 Arrays are (c, z, y, x). A drawn matrix works in voxels about the centre of the crop, from the output back to
 the input, so image and label that are warped by one matrix stay aligned whatever their interpolation.

@@ -1,4 +1,4 @@
-"""Which tokens of a training crop pre-training may see: random tokens, blocks of them, or whole slabs."""
+"""Token masks for pre-training: random tokens, blocks of them, or whole slabs."""
 
 import numpy as np
 

@@ -36,7 +36,7 @@ class BoneFinder:
         return self.folder.name.rpartition("__")[2]
 
     def refusal(self) -> str | None:
-        """Why a mask has to mark bone to keep; None where the segmentation is trained and will find it."""
+        """Return why a mask must mark bone to keep; None where a trained segmentation will find it."""
         if any(self.folder.glob(f"fold_*/{FINAL}")):
             return None
         dataset, plans = self.folder.parent.name, self.folder.name.removesuffix(f"__{self.name}")

@@ -28,7 +28,7 @@ _BATCH = ("training.batch_size=2",)  # small steps: a slow CPU must make many of
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo leaves: scores of cases no fold has seen, and where its pictures are."""
+    """Result of the demo: scores of test cases, and the paths of its pictures."""
 
     summary: Summary
     pictures: list[Path]

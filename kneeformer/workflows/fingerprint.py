@@ -25,7 +25,7 @@ _SHOWN = 10  # warnings
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a child process reports of a case."""
+    """Report of a child process about a case."""
 
     problems: list[str]
     facts: CaseFingerprint | None = None

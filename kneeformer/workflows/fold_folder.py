@@ -22,7 +22,7 @@ from kneeformer.workflows.request import Request
 
 
 class Pretrained(BaseModel):
-    """Which weights a training began with, and what became of each: see `Transfer`."""
+    """Pre-trained weights that a training began with, and the fate of each tensor: see `Transfer`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class Pretrained(BaseModel):
 
 
 class Run(BaseModel):
-    """How a fold is trained, beside its plan; None where a request said nothing. Written to run.json."""
+    """Settings of a fold's training beside its plan; None where not given. Written to run.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -125,7 +125,7 @@ def write_run(
 
 
 def read_run(folder: Path) -> Run:
-    """How a fold was trained. Raises KneeformerError: run.json is missing or damaged."""
+    """Read the settings of a fold's training. Raises KneeformerError: run.json is missing or damaged."""
     return read_model(folder / RUN, Run, "train the fold anew with kf_train ... --overwrite")
 
 

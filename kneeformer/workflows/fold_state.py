@@ -1,4 +1,4 @@
-"""How far the training of a fold is, as its folder shows, and how it goes on. Needs no torch."""
+"""State of a fold's training, read from its folder, and the command that resumes it. Needs no torch."""
 
 import shlex
 from enum import Enum, auto
@@ -28,7 +28,7 @@ class FoldState(Enum):
 
 
 def going_on(folder: Path, request: Request, since: float, typed: list[str]) -> tuple[str, list[str]]:
-    """What is kept of a training that was stopped, and the words of the command that goes on with it.
+    """Return what is kept of a stopped training, and the command that resumes it.
 
     Args:
         since: time at which the command began; an earlier training that it was to overwrite is not its own.

@@ -21,7 +21,7 @@ from kneeformer.workflows.fingerprint import tell
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a prediction is given.
+    """Input folders of a prediction.
 
     Attributes:
         cases: with their masks and other sides, where these are needed.
@@ -131,7 +131,7 @@ def input_problems(
     other_sides: Path | None,
     watch: Progress,
 ) -> list[list[str]]:
-    """What is wrong with the files of each case, opened once in a child process; told at once, in one list.
+    """Return the problems of each case's files, opened once in a child process; logged at once, in one list.
 
     What may be wrong with them is told too, the first few lines of it.
 
@@ -170,7 +170,7 @@ def _no_other_side(case: Case, folder: Path) -> str:
 
 
 def _description(dataset: DatasetSettings) -> DatasetDescription:
-    """What input files must be."""
+    """Return the description that input files must meet."""
     return DatasetDescription(
         channel_names={str(i): n for i, n in enumerate(dataset.channel_names)},
         labels=dataset.labels,

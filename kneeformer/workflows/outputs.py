@@ -1,4 +1,4 @@
-"""Where a prediction may write: not in a dataset, not over an input, not two cases into one file."""
+"""Check of output paths: not in a dataset, not over an input, not two cases into one file."""
 
 import os
 from collections import defaultdict

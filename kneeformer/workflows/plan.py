@@ -163,7 +163,7 @@ def _with_evidence(configuration: Configuration, update: Mapping[str, object]) -
 
 
 def _device_memory_gb(device: torch.device) -> float:
-    """What a step may take: a GPU's memory less a tenth; half of the machine's for a CPU."""
+    """Return the GB that a step may take: nine tenths of a GPU's memory; half of the machine's on a CPU."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
     return machine_memory_gb() / 2

@@ -295,7 +295,7 @@ def _read_scan(case: Case) -> Scan:
 
 
 def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
-    """Where another configuration is kept that was trained by the same plans."""
+    """Return the folder of another configuration that was trained by the same plans."""
     (own,) = plan.configurations
     folder = folder.absolute()
     return folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{configuration}")

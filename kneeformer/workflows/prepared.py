@@ -1,4 +1,4 @@
-"""Whether prepared cases are what the plan and the raw files say now. Needs no torch."""
+"""Check that prepared cases match the plan and the raw files. Needs no torch."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ def files_digest(case: Case, description: DatasetDescription) -> str:
 
 
 def stale_cases(folder: Path, wanted: Iterable[Wanted]) -> dict[str, str]:
-    """Why a case has to be made again, for each that has to; every byte of the others was checked."""
+    """Return the stale cases, each with its reason; every byte of the others was checked."""
     cases = list(wanted)
     with ThreadPoolExecutor(default_processes()) as threads:
         reasons = threads.map(partial(_reason, folder), cases)

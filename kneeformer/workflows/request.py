@@ -9,7 +9,7 @@ from kneeformer.paths import Folders, fold_name
 
 @dataclass(frozen=True)
 class Request:
-    """What to train and how; what is None is the plan's, or what the training began with.
+    """Request for a training; None stands for the plan's value, or the one that the training began with.
 
     Attributes:
         no_pretraining: start from random initialisation, whatever the plan's previous stage is.
@@ -37,7 +37,7 @@ class Request:
 
     @property
     def assignments(self) -> list[str]:
-        """What differs from the plan, as --set would say it."""
+        """Return the differences to the plan, as --set would say them."""
         return [*self.settings, *([] if self.epochs is None else [f"training.epochs={self.epochs}"])]
 
     @property
@@ -45,10 +45,10 @@ class Request:
         return fold_name(self.fold)
 
     def folder(self, folders: Folders) -> Path:
-        """Where the trained fold is kept."""
+        """Return the folder of the trained fold."""
         return folders.model(self.dataset, self.configuration, self.plans) / self.fold_name
 
     def command(self, *flags: str) -> str:
-        """What to type for this training, or with other flags for what has become of it."""
+        """Return the command for this training, with other flags where given."""
         words = (self.dataset, self.configuration, self.fold_name, "-p", self.plans, *flags)
         return shlex.join(("kf_train", *words))

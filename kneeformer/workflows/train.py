@@ -42,7 +42,7 @@ from kneeformer.workflows.training_cases import learning_cases, split_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves.
+    """Result of a training.
 
     Attributes:
         summary: of the validation on whole cases; None where nothing was held out or predicted.

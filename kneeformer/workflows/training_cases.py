@@ -1,4 +1,4 @@
-"""Which prepared cases a fold learns from and is watched on."""
+"""Training and validation cases of a fold, among the prepared ones."""
 
 import shlex
 from pathlib import Path
@@ -170,7 +170,7 @@ def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[st
 
 
 def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
-    """What to do so that the cases are as `plan`, which may be a begun training's, would have them."""
+    """Return the commands that prepare the cases as `plan`, which may be a begun training's, says."""
     file = folders.plan_file(request.dataset, request.plans)
     command = shlex.join(
         ("kf_preprocess", "-d", request.dataset, "-c", request.configuration, "-p", request.plans)

@@ -1,4 +1,4 @@
-"""What every file format shares: the image, the contract, and how a fault of a file is told."""
+"""Shared by all file formats: the image, the contract, and the fault of a file."""
 
 import math
 import re
@@ -38,10 +38,11 @@ class Format:
 
 
 class FileFault(Exception):
-    """What is wrong with a file and what to do; `read_image` puts the file's name before it."""
+    """Fault of a file and its remedy; `read_image` puts the file's name before it."""
 
 
 def damaged(reason: object) -> FileFault:
+    """Build the fault of a file whose voxels cannot be read."""
     return FileFault(f"cannot be read ({reason}); export it again")
 
 
@@ -70,6 +71,7 @@ def positive(field: str, values: Any, count: int) -> np.ndarray:
 
 
 def require_scalars(values: int) -> None:
+    """Refuse more than one value a voxel. Raises FileFault."""
     if values != 1:
         raise FileFault(
             f"{values} values a voxel (RGB, complex, vector or layers of overlapping segments); "

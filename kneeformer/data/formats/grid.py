@@ -69,7 +69,7 @@ def steps_of(geometry: Grid) -> np.ndarray:
 
 
 def millimetres(path: Path, field: str, unit: str) -> float:
-    """How many mm one `unit` is; a line is logged where it is not 1. Raises FileFault: an unknown unit."""
+    """Return the length of a `unit` in mm; logs a line where it is not 1. Raises FileFault: unknown unit."""
     try:
         scale = UNITS_MM[unit.strip().lower()]
     except KeyError as fault:

@@ -154,7 +154,7 @@ def _dtype(header: Header, order: str) -> np.dtype:
 
 
 def _start(header: Header) -> int:
-    """Where the voxels begin: behind the header and the four bytes that announce extensions."""
+    """Offset of the voxels in bytes: behind the header and the four bytes that announce extensions."""
     least, start = int(header["sizeof_hdr"]) + 4, float(header["vox_offset"])
     if not (math.isfinite(start) and start >= least and start == int(start)):
         raise header_fault("vox_offset", f"{start:g}", f"it must be a whole number from {least} on")

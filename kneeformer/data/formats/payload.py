@@ -67,11 +67,13 @@ def decimal_numbers(text: bytes, dtype: np.dtype, count: int) -> bytes:
 
 
 def gzip(content: bytes) -> bytes:
+    """Compress bytes as one gzip member."""
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP)
     return packer.compress(content) + packer.flush()
 
 
 def deflate(content: bytes) -> bytes:
+    """Compress bytes as a zlib stream."""
     return zlib.compress(content, LEVEL)
 
 

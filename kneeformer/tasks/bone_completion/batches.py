@@ -39,7 +39,7 @@ class Posed:
 
 @torch.no_grad()
 def pose_of(register: Register, image: Tensor, device: torch.device) -> Pose:
-    """Where a prepared bone is brought on the prototype, whole as it is."""
+    """Return the pose of a prepared whole bone on the prototype."""
     whole = torch.ones(image.shape[1:], dtype=torch.bool)
     return register(image.to(device), whole.to(device)).pose
 

@@ -1,4 +1,4 @@
-"""What completion of bones and their registration have in common."""
+"""Shared by bone completion and registration."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How the codes of a VQ-VAE are used: which of them stand for bones, and which for nothing."""
+"""Use of the codes of a VQ-VAE: counts, perplexity and dead codes."""
 
 from pathlib import Path
 

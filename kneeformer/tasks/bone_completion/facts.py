@@ -1,4 +1,4 @@
-"""What is told of a completed bone beside its files: numbers for CASE.json, and what they speak against."""
+"""Measurements of a completed bone for CASE.json, and the warnings that follow from them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def facts_of(
 
 
 def doubts(facts: dict[str, Any]) -> list[str]:
-    """Why a person should look at the completion with these facts before believing it."""
+    """Return warnings: reasons to inspect the completion before trusting it."""
     registration, found = facts["registration"], []
     if registration["inliers"] < _FITS:
         found.append(
@@ -107,7 +107,7 @@ def _cut_mm2(mask: np.ndarray, geometry: Grid) -> float:
 
 
 def _touch(mask: np.ndarray) -> bool:
-    """Whether a voxel to complete shares a face with one to keep."""
+    """True where a voxel to complete shares a face with one to keep."""
     for axis in range(3):
         along = np.moveaxis(mask, axis, 0)
         for one, other in ((along[1:], along[:-1]), (along[:-1], along[1:])):

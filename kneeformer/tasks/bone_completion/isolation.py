@@ -182,7 +182,7 @@ def _box(occupied: np.ndarray, geometry: Grid) -> Box:
 
 
 def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
-    """What is not hidden: neither in the region, nor at a side where the bone leaves the field of view."""
+    """Mark visible voxels: neither in the region, nor at a side where the bone leaves the field of view."""
     seen = mask != COMPLETE
     for axis, ((first, last), size) in enumerate(zip(box, shape, strict=True)):
         for at, border in ((0, first == 0), (-1, last == size)):

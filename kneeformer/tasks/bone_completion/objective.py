@@ -1,4 +1,4 @@
-"""How a trained prior learns to complete bones: it is shown a part, and asked for the whole."""
+"""Objective of trained priors: from the visible part of a bone, predict the whole."""
 
 from collections.abc import Iterable
 from statistics import mean

@@ -40,7 +40,7 @@ def bone_grid(extents_mm: np.ndarray, budget: Budget, voxels: int | None = None)
 
 
 def worth_straightening(lying_mm: np.ndarray, straight_mm: np.ndarray) -> bool:
-    """Whether a grid that is turned with each bone is much smaller than one that is not.
+    """True where a grid that is turned with each bone is much smaller than one that is not.
 
     Args:
         lying_mm, straight_mm: (bones, 3) extents along the patient's axes, as they lie and straightened.
@@ -66,7 +66,7 @@ def components(bones: int, wanted: int) -> int:
 def stepwise(
     training: TrainingSettings, budget: Budget, loss: Literal["dssim", "points", "mse"]
 ) -> TrainingSettings:
-    """How a network of whole bones learns: some minutes on a CPU, whatever the number of bones."""
+    """Training settings of a network of whole bones: some minutes on a CPU, whatever the number of bones."""
     epochs = 10 if loss == "mse" else 20  # autoencoders learn early all that carries over to other bones
     return training.model_copy(
         update={

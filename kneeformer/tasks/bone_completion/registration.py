@@ -123,12 +123,12 @@ class RegistrationStage(nn.Module):
         self.teacher = None if teacher is None else teacher.requires_grad_(False)
 
     def take_teacher(self) -> None:
-        """What has come from the previous stage goes on teaching as it is; an untrained one says identity."""
+        """Take the network of the previous stage as the teacher; an untrained one gives the identity."""
         if self.teacher is not None and self.registration.locnet is not None:
             self.teacher.load_state_dict(self.registration.locnet.state_dict())
 
     def taught(self, image: Tensor, known: Tensor) -> Fit:
-        """Where a whole bone belongs."""
+        """Return the teacher's pose of a whole bone."""
         fit: Fit = self.registration(image, known, first_guess(self.teacher, image, known))
         return fit
 

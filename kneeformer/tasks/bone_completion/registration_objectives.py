@@ -1,4 +1,4 @@
-"""How a spatial transformer learns to register bones: by image similarity, or by known poses."""
+"""Objectives of spatial transformers: image similarity, or known poses."""
 
 from collections.abc import Iterable
 from statistics import mean

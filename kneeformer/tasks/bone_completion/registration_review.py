@@ -1,4 +1,4 @@
-"""How near validation bones come to the prototype: figures of all, pictures of a few."""
+"""Review of a registration: distances of validation bones to the prototype, with pictures of a few."""
 
 from pathlib import Path
 

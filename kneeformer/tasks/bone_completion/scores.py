@@ -1,4 +1,4 @@
-"""What the completions of a validated fold are worth: scored once, kept in its folder. Needs no torch."""
+"""Scores of the completions of a validated fold: computed once, stored in its folder. Needs no torch."""
 
 import hashlib
 from contextlib import suppress
@@ -95,7 +95,7 @@ def score_fold(folder: Path, dataset: Dataset, window_hu: Window, watch: Progres
 
 
 def _read(file: Path) -> FoldScores | None:
-    """What is kept; what is damaged is made again."""
+    """Read stored scores; None where they are missing or damaged."""
     with suppress(KneeformerError):
         return read_model(file, FoldScores, "")
     return None
@@ -104,7 +104,7 @@ def _read(file: Path) -> FoldScores | None:
 def _score_cases(
     cases: list[Case], dataset: Dataset, validation: Path, window_hu: Window, watch: Progress
 ) -> dict[str, tuple[str, CaseMetrics]]:
-    """What `_score` says of each case."""
+    """Score each case in a child process."""
     outcomes = run_each(
         _score,
         [_files(case, dataset, validation, window_hu) for case in cases],

@@ -34,7 +34,7 @@ class BoneGridSettings(GridSettings):
 
 
 class BoneLearningSettings(Settings):
-    """How bones are shown to a network that learns by steps: turned, moved, and partly hidden.
+    """Augmentation of bones for networks that are trained by steps: rotated, shifted and partly hidden.
 
     Attributes:
         rotation_degrees: about each axis, at most.

@@ -1,4 +1,4 @@
-"""How well models of bones give back whole bones, laid out as the tibia paper's first table.
+"""Scores of priors on whole bones, laid out as the tibia paper's first table.
 
 Figures are of the raw answer over all of the grid on which bones are stored, nothing pasted back: once with
 nothing hidden, and once with a fifth of the bone. They tell of registration and prior together. Of a whole

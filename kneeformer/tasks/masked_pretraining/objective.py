@@ -1,4 +1,4 @@
-"""What pre-training asks for: the voxels of hidden tokens, air and padding aside.
+"""Objective of masked pre-training: the voxels of hidden tokens, without air and padding.
 
 Volumes are (batch, channels, z, y, x) float32, grids of tokens (batch, z, y, x) bool.
 """
