@@ -90,9 +90,7 @@ def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
         )
     z, y, x = (slice(max(first - 1, 0), last + 1) for first, last in occupied_box(inside[None]))
     above = np.subtract(field[z, y, x], level, dtype=np.float64).astype(np.float32)
-    vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call]
-        _off_the_level(_closed(above)), 0.0, method="lorensen"
-    )
+    vertices, faces, _, _ = marching_cubes(_off_the_level(_closed(above)), 0.0, method="lorensen")
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)
     outward = faces[:, ::-1].astype(np.int64)  # as they come, they point inward in (z, y, x)
     return Mesh(index, outward).transformed(geometry.to_patient())

@@ -1,0 +1,41 @@
+"""The Fourier transform of Cartesian MRI: centred (the zero frequency in the middle) and orthonormal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import fft
+
+IN_PLANE = (-2, -1)
+
+
+def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
+    """Centred orthonormal Fourier transform over `axes`; the precision of the array is kept.
+
+    The middle of an axis of n samples is n // 2, of odd n too. Two axes make it 2D, three 3D; the readout
+    alone or the phase encoding alone may be transformed as well.
+    """
+    return np.asarray(fft.fftshift(fft.fftn(fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes))
+
+
+def to_image(kspace: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
+    """Inverse of `to_kspace`, and its adjoint."""
+    return np.asarray(fft.fftshift(fft.ifftn(fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes))
+
+
+def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The middle of the last axes, from (n - size) // 2 on, as fastMRI crops its reconstructions.
+
+    Raises:
+        ValueError: the array is smaller than that.
+    """
+    sizes = array.shape[-len(shape) :]
+    if any(n < size for n, size in zip(sizes, shape, strict=True)):
+        raise ValueError(f"{tuple(sizes)} has no middle of {tuple(shape)}")
+    starts = [(n - size) // 2 for n, size in zip(sizes, shape, strict=True)]
+    middle = tuple(slice(s, s + size) for s, size in zip(starts, shape, strict=True))
+    return np.asarray(array[(Ellipsis, *middle)])
+
+
+def root_sum_of_squares(coil_images: np.ndarray) -> np.ndarray:
+    """(coils, ...) complex -> (...) float: the magnitude image of several coils (Roemer et al. 1990)."""
+    return np.asarray(np.sqrt((coil_images.real**2 + coil_images.imag**2).sum(0)))
