@@ -1,6 +1,7 @@
 """The Fourier transform of Cartesian MRI: centred (the zero frequency in the middle) and orthonormal."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -32,7 +33,7 @@ def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     if any(n < size for n, size in zip(sizes, shape, strict=True)):
         raise ValueError(f"{tuple(sizes)} has no middle of {tuple(shape)}")
     starts = [(n - size) // 2 for n, size in zip(sizes, shape, strict=True)]
-    middle = tuple(slice(s, s + size) for s, size in zip(starts, shape, strict=True))
+    middle: tuple[Any, ...] = tuple(slice(s, s + size) for s, size in zip(starts, shape, strict=True))
     return np.asarray(array[(Ellipsis, *middle)])
 
 

@@ -1,0 +1,69 @@
+"""The measurement of Cartesian MRI by several coils (SENSE: Pruessmann et al. 1999).
+
+The readout is an image axis already, so that only the phase-encoding axes are transformed here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Samples of an image, and the linear operator M F S that measured them.
+
+    Attributes:
+        samples: (batch, coils, slices, rows, columns) complex: image along the readout (rows), k-space along
+            `axes`; 0 where nothing was measured.
+        mask: bool, broadcastable to the samples: True where they were measured.
+        sensitivities: complex, of the samples' shape; over the coils their squares sum to 1.
+        axes: of the samples that are phase-encoded, counted from the end: (-1,), or (-3, -1) of 3D scans.
+    """
+
+    samples: Tensor
+    mask: Tensor
+    sensitivities: Tensor
+    axes: tuple[int, ...] = (-1,)
+
+    def measure(self, image: Tensor) -> Tensor:
+        """M F S: (batch, slices, rows, columns) complex image -> samples of each coil."""
+        return self.mask * to_kspace(self.coil_images(image), self.axes)
+
+    def combine(self, samples: Tensor) -> Tensor:
+        """The adjoint, S* F* M: samples of each coil -> one image; of those measured, the zero-filled one."""
+        coil_images = to_image(self.mask * samples, self.axes)
+        return (self.sensitivities.conj() * coil_images).sum(1)
+
+    def coil_images(self, image: Tensor) -> Tensor:
+        """S: the image as each coil sees it."""
+        return self.sensitivities * image.unsqueeze(1)
+
+    def step_towards(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
+        """The image after a gradient step on its squared distance to the samples; 1 is the longest safe."""
+        return image - share * self.combine(self.measure(image) - self.samples)
+
+    def consistent_coil_images(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
+        """Coil images whose k-space goes `share` of the way to the samples that there are; 1 is hard."""
+        kspace = to_kspace(self.coil_images(image), self.axes)
+        return to_image(kspace + share * self.mask * (self.samples - kspace), self.axes)
+
+
+def to_kspace(image: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Centred orthonormal Fourier transform, as `kneeformer.kspace.fourier.to_kspace`."""
+    transformed = torch.fft.fftn(torch.fft.ifftshift(image, axes), dim=axes, norm="ortho")
+    shifted: Tensor = torch.fft.fftshift(transformed, axes)
+    return shifted
+
+
+def to_image(kspace: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Inverse of `to_kspace`, and its adjoint."""
+    transformed = torch.fft.ifftn(torch.fft.ifftshift(kspace, axes), dim=axes, norm="ortho")
+    shifted: Tensor = torch.fft.fftshift(transformed, axes)
+    return shifted
+
+
+def root_sum_of_squares(coil_images: Tensor) -> Tensor:
+    """(batch, coils, ...) complex -> (batch, ...) real; its gradient is finite at 0 as well."""
+    squares = coil_images.real.square() + coil_images.imag.square()
+    return (squares.sum(1) + 1e-12).sqrt()
