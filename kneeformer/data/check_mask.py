@@ -1,7 +1,6 @@
 """Check of a mask: one line a problem, beginning with the file."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,13 @@ def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[
     In this room, so that a child process that asks it loads no torch.
 
     Args:
-        job: a case whose label is its mask; what its images must be; `unmarked` of `mask_problems`.
+        job: a case; what its images must be; `unmarked` of `mask_problems`.
     """
     case, description, unmarked = job
-    checked = check_case(replace(case, label=None), description)
+    checked = check_case(case, description)
     problems, warnings = list(checked.problems), list(checked.warnings)
-    if case.label is not None:
-        problems += mask_problems(case.label, case.images[0], checked.geometry, unmarked)
+    if case.mask is not None:
+        problems += mask_problems(case.mask, case.images[0], checked.geometry, unmarked)
     if case.other_side is not None:
         other = check_case(case.other_side, description)
         problems, warnings = problems + other.problems, warnings + other.warnings

@@ -12,11 +12,14 @@ from kneeformer.sides import Side
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case: an image a channel, in order, and its label where there is one.
+    """The files of one case.
 
     Attributes:
+        images: one a channel, in order.
+        label: the reference segmentation, where there is one.
         side: of the body, where it is told.
         other_side: the case of the same person's other side, where it was looked for and is there.
+        mask: bone to keep and region to complete, for a task that requires one.
     """
 
     name: str
@@ -24,10 +27,12 @@ class Case:
     label: Path | None = None
     side: Side | None = None
     other_side: "Case | None" = None
+    mask: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.images if self.label is None else (*self.images, self.label)
+        beside = [file for file in (self.label, self.mask) if file is not None]
+        return (*self.images, *beside)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,11 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
 def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
     """The cases of `case_folder` alone."""
     return case_folder(folder, description).cases
+
+
+def with_masks(cases: list[Case], found: ImageFolder, ending: str) -> list[Case]:
+    """The cases with the files CASE.ending of a folder as masks, whether or not they exist."""
+    return [replace(c, mask=found.file(c.name, ending)) for c in cases]
 
 
 def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case]:

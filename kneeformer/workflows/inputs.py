@@ -1,4 +1,4 @@
-"""The cases that are given to a prediction: their files, masks by which they are asked, and their faults."""
+"""The cases that are given to a prediction: their files, their masks, and what is wrong with them."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.check_mask import check_input
-from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_other_sides
+from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_masks, with_other_sides
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
@@ -53,7 +53,7 @@ def gather_inputs(
     cases, not_taken, twins = found.cases, dict(found.not_taken), list(found.twins)
     if masks is not None:
         drawn = image_folder(masks)
-        cases = with_labels(cases, drawn, dataset.file_ending)
+        cases = with_masks(cases, drawn, dataset.file_ending)
         not_taken |= drawn.not_taken
         twins += [drawn.twins[c.name] for c in cases if c.name in drawn.twins]
     if other_sides is not None:
@@ -110,7 +110,7 @@ def _require_what_is_needed(
 def with_validation_mask(
     case: Case, task: str, description: DatasetDescription, masks: Path, number: int
 ) -> Case:
-    """A validation case as the task takes it: its label a mask, written in a folder, or none."""
+    """A validation case, with a mask that is written into a folder where its task requires one."""
     if case.label is None:
         return case
     reference = read_label_map(case.label)
@@ -118,10 +118,10 @@ def with_validation_mask(
         reference.array, reference.geometry, description.scheme, number
     )
     if mask is None:
-        return replace(case, label=None)
+        return case
     file = masks / f"{case.name}{description.file_ending}"
     write_image(file, mask, reference.geometry)
-    return replace(case, label=file)
+    return replace(case, mask=file)
 
 
 def input_problems(

@@ -148,29 +148,26 @@ class Predictor:
         """The scan as the task takes it: its mask with bone to keep."""
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
-    def predict_case(
-        self, case: Case, output: Path, probabilities: bool = False, reference: Path | None = None
-    ) -> None:
+    def predict_case(self, case: Case, output: Path, probabilities: bool = False) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
-            case: its label is the mask, where the task requires one.
-            reference: the truth, for the picture alone.
+            case: with a mask, where the task requires one; its label is for the picture alone.
         """
         task = predictive(self.configuration.task)
-        scan = _read_scan(case if task.requires_mask else replace(case, label=None))
+        scan = _read_scan(case)
         if self.configuration.needs_other_side and case.other_side is not None:
-            scan = replace(scan, other_side=_read_scan(case.other_side))
+            scan = replace(scan, other_side=_read_other_side(case.other_side))
         try:
             scan = self.with_bone_to_keep(scan)
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
-            raise KneeformerError(f"{case.label or case.images[0]}: {fault}") from fault
+            raise KneeformerError(f"{case.mask or case.images[0]}: {fault}") from fault
         for warning in outputs.warnings:
             _log().warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
-        truth = None if reference is None else read_label_map(reference).array
-        task.draw(scan, outputs, truth, output / f"{case.name}.png")
+        reference = None if case.label is None else read_label_map(case.label).array
+        task.draw(scan, outputs, reference, output / f"{case.name}.png")
         self._write(case, outputs, output, scan.geometry)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Grid) -> None:
@@ -285,13 +282,19 @@ def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: s
 
 
 def _read_scan(case: Case) -> Scan:
-    """The case's files, its label as the mask. Raises KneeformerError: channels on different grids."""
+    """The case's images and mask. Raises KneeformerError: channels on different grids."""
     channels = [read_image(path) for path in case.images]
     for path, channel in zip(case.images[1:], channels[1:], strict=True):
         if mismatch := channels[0].geometry.mismatch(channel.geometry):
             raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
-    mask = None if case.label is None else read_label_map(case.label).array
+    mask = None if case.mask is None else read_label_map(case.mask).array
     return Scan(np.stack([c.array for c in channels]), channels[0].geometry, mask, case.side)
+
+
+def _read_other_side(case: Case) -> Scan:
+    """A whole bone: its label map is the mask."""
+    scan = _read_scan(case)
+    return scan if case.label is None else replace(scan, mask=read_label_map(case.label).array)
 
 
 def _beside(folder: Path, plan: Plan, configuration: str) -> Path:

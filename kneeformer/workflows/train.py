@@ -230,7 +230,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     masks = output / "masks"
     for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
         masked = with_validation_mask(case, predictor.configuration.task, dataset.description, masks, done)
-        predictor.predict_case(masked, output, reference=case.label)
+        predictor.predict_case(masked, output)
         watch("Validating on whole cases", done, len(wanted))
     regions = masks if masks.is_dir() else None
     return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, regions)

@@ -99,7 +99,7 @@ class TestMasks:
         scans = put("in", "a_0000.nrrd", "b_0000.nrrd", "c_0000.nrrd", "M\u00fcller_0000.nrrd")
         masks = put("masks", "a.seg.nrrd", "b.NII.GZ", "Mu\u0308ller.nrrd", "surplus.nrrd", "._a.nrrd")
         inputs = of(scans, masks, COMPLETION)
-        assert {c.name: c.label and c.label.name for c in inputs.cases} == {
+        assert {c.name: c.mask and c.mask.name for c in inputs.cases} == {
             "a": "a.seg.nrrd",
             "b": "b.NII.GZ",
             "c": "c.nrrd",  # which is missing, as the check of the files will say
@@ -117,7 +117,7 @@ class TestMasks:
         self, put: Callable[..., Path], caplog: pytest.LogCaptureFixture
     ) -> None:
         folder = put("in", "a_0000.nrrd", "a.seg.nrrd")
-        assert of(folder, folder, COMPLETION).cases[0].label == folder / "a.seg.nrrd"
+        assert of(folder, folder, COMPLETION).cases[0].mask == folder / "a.seg.nrrd"
         assert caplog.messages == []
 
     def test_a_folder_that_is_not_there(self, put: Callable[..., Path], tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def scan(tmp_path: Path) -> Case:
     for file in ("scans/P1_0000.nrrd", "masks/P1.nrrd"):
         (tmp_path / file).parent.mkdir()
         (tmp_path / file).write_text("the user's")
-    return Case("P1", (tmp_path / "scans/P1_0000.nrrd",), tmp_path / "masks/P1.nrrd")
+    return Case("P1", (tmp_path / "scans/P1_0000.nrrd",), mask=tmp_path / "masks/P1.nrrd")
 
 
 class TestInputs:
@@ -61,7 +61,7 @@ class TestInputs:
         (tmp_path / "others").mkdir()
         (tmp_path / "others" / "P1_ct.nrrd").touch()
         other = Case("P1", (tmp_path / "others" / "P1_ct.nrrd",))
-        paired = Case("P1", scan.images, scan.label, other_side=other)
+        paired = Case("P1", scan.images, mask=scan.mask, other_side=other)
         assert len(refusal([paired], tmp_path / "others")) == 1
 
     def test_what_else_lies_in_a_folder_of_inputs_is_kept(self, scan: Case, tmp_path: Path) -> None:

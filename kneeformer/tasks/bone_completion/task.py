@@ -53,7 +53,7 @@ _WORSE = 2.0  # times the outliers of the other side: then the bone is of that o
 
 
 class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
-    """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit`, a prior each.
+    """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit_prior`, a prior each.
 
     And what these are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, autoencoders that learn
     from whole bones alone, `3d_vae_plain` and `3d_vqvae_plain`, and `3d_mirrored` where the dataset has both
@@ -85,7 +85,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         trained = {
             "3d_vae": PriorSettings(kind="vae", components=modes),
             "3d_vqvae": PriorSettings(kind="vqvae", components=modes),
-            "3d_vit": PriorSettings(kind="vit", components=modes),
+            "3d_vit_prior": PriorSettings(kind="vit", components=modes),
         }
         best = PriorSettings(kind="pca", components=modes)
         first = bone_configuration(fingerprint, budget, "completion", best)
