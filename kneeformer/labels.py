@@ -40,8 +40,12 @@ class LabelScheme:
 
     @classmethod
     def from_json(cls, labels: LabelValues, regions_class_order: list[int] | None = None) -> "LabelScheme":
-        """Raises KneeformerError: no background or no structure; a value that is not of 1 to HIGHEST, or has
+        """No labels at all are those of a task without label maps.
+
+        Raises KneeformerError: no background or no structure; a value that is not of 1 to HIGHEST, or has
         two names; regions without an order, or with one that does not give them back when it is painted."""
+        if not labels:
+            return cls((), (), (), False, None)
         named = dict(labels)
         background, ignore = named.pop("background", None), named.pop("ignore", None)
         if background != 0:

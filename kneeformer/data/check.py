@@ -24,8 +24,9 @@ class CheckedCase:
 
     Attributes:
         problems: one line each, beginning with the file; empty where the case can be used.
-        images: (channels, z, y, x), in the files' own type (float64 and wide integers as float32); None
-            where a channel cannot be read or the channels differ in size.
+        images: (channels, z, y, x), in the files' own type (float64 and wide integers as float32), or
+            complex k-space, (coils, slices, rows, columns); None where a channel cannot be read or the
+            channels differ in size.
         label: (z, y, x) uint8, int16 or int32, the first that holds its values; None where there is
             none or it cannot be used.
         geometry: of the first channel; None where it cannot be read.
@@ -74,7 +75,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     readable = [(path, image) for path, image in channels if image is not None]
     warnings: list[str] = []
     for channel, (path, image) in zip(description.channels, channels, strict=True):
-        if image is not None:
+        if image is not None and not np.iscomplexobj(image.array):
             faults = _image_problems(path, image.array)
             problems += faults
             warnings += [] if faults else [f"{path}: {w}" for w in intensity_warnings(image.array, channel)]
@@ -157,6 +158,8 @@ def _stack(images: list[Image | None]) -> np.ndarray | None:
     arrays = [image.array for image in images if image is not None]
     if len(arrays) < len(images) or len({a.shape for a in arrays}) > 1:
         return None
+    if np.iscomplexobj(arrays[0]):
+        return arrays[0]
     common = np.result_type(*arrays)
     narrow = common if common.itemsize <= 4 and common != np.uint32 else np.dtype(np.float32)
     with np.errstate(over="ignore"):  # a problem by then

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kneeformer.data.description import DatasetDescription, read_description
 from kneeformer.data.image_folder import ImageFolder, existing, image_folder
-from kneeformer.data.images import file_ending
+from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, file_ending
 from kneeformer.sides import Side
 
 
@@ -52,7 +52,10 @@ class Dataset:
         return self.folder.name
 
     def training_cases(self) -> list[Case]:
-        """Cases of imagesTr with their labels, by name; of the `dataset` key where dataset.json has one."""
+        """Cases of imagesTr with their labels, by name; of the `dataset` key where dataset.json has one.
+
+        Without `labels` in dataset.json no case has any.
+        """
         if self.description.dataset is not None:
             listed = self.description.dataset.items()
             return [
@@ -65,6 +68,8 @@ class Dataset:
                 for name, entry in sorted(listed)
             ]
         cases = list_cases(self.folder / "imagesTr", self.description)
+        if not self.description.labels:
+            return cases
         ending = self.description.file_ending
         return with_labels(cases, image_folder(self.folder / "labelsTr", ending), ending)
 
@@ -88,7 +93,7 @@ class CaseFolder:
 
 
 def case_folder(folder: Path, description: DatasetDescription, any_ending: bool = False) -> CaseFolder:
-    """The cases in a folder of images named CASE_0000.ending, a file a channel.
+    """The cases in a folder of images named CASE_0000.ending, a file a channel; of k-space CASE.h5 as well.
 
     Every channel that dataset.json names is listed, whether or not its file exists: the dataset
     check and the readers say which is missing. A folder that does not exist holds no cases.
@@ -96,7 +101,9 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
     Args:
         any_ending: take images of all formats, not only those of the dataset's ending.
     """
-    found = image_folder(folder, None if any_ending else description.file_ending)
+    ending = description.file_ending
+    known = (*FILE_ENDINGS, *KSPACE_ENDINGS) if ending in KSPACE_ENDINGS else FILE_ENDINGS
+    found = _numbered(image_folder(folder, None if any_ending else ending, known))
     names, not_taken = set(), dict(found.not_taken)
     for stem, path in found.files.items():
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem)
@@ -108,7 +115,7 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
     cases = [
         Case(
             name,
-            tuple(found.file(name + channel, description.file_ending) for channel in channels),
+            tuple(found.file(name + channel, ending) for channel in channels),
             side=description.side(name),
         )
         for name in sorted(names)
@@ -130,6 +137,19 @@ def with_masks(cases: list[Case], found: ImageFolder, ending: str) -> list[Case]
 def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case]:
     """The cases with the files CASE.ending of a folder as labels, whether or not they exist."""
     return [replace(c, label=found.file(c.name, ending)) for c in cases]
+
+
+def _numbered(found: ImageFolder) -> ImageFolder:
+    """The same files; those of k-space, which hold all channels, under CASE_0000 where they are CASE.h5."""
+    named: dict[str, Path] = {}
+    twins = dict(found.twins)
+    for stem, path in found.files.items():
+        alone = file_ending(path) in KSPACE_ENDINGS and not re.fullmatch(r".+_[0-9]{4}", stem)
+        name = f"{stem}_0000" if alone else stem
+        if name in named:
+            twins[name] = f"{found.folder}: {named[name].name} and {path.name} are one case; keep one"
+        named.setdefault(name, path)
+    return replace(found, files=dict(sorted(named.items())), twins=twins)
 
 
 def _channel_fault(match: re.Match[str] | None, path: Path, description: DatasetDescription) -> str | None:

@@ -32,24 +32,27 @@ class ImageFolder:
         return self.files.get(name, self.folder / f"{name}{ending}")
 
 
-def image_folder(folder: Path, ending: str | None = None) -> ImageFolder:
+def image_folder(
+    folder: Path, ending: str | None = None, known: tuple[str, ...] = FILE_ENDINGS
+) -> ImageFolder:
     """List the image files of a folder; of one that does not exist, none.
 
     The case of an ending does not matter. Hidden files, ._K01.nrrd of macOS too, folders, and files that are
     no images disturb nobody.
 
     Args:
-        ending: the only one to take; None takes all of FILE_ENDINGS.
+        ending: the only one to take; None takes all that are known.
+        known: endings of files that may be taken.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     not_taken = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.is_dir():
             continue
-        reason = _reason(path, ending)
+        reason = _reason(path, ending, known if ending is None else (*known, ending))
         if reason is not None:
             not_taken[path] = reason
-        elif path.name.lower().endswith(FILE_ENDINGS):
+        elif path.name.lower().endswith(known if ending is None else ending):
             found[composed(path.name[: -len(file_ending(path))])].append(path)
     twins = {
         name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one"
@@ -96,11 +99,11 @@ def _one_case(path: Path) -> bool:
     return not file_ending(path).startswith(".nii") or ending in (ending.lower(), ending.upper())
 
 
-def _reason(path: Path, ending: str | None) -> str | None:
+def _reason(path: Path, ending: str | None, endings: tuple[str, ...]) -> str | None:
     """Return the reason why an image file is not used; None where it is used, or is no image."""
     name = path.name.lower()
     other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
-    known = name.endswith(FILE_ENDINGS)
+    known = name.endswith(endings)
     if other is not None:
         return f"{other} is not read; convert it to one of {', '.join(FILE_ENDINGS)} or take it away"
     if known and has_unusable_name(Path(path.name)):

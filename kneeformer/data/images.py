@@ -11,17 +11,27 @@ from kneeformer.data.formats.registry import BY_ENDING, ending_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 
-__all__ = ["FILE_ENDINGS", "Image", "file_ending", "read_image", "write_image"]
+__all__ = [
+    "FILE_ENDINGS",
+    "KSPACE_ENDINGS",
+    "Image",
+    "file_ending",
+    "output_ending",
+    "read_image",
+    "write_image",
+]
 
-FILE_ENDINGS = tuple(BY_ENDING)
+FILE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if not form.holds_kspace)
+KSPACE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if form.holds_kspace)
 
 
 def read_image(path: Path) -> Image:
-    """Read a three-dimensional scalar file, verified against the sizes and checksums that it holds.
+    """Read a three-dimensional scalar file or raw k-space, verified against its own sizes and checksums.
 
     Returns:
-        The voxels (z, y, x) in the file's own type, NIfTI's scaled ones as floats, and their grid in LPS mm.
-        What a header leaves open is logged, with the rule that was taken.
+        The voxels (z, y, x) in the file's own type, NIfTI's scaled ones as floats, and their grid in LPS mm;
+        of k-space its samples, (coils, slices, rows, columns) complex64 (see `formats.base.Image`). What a
+        header leaves open is logged, with the rule that was taken.
 
     Raises:
         KneeformerError: missing, empty, cut short, damaged, no format that is known, a header number that
@@ -71,3 +81,8 @@ def file_ending(path: Path) -> str:
     if ending is None:
         raise KneeformerError(f"{path}: not an image file; endings known: {', '.join(FILE_ENDINGS)}")
     return ending
+
+
+def output_ending(ending: str) -> str:
+    """The ending of what is predicted of files with an ending: the same, or .nii.gz of k-space."""
+    return ".nii.gz" if ending in KSPACE_ENDINGS else ending

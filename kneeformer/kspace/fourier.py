@@ -34,7 +34,8 @@ def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         raise ValueError(f"{tuple(sizes)} has no middle of {tuple(shape)}")
     starts = [(n - size) // 2 for n, size in zip(sizes, shape, strict=True)]
     middle: tuple[Any, ...] = tuple(slice(s, s + size) for s, size in zip(starts, shape, strict=True))
-    return np.asarray(array[(Ellipsis, *middle)])
+    where: tuple[Any, ...] = (Ellipsis, *middle)
+    return np.asarray(array[where])
 
 
 def root_sum_of_squares(coil_images: np.ndarray) -> np.ndarray:

@@ -195,7 +195,7 @@ class TestDescription:
         [
             (
                 {"file_ending": ".dcm"},
-                "file_ending: '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd",
+                "file_ending: '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd, .h5, .hdf5",
             ),
             ({"labels": {"femur": 1}}, 'labels must contain "background": 0'),
             ({"labels": {"background": 0}}, "labels name no structure besides the background"),

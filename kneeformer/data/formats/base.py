@@ -14,7 +14,11 @@ from kneeformer.geometry.grid import Grid
 
 @dataclass(frozen=True)
 class Image:
-    """One scalar volume. `array` has axes (z, y, x)."""
+    """One volume. `array` has axes (z, y, x); of k-space it is complex, (coils, slices, rows, columns).
+
+    K-space has exact zeros where nothing was measured, and the grid is that of the image to be reconstructed,
+    the middle of what the rows (readout) and columns (phase encoding) show.
+    """
 
     array: np.ndarray
     geometry: Grid
@@ -30,11 +34,13 @@ class Format:
             checksum of the format before it hands voxels out. Raises FileFault.
         encode: the files of an image that shall be called `name`, as (name, content), in the order in which
             they must appear: the last one makes the image visible and carries `name`.
+        holds_kspace: a file holds raw data of all channels; it is read, and never written.
     """
 
     endings: tuple[str, ...]
     read: Callable[[Path], Image]
     encode: Callable[[str, Image], list[tuple[str, bytes]]]
+    holds_kspace: bool = False
 
 
 class FileFault(Exception):

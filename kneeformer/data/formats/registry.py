@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from kneeformer.data.formats.base import Format
+from kneeformer.data.formats.fastmri import FASTMRI
 from kneeformer.data.formats.metaimage import META_IMAGE
 from kneeformer.data.formats.nifti import NIFTI
 from kneeformer.data.formats.nrrd import NRRD
 
-FORMATS: tuple[Format, ...] = (NRRD, NIFTI, META_IMAGE)
+FORMATS: tuple[Format, ...] = (NRRD, NIFTI, META_IMAGE, FASTMRI)
 BY_ENDING = {ending: form for form in FORMATS for ending in form.endings}  # longer endings first
 
 
