@@ -43,13 +43,13 @@ def ignore_interrupts() -> None:
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
-    """Within the block an interrupt does not come where it likes: the block asks, and ends at a safe place.
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """Defer interrupts within the block, which polls for them and ends at a safe point.
 
     It is delivered when the block is left, or at once when it is sent again after IMPATIENCE_SECONDS.
 
     Yields:
-        Whether an interrupt has come.
+        A function that is True once an interrupt has come.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are not for other threads
         yield lambda: False

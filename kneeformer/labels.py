@@ -107,8 +107,8 @@ def _require_distinct(names: tuple[str, ...], values: tuple[Values, ...], ignore
     for held, those in named.items():
         if len(those) > 1:
             raise KneeformerError(
-                f"{' and '.join(map(repr, those))} are both {', '.join(map(str, sorted(held)))}; leave one "
-                f"away, or give it a value of its own"
+                f"{' and '.join(map(repr, those))} are both {', '.join(map(str, sorted(held)))}; remove "
+                f"one, or give it a value of its own"
             )
     if ignore is not None and not max(max(group) for group in values) < ignore <= HIGHEST:
         raise KneeformerError(f'the "ignore" label must be the highest number, up to {HIGHEST}')

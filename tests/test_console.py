@@ -12,11 +12,11 @@ import pytest
 HEAD = """
 import errno, os, signal, sys
 from pathlib import Path
-from kneeformer.cli.console import again, run
+from kneeformer.cli.console import resume_with, run
 from kneeformer.data.files import write_text
 def command():
     {}
-run(command, again("finished cases", "--continue_prediction"))
+run(command, resume_with("finished cases", "--continue_prediction"))
 """
 
 
@@ -34,7 +34,7 @@ def ends(body: str, *words: str, stdout: str | None = None) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-GO_ON = "kept: finished cases\nto go on, type:\n    -c -i 'my knees' --continue_prediction\n"
+GO_ON = "kept: finished cases\nto resume, type:\n    -c -i 'my knees' --continue_prediction\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kneeformer import interrupts
-from kneeformer.interrupts import SIGNALS, Interrupted, held_back, raise_interrupts
+from kneeformer.interrupts import SIGNALS, Interrupted, deferred_interrupts, raise_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_what_a_shell_has_set_to_be_ignored_stays_so() -> None:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_held_back_until_the_block_ends(number: int) -> None:
     done = []
-    with pytest.raises(Interrupted) as stop, held_back() as interrupted:
+    with pytest.raises(Interrupted) as stop, deferred_interrupts() as interrupted:
         done.append(interrupted())
         for _ in range(3):
             signal.raise_signal(number)
@@ -65,7 +65,7 @@ def test_held_back_until_the_block_ends(number: int) -> None:
 def test_held_back_no_longer_than_one_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts, "IMPATIENCE_SECONDS", 0.0)
     done = []
-    with pytest.raises(Interrupted), held_back():
+    with pytest.raises(Interrupted), deferred_interrupts():
         signal.raise_signal(signal.SIGINT)
         done.append("first")
         signal.raise_signal(signal.SIGINT)
@@ -75,7 +75,7 @@ def test_held_back_no_longer_than_one_can_wait(monkeypatch: pytest.MonkeyPatch) 
 
 def test_nothing_came() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with held_back() as interrupted:
+    with deferred_interrupts() as interrupted:
         assert not interrupted()
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -84,7 +84,7 @@ def test_another_thread_has_none() -> None:
     found = []
 
     def work() -> None:
-        with held_back() as interrupted:
+        with deferred_interrupts() as interrupted:
             found.append(interrupted())
 
     thread = threading.Thread(target=work)

@@ -192,7 +192,7 @@ def test_a_plan_of_another_version_says_what_to_do(version: Any) -> None:
     edited = changed("dataset.name", "Dataset001_Knee") | {"version": version, "from_the_future": 1}
     assert refusal(edited) == (
         f"kfPlans.json: version is {version!r}, and this kneeformer reads plans of version 1: update "
-        f"kneeformer, or plan anew with kf_plan"
+        f"kneeformer, or plan again with kf_plan"
     )
 
 
@@ -240,7 +240,7 @@ def test_a_plan_in_the_place_of_another_datasets(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_a_fold_has_one_configuration(tmp_path: Path) -> None:
-    with pytest.raises(KneeformerError, match=r"plan\.json: no such plan; train the fold anew"):
+    with pytest.raises(KneeformerError, match=r"plan\.json: no such plan; retrain the fold"):
         read_fold_plan(tmp_path)
     (tmp_path / "plan.json").write_text(plan().to_text())
     with pytest.raises(KneeformerError, match=r"plan\.json: has 2 configurations"):

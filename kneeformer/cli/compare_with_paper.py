@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import again, run
+from kneeformer.cli.console import resume_with, run
 
 NO_CONTEST = (
     "This is no contest: the published figures are of other scans and other labels. Ours are means over\n"
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("kf_compare_with_paper", description=__doc__)
     parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
     arguments = parser.parse_args()
-    run(lambda: _compare(arguments), again("everything: nothing is written"))
+    run(lambda: _compare(arguments), resume_with("everything: nothing is written"))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, again, run
+from kneeformer.cli.console import Bars, add_device, add_plans, resume_with, run
 
 
 def main() -> None:
@@ -29,7 +29,10 @@ def main() -> None:
     add_plans(parser)
     add_device(parser)
     arguments = parser.parse_args()
-    run(lambda: _compare(arguments), again("finished trainings, and the last checkpoint of a stopped one"))
+    run(
+        lambda: _compare(arguments),
+        resume_with("finished trainings, and the last checkpoint of a stopped one"),
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> None:

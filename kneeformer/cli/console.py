@@ -14,15 +14,15 @@ from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrup
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# From the words a user typed: what a stopped command leaves, and the words that go on with it.
-GoingOn = Callable[[list[str]], tuple[str, list[str]]]
+# From the words a user typed: what a stopped command leaves, and the command that resumes it.
+ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
 
 
-def run(command: Callable[[], None], going_on: GoingOn) -> None:
+def run(command: Callable[[], None], resume_command: ResumeCommand) -> None:
     """Run a command to its end, or end the process in words.
 
     A fault that is the user's or the disk's is one message and exit status 1. SIGINT and SIGTERM stop the
-    command with 130 and 143. Where work was lost, what is kept and the line that goes on are told.
+    command with 130 and 143. Where work was lost, it prints what is kept and the command that resumes.
     """
     from kneeformer.data.disk import DiskError, in_words
     from kneeformer.errors import KneeformerError
@@ -36,7 +36,7 @@ def run(command: Callable[[], None], going_on: GoingOn) -> None:
     except KneeformerError as fault:
         print(f"error: {fault}", file=sys.stderr)
         if isinstance(fault, DiskError):
-            _tell(going_on)
+            _print_resume(resume_command)
         sys.exit(1)
     except BrokenPipeError:  # as of `| head`: nobody reads on
         _forget_output()
@@ -50,18 +50,18 @@ def run(command: Callable[[], None], going_on: GoingOn) -> None:
     except Interrupted as stop:
         ignore_interrupts()
         print("\nstopped", file=sys.stderr)
-        _tell(going_on)
+        _print_resume(resume_command)
         sys.exit(128 + stop.number)
 
 
-def again(kept: str, *flags: str) -> GoingOn:
-    """The same command goes on, with flags that it may have already."""
+def resume_with(kept: str, *flags: str) -> ResumeCommand:
+    """Resume by the same command, with flags that it may have already."""
     return lambda typed: (kept, [*typed, *(flag for flag in flags if flag not in typed)])
 
 
-def _tell(going_on: GoingOn) -> None:
-    kept, words = going_on([Path(sys.argv[0]).name, *sys.argv[1:]])
-    print(f"kept: {kept}\nto go on, type:\n    {shlex.join(words)}", file=sys.stderr)
+def _print_resume(resume_command: ResumeCommand) -> None:
+    kept, words = resume_command([Path(sys.argv[0]).name, *sys.argv[1:]])
+    print(f"kept: {kept}\nto resume, type:\n    {shlex.join(words)}", file=sys.stderr)
 
 
 def _forget_output() -> None:

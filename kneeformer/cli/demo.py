@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, again, positive, run
+from kneeformer.cli.console import Bars, positive, resume_with, run
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the phantom and the training (default: 0)")
     arguments = parser.parse_args()
-    run(lambda: _demo(arguments), again("phantom knees and prepared cases; the training starts again"))
+    run(lambda: _demo(arguments), resume_with("phantom knees and prepared cases; the training starts again"))
 
 
 def _demo(arguments: argparse.Namespace) -> None:

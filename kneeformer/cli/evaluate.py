@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_processes, again, run
+from kneeformer.cli.console import Bars, add_processes, resume_with, run
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     )
     add_processes(parser)
     arguments = parser.parse_args()
-    run(lambda: _evaluate(arguments), again("an earlier summary, unchanged"))
+    run(lambda: _evaluate(arguments), resume_with("an earlier summary, unchanged"))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

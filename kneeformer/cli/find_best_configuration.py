@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, again, run
+from kneeformer.cli.console import Bars, add_plans, resume_with, run
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     )
     add_plans(parser)
     arguments = parser.parse_args()
-    run(lambda: _find(arguments), again("folds that are scored"))
+    run(lambda: _find(arguments), resume_with("folds that are scored"))
 
 
 def _find(arguments: argparse.Namespace) -> None:

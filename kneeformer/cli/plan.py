@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, again, run
+from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, resume_with, run
 from kneeformer.paths import PLANS
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("kf_plan", description=__doc__)
     add_planning(parser)
     arguments = parse_planning(parser)
-    run(lambda: _plan_all(arguments), again("what was planned before; no plan is half-written"))
+    run(lambda: _plan_all(arguments), resume_with("what was planned before; no plan is half-written"))
 
 
 def _plan_all(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import again, run
+from kneeformer.cli.console import resume_with, run
 from kneeformer.cli.plan import add_planning, make_plan, parse_planning
 from kneeformer.cli.preprocess import add_configurations, preprocess
 
@@ -12,7 +12,7 @@ def main() -> None:
     add_planning(parser)
     add_configurations(parser)
     arguments = parse_planning(parser)
-    run(lambda: _plan_and_preprocess(arguments), again("finished cases"))
+    run(lambda: _plan_and_preprocess(arguments), resume_with("finished cases"))
 
 
 def _plan_and_preprocess(arguments: argparse.Namespace) -> None:

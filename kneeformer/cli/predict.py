@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_plans, again, run
+from kneeformer.cli.console import Bars, add_device, add_plans, resume_with, run
 
 if TYPE_CHECKING:
     from kneeformer.workflows.predict import Predictor
@@ -58,7 +58,7 @@ def main() -> None:
     last = arguments.num_parts - 1
     if not 0 <= arguments.part_id <= last:
         parser.error(f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}")
-    run(lambda: _predict(arguments), again("predicted cases", "--continue_prediction"))
+    run(lambda: _predict(arguments), resume_with("predicted cases", "--continue_prediction"))
 
 
 def _predict(arguments: argparse.Namespace) -> None:

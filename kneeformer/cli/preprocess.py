@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, add_processes, again, run
+from kneeformer.cli.console import Bars, add_plans, add_processes, resume_with, run
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     add_plans(parser)
     add_processes(parser)
     arguments = parser.parse_args()
-    run(lambda: _preprocess_all(arguments), again("finished cases"))
+    run(lambda: _preprocess_all(arguments), resume_with("finished cases"))
 
 
 def _preprocess_all(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, again, positive, run, seed
+from kneeformer.cli.console import Bars, add_device, add_plans, positive, resume_with, run, seed
 
 
 def main() -> None:
@@ -38,7 +38,9 @@ def main() -> None:
     add_plans(parser)
     add_device(parser)
     arguments = parser.parse_args()
-    run(lambda: _study(arguments), again("finished trainings, and the last checkpoint of a stopped one"))
+    run(
+        lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")
+    )
 
 
 def _labels(text: str) -> int | None:

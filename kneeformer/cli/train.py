@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument("configuration", help="such as 3d_vit")
     parser.add_argument("fold", help="0, fold0, ... or all")
-    parser.add_argument("--c", dest="resume", action="store_true", help="go on where a training stopped")
+    parser.add_argument("--c", dest="resume", action="store_true", help="resume a stopped training")
     parser.add_argument(
         "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
     )
@@ -32,10 +32,10 @@ def main() -> None:
         type=positive,
         default=None,
         metavar="M",
-        help="end after M minutes, with a schedule that ends well; whole-case validation comes after",
+        help="end after M minutes, the learning rate falling to zero; whole-case validation follows",
     )
     parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold anew")
+    parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold again")
     parser.add_argument(
         "--no_pretraining",
         action="store_true",
@@ -46,13 +46,13 @@ def main() -> None:
         type=Path,
         default=None,
         metavar="FILE",
-        help="checkpoint to start from; what fits is taken, and it is told what was",
+        help="checkpoint to start from; matching tensors are loaded, the others listed",
     )
     parser.add_argument(
         "--pretrain_from",
         default=None,
         metavar="DATASET",
-        help="a second dataset, whose images are learnt from as well where no labels are needed",
+        help="a second dataset, whose images pre-training learns from as well",
     )
     parser.add_argument(
         "--set",
@@ -65,14 +65,14 @@ def main() -> None:
     add_plans(parser)
     add_device(parser)
     arguments, since = parser.parse_args(), time.time()
-    run(lambda: _train(arguments), lambda typed: _going_on(arguments, since, typed))
+    run(lambda: _train(arguments), lambda typed: _resume_command(arguments, since, typed))
 
 
-def _going_on(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:
-    from kneeformer.workflows.fold_state import going_on
+def _resume_command(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:
+    from kneeformer.workflows.fold_state import resume_command
 
     folders, request = _request(arguments)
-    return going_on(request.folder(folders), request, since, typed)
+    return resume_command(request.folder(folders), request, since, typed)
 
 
 def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
@@ -99,7 +99,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if outcome.summary is not None:
         print(table(outcome.summary))
     elif not outcome.review:
-        print("every case was trained on: there are none to validate on")
+        print("all cases were used for training: none is left to validate on")
     print(f"results: {outcome.folder}")
 
 
@@ -109,20 +109,20 @@ class TrainingBar:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def __call__(self, moment: "ProgressEvent") -> None:
+    def __call__(self, event: "ProgressEvent") -> None:
         from tqdm import tqdm
 
         if self._bar is None:
             form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(
-                total=1.0, initial=moment.share, desc="Training", bar_format=form, file=sys.stderr
+                total=1.0, initial=event.share, desc="Training", bar_format=form, file=sys.stderr
             )
-        self._bar.update(moment.share - self._bar.n)
-        text = f", step {moment.step}, loss {moment.loss:.3f}"
-        if moment.scores:
-            text += f", validation {sum(moment.scores.values()) / len(moment.scores):.3f}"
+        self._bar.update(event.share - self._bar.n)
+        text = f", step {event.step}, loss {event.loss:.3f}"
+        if event.scores:
+            text += f", validation {sum(event.scores.values()) / len(event.scores):.3f}"
         self._bar.set_postfix_str(text, refresh=False)
-        if moment.share >= 1:
+        if event.share >= 1:
             self.close()
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ def check_layout(dataset: Dataset) -> list[str]:
     problems += [f"{dataset.folder}: {line}" for line in case_name_faults(names)]
     twice = sorted({c.name for c in cases} & {c.name for c in unlabelled})
     problems += [
-        f"{dataset.folder / 'imagesUn'}: {name} is in imagesTr too; a case has one place: take one away"
+        f"{dataset.folder / 'imagesUn'}: {name} is in imagesTr too; a case has one place: remove one"
         for name in twice
     ]
     if description.dataset is None:
@@ -93,8 +93,8 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
 
 def _missing_files(case: Case) -> list[str]:
     lines = [
-        f"{path}: missing; every case needs {len(case.images)} file(s), one a channel: add it or take "
-        f"{case.name} away"
+        f"{path}: missing; every case needs {len(case.images)} file(s), one a channel: add it or remove "
+        f"{case.name}"
         for path in case.images
         if not path.is_file()
     ]
@@ -109,18 +109,18 @@ def _missing_files(case: Case) -> list[str]:
 def _image_strays(folder: Path, description: DatasetDescription) -> list[str]:
     """Image files that belong to no case, and channels with two files."""
     found = case_folder(folder, description)
-    return [*lines_of(found.not_taken), *found.twins]
+    return [*lines_of(found.ignored), *found.duplicates]
 
 
 def _label_strays(folder: Path, ending: str, cases: list[Case]) -> list[str]:
     """Label files of another ending, of two cases or of none."""
     found, names = image_folder(folder, ending), {case.name for case in cases}
     alone = [
-        f"{path}: no image for this label; add it to imagesTr or take it away"
+        f"{path}: no image for this label; add it to imagesTr or remove it"
         for name, path in found.files.items()
         if name not in names
     ]
-    return [*lines_of(found.not_taken), *found.twins.values(), *alone]
+    return [*lines_of(found.ignored), *found.duplicates.values(), *alone]
 
 
 def _open(path: Path, problems: list[str]) -> Image | None:
@@ -138,7 +138,7 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
     if not finite:
         return [not_finite(path, array)]
     if low == high:
-        return [f"{path}: constant image, every voxel is {low:g}; export it again or take the case away"]
+        return [f"{path}: constant image, every voxel is {low:g}; export it again or remove the case"]
     return []
 
 

@@ -83,13 +83,13 @@ class CaseFolder:
     """The cases of a folder of images, by name.
 
     Attributes:
-        not_taken: of each image file that belongs to no case, why and what to do.
-        twins: a line for each channel of a case that has several files.
+        ignored: of each image file that belongs to no case, why and what to do.
+        duplicates: a line for each channel of a case that has several files.
     """
 
     cases: list[Case]
-    not_taken: dict[Path, str]
-    twins: list[str]
+    ignored: dict[Path, str]
+    duplicates: list[str]
 
 
 def case_folder(folder: Path, description: DatasetDescription, any_ending: bool = False) -> CaseFolder:
@@ -104,13 +104,13 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
     ending = description.file_ending
     known = (*FILE_ENDINGS, *KSPACE_ENDINGS) if ending in KSPACE_ENDINGS else FILE_ENDINGS
     found = _numbered(image_folder(folder, None if any_ending else ending, known))
-    names, not_taken = set(), dict(found.not_taken)
+    names, ignored = set(), dict(found.ignored)
     for stem, path in found.files.items():
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem)
         if match is not None:
             names.add(match[1])
         if (fault := _channel_fault(match, path, description)) is not None:
-            not_taken[path] = fault
+            ignored[path] = fault
     channels = [f"_{i:04d}" for i in range(len(description.channels))]
     cases = [
         Case(
@@ -120,8 +120,10 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
         )
         for name in sorted(names)
     ]
-    twins = [found.twins[c.name + i] for c in cases for i in channels if c.name + i in found.twins]
-    return CaseFolder(cases, not_taken, twins)
+    duplicates = [
+        found.duplicates[c.name + i] for c in cases for i in channels if c.name + i in found.duplicates
+    ]
+    return CaseFolder(cases, ignored, duplicates)
 
 
 def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
@@ -142,26 +144,26 @@ def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case
 def _numbered(found: ImageFolder) -> ImageFolder:
     """The same files; those of k-space, which hold all channels, under CASE_0000 where they are CASE.h5."""
     named: dict[str, Path] = {}
-    twins = dict(found.twins)
+    duplicates = dict(found.duplicates)
     for stem, path in found.files.items():
         alone = file_ending(path) in KSPACE_ENDINGS and not re.fullmatch(r".+_[0-9]{4}", stem)
         name = f"{stem}_0000" if alone else stem
         if name in named:
-            twins[name] = f"{found.folder}: {named[name].name} and {path.name} are one case; keep one"
+            duplicates[name] = f"{found.folder}: {named[name].name} and {path.name} are one case; keep one"
         named.setdefault(name, path)
-    return replace(found, files=dict(sorted(named.items())), twins=twins)
+    return replace(found, files=dict(sorted(named.items())), duplicates=duplicates)
 
 
 def _channel_fault(match: re.Match[str] | None, path: Path, description: DatasetDescription) -> str | None:
     if match is None:
         ending = file_ending(path)
-        return f"not called CASE_0000{ending} (0000 is the channel's number); rename it or take it away"
+        return f"not called CASE_0000{ending} (0000 is the channel's number); rename or remove it"
     channels = description.channels
     if int(match[2]) < len(channels):
         return None
     return (
         f"extra channel {match[2]}: dataset.json names {len(channels)} ({', '.join(channels)}); name it "
-        f"there or take it away"
+        f"there or remove it"
     )
 
 

@@ -155,7 +155,7 @@ def read_description(folder: Path) -> DatasetDescription:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as fault:
         raise KneeformerError(
-            f"{file}: holds half a character, {fault.object[fault.start]!a}; mend it"
+            f"{file}: holds half a character, {fault.object[fault.start]!a}; fix it"
         ) from fault
     if (older := nnunet_v1.refusal(content, folder)) is not None:
         raise KneeformerError(f"{file}: {older}")

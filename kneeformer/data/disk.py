@@ -27,7 +27,7 @@ _IN_WORDS = {
     errno.EEXIST: ("something of this name is in the way", "give another path, or move it away"),
     errno.ENOTEMPTY: ("a folder, where a file belongs", "give another path, or move the folder away"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "choose a shorter one"),
-    errno.ELOOP: ("a link that leads back to itself", "mend the link"),
+    errno.ELOOP: ("a link that leads back to itself", "fix the link"),
     errno.EBUSY: ("in use by another program", "close it and try again"),
     errno.ETXTBSY: ("in use by another program", "close it and try again"),
     errno.EMFILE: ("too many files are open", "allow more (`ulimit -n`), or use fewer processes (-np)"),

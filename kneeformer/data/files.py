@@ -59,7 +59,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Take away what killed commands left half-written in a folder, while nobody else writes in it."""
+    """Remove what killed commands left half-written in a folder, while nobody else writes in it."""
     for file in folder.glob(".*.unfinished.*"):
         file.unlink(missing_ok=True)
 
@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as fault:
         raise KneeformerError(f"{path}: not UTF-8 text ({fault}); save it as UTF-8") from fault
     except (ValueError, RecursionError) as fault:
-        raise KneeformerError(f"{path}: not valid JSON ({fault}); mend it") from fault
+        raise KneeformerError(f"{path}: not valid JSON ({fault}); fix it") from fault
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kneeformer.data.outliers import counted, evenly_sampled, outlier_limits, outlier_warnings
+from kneeformer.data.outliers import count_text, evenly_sampled, outlier_limits, outlier_warnings
 
 _NO_TISSUE = -1100  # below air: padding, -2000 or -3024 around the field of view
 _SATURATED = 3071  # the highest number of most scanners
@@ -30,7 +30,7 @@ def ct_warnings(ct: np.ndarray) -> list[str]:
     metal = int(np.count_nonzero(ct >= _SATURATED))
     if not metal:
         return []
-    return [f"{counted(metal, ct)} are {_SATURATED} HU or more: metal, whose streaks can pass for bone"]
+    return [f"{count_text(metal, ct)} are {_SATURATED} HU or more: metal, whose streaks can pass for bone"]
 
 
 def hounsfield_fault(ct: np.ndarray) -> str | None:

@@ -18,14 +18,14 @@ class ImageFolder:
     Attributes:
         files: the image files by their names before the ending, in composed Unicode (NFC), sorted. macOS
             and its archives decompose names; they look the same and differ.
-        not_taken: of each other image file, why and what to do.
-        twins: a line for each name that several files have, of which `files` has the first.
+        ignored: of each other image file, why and what to do.
+        duplicates: a line for each name that several files have, of which `files` has the first.
     """
 
     folder: Path
     files: dict[str, Path]
-    not_taken: dict[Path, str]
-    twins: dict[str, str]
+    ignored: dict[Path, str]
+    duplicates: dict[str, str]
 
     def file(self, name: str, ending: str) -> Path:
         """The file of a name; where there is none, the path that it should have."""
@@ -45,26 +45,26 @@ def image_folder(
         known: endings of files that may be taken.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    not_taken = {}
+    ignored = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.is_dir():
             continue
         reason = _reason(path, ending, known if ending is None else (*known, ending))
         if reason is not None:
-            not_taken[path] = reason
+            ignored[path] = reason
         elif path.name.lower().endswith(known if ending is None else ending):
             found[composed(path.name[: -len(file_ending(path))])].append(path)
-    twins = {
+    duplicates = {
         name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one"
         for name, paths in found.items()
         if len(paths) > 1
     }
-    return ImageFolder(folder, {name: found[name][0] for name in sorted(found)}, not_taken, twins)
+    return ImageFolder(folder, {name: found[name][0] for name in sorted(found)}, ignored, duplicates)
 
 
-def lines_of(not_taken: dict[Path, str]) -> list[str]:
+def lines_of(ignored: dict[Path, str]) -> list[str]:
     """A line a file that is not taken."""
-    return [f"{printable(path)}: {reason}" for path, reason in not_taken.items()]
+    return [f"{printable(path)}: {reason}" for path, reason in ignored.items()]
 
 
 def composed(name: str) -> str:
@@ -105,11 +105,11 @@ def _reason(path: Path, ending: str | None, endings: tuple[str, ...]) -> str | N
     other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
     known = name.endswith(endings)
     if other is not None:
-        return f"{other} is not read; convert it to one of {', '.join(FILE_ENDINGS)} or take it away"
+        return f"{other} is not read; convert it to one of {', '.join(FILE_ENDINGS)} or remove it"
     if known and has_unusable_name(Path(path.name)):
         return "its name holds control characters or is not UTF-8; rename it"
     if known and not _one_case(path):
         return "its ending mixes small and capital letters, which NIfTI does not allow; write it small"
     if known and ending is not None and file_ending(path) != ending:
-        return f"its ending is not the {ending} of dataset.json; rename or convert it or take it away"
+        return f"its ending is not the {ending} of dataset.json; rename, convert or remove it"
     return None

@@ -1,4 +1,4 @@
-"""Intensities far outside the others, padding and reading faults: told, and counted in no statistic."""
+"""Intensities far outside the others, padding and reading faults: told, and count_text in no statistic."""
 
 from dataclasses import dataclass
 from math import gcd
@@ -69,7 +69,7 @@ def outlier_warnings(voxels: np.ndarray) -> list[str]:
     return [line for line in found if line is not None]
 
 
-def counted(count: int, voxels: np.ndarray) -> str:
+def count_text(count: int, voxels: np.ndarray) -> str:
     """A number of voxels as it is written: "18 voxels (0.07 %)"."""
     return f"{count} voxel{'s' if count > 1 else ''} ({100 * count / voxels.size:.2g} %)"
 
@@ -82,7 +82,7 @@ def _far_outside(voxels: np.ndarray) -> str | None:
     low, high = far.min(), far.max()
     values = f"at {low:g}" if low == high else f"between {low:g} and {high:g}"
     return (
-        f"{counted(far.size, voxels)} lie {values}, far outside the others ({others.min():g} to "
+        f"{count_text(far.size, voxels)} lie {values}, far outside the others ({others.min():g} to "
         f"{others.max():g}): padding or a reading fault; they are clipped to these"
     )
 
@@ -94,7 +94,7 @@ def _almost_constant(voxels: np.ndarray) -> str | None:
     others = int(np.count_nonzero(voxels != low))
     if not 0 < others < _ALMOST_NONE * voxels.size:
         return None
-    return f"all but {counted(others, voxels)} are {low:g}: see whether this is the right image"
+    return f"all but {count_text(others, voxels)} are {low:g}: see whether this is the right image"
 
 
 def _wrapped(voxels: np.ndarray) -> str | None:

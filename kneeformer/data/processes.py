@@ -176,4 +176,4 @@ def _how(message: str) -> str:
     if kind == "SIGKILL":
         return "was killed (SIGKILL): most often memory ran out; use fewer processes (-np)"
     crash = f"ended early (exit status {number})" if kind == "EXIT" else f"crashed ({kind})"
-    return f"{crash}: the file may be damaged; export it again or take it away"
+    return f"{crash}: the file may be damaged; export it again or remove it"

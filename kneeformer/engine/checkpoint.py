@@ -89,7 +89,7 @@ def refuse_not_finite(weights: Mapping[str, Tensor], path: Path | str) -> None:
     if broken:
         raise KneeformerError(
             f"{path}: {len(broken)} of {len(weights)} tensors hold NaN or infinite weights ({broken[0]}): "
-            f"the training diverged; take another checkpoint (kf_predict -chk best), or train anew with "
+            f"the training diverged; take another checkpoint (kf_predict -chk best), or retrain with "
             f"--overwrite and a lower training.learning_rate"
         )
 

@@ -12,10 +12,10 @@ Line = dict[str, Any]
 
 
 class TrainingLog:
-    """Appends lines as they happen; going on from a step drops the lines of lost work after it."""
+    """Appends a line per step and epoch; resuming from a step drops the lines after it."""
 
     def __init__(self, file: Path, last_step: int) -> None:
-        """Open the log of a training that goes on after `last_step` (0: from the start)."""
+        """Open the log of a training that resumes after `last_step` (0: from the start)."""
         self.file = file
         kept = [line for line in read_log(file) if line["step"] <= last_step] if last_step else []
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))

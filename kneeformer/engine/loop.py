@@ -1,4 +1,4 @@
-"""The one training loop: steps, validation on crops, checkpoints, and going on after a kill."""
+"""The one training loop: steps, validation on crops, checkpoints, and resuming after a kill."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from kneeformer.engine.optimiser import (
     restore_moments,
 )
 from kneeformer.errors import KneeformerError
-from kneeformer.interrupts import held_back
+from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
 
@@ -98,9 +98,10 @@ class ProgressEvent:
 def train(
     run: TrainingRun, resume: bool = False, watch: Callable[[ProgressEvent], None] = lambda _: None
 ) -> State:
-    """Train to the end, leaving checkpoints, log and picture in the course's folder.
+    """Train to the end, leaving checkpoints, log and picture in the run's folder.
 
-    An interrupt waits for the end of a step and is raised then; going on from there is as if it had not been.
+    An interrupt waits for the end of a step and is raised then; a resumed training
+    ends as one that was never interrupted.
 
     Raises:
         KneeformerError: loss, gradient or weights are no longer numbers; or there is nothing to resume.
@@ -122,7 +123,7 @@ class _Training:
         self.drawn = 0.0
 
     def run(self) -> State:
-        with closing(self.log), held_back() as interrupted:
+        with closing(self.log), deferred_interrupts() as interrupted:
             while not self._over():
                 if self._epoch(interrupted):
                     self._validate()
@@ -197,7 +198,7 @@ class _Training:
     def _diverged(self, what: str, step: int, batch: Batch) -> KneeformerError:
         """Build the error for a step whose loss or gradient is not a number, naming its cause."""
         where = f"{self.training_run.folder}: the {what} is not a number at step {step + 1}"
-        lower = "lower training.learning_rate or set training.precision=fp32, then go on with --c"
+        lower = "lower training.learning_rate or set training.precision=fp32, then resume with --c"
         if broken := self._broken_weights():
             return KneeformerError(f"{where}: weights are not before it ({broken[0]}); {lower}")
         if unread := [key for key, part in batch.items() if not is_finite(part)]:
@@ -216,7 +217,7 @@ class _Training:
             step = self.state.step
             raise KneeformerError(
                 f"{self.training_run.folder}: weights are not numbers after step {step} ({broken[0]}); "
-                f"lower training.learning_rate, then go on with --c"
+                f"lower training.learning_rate, then resume with --c"
             )
         self.network.eval()
         batches = (
@@ -271,7 +272,7 @@ class _Training:
             self.state = TypeAdapter(State).validate_python(checkpoint.get("state"))
         except ValidationError as fault:
             raise KneeformerError(
-                f"{file}: does not say how far it is (state); start anew with --overwrite"
+                f"{file}: does not say how far it is (state); restart with --overwrite"
             ) from fault
         except ValueError as fault:
-            raise KneeformerError(f"{file}: {fault}; start anew with --overwrite") from fault
+            raise KneeformerError(f"{file}: {fault}; restart with --overwrite") from fault

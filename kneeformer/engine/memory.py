@@ -41,11 +41,11 @@ def refuse_too_large(
         f"a training step takes about {needed:,.0f} GB, and {device} has {there:.1f} GB: the network has "
         f"{parameters / 1e6:,.1f} million parameters, and a batch is {training.batch_size} x "
         f"{' x '.join(map(str, training.crop))} voxels; lower training.batch_size, training.crop or the "
-        f"widths in the plan or with --set, or plan anew on this machine with kf_plan"
+        f"widths in the plan or with --set, or plan again on this machine with kf_plan"
     )
 
 
-def held_gb(network: nn.Module, values: int) -> float:
+def training_state_gb(network: nn.Module, values: int) -> float:
     """Memory in GiB of a network, of its gradients and moments, and of so many float32 values beside it."""
     kept = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)

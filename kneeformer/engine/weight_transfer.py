@@ -1,4 +1,4 @@
-"""Weights of one network for another: what has the same name moves over, and what became of each is told."""
+"""Transfer of weights from one network to another: matching tensors are loaded, and the rest is listed."""
 
 from dataclasses import dataclass, field
 
@@ -11,33 +11,33 @@ from kneeformer.errors import KneeformerError
 
 @dataclass(frozen=True)
 class Transfer:
-    """Names of tensors: taken over as they are, fitted to other input channels, not taken, and not there.
+    """Names of tensors: loaded unchanged, resized to other input channels, unused, and new.
 
     Attributes:
-        left: in the checkpoint, but not in the network or of another shape there.
+        unused: in the checkpoint, but not in the network or of another shape there.
         new: in the network, but not in the checkpoint or not fitting: these start from random initialisation.
     """
 
     loaded: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
 
     @property
-    def taken(self) -> frozenset[str]:
+    def transferred(self) -> frozenset[str]:
         return frozenset([*self.loaded, *self.resized])
 
     @property
     def fine_tuned(self) -> frozenset[str]:
         """Names of the parameters that are frozen at first: all that were loaded but the decoder's."""
-        return frozenset(name for name in self.taken if not name.startswith("decoder."))
+        return frozenset(name for name in self.transferred if not name.startswith("decoder."))
 
     def describe(self) -> str:
-        """One line of counts, and the parts of the network that start anew."""
-        anew = sorted({name.split(".")[0] for name in self.new})
+        """Describe the counts in one line, with the parts of the network that are randomly initialised."""
+        parts = sorted({name.split(".")[0] for name in self.new})
         return (
-            f"{len(self.loaded)} tensors loaded, {len(self.resized)} resized, {len(self.left)} left in the "
-            f"checkpoint; {len(self.new)} start anew" + (f" ({', '.join(anew)})" if anew else "")
+            f"{len(self.loaded)} tensors loaded, {len(self.resized)} resized, {len(self.unused)} unused; "
+            f"{len(self.new)} randomly initialised" + (f" ({', '.join(parts)})" if parts else "")
         )
 
 
@@ -45,7 +45,7 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
     """Copy the tensors of a checkpoint's network into another network.
 
     A convolution over other input channels takes the mean of the old ones, spread so that the same image
-    in every channel gives the same output. Anything else of another shape is left.
+    in every channel gives the same output. Other tensors of another shape are not loaded.
 
     Args:
         name: of the checkpoint, for the error.
@@ -54,20 +54,20 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
         KneeformerError: nothing fits, or what does is NaN or infinite.
     """
     outcome, target = Transfer(), network.state_dict()
-    taken: dict[str, Tensor] = {}
+    transferred: dict[str, Tensor] = {}
     for key, tensor in target.items():
         fitted = _fitted(source.get(key), tensor)
         if fitted is None:
             outcome.new.append(key)
             continue
         (outcome.loaded if fitted is source[key] else outcome.resized).append(key)
-        taken[key] = fitted
-    refuse_not_finite(taken, name)
+        transferred[key] = fitted
+    refuse_not_finite(transferred, name)
     with torch.no_grad():
-        for key, fitted in taken.items():
+        for key, fitted in transferred.items():
             target[key].copy_(fitted)
-    outcome.left.extend(sorted(set(source) - outcome.taken))
-    if not outcome.taken:
+    outcome.unused.extend(sorted(set(source) - outcome.transferred))
+    if not outcome.transferred:
         raise KneeformerError(
             f"{name}: none of its tensors fits this network; it holds {', '.join(list(source)[:3])}, ... "
             f"and the network {', '.join(list(target)[:3])}, ... Train it with the same stem, width and heads"

@@ -30,7 +30,7 @@ def read_plan(file: Path, remedy: str = "make it with kf_plan_and_preprocess (-d
     except OSError as fault:
         raise KneeformerError(f"{file}: cannot be read ({fault.strerror})") from fault
     except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or no plan by far
-        raise KneeformerError(f"{file}: not valid JSON ({fault}); mend it, or {remedy}") from fault
+        raise KneeformerError(f"{file}: not valid JSON ({fault}); fix it, or {remedy}") from fault
     return parse_plan(content, str(file))
 
 
@@ -57,11 +57,11 @@ def read_fold_plan(folder: Path) -> Plan:
         KneeformerError: as `read_plan`; or it has several configurations.
     """
     file = folder / "plan.json"
-    plan = read_plan(file, "train the fold anew with kf_train ... --overwrite")
+    plan = read_plan(file, "retrain the fold with kf_train ... --overwrite")
     if len(plan.configurations) != 1:
         raise KneeformerError(
             f"{file}: has {len(plan.configurations)} configurations: not the plan of a trained fold; put "
-            f"back the one that it was trained by, or train the fold anew with kf_train ... --overwrite"
+            f"back the one that it was trained by, or retrain the fold with kf_train ... --overwrite"
         )
     return plan
 
@@ -101,7 +101,7 @@ def _configurations(content: Any) -> dict[str, dict[str, Any]]:
     if version != known:
         raise KneeformerError(
             f"version is {version!r:.40}, and this kneeformer reads plans of version {known}: update "
-            f"kneeformer, or plan anew with kf_plan"
+            f"kneeformer, or plan again with kf_plan"
         )
     configurations: dict[str, Any] = content["configurations"]
     for name, configuration in configurations.items():

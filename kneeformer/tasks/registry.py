@@ -78,7 +78,7 @@ def register(name: str, task: Registered) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take a task away that was added."""
+    """Remove a registered task."""
     _TASKS.pop(name)
     task_named.cache_clear()
 

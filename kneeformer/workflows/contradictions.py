@@ -17,7 +17,7 @@ def refuse_ignored(folders: Folders, request: Request) -> None:
     if request.no_pretraining and request.pretrained_weights:
         raise KneeformerError(
             f"--no_pretraining and -pretrained_weights exclude each other: the first starts from random "
-            f"initialisation, the second from {request.pretrained_weights}; leave one away"
+            f"initialisation, the second from {request.pretrained_weights}; omit one"
         )
     without = "--no_pretraining" if request.no_pretraining else "-pretrained_weights"
     if request.pretrain_from is None or not (request.no_pretraining or request.pretrained_weights):
@@ -25,6 +25,6 @@ def refuse_ignored(folders: Folders, request: Request) -> None:
     plan = read_dataset_plan(folders, request.dataset, request.plans)
     if task_named(plan.configuration(request.configuration).task).needs_labels:
         raise KneeformerError(
-            f"--pretrain_from and {without} exclude each other: {request.pretrain_from} would be learnt from "
-            f"in the previous stage {request.configuration}, and {without} leaves that stage out"
+            f"--pretrain_from and {without} exclude each other: {request.pretrain_from} is an input "
+            f"of the previous stage {request.configuration}, and {without} omits that stage"
         )

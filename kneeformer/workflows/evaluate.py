@@ -42,7 +42,7 @@ def evaluate_folders(
 ) -> Summary:
     """Score every reference CASE.ending against the prediction of that name; writes summary.json and .csv.
 
-    Files of every format are compared, whatever the dataset has. Those that are not taken are logged, and
+    Files of every format are compared, whatever the dataset has. Those that are ignored are logged, and
     predictions without a reference.
 
     Raises:
@@ -51,14 +51,17 @@ def evaluate_folders(
             declare or segments that it numbers otherwise: all of them in one list.
     """
     true, predicted = image_folder(references), image_folder(predictions)
-    if left := lines_of(true.not_taken | predicted.not_taken):
-        _log().warning("%d files are not taken:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+    if left := lines_of(true.ignored | predicted.ignored):
+        _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     if not true.files:
         raise KneeformerError(f"{references}: no *{description.file_ending} files to compare with")
-    twins = [*true.twins.values(), *(line for name, line in predicted.twins.items() if name in true.files)]
-    if twins:
+    duplicates = [
+        *true.duplicates.values(),
+        *(line for name, line in predicted.duplicates.items() if name in true.files),
+    ]
+    if duplicates:
         raise KneeformerError(
-            "nothing is compared:" + "".join(f"\n  {line}" for line in dict.fromkeys(twins))
+            "nothing is compared:" + "".join(f"\n  {line}" for line in dict.fromkeys(duplicates))
         )
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
         _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))

@@ -110,4 +110,4 @@ def _disk_problems(folder: Path, facts: list[CaseFingerprint], channels: int) ->
 
 def _listed(dataset: Dataset, problems: list[str]) -> str:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return f"{dataset.folder}: {count} to mend before any work:\n" + "\n".join(f"  {p}" for p in problems)
+    return f"{dataset.folder}: {count} to fix before any work:\n" + "\n".join(f"  {p}" for p in problems)

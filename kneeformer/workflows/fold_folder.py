@@ -29,11 +29,11 @@ class Pretrained(BaseModel):
     file: Path
     loaded: tuple[str, ...]
     resized: tuple[str, ...]
-    left: tuple[str, ...]
+    unused: tuple[str, ...]
     new: tuple[str, ...]
 
     def transfer(self) -> Transfer:
-        return Transfer(list(self.loaded), list(self.resized), list(self.left), list(self.new))
+        return Transfer(list(self.loaded), list(self.resized), list(self.unused), list(self.new))
 
 
 class Run(BaseModel):
@@ -55,7 +55,7 @@ class Run(BaseModel):
     pretrained: Pretrained | None
 
 
-def alone_in(folder: Path) -> AbstractContextManager[object]:
+def lock_fold(folder: Path) -> AbstractContextManager[object]:
     """A lock that the system lets go of when its process ends, however it ends."""
     lock = FileLock(folder / ".training.lock", timeout=0)
     try:
@@ -75,25 +75,25 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
             raise KneeformerError(f"{folder}: not trained to its end; there is nothing to validate")
     elif request.resume:
         if not (folder / RUN).is_file():
-            raise KneeformerError(f"{folder}: nothing to go on with; start without --c")
+            raise KneeformerError(f"{folder}: nothing to resume; start without --c")
         if finished and not (folder / LATEST).is_file():
             raise KneeformerError(
-                f"{folder}: this fold is trained, and was without steps: there is nothing to go on with"
+                f"{folder}: this fold is trained, and was without steps: there is nothing to resume"
             )
     elif request.overwrite:
         return
     elif finished:
         raise KneeformerError(
-            f"{folder}: this fold is trained; train it anew with --overwrite, or validate with --val"
+            f"{folder}: this fold is trained; retrain it with --overwrite, or validate with --val"
         )
     elif state is FoldState.STOPPED:
         raise KneeformerError(
-            f"{folder}: a training stopped here; go on with --c, or start anew with --overwrite"
+            f"{folder}: a training stopped here; resume with --c, or restart with --overwrite"
         )
 
 
 def clear(folder: Path) -> None:
-    """Take away what an earlier training left to go on with."""
+    """Remove what an earlier training left to resume from."""
     scored = folder / "validation" / "summary.json"  # of another network, from now on
     for file in (folder / RUN, scored, *folder.glob("checkpoint_*.pt")):
         file.unlink(missing_ok=True)
@@ -126,19 +126,20 @@ def write_run(
 
 def read_run(folder: Path) -> Run:
     """Read the settings of a fold's training. Raises KneeformerError: run.json is missing or damaged."""
-    return read_model(folder / RUN, Run, "train the fold anew with kf_train ... --overwrite")
+    return read_model(folder / RUN, Run, "retrain the fold with kf_train ... --overwrite")
 
 
-def as_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
-    """A training that goes on: its plan; its seed, minutes and settings where no others are given; and
-    which of its weights came from elsewhere.
+def read_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
+    """Read the plan, the request and the weight transfer with which a training began.
+
+    Seed, minutes and settings of the request replace those that the training began with.
     """
     plan, begun = read_fold_plan(folder), read_run(folder)
     changed = override(plan, request.configuration, request.assignments)
     if changed.compatibility_key() != plan.compatibility_key():
         raise KneeformerError(
-            f"{folder}: --c can change neither the network nor its input; leave --set network... and "
-            f"preprocessing... away, or start anew with --overwrite"
+            f"{folder}: --c can change neither the network nor its input; omit --set network... and "
+            f"preprocessing..., or restart with --overwrite"
         )
     pretrained = begun.pretrained
     request = replace(

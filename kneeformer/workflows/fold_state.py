@@ -7,11 +7,11 @@ from pathlib import Path
 from kneeformer.paths import FINAL, LATEST
 from kneeformer.workflows.request import Request
 
-RUN = "run.json"  # written last when a training begins: where it is, there is something to go on with
+RUN = "run.json"  # written last when a training begins: its presence means that a training can be resumed
 
 
 class FoldState(Enum):
-    """BEGUN: killed before its first checkpoint; it starts again. STOPPED: it goes on from its last one."""
+    """BEGUN: killed before its first checkpoint; it starts again. STOPPED: it resumes from its last one."""
 
     UNTOUCHED = auto()
     BEGUN = auto()
@@ -27,7 +27,7 @@ class FoldState(Enum):
         return cls.STOPPED if (folder / LATEST).is_file() else cls.BEGUN
 
 
-def going_on(folder: Path, request: Request, since: float, typed: list[str]) -> tuple[str, list[str]]:
+def resume_command(folder: Path, request: Request, since: float, typed: list[str]) -> tuple[str, list[str]]:
     """Return what is kept of a stopped training, and the command that resumes it.
 
     Args:

@@ -1,4 +1,4 @@
-"""The cases that are given to a prediction: their files, their masks, and what is wrong with them."""
+"""Cases of a prediction: their files, masks and faults."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ class Inputs:
     Attributes:
         cases: with their masks and other sides, where these are needed.
         folders: that hold them.
-        twins: a line for each two files of which one is needed; nothing tells which.
+        duplicates: a line for each two files of which one is needed; nothing tells which.
     """
 
     cases: list[Case]
     folders: list[Path]
-    twins: list[str]
+    duplicates: list[str]
 
 
 def gather_inputs(
@@ -41,36 +41,39 @@ def gather_inputs(
     configuration: Configuration,
     dataset: DatasetSettings,
 ) -> Inputs:
-    """The cases of a folder, or of one file. Files of every format are taken, whatever the dataset has.
+    """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
 
-    Image files that are not taken are logged, each with the reason.
+    Image files that are ignored are logged, each with the reason.
 
     Raises:
         KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
     """
     _require_what_is_needed(masks, other_sides, configuration)
     found, description = _images(source, dataset), _description(dataset)
-    cases, not_taken, twins = found.cases, dict(found.not_taken), list(found.twins)
+    cases, ignored, duplicates = found.cases, dict(found.ignored), list(found.duplicates)
     if masks is not None:
         drawn = image_folder(masks)
         cases = with_masks(cases, drawn, dataset.file_ending)
-        not_taken |= drawn.not_taken
-        twins += [drawn.twins[c.name] for c in cases if c.name in drawn.twins]
+        ignored |= drawn.ignored
+        duplicates += [drawn.duplicates[c.name] for c in cases if c.name in drawn.duplicates]
     if other_sides is not None:
         scans, bones = case_folder(other_sides, description, any_ending=True), image_folder(other_sides)
         whole = with_labels(scans.cases, bones, dataset.file_ending)
         cases = with_other_sides(cases, whole, description)
-        not_taken |= bones.not_taken
-        twins += [*scans.twins, *(bones.twins[c.name] for c in whole if c.name in bones.twins)]
+        ignored |= bones.ignored
+        duplicates += [
+            *scans.duplicates,
+            *(bones.duplicates[c.name] for c in whole if c.name in bones.duplicates),
+        ]
     used = {file for case in cases for file in case.files}
-    left = lines_of({path: reason for path, reason in not_taken.items() if path not in used})
+    left = lines_of({path: reason for path, reason in ignored.items() if path not in used})
     if not cases:
         there = "".join(f"\n  {line}" for line in left)
         raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here{there}")
     if left:
-        _log().warning("%d files are not taken:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+        _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     folders = [source.parent if source.is_file() else source, masks, other_sides]
-    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(twins)))
+    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)))
 
 
 def _images(source: Path, dataset: DatasetSettings) -> CaseFolder:
@@ -92,11 +95,11 @@ def _require_what_is_needed(
     masks: Path | None, other_sides: Path | None, configuration: Configuration
 ) -> None:
     if predictive(configuration.task).requires_mask != (masks is not None):
-        need = "takes no masks: leave -m away" if masks else "requires masks: give their folder with -m"
+        need = "takes no masks: omit -m" if masks else "requires masks: give their folder with -m"
         raise KneeformerError(f"task {configuration.task!r} {need}")
     if configuration.needs_other_side != (other_sides is not None):
         need = (
-            "needs no other sides: leave --other_side away"
+            "needs no other sides: omit --other_side"
             if other_sides
             else "completes a bone by that of the same person's other side: give the folder of those scans, "
             "and their bones as label maps, with --other_side"

@@ -38,7 +38,7 @@ def refuse_outputs(
         raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
     faults = [
         *_in_a_dataset(output),
-        *inputs.twins,
+        *inputs.duplicates,
         *shared_outputs((c.name for c in inputs.cases), outputs, ending),
         *_overwritten(cases, output, outputs, ending, inputs.folders),
     ]
@@ -83,7 +83,7 @@ def _overwritten(
             lines.append(f"{path}: would be written over, and is an input; give another folder with -o")
         elif identity is not None and among_inputs:
             lines.append(
-                f"{path}: is there, in a folder of inputs, and would be written over; take it away or give "
+                f"{path}: is there, in a folder of inputs, and would be written over; remove it or give "
                 f"another folder with -o"
             )
     return lines

@@ -21,8 +21,8 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive, task_named, tasks_for
-from kneeformer.workflows.alone import one_at_a_time
 from kneeformer.workflows.fingerprint import take_fingerprint
+from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.outputs import shared_outputs
 
 

@@ -260,7 +260,7 @@ def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bo
 def _memory_remedy(fault: Exception, probabilities: bool) -> str:
     if "CUDA" in str(fault) or "MPS" in str(fault):
         return "predict it with -device cpu"
-    without = "leave --save_probabilities away, " if probabilities else ""
+    without = "omit --save_probabilities, " if probabilities else ""
     return f"{without}predict it while nothing else runs, or crop the scan to what is to be predicted"
 
 

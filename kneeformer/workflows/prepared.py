@@ -78,7 +78,7 @@ def refuse_another_description(plan: Plan, dataset: Dataset) -> None:
     if changed:
         raise KneeformerError(
             f"{dataset.folder / 'dataset.json'}: edited since {said.name} was planned; set it back, or plan "
-            f"again with kf_plan_and_preprocess -d {quote(said.name)} and train anew:\n" + "\n".join(changed)
+            f"again with kf_plan_and_preprocess -d {quote(said.name)} and retrain:\n" + "\n".join(changed)
         )
 
 
@@ -103,7 +103,7 @@ def _reason(folder: Path, wanted: Wanted) -> str | None:
     if made.settings != wanted.origin.settings:
         return "prepared with other settings"
     if GONE != wanted.origin.files != made.files:
-        return "files in kf_raw were changed, added or taken away since"
+        return "files in kf_raw were changed, added or removed since"
     if wanted.labelled and manifest.labels is None:
         return "prepared without labels"
     return None

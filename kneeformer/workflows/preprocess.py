@@ -19,7 +19,7 @@ from kneeformer.plans import Plan
 from kneeformer.progress import Progress
 from kneeformer.tasks.base import Task
 from kneeformer.tasks.registry import task_named
-from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.prepared import (
     Wanted,
     files_digest,
@@ -126,7 +126,7 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
     ]
     if failed:
         raise KneeformerError(
-            f"{len(failed)} of {len(jobs)} cases could not be preprocessed; mend them and run the command "
+            f"{len(failed)} of {len(jobs)} cases could not be preprocessed; fix them and run the command "
             f"again, finished cases are kept:\n" + "\n".join(failed)
         )
 

@@ -25,9 +25,9 @@ from kneeformer.progress import Progress
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.evaluate import evaluate_cases
 from kneeformer.workflows.fold_folder import (
-    alone_in,
-    as_begun,
     clear,
+    lock_fold,
+    read_begun,
     read_run,
     refuse_to_overwrite,
     write_run,
@@ -72,13 +72,13 @@ def train_fold(
     folder = request.folder(folders)
     require_writable(folder, folder / "validation")
     folder.mkdir(parents=True, exist_ok=True)
-    before = _stage_before(plan, request)
+    before = _previous_stage(plan, request)
     if raw_dataset(folders, request.dataset) is None:
         _log().warning(
             "%s: not there; what was prepared is learnt from as it is, and no whole case can be validated",
             folders.raw / request.dataset,
         )
-    with alone_in(folder):
+    with lock_fold(folder):
         for written in (folder, folder / "validation", folder / "validation" / "masks"):
             clear_unfinished(written)
         if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
@@ -119,8 +119,8 @@ def _possible(planned: Plan, request: Request) -> Plan:
     return plan
 
 
-def _stage_before(plan: Plan, request: Request) -> Request | None:
-    """The training whose weights are to be taken over, if any."""
+def _previous_stage(plan: Plan, request: Request) -> Request | None:
+    """Request for the training whose weights are loaded first; None where there is none."""
     configuration = plan.configuration(request.configuration)
     stage = configuration.previous_stage
     if request.pretrain_from is not None and task_named(configuration.task).needs_labels and stage is None:
@@ -146,7 +146,7 @@ def _after(
         used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(
-                f"{folder}: trained without {request.pretrain_from}; first train it anew: "
+                f"{folder}: trained without {request.pretrain_from}; first retrain it: "
                 + before.command("--overwrite", "--pretrain_from", str(request.pretrain_from))
             )
         _log().info("Weights of %s come from %s", request.configuration, folder)
@@ -169,7 +169,7 @@ def _train(
 ) -> None:
     pretrained = None
     if request.resume:
-        planned, request, pretrained = as_begun(folder, request)
+        planned, request, pretrained = read_begun(folder, request)
     plan, seed = _possible(planned, request), request.seed or 0
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)

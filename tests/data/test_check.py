@@ -41,15 +41,14 @@ class TestLayout:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
         (dataset.folder / "imagesTr/a_0001.nrrd").unlink()
         assert layout(dataset) == [
-            "imagesTr/a_0001.nrrd: missing; every case needs 2 file(s), one a channel: add it or take a away"
+            "imagesTr/a_0001.nrrd: missing; every case needs 2 file(s), one a channel: add it or remove a"
         ]
 
     def test_extra_channel(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         write_image(dataset.folder / "imagesTr/a_0001.nrrd", RAMP, GRID)
         assert layout(dataset) == [
-            "imagesTr/a_0001.nrrd: extra channel 0001: dataset.json names 1 (PD); "
-            "name it there or take it away"
+            "imagesTr/a_0001.nrrd: extra channel 0001: dataset.json names 1 (PD); name it there or remove it"
         ]
 
     def test_names_that_are_one_to_a_disk_or_lead_elsewhere(self, make_dataset: MakeDataset) -> None:
@@ -74,7 +73,7 @@ class TestLayout:
         dataset = make_dataset()
         (dataset.folder / "imagesTr/b_0000.nrrd").unlink()
         assert layout(dataset) == [
-            "labelsTr/b.nrrd: no image for this label; add it to imagesTr or take it away"
+            "labelsTr/b.nrrd: no image for this label; add it to imagesTr or remove it"
         ]
 
     def test_stray_files(self, make_dataset: MakeDataset) -> None:
@@ -82,12 +81,11 @@ class TestLayout:
         for stray in ("imagesTr/knee.nrrd", "imagesTr/b_0000.nii.gz", "labelsTr/a.seg.nrrd"):
             (dataset.folder / stray).touch()
         assert layout(dataset) == [
-            "labelsTr/a.seg.nrrd: its ending is not the .nrrd of dataset.json; rename or convert it "
-            "or take it away",
-            "imagesTr/b_0000.nii.gz: its ending is not the .nrrd of dataset.json; rename or convert it "
-            "or take it away",
+            "labelsTr/a.seg.nrrd: its ending is not the .nrrd of dataset.json; rename, convert or remove it",
+            "imagesTr/b_0000.nii.gz: its ending is not the .nrrd of dataset.json; rename, convert "
+            "or remove it",
             "imagesTr/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); "
-            "rename it or take it away",
+            "rename or remove it",
         ]
 
     def test_images_without_labels_are_checked_too(self, make_dataset: MakeDataset) -> None:
@@ -120,7 +118,7 @@ class TestLayout:
         (dataset.folder / "imagesTr/a_0000.nrrd").rename(dataset.folder / "imagesTr/a")
         write_image(dataset.folder / "imagesUn/u_0000.nrrd", RAMP, GRID)
         assert layout(dataset) == [
-            "labelsTr/a.nrrd: no image for this label; add it to imagesTr or take it away"
+            "labelsTr/a.nrrd: no image for this label; add it to imagesTr or remove it"
         ]
 
     def test_a_case_with_two_places(self, make_dataset: MakeDataset) -> None:
@@ -128,7 +126,7 @@ class TestLayout:
         for name in ("c", "a", "u", "b_12m"):
             write_image(dataset.folder / f"imagesUn/{name}_0000.nrrd", RAMP, GRID)
         assert layout(dataset) == [
-            f"imagesUn: {name} is in imagesTr too; a case has one place: take one away" for name in ("a", "c")
+            f"imagesUn: {name} is in imagesTr too; a case has one place: remove one" for name in ("a", "c")
         ]
 
     def test_a_listed_case_with_two_places(self, make_dataset: MakeDataset) -> None:
@@ -136,7 +134,7 @@ class TestLayout:
         dataset = make_dataset(cases=(), dataset=listed)
         for file in ("scans/k.nrrd", "masks/k.nrrd", "imagesUn/k_0000.nrrd"):
             write_image(dataset.folder / file, RAMP, GRID)
-        assert layout(dataset) == ["imagesUn: k is in imagesTr too; a case has one place: take one away"]
+        assert layout(dataset) == ["imagesUn: k is in imagesTr too; a case has one place: remove one"]
 
     def test_no_cases(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(cases=())
@@ -314,7 +312,7 @@ class TestBadCase:
         dataset = make_dataset()
         write_image(dataset.folder / "imagesTr/a_0000.nrrd", np.full_like(RAMP, 7), GRID)
         assert problems(dataset) == [
-            "imagesTr/a_0000.nrrd: constant image, every voxel is 7; export it again or take the case away"
+            "imagesTr/a_0000.nrrd: constant image, every voxel is 7; export it again or remove the case"
         ]
 
     def test_two_dimensional(self, make_dataset: MakeDataset) -> None:

@@ -158,7 +158,7 @@ class TestDescription:
 
     def test_keys_that_stand_twice(self, tmp_path: Path) -> None:
         twice = json.dumps(PLAIN).replace('"femur": 1', '"femur": 1, "tibia": 2, "femur": 3')
-        assert refusal(tmp_path, twice) == "not valid JSON ('femur' stands twice in one object); mend it"
+        assert refusal(tmp_path, twice) == "not valid JSON ('femur' stands twice in one object); fix it"
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
     def test_what_windows_editors_write_is_read(self, tmp_path: Path, encoding: str) -> None:
@@ -174,7 +174,7 @@ class TestDescription:
 
     def test_half_a_character(self, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").write_text(json.dumps({**PLAIN, "name": "\ud800"}))
-        with pytest.raises(KneeformerError, match=r"holds half a character, '.ud800'; mend it"):
+        with pytest.raises(KneeformerError, match=r"holds half a character, '.ud800'; fix it"):
             Dataset.open(tmp_path)
 
     def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
@@ -214,11 +214,11 @@ class TestDescription:
             ),
             (
                 {"labels": {"background": 0, "femur": 1, "tibia": 1}},
-                "'femur' and 'tibia' are both 1; leave one away, or give it a value of its own",
+                "'femur' and 'tibia' are both 1; remove one, or give it a value of its own",
             ),
             (
                 {"labels": {"background": 0, "a": [1, 2], "b": [2, 1]}, "regions_class_order": [1, 2]},
-                "'a' and 'b' are both 1, 2; leave one away, or give it a value of its own",
+                "'a' and 'b' are both 1, 2; remove one, or give it a value of its own",
             ),
             (
                 {"labels": {"background": 0, "femur": 0}},
@@ -360,7 +360,7 @@ class TestSplits:
         with pytest.raises(KneeformerError) as caught:
             read_splits(file, visits(3))
         first, *lines = str(caught.value).splitlines()
-        assert first == f"{file}: mend it, or take it away and have new splits made with kf_plan"
+        assert first == f"{file}: fix it, or delete it and make new splits with kf_plan"
         known = ["  the cases are s00_T0, s00_T1, s01_T0, s01_T1, s02_T0, s02_T1"]
         wanted = [f"  fold {k}: {fault}" for k in (1, 2) for fault in faults]
         assert lines == wanted + (known if "gone" in str(split) else [])

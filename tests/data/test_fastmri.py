@@ -128,6 +128,6 @@ def test_a_case_is_one_file_with_or_without_a_channel_number(tmp_path: Path) -> 
     found = case_folder(tmp_path, DESCRIPTION)
     assert [(c.name, c.images[0].name) for c in found.cases] == [("a", "a.h5"), ("b", "b_0000.h5")]
     write(tmp_path / "b.h5", samples(), header())
-    assert "are one case; keep one" in case_folder(tmp_path, DESCRIPTION).twins[0]
+    assert "are one case; keep one" in case_folder(tmp_path, DESCRIPTION).duplicates[0]
     checked = check_case(found.cases[0], DESCRIPTION)
     assert not checked.problems and checked.images is not None and checked.images.shape == (2, 3, 32, 18)

@@ -36,24 +36,24 @@ def test_one_ending_in_any_case(put: Callable[..., Path]) -> None:
     folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw")
     found = image_folder(folder, ".nrrd")
     assert found.files == {"a": folder / "a.nrrd", "b": folder / "b.NRRD"}
-    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in lines_of(found.not_taken)] == [
+    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in lines_of(found.ignored)] == [
         "c.nii.gz: its ending is not the .nrrd of dataset.json",
         "d.seg.nrrd: its ending is not the .nrrd of dataset.json",
         "e.nhdr: .nhdr is not read",
     ]
-    assert found.twins == {}
+    assert found.duplicates == {}
 
 
 def test_any_ending(put: Callable[..., Path]) -> None:
     folder = put("a.nrrd", "b.NII.GZ", "c.nii", "d.mha", "e.mhd", "f.seg.nrrd", "g.Seg.NRRD")
     found = image_folder(folder)
-    assert list(found.files) == list("abcdefg") and not found.not_taken and not found.twins
+    assert list(found.files) == list("abcdefg") and not found.ignored and not found.duplicates
 
 
 def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:
     folder = put("._a.nrrd", ".b.nrrd", ".DS_Store")
     (folder / "c.nrrd").mkdir()
-    assert not image_folder(folder).files and not image_folder(folder).not_taken
+    assert not image_folder(folder).files and not image_folder(folder).ignored
     assert not image_folder(folder / "not there").files
 
 
@@ -61,12 +61,12 @@ def test_two_files_of_one_name_are_told(put: Callable[..., Path]) -> None:
     folder = put("a.nrrd", "a.nii.gz", f"{COMPOSED}.nrrd", f"{DECOMPOSED}.nrrd", "b.nrrd", "b.NRRD")
     found = image_folder(folder)
     assert list(found.files) == [COMPOSED, "a", "b"]
-    assert [line.split(" are two files of one name, ")[0] for line in found.twins.values()] == [
+    assert [line.split(" are two files of one name, ")[0] for line in found.duplicates.values()] == [
         f"{folder}: {DECOMPOSED}.nrrd and {COMPOSED}.nrrd",
         f"{folder}: a.nii.gz and a.nrrd",
         f"{folder}: b.NRRD and b.nrrd",
     ]
-    assert len(image_folder(folder, ".nrrd").twins) == 2  # a.nii.gz is not taken
+    assert len(image_folder(folder, ".nrrd").duplicates) == 2  # a.nii.gz is not taken
 
 
 def test_names_that_cannot_be_used_are_told(put: Callable[..., Path]) -> None:
@@ -74,9 +74,9 @@ def test_names_that_cannot_be_used_are_told(put: Callable[..., Path]) -> None:
     found = image_folder(folder)
     assert found.files == {}
     wrong = "its name holds control characters or is not UTF-8; rename it"
-    assert lines_of(found.not_taken) == [rf"{folder}/a\nb.nrrd: {wrong}", rf"{folder}/c\udcff.nrrd: {wrong}"]
+    assert lines_of(found.ignored) == [rf"{folder}/a\nb.nrrd: {wrong}", rf"{folder}/c\udcff.nrrd: {wrong}"]
     put("e.Nii.gz")
-    assert lines_of(image_folder(folder).not_taken)[-1].startswith(
+    assert lines_of(image_folder(folder).ignored)[-1].startswith(
         f"{folder}/e.Nii.gz: its ending mixes small and"
     )
     assert printable(Path("Kn\u00e4ul \u819d.nrrd")) == "Kn\u00e4ul \u819d.nrrd"
@@ -99,7 +99,7 @@ def test_images_that_belong_to_no_case(put: Callable[..., Path]) -> None:
         ("a", (folder / "a_0000.nrrd",)),
         ("c", (folder / "c_0000.nii.gz",)),
     ]
-    assert [line.removeprefix(f"{folder}/").split(" (")[0] for line in lines_of(found.not_taken)] == [
+    assert [line.removeprefix(f"{folder}/").split(" (")[0] for line in lines_of(found.ignored)] == [
         "a_0001.nrrd: extra channel 0001: dataset.json names 1",
         "b.nrrd: not called CASE_0000.nrrd",
         "d_\u0660\u0660\u0660\u0660.nrrd: not called CASE_0000.nrrd",

@@ -71,7 +71,7 @@ def test_every_death_is_named_and_costs_no_other_item() -> None:
     ]
     assert str(dead[0]) == (
         "case 1: the process that worked on it crashed (SIGSEGV): "
-        "the file may be damaged; export it again or take it away"
+        "the file may be damaged; export it again or remove it"
     )
     assert "memory ran out; use fewer processes (-np)" in str(dead[3])
 

@@ -468,7 +468,7 @@ class Spoilt(Regression):
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        ("loss", r"the loss is not a number at step 5; lower training\.learning_rate.*go on with --c"),
+        ("loss", r"the loss is not a number at step 5; lower training\.learning_rate.*resume with --c"),
         ("gradient", r"the gradient is not a number at step 5; lower training\.learning_rate.*--c"),
         ("weights", r"the loss is not a number at step 5: weights are not before it \(0\.weight\); lower"),
     ],

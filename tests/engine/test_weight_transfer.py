@@ -53,9 +53,9 @@ def test_all_of_the_autoencoder_moves_but_its_filler_and_the_last_layer_is_new(d
     outcome = transfer(source, network, "file")
     after = network.state_dict()
     head = {name for name in after if name.startswith("decoder.head.")}
-    assert set(outcome.loaded) == set(after) - head == outcome.taken and not outcome.resized
+    assert set(outcome.loaded) == set(after) - head == outcome.transferred and not outcome.resized
     assert len(head) == 2 and set(outcome.new) == head
-    assert set(outcome.left) == names(source, "filler") | head
+    assert set(outcome.unused) == names(source, "filler") | head
     assert all(torch.equal(after[name], source[name]) for name in outcome.loaded)
     assert all(torch.equal(after[name], before[name]) for name in outcome.new)
 
@@ -64,16 +64,16 @@ def test_all_of_the_autoencoder_moves_but_its_filler_and_the_last_layer_is_new(d
 def test_between_decoders_of_two_kinds_stem_and_encoder_move(old: str, new: str) -> None:
     source, network = copied(autoencoder(decoder=old)), hybrid(decoder=new)
     outcome = transfer(source, network, "file")
-    assert outcome.taken == outcome.fine_tuned == names(network.state_dict(), "stem", "encoder")
+    assert outcome.transferred == outcome.fine_tuned == names(network.state_dict(), "stem", "encoder")
     assert set(outcome.new) == names(network.state_dict(), "decoder")
-    assert set(outcome.left) == names(source, "filler", "decoder")
+    assert set(outcome.unused) == names(source, "filler", "decoder")
 
 
 def test_all_that_was_taken_is_held_back_at_first_but_the_decoder() -> None:
     network = hybrid()
     outcome = transfer(copied(autoencoder(2)), network, "file")
     state = network.state_dict()
-    assert names(state, "decoder") & outcome.taken, "the decoder moves too, and learns from the start"
+    assert names(state, "decoder") & outcome.transferred, "the decoder moves too, and learns from the start"
     assert outcome.fine_tuned == names(state, "stem", "encoder") and FIRST in outcome.resized
     assert not Transfer(loaded=["decoder.head.bias"]).fine_tuned
     assert Transfer(loaded=["decoders.x"], resized=["y"]).fine_tuned == {"decoders.x", "y"}
@@ -83,7 +83,7 @@ def test_every_tensor_is_told_once() -> None:
     source, network = copied(autoencoder(2)), hybrid()
     outcome = transfer(source, network, "file")
     assert sorted(outcome.loaded + outcome.resized + outcome.new) == sorted(network.state_dict())
-    assert sorted(outcome.loaded + outcome.resized + outcome.left) == sorted(source)
+    assert sorted(outcome.loaded + outcome.resized + outcome.unused) == sorted(source)
 
 
 def test_the_checkpoint_is_not_changed_and_shares_no_memory() -> None:
@@ -124,7 +124,7 @@ def test_a_head_of_other_outputs_stays_as_it_was() -> None:
     before = copied(network)
     outcome = transfer(source, network, "file")
     head = {"decoder.head.weight", "decoder.head.bias"}
-    assert set(outcome.new) == set(outcome.left) == head
+    assert set(outcome.new) == set(outcome.unused) == head
     assert all(torch.equal(network.state_dict()[name], before[name]) for name in head)
     assert set(outcome.loaded) == set(before) - head
 
@@ -134,10 +134,7 @@ def test_the_same_network_moves_whole() -> None:
     outcome = transfer(source, network, "file")
     image, centre = torch.randn(1, 1, 2, 8, 8), torch.zeros(1, 3)
     assert torch.equal(network.eval()(image, centre), hybrid().eval()(image, centre))
-    assert (
-        outcome.describe()
-        == f"{len(source)} tensors loaded, 0 resized, 0 left in the checkpoint; 0 start anew"
-    )
+    assert outcome.describe() == f"{len(source)} tensors loaded, 0 resized, 0 unused; 0 randomly initialised"
 
 
 def test_memory_layout_is_kept() -> None:
@@ -151,7 +148,7 @@ def test_memory_layout_is_kept() -> None:
 def test_what_has_another_shape_is_left(shape: tuple[int, ...]) -> None:
     source = {**copied(autoencoder()), FIRST: torch.ones(shape)}
     outcome = transfer(source, hybrid(), "file")
-    assert FIRST in outcome.left and FIRST in outcome.new and not outcome.resized
+    assert FIRST in outcome.unused and FIRST in outcome.new and not outcome.resized
 
 
 def test_nothing_that_fits_is_an_error_that_changes_nothing() -> None:
@@ -184,9 +181,9 @@ def test_what_became_of_the_tensors_is_counted() -> None:
     assert outcome == Transfer(
         loaded=["stem.bias", "encoder.weight", "encoder.bias"],
         resized=["stem.weight"],
-        left=["filler.weight", "head.weight"],
+        unused=["filler.weight", "head.weight"],
         new=["head.weight", "head.bias", "decoder.weight", "decoder.bias"],
     )
     assert outcome.describe() == (
-        "3 tensors loaded, 1 resized, 2 left in the checkpoint; 4 start anew (decoder, head)"
+        "3 tensors loaded, 1 resized, 2 unused; 4 randomly initialised (decoder, head)"
     )

@@ -91,7 +91,7 @@ def test_weights_of_the_planned_stage_fit_all_but_the_last_layer() -> None:
     networks = {n: task_named(c.task).network(DATASET, c) for n, c in plan.configurations.items()}
     outcome = transfer(networks["3d_mae"].state_dict(), networks["3d_vit"], "file")
     assert {name.rpartition(".")[0] for name in outcome.new} == {"decoder.head"}
-    assert {name.split(".")[0] for name in outcome.left} == {"filler", "decoder"}
+    assert {name.split(".")[0] for name in outcome.unused} == {"filler", "decoder"}
     outcome = transfer(networks["3d_mae"].state_dict(), networks["3d_vit_linear"], "file")
     assert {name.split(".")[0] for name in outcome.new} == {"decoder"}
 

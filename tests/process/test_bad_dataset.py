@@ -24,7 +24,7 @@ def test_every_fault_is_listed_at_once(raw: Workplace, tmp_path: Path) -> None:
     (place.raw / "imagesUn" / "scan.nii").write_bytes(b"nothing")
 
     said = place.run("kf_plan", "-d", 1, code=1)
-    faults = said[said.index("problems to mend") :].splitlines()[1:]
+    faults = said[said.index("problems to fix") :].splitlines()[1:]
     for file, word in (
         ("phantom_01_0000.nrrd", "constant image"),
         ("phantom_02_0000.nrrd", "cannot be read"),

@@ -100,7 +100,7 @@ def test_other_sides_are_asked_for_and_only_where_they_are_needed(pairs: Pairs, 
     assert "with --other_side" in pairs.predict(tmp_path / "a", code=1)
     other = ("--other_side", pairs.tests / "other")
     said = pairs.predict(tmp_path / "b", *other, configuration="3d_prototype", code=1)
-    assert "leave --other_side away" in said
+    assert "omit --other_side" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -151,7 +151,7 @@ def test_scans_of_other_formats_are_predicted_and_the_rest_is_told(
     shutil.copy(scan, given / "c.nrrd")
     shutil.copy(scan, given / os.fsdecode(b"d\xff_0000.nrrd"))
     said = trained.run("kf_predict", "-i", given, "-o", tmp_path / "out", "-d", 1, "-f", 0)
-    assert "2 files are not taken" in said
+    assert "2 files are ignored" in said
     assert "c.nrrd: not called CASE_0000.nrrd" in said and r"d\udcff_0000.nrrd: its name" in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nrrd", "b.nrrd"]
     a, b = (read_image(tmp_path / "out" / f"{case}.nrrd").array for case in "ab")

@@ -126,7 +126,7 @@ def test_run_json_tells_what_was_taken_over(pretrained: tuple[Workplace, str]) -
         weights_of(fold_of(place, name) / "checkpoint_final.pt") for name in ("3d_mae", "3d_vit")
     )
     assert {*outcome["loaded"], *outcome["new"]} == set(network)
-    assert {*outcome["loaded"], *outcome["left"]} == set(source)
+    assert {*outcome["loaded"], *outcome["unused"]} == set(source)
 
 
 def test_pretraining_leaves_pictures_figures_and_a_table(after: tuple[Workplace, dict[str, str]]) -> None:
@@ -172,8 +172,8 @@ def test_no_pretraining_starts_from_chance(after: tuple[Workplace, dict[str, str
 def test_weights_of_a_file_are_taken_resized_or_left(after: tuple[Workplace, dict[str, str]]) -> None:
     place, said = after
     outcome, fold = taken(fold_of(place, "3d_vit", 2)), fold_of(place, "3d_vit", 2)
-    loaded, left, new = (len(outcome[key]) for key in ("loaded", "left", "new"))
-    counts = f"mine.pt: {loaded} tensors loaded, 1 resized, {left} left in the checkpoint; {new} start anew"
+    loaded, left, new = (len(outcome[key]) for key in ("loaded", "unused", "new"))
+    counts = f"mine.pt: {loaded} tensors loaded, 1 resized, {left} unused; {new} randomly initialised"
     assert f"{counts} (decoder)" in said["file"]
     assert outcome["file"] == "mine.pt" and outcome["resized"] == [FIRST_KERNEL]
     assert "trained first" not in said["file"]

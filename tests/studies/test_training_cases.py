@@ -193,7 +193,7 @@ def touch_later(file: Path) -> None:
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
 
-CHANGED = "files in kf_raw were changed, added or taken away since"
+CHANGED = "files in kf_raw were changed, added or removed since"
 DAMAGE: dict[str, tuple[Callable[[Place], object], str]] = {
     "image changed": (lambda p: touch_later(p.raw / "imagesTr" / "e_0000.nrrd"), CHANGED),
     "label changed": (lambda p: touch_later(p.raw / "labelsTr" / "e.nrrd"), CHANGED),

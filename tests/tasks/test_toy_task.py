@@ -19,7 +19,7 @@ from kneeformer.data.dataset import Dataset as RawDataset
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import open_case
 from kneeformer.engine.loop import Batch, Validation
-from kneeformer.engine.memory import held_gb
+from kneeformer.engine.memory import training_state_gb
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
@@ -117,7 +117,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
     def needed_gb(
         self, network: nn.Module, configuration: ThresholdConfiguration, device: torch.device
     ) -> float:
-        return held_gb(network, 0)
+        return training_state_gb(network, 0)
 
     def network(self, dataset: DatasetSettings, configuration: ThresholdConfiguration) -> nn.Module:
         return Threshold(configuration.steepness)

@@ -10,10 +10,10 @@ from prepared import plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
-from kneeformer.workflows.fold_folder import RUN, as_begun, read_run, write_run
+from kneeformer.workflows.fold_folder import RUN, read_begun, read_run, write_run
 from kneeformer.workflows.request import Request
 
-TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], left=["filler.c"], new=["decoder.d"])
+TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new=["decoder.d"])
 REQUEST = Request(
     "Dataset001_Knee", "3d_vit", 0, minutes=1.5, seed=3, settings=("training.epochs=2",), subjects=4
 )
@@ -31,7 +31,7 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     assert written["pretrained"] == {"file": "/elsewhere/weights.pt", **vars(TAKEN)}
     assert written["set"] == ["training.epochs=2"] and written["minutes"] == 1.5
     asked = Request("Dataset001_Knee", "3d_vit", 0, resume=True, settings=("training.batch_size=1",))
-    found, request, taken = as_begun(tmp_path, asked)
+    found, request, taken = read_begun(tmp_path, asked)
     assert found == plan().with_only("3d_vit") and taken == TAKEN
     assert (request.seed, request.minutes, request.subjects) == (3, 1.5, 4)
     assert request.settings == ("training.epochs=2", "training.batch_size=1")
@@ -43,9 +43,7 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
 )
 def test_a_damaged_record_is_told_with_what_to_do(tmp_path: Path, text: str) -> None:
     (begun(tmp_path) / RUN).write_text(text)
-    with pytest.raises(
-        KneeformerError, match=r"run\.json: .*; train the fold anew with kf_train .*--overwrite"
-    ):
+    with pytest.raises(KneeformerError, match=r"run\.json: .*; retrain the fold with kf_train .*--overwrite"):
         read_run(tmp_path)
 
 
@@ -72,11 +70,11 @@ def test_a_value_of_another_type_is_told_by_its_key(tmp_path: Path, key: str, va
     with pytest.raises(
         KneeformerError, match=rf"run\.json: damaged, or not of kneeformer \({key}.*--overwrite"
     ):
-        as_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))
+        read_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))
 
 
 def test_the_plan_of_another_configuration_in_the_fold(tmp_path: Path) -> None:
     begun(tmp_path)
     (tmp_path / "plan.json").write_text(plan().with_only("3d_mae").to_text())
     with pytest.raises(KneeformerError, match="has no configuration '3d_vit'; it has 3d_mae"):
-        as_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))
+        read_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True))

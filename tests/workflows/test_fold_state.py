@@ -8,7 +8,7 @@ import pytest
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, LATEST
 from kneeformer.workflows.fold_folder import refuse_to_overwrite
-from kneeformer.workflows.fold_state import RUN, FoldState, going_on
+from kneeformer.workflows.fold_state import RUN, FoldState, resume_command
 from kneeformer.workflows.request import Request
 
 TYPED = ["kf_train", "1", "3d_vit", "0", "--epochs", "6"]
@@ -43,7 +43,7 @@ def request(**changes: object) -> Request:
 def test_what_is_kept_and_what_goes_on(state: FoldState, tmp_path: Path) -> None:
     folder = fold(tmp_path, state)
     assert FoldState.of(folder) is state
-    kept, words = going_on(folder, request(), 0, TYPED)
+    kept, words = resume_command(folder, request(), 0, TYPED)
     assert kept and words == GO_ON[state]
 
 
@@ -52,8 +52,8 @@ def test_an_earlier_training_is_not_what_an_overwriting_one_goes_on_with(
     state: FoldState, tmp_path: Path
 ) -> None:
     folder = fold(tmp_path, state)
-    assert going_on(folder, request(overwrite=True), 1001, TYPED)[1] == TYPED
-    assert going_on(folder, request(overwrite=True), 999, TYPED)[1] == GO_ON[state]
+    assert resume_command(folder, request(overwrite=True), 1001, TYPED)[1] == TYPED
+    assert resume_command(folder, request(overwrite=True), 999, TYPED)[1] == GO_ON[state]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_an_earlier_training_is_not_what_an_overwriting_one_goes_on_with(
     [
         (FoldState.UNTOUCHED, None),
         (FoldState.BEGUN, None),
-        (FoldState.STOPPED, "a training stopped here; go on with --c"),
-        (FoldState.TRAINED, "this fold is trained; train it anew with --overwrite, or validate with --val"),
+        (FoldState.STOPPED, "a training stopped here; resume with --c"),
+        (FoldState.TRAINED, "this fold is trained; retrain it with --overwrite, or validate with --val"),
     ],
 )
 def test_the_same_command_again(state: FoldState, says: str | None, tmp_path: Path) -> None:

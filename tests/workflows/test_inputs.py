@@ -53,7 +53,7 @@ def test_scans_of_every_format_are_taken(put: Callable[..., Path]) -> None:
         "d": "d_0000.seg.nrrd",
         "e": "e_0000.mha",
     }
-    assert inputs.twins == [] and inputs.folders == [folder]
+    assert inputs.duplicates == [] and inputs.folders == [folder]
 
 
 def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
@@ -63,7 +63,7 @@ def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogC
         assert [c.name for c in of(folder).cases] == ["good"]
     (text,) = caplog.messages
     first, *lines = text.splitlines()
-    assert first == "4 files are not taken:"
+    assert first == "4 files are ignored:"
     assert [line.removeprefix(f"  {folder}/").split(";")[0] for line in lines] == [
         "P2_0000.nhdr: .nhdr is not read",
         r"P3\n_0000.nrrd: its name holds control characters or is not UTF-8",
@@ -83,7 +83,7 @@ def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) ->
 
 def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:
     folder = put("in", "P2_0000.nrrd", "P2_0000.nii.gz", "P3_0000.nrrd", "P3.nrrd", "P3.seg.nrrd")
-    assert of(folder).twins == [
+    assert of(folder).duplicates == [
         f"{folder}: P2_0000.nii.gz and P2_0000.nrrd are two files of one name, P2_0000; keep one"
     ]
 
@@ -105,11 +105,11 @@ class TestMasks:
             "c": "c.nrrd",  # which is missing, as the check of the files will say
             "M\u00fcller": "Mu\u0308ller.nrrd",
         }
-        assert inputs.folders == [scans, masks] and inputs.twins == []
+        assert inputs.folders == [scans, masks] and inputs.duplicates == []
 
     def test_two_masks_of_one_case(self, put: Callable[..., Path]) -> None:
         scans, masks = put("in", "a_0000.nrrd"), put("masks", "a.seg.nrrd", "a.nrrd", "b.nrrd", "b.mha")
-        assert of(scans, masks, COMPLETION).twins == [
+        assert of(scans, masks, COMPLETION).duplicates == [
             f"{masks}: a.nrrd and a.seg.nrrd are two files of one name, a; keep one"
         ]
 

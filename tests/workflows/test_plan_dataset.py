@@ -11,7 +11,7 @@ from kneeformer.data.dataset import Dataset
 from kneeformer.errors import KneeformerError
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint
 from kneeformer.plans import Plan, override
-from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.plan import plan_dataset, replace_plan, split_cases
 
 

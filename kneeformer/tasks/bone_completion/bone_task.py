@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kneeformer.config import Configuration
-from kneeformer.engine.memory import held_gb
+from kneeformer.engine.memory import training_state_gb
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import KEEP, LabelScheme
@@ -44,7 +44,7 @@ class BoneTask(Task[BoneConfiguration]):
         return isolate(image[0], bone, geometry, settings, mirrored)
 
     def needed_gb(self, network: nn.Module, configuration: BoneConfiguration, device: torch.device) -> float:
-        return held_gb(network, _values(configuration))
+        return training_state_gb(network, _values(configuration))
 
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget

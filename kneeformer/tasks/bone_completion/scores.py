@@ -115,7 +115,7 @@ def _score_cases(
     faults = [f"  {outcome}" for outcome in outcomes if isinstance(outcome, Exception)]
     if faults:
         raise KneeformerError(
-            f"{validation}: {len(faults)} cases cannot be scored; mend them, or validate the fold again with "
+            f"{validation}: {len(faults)} cases cannot be scored; fix them, or validate the fold again with "
             f"kf_train --val:\n" + "\n".join(faults)
         )
     return {c.name: o for c, o in zip(cases, outcomes, strict=True) if not isinstance(o, Exception)}

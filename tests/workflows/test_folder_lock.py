@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from kneeformer.data.files import unfinished
-from kneeformer.workflows.alone import one_at_a_time
+from kneeformer.workflows.folder_lock import one_at_a_time
 
 
 def test_the_second_waits_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ from kneeformer.data.files import clear_unfinished
 
 @contextmanager
 def one_at_a_time(folder: Path, command: str) -> Iterator[None]:
-    """Wait until no other process works in a folder; then take away what killed ones left half-written.
+    """Wait until no other process works in a folder; then remove what killed ones left half-written.
 
     The system lets go of the lock when its process ends, however it ends.
     """
