@@ -5,7 +5,7 @@ from math import gcd
 
 import numpy as np
 
-from kneeformer.geometry.boxes import Box, occupied_box
+from kneeformer.geometry.boxes import Box, bounding_box
 
 _SAMPLE = 50_000  # voxels from which limits are told
 _PERCENTILES = (0.5, 99.5)
@@ -56,7 +56,10 @@ def filled_box(image: np.ndarray, labels: np.ndarray | None = None) -> Box:
         image: (channels, z, y, x).
         labels: (z, y, x) or None.
     """
-    return occupied_box(np.stack([_filled(channel) for channel in image]), labels)
+    filled = np.any([_filled(channel) for channel in image], axis=0)
+    if labels is not None:
+        filled |= labels > 0
+    return bounding_box(filled)
 
 
 def outlier_warnings(voxels: np.ndarray) -> list[str]:

@@ -1,40 +1,44 @@
 """Boxes of a grid: the part of a volume that is worked on, and its way back."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kneeformer.geometry.aliases import Size
 
-Box = tuple[
-    tuple[int, int], tuple[int, int], tuple[int, int]
-]  # first and last-plus-one voxel along (z, y, x)
+Box = tuple[tuple[int, int], ...]  # first and last-plus-one voxel along each axis
 
 
-def occupied_box(image: np.ndarray, labels: np.ndarray | None = None) -> Box:
-    """The smallest box around every voxel that is not zero in some channel, or that is labelled.
-
-    An image of zeros alone keeps its whole box.
-    """
-    occupied = (image != 0).any(0)
-    if labels is not None:
-        occupied |= labels > 0
-    sides = []
-    for axis in range(3):
-        held = np.flatnonzero(occupied.any(tuple(a for a in range(3) if a != axis)))
-        if not len(held):
-            return whole_box(image)
-        sides.append((int(held[0]), int(held[-1]) + 1))
-    return (sides[0], sides[1], sides[2])
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box around the true voxels of a mask of any dimensions; the whole of an empty one."""
+    held = [np.flatnonzero(mask.any(_others(axis, mask.ndim))) for axis in range(mask.ndim)]
+    if not len(held[0]):
+        return whole_box(mask.shape)
+    return tuple((int(at[0]), int(at[-1]) + 1) for at in held)
 
 
-def whole_box(image: np.ndarray) -> Box:
-    """All of a (channels, z, y, x) image."""
-    return ((0, image.shape[1]), (0, image.shape[2]), (0, image.shape[3]))
+def whole_box(shape: Sequence[int]) -> Box:
+    """All of a grid of some shape."""
+    return tuple((0, n) for n in shape)
 
 
-def slices(box: Box) -> tuple[slice, slice, slice]:
-    """The box as an index of a (z, y, x) array."""
-    z, y, x = (slice(first, last) for first, last in box)
+def grown(box: Box, margins: Sequence[int], shape: Sequence[int]) -> Box:
+    """The box with so many voxels more on both sides of each axis, as far as its grid of some shape goes."""
+    return tuple(
+        (max(0, first - margin), min(size, last + margin))
+        for (first, last), margin, size in zip(box, margins, shape, strict=True)
+    )
+
+
+def box_shape(box: Box) -> Size:
+    """Voxels along the axes (z, y, x) of a box."""
+    z, y, x = (last - first for first, last in box)
     return (z, y, x)
+
+
+def slices(box: Box) -> tuple[slice, ...]:
+    """The box as an index of an array with its axes."""
+    return tuple(slice(first, last) for first, last in box)
 
 
 def paste(part: np.ndarray, box: Box, shape: Size, outside: float = 0) -> np.ndarray:
@@ -45,3 +49,7 @@ def paste(part: np.ndarray, box: Box, shape: Size, outside: float = 0) -> np.nda
     z, y, x = slices(box)
     whole[..., z, y, x] = part
     return whole
+
+
+def _others(axis: int, axes: int) -> tuple[int, ...]:
+    return tuple(a for a in range(axes) if a != axis)

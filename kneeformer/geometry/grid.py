@@ -1,11 +1,14 @@
 """Grid of a volume in the patient: spacing, origin, direction and orientation."""
 
+import math
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
+from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.aliases import Size, Spacing, Vector
+from kneeformer.geometry.boxes import Box
 from kneeformer.geometry.orientation import ENDS, patient_axes, permuted, turning
 
 # Two headers of one scan written by different programs differ by rounding: this much is the same place.
@@ -30,23 +33,62 @@ class Grid:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        cosines = np.array(self.direction, dtype=float).reshape(3, 3)
-        if not np.abs(cosines.T @ cosines - np.eye(3)).max() < 1e-5:
+        if not np.abs(self.cosines.T @ self.cosines - np.eye(3)).max() < 1e-5:
             raise ValueError(f"axes of length 1 at right angles are needed, not {self.direction}")
+
+    @classmethod
+    def along_patient(cls, shape: Size, spacing: Spacing, orientation: str) -> "Grid":
+        """A grid along the patient's axes, of an orientation as `Grid.orientation` tells it."""
+        direction = np.zeros((3, 3))
+        for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
+            direction[patient, 2 - axis] = 1.0 if letter == ENDS[patient][1] else -1.0
+        return cls(shape, spacing, direction=tuple(direction.ravel().tolist()))
+
+    @property
+    def cosines(self) -> np.ndarray:
+        """(3, 3): `direction` as a matrix, patient (x, y, z) by index (x, y, z)."""
+        return np.array(self.direction, np.float64).reshape(3, 3)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(3, 3) mm: column i is one step along axis i of the index (x, y, z)."""
+        return np.asarray(self.cosines * np.array(self.spacing[::-1]))
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel: the determinant of the steps which, as they are at right angles, is the product
+        of the spacings; above zero in left-handed grids too.
+        """
+        return math.prod(self.spacing)
+
+    def to_patient(self) -> Affine:
+        """(4, 4) float64: a voxel's index (z, y, x, 1) to patient coordinates (x, y, z, 1) in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.steps[:, ::-1], self.origin
+        return matrix
+
+    def to_index(self) -> Affine:
+        """(4, 4) float64: patient coordinates (x, y, z, 1) in mm to an index (z, y, x, 1), not rounded."""
+        return np.asarray(np.linalg.inv(self.to_patient()))
+
+    def voxel_centres(self) -> np.ndarray:
+        """(z, y, x, 3) float64 patient coordinates (x, y, z) in mm of every voxel."""
+        matrix = self.to_patient()
+        z, y, x = (np.arange(n)[:, None] * matrix[:3, axis] for axis, n in enumerate(self.shape))
+        return np.asarray(z[:, None, None] + y[:, None] + x + matrix[:3, 3])
 
     def corners(self) -> np.ndarray:
         """(8, 3) patient coordinates, in mm, of the centres of the corner voxels."""
-        bits = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, -1).T
-        index_xyz = bits * (np.array(self.shape[::-1]) - 1)
-        cosines = np.array(self.direction).reshape(3, 3)
-        return np.asarray(self.origin + (index_xyz * np.array(self.spacing[::-1])) @ cosines.T)
+        index_xyz = np.array(list(product(*((0, n - 1) for n in self.shape[::-1]))))
+        return np.asarray(self.origin + (index_xyz * np.array(self.spacing[::-1])) @ self.cosines.T)
 
-    def to_patient(self) -> np.ndarray:
-        """(4, 4) float64: a voxel's index (z, y, x, 1) to patient coordinates (x, y, z, 1) in mm."""
-        steps = np.array(self.direction).reshape(3, 3) * np.array(self.spacing[::-1])  # columns x, y, z
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = steps[:, ::-1], self.origin
-        return matrix
+    def box_around(self, points: np.ndarray) -> Box:
+        """The smallest box of the grid's voxels around (n, 3) patient points (x, y, z) in mm."""
+        index = transformed(points, self.to_index())
+        return tuple(
+            (max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
+            for low, high, size in zip(index.min(0), index.max(0), self.shape, strict=True)
+        )
 
     def mismatch(self, other: "Grid") -> str | None:
         """Describe the difference to another grid; None where both hold the same voxels of the patient."""
@@ -64,26 +106,18 @@ class Grid:
 
         Of an oblique grid: along the patient's axes that it lies nearest to.
         """
-        cosines = np.array(self.direction).reshape(3, 3)[:, ::-1]  # patient (x, y, z) by array axis (z, y, x)
+        cosines = self.cosines[:, ::-1]  # patient (x, y, z) by array axis (z, y, x)
         axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[p[a], a]) for a in range(3)))
         return "".join(ENDS[axis][int(cosines[axis, a] > 0)] for a, axis in enumerate(axes))
 
     def turned(self, orientation: str) -> "Grid":
         """The same voxels as an array of another orientation, as `turn` gives it: no voxel moves."""
         axes, flipped = turning(self.orientation(), orientation)
-        steps = np.array(self.direction).reshape(3, 3)[:, ::-1][:, axes] * np.where(flipped, -1.0, 1.0)
+        steps = self.cosines[:, ::-1][:, axes] * np.where(flipped, -1.0, 1.0)
         shape, spacing = permuted(self.shape, axes), permuted(self.spacing, axes)
         before = np.where(flipped, np.array(shape) - 1, 0)  # voxels from the new first one to the old
         x, y, z = (np.array(self.origin) - (steps * spacing) @ before).tolist()
         return Grid(shape, spacing, (x, y, z), tuple(steps[:, ::-1].ravel().tolist()))
-
-
-def along_patient(shape: Size, spacing: Spacing, orientation: str) -> Grid:
-    """A grid along the patient's axes, of an orientation as `Grid.orientation` tells it."""
-    direction = np.zeros((3, 3))
-    for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
-        direction[patient, 2 - axis] = 1.0 if letter == ENDS[patient][1] else -1.0
-    return Grid(shape, spacing, direction=tuple(direction.ravel().tolist()))
 
 
 def _text(values: tuple[float, ...]) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 from skimage.measure import marching_cubes
 
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.boxes import occupied_box
+from kneeformer.geometry.affine import transformed
+from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 
 _APART = 1e-3  # voxels, about: no vertex is closer to a voxel's centre, so none fall together in float32
@@ -62,7 +63,7 @@ class Mesh:
         """
         mirrors = np.linalg.det(matrix[:3, :3]) < 0
         faces = self.faces[:, ::-1] if mirrors else self.faces
-        return Mesh(self.vertices @ matrix[:3, :3].T + matrix[:3, 3], faces)
+        return Mesh(transformed(self.vertices, matrix), faces)
 
 
 def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
@@ -88,7 +89,7 @@ def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
         raise KneeformerError(
             f"there is no surface: no voxel is above {level:g}; the mask or volume is empty"
         )
-    z, y, x = (slice(max(first - 1, 0), last + 1) for first, last in occupied_box(inside[None]))
+    z, y, x = slices(grown(bounding_box(inside), (1, 1, 1), inside.shape))
     above = np.subtract(field[z, y, x], level, dtype=np.float64).astype(np.float32)
     vertices, faces, _, _ = marching_cubes(_off_the_level(_closed(above)), 0.0, method="lorensen")
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)

@@ -43,7 +43,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import correlate1d, distance_transform_edt
 
-from kneeformer.geometry.boxes import occupied_box
+from kneeformer.geometry.affine import transformed
+from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.metrics.mesh_distance import Predicate, rmsd
@@ -225,11 +226,11 @@ def _surface(mask: np.ndarray, geometry: Grid) -> Mesh | None:
 
 def _in_voxels(voxels: np.ndarray, geometry: Grid) -> Predicate:
     """Return a test for points in one of `voxels`; just outside the grid the nearest voxel decides."""
-    to_index = np.linalg.inv(geometry.to_patient())
+    to_index = geometry.to_index()
     last = np.array(geometry.shape) - 1
 
     def within(points: np.ndarray) -> np.ndarray:
-        index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(np.int64)
+        index = np.rint(transformed(points, to_index)).astype(np.int64)
         z, y, x = np.clip(index, 0, last).T
         return np.asarray(voxels[z, y, x])
 
@@ -254,7 +255,7 @@ def _ssim(first: np.ndarray, second: np.ndarray, profile: np.ndarray) -> np.ndar
 
 def _grown(mask: np.ndarray, voxels: int) -> tuple[slice, ...]:
     """The box around a mask and some voxels more on every side; all of the grid where it is empty."""
-    return tuple(slice(max(first - voxels, 0), last + voxels) for first, last in occupied_box(mask[None]))
+    return slices(grown(bounding_box(mask), 3 * (voxels,), mask.shape))
 
 
 def _mean(values: np.ndarray) -> float:

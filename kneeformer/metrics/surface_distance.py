@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from kneeformer.geometry.boxes import bounding_box, slices
 from kneeformer.metrics.overlap import check_masks
 
 
@@ -58,7 +59,7 @@ def surface_distances(
     if not all(found):
         worst = diagonal_mm(reference.shape, spacing_mm) if any(found) else math.nan
         return SurfaceDistances(worst, worst)
-    box = _bounding_box(reference | prediction)
+    box = slices(bounding_box(reference | prediction))
     here, there = surface_voxels(reference[box]), surface_voxels(prediction[box])
     forth = directed_distances(here, there, spacing_mm)
     back = directed_distances(there, here, spacing_mm)
@@ -100,10 +101,3 @@ def directed_distances(start: np.ndarray, target: np.ndarray, spacing_mm: Sequen
 def diagonal_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
     """Length in mm of the image from outer corner to outer corner."""
     return math.hypot(*(n * edge for n, edge in zip(shape, spacing_mm, strict=True)))
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask that is not empty."""
-    others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
-    filled = [np.flatnonzero(mask.any(axis=axes)) for axes in others]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in filled)

@@ -13,21 +13,11 @@ from scipy import ndimage
 
 from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
+from kneeformer.geometry.affine import Affine, rotation, transformed
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.phantoms.bone_shape import (
-    BoneAnatomy,
-    Floats,
-    Fracture,
-    Matrix,
-    draw_pose,
-    inverse,
-    scale_of,
-    transform,
-    voxel_centres,
-)
-from kneeformer.phantoms.knee_shape import rotation
+from kneeformer.phantoms.bone_shape import BoneAnatomy, Floats, Fracture, draw_pose, scale_of
 
 LABELS = {"background": 0, "tibia": 1}
 
@@ -40,7 +30,7 @@ Scan = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
 
 def scan_bone(
     anatomy: BoneAnatomy,
-    pose: Matrix,
+    pose: Affine,
     geometry: Grid,
     rng: np.random.Generator,
     fracture: Fracture | None = None,
@@ -59,8 +49,8 @@ def scan_bone(
         ct: (z, y, x) int16, Hounsfield units.
         mask: (z, y, x) uint8, 1 in the bone.
     """
-    points = voxel_centres(geometry)
-    in_bone_frame = transform(inverse(pose), points)
+    points = geometry.voxel_centres()
+    in_bone_frame = transformed(points, np.linalg.inv(pose))
     distance = anatomy.signed_distance(in_bone_frame) * scale_of(pose)
     if fracture is not None:
         _break(distance, points, anatomy, pose, fracture)
@@ -69,12 +59,12 @@ def scan_bone(
 
 
 def oblique_axial(
-    anatomy: BoneAnatomy, pose: Matrix, rng: np.random.Generator, spacing_mm: Spacing = SPACING_MM
+    anatomy: BoneAnatomy, pose: Affine, rng: np.random.Generator, spacing_mm: Spacing = SPACING_MM
 ) -> Grid:
     """An axial grid, tilted by up to six degrees about each axis, around the whole bone."""
     a, b, c = rng.uniform(-6, 6, 3)
     cosines = rotation((a, b, c))
-    bone = transform(pose, anatomy.coarse_points(3.0)) @ cosines  # along the axes of the grid
+    bone = transformed(anatomy.coarse_points(3.0), pose) @ cosines  # along the axes of the grid
     first, last = bone.min(axis=0) - MARGIN_MM, bone.max(axis=0) + MARGIN_MM
     nx, ny, nz = (int(n) for n in np.ceil((last - first) / spacing_mm[::-1]) + 1)
     x, y, z = (float(v) for v in cosines @ first)
@@ -125,7 +115,7 @@ def _write_healthy(
     folder: Path,
     name: str,
     anatomy: BoneAnatomy,
-    pose: Matrix,
+    pose: Affine,
     geometry: Grid,
     rng: np.random.Generator,
 ) -> None:
@@ -138,7 +128,7 @@ def _write_broken(
     folder: Path,
     name: str,
     anatomy: BoneAnatomy,
-    pose: Matrix,
+    pose: Affine,
     geometry: Grid,
     rng: np.random.Generator,
 ) -> None:
@@ -157,11 +147,11 @@ def completion_mask(
 ) -> npt.NDArray[np.uint8]:
     """(z, y, x) uint8 of a broken bone: KEEP where it is intact, COMPLETE where it has to be completed."""
     mask = np.where(healthy > 0, KEEP, 0).astype(np.uint8)
-    mask[fracture.region(voxel_centres(geometry))] = COMPLETE
+    mask[fracture.region(geometry.voxel_centres())] = COMPLETE
     return mask
 
 
-def _break(distance: Floats, points: Floats, anatomy: BoneAnatomy, pose: Matrix, fracture: Fracture) -> None:
+def _break(distance: Floats, points: Floats, anatomy: BoneAnatomy, pose: Affine, fracture: Fracture) -> None:
     """Take the fragment out and put it back where it has moved. Changes `distance` (z, y, x), which keeps
     its values from the healthy bone, so that the faces of a break show no cortex."""
     inside = fracture.region(points)
@@ -169,7 +159,7 @@ def _break(distance: Floats, points: Floats, anatomy: BoneAnatomy, pose: Matrix,
     broken = distance[inside]
     broken[fracture.fragment(near)] = 1.0
     before = fracture.before(near)
-    moved = anatomy.signed_distance(transform(inverse(pose), before)) * scale_of(pose)
+    moved = anatomy.signed_distance(transformed(before, np.linalg.inv(pose))) * scale_of(pose)
     arrived = fracture.fragment(before) & (moved < 0)
     broken[arrived] = moved[arrived]
     distance[inside] = broken

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from kneeformer.geometry.affine import Affine, rotation
 from kneeformer.geometry.aliases import Vector
 from kneeformer.geometry.grid import Grid
-from kneeformer.phantoms.knee_shape import rotation
 
 Floats = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]  # (4, 4), acts on column vectors (x, y, z, 1)
 Mask = npt.NDArray[np.bool_]
 
 BLOCK = 1 << 13  # points handled at once: they stay in the processor's cache
@@ -161,7 +160,7 @@ def _smooth_union(a: Floats, b: Floats, rounding_mm: float) -> Floats:
 # ---- poses
 
 
-def draw_pose(rng: np.random.Generator) -> Matrix:
+def draw_pose(rng: np.random.Generator) -> Affine:
     """(4, 4) from the bone frame to the patient (LPS), both in mm: turned by up to 15 degrees about each
     axis, scaled by 0.9 to 1.1 in all directions alike, and moved."""
     a, b, c = rng.uniform(-15, 15, 3)
@@ -171,26 +170,9 @@ def draw_pose(rng: np.random.Generator) -> Matrix:
     return pose
 
 
-def scale_of(pose: Matrix) -> float:
+def scale_of(pose: Affine) -> float:
     """Return the scale of a pose."""
     return float(np.cbrt(np.linalg.det(pose[:3, :3])))
-
-
-def transform(matrix: Matrix, points_mm: Floats) -> Floats:
-    """Carry (..., 3) points through a (4, 4) matrix."""
-    return np.asarray(points_mm @ matrix[:3, :3].T + matrix[:3, 3])
-
-
-def inverse(pose: Matrix) -> Matrix:
-    """(4, 4) from the patient to the bone frame."""
-    return np.asarray(np.linalg.inv(pose), np.float64)
-
-
-def voxel_centres(geometry: Grid) -> Floats:
-    """(z, y, x, 3) patient coordinates (LPS, in mm) of every voxel of a grid."""
-    matrix = geometry.to_patient()
-    z, y, x = (np.arange(n)[:, None] * matrix[:3, axis] for axis, n in enumerate(geometry.shape))
-    return np.asarray(z[:, None, None] + y[:, None] + x + matrix[:3, 3])
 
 
 # ---- fractures
@@ -252,7 +234,7 @@ def _upper_surface(mask: npt.NDArray[np.uint8], geometry: Grid) -> Floats:
     bone = mask > 0
     if not bone.any():
         raise ValueError("no bone in the mask")
-    centres = voxel_centres(geometry)
+    centres = geometry.voxel_centres()
     surface = centres[bone & ~ndimage.binary_erosion(bone)]
     return np.asarray(surface[surface[:, 2] >= np.median(centres[bone][:, 2])])
 

@@ -14,18 +14,10 @@ from scipy import ndimage
 
 from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
+from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.grid import Grid
-from kneeformer.phantoms.knee_shape import (
-    Anatomy,
-    Distances,
-    Floats,
-    Points,
-    capsule,
-    knee_surfaces,
-    rotation,
-    to_knee,
-)
+from kneeformer.phantoms.knee_shape import Anatomy, Distances, Floats, Points, capsule, knee_surfaces, to_knee
 
 LABELS = {
     "background": 0,

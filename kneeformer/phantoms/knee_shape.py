@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.aliases import Vector
 
 Floats = npt.NDArray[np.float32]
@@ -173,16 +174,3 @@ def _turn(points: Points, degrees: Vector, about: Vector) -> Points:
         for row, c in zip(matrix, about, strict=True)
     )
     return x, y, z
-
-
-def rotation(degrees: Vector) -> npt.NDArray[np.float64]:
-    """(3, 3) rotation about x, then y, then z."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(degrees)):
-        i, j = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[j, i] = np.sin(angle)
-        turn[i, j] = -turn[j, i]
-        matrix = turn @ matrix
-    return matrix

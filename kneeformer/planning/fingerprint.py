@@ -134,7 +134,7 @@ def case_fingerprint(
         labels: (z, y, x) or None.
     """
     box = filled_box(images, labels)
-    voxel = float(np.prod(geometry.spacing))
+    voxel = geometry.voxel_mm3
     volumes = {}
     extent = straight = (0.0, 0.0, 0.0)
     if labels is not None:

@@ -112,8 +112,8 @@ def upright(image: Image, axis: int) -> tuple[np.ndarray, float]:
     back in a sagittal one.
     """
     slices = np.moveaxis(image.array, axis, 0)
-    cosines = np.array(image.geometry.direction).reshape(3, 3)
     rows, columns = (a for a in range(3) if a != axis)
+    cosines = image.geometry.cosines
     down, right = cosines[:, 2 - rows], cosines[:, 2 - columns]  # patient directions (x, y, z) of the axes
     height, width = image.geometry.spacing[rows], image.geometry.spacing[columns]
     if np.argmax(np.abs(down)) < np.argmax(np.abs(right)):

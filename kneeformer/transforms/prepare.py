@@ -7,7 +7,7 @@ import numpy as np
 from kneeformer.config import PreprocessingSettings
 from kneeformer.data.outliers import filled_box
 from kneeformer.geometry.aliases import Size
-from kneeformer.geometry.boxes import Box, paste, slices, whole_box
+from kneeformer.geometry.boxes import Box, box_shape, paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
 from kneeformer.transforms.normalise import normalise
@@ -34,8 +34,7 @@ class Prepared:
 
     @property
     def box_shape(self) -> Size:
-        z, y, x = (last - first for first, last in self.box)
-        return (z, y, x)
+        return box_shape(self.box)
 
     def on_native_grid(self, part: np.ndarray) -> np.ndarray:
         """A (..., z, y, x) part of the box's shape on the grid of the file, 0 outside the box."""
@@ -58,9 +57,9 @@ def prepare(
     geometry = geometry.turned(orientation)
     image = np.ascontiguousarray(turn(image, stored, orientation))
     labels = None if labels is None else np.ascontiguousarray(turn(labels, stored, orientation))
-    box = filled_box(image, labels) if settings.crop_to_nonzero else whole_box(image)
-    cut = slices(box)
-    image, labels = image[:, cut[0], cut[1], cut[2]], None if labels is None else labels[cut]
+    box = filled_box(image, labels) if settings.crop_to_nonzero else whole_box(image.shape[1:])
+    z, y, x = slices(box)
+    image, labels = image[:, z, y, x], None if labels is None else labels[z, y, x]
     shape = resampled_shape(box, geometry, settings)
     image = normalise(image, settings.normalisation)
     if image.shape[1:] != shape:
@@ -74,5 +73,4 @@ def resampled_shape(box: Box, geometry: Grid, settings: PreprocessingSettings) -
     """Size of a box of the native grid on the network's grid."""
     if settings.fixed_shape is not None:
         return settings.fixed_shape
-    z, y, x = (last - first for first, last in box)
-    return new_shape((z, y, x), geometry.spacing, settings.spacing)
+    return new_shape(box_shape(box), geometry.spacing, settings.spacing)

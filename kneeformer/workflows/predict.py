@@ -22,7 +22,7 @@ from kneeformer.data.transform_files import write_transform
 from kneeformer.engine.checkpoint import load_network
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.geometry.aliases import Spacing
-from kneeformer.geometry.grid import Grid, along_patient
+from kneeformer.geometry.grid import Grid
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import fold_name
 from kneeformer.plans import Plan, read_fold_plan
@@ -132,7 +132,8 @@ class Predictor:
             raise KneeformerError("image: voxels are NaN, infinite or over 3e38; replace them with a number")
         z, y, x = channels.shape[1:]
         if direction is None:
-            geometry = along_patient((z, y, x), spacing, self.configuration.preprocessing.usual_orientation)
+            usual = self.configuration.preprocessing.usual_orientation
+            geometry = Grid.along_patient((z, y, x), spacing, usual)
         else:
             geometry = Grid((z, y, x), spacing, direction=direction)
         outputs = self.predict_scan(Scan(channels, geometry), probabilities)

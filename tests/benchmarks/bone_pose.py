@@ -10,8 +10,9 @@ from the eight on average.
 import numpy as np
 import torch
 
+from kneeformer.geometry.affine import transformed
 from kneeformer.phantoms.bone import oblique_axial, scan_bone
-from kneeformer.phantoms.bone_shape import BoneAnatomy, draw_pose, transform
+from kneeformer.phantoms.bone_shape import BoneAnatomy, draw_pose
 from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.registration import Registration
 from kneeformer.shape_models.settings import RegistrationSettings
@@ -37,7 +38,7 @@ def scanned(number: int, hidden: float = 0.0) -> tuple[Bone, np.ndarray]:
 def brought(network: Registration, bone: Bone, pose: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(n, 3) mm on the prototype, of points of the bone."""
     fit = network(torch.from_numpy(bone.image), torch.from_numpy(bone.known))
-    patient = np.c_[transform(pose, points), np.ones(len(points))]
+    patient = np.c_[transformed(points, pose), np.ones(len(points))]
     on_grid = (np.linalg.inv(bone.to_patient) @ patient.T)[:3].T
     return np.asarray(fit.pose(torch.from_numpy(on_grid)))
 

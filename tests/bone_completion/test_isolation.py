@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.phantoms.knee_shape import rotation
 from kneeformer.tasks.bone_completion.isolation import Bone, frame, grid_points, isolate, signed_distance
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 

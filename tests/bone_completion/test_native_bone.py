@@ -4,19 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.bone import completion_mask, oblique_axial, scan_bone
-from kneeformer.phantoms.bone_shape import (
-    BoneAnatomy,
-    Fracture,
-    Matrix,
-    draw_pose,
-    inverse,
-    scale_of,
-    transform,
-    voxel_centres,
-)
+from kneeformer.phantoms.bone_shape import BoneAnatomy, Fracture, draw_pose, scale_of
 from kneeformer.shape_models.completion import Completed
 from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
 from kneeformer.shape_models.registration import Fit
@@ -53,8 +45,8 @@ class Case:
         return resample_to_native(completed, self.bone, self.ct, self.mask, self.geometry, SETTINGS)
 
 
-def distances(anatomy: BoneAnatomy, pose: Matrix, patient: np.ndarray) -> np.ndarray:
-    return np.asarray(anatomy.signed_distance(transform(inverse(pose), patient)) * scale_of(pose))
+def distances(anatomy: BoneAnatomy, pose: Affine, patient: np.ndarray) -> np.ndarray:
+    return np.asarray(anatomy.signed_distance(transformed(patient, np.linalg.inv(pose))) * scale_of(pose))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["as it is", "mirrored"])
@@ -123,7 +115,7 @@ def test_the_surface_lies_in_the_patient(case: Case, native: NativeBone) -> None
 
 def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
     case = Case()
-    far = voxel_centres(case.geometry)[0, 0, 0]
+    far = case.geometry.voxel_centres()[0, 0, 0]
     mask = case.mask.copy()
     mask[:2, :2, :2] = COMPLETE
     small = SETTINGS.model_copy(update={"grid": (24, 24, 24)})

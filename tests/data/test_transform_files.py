@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from kneeformer.data.transform_files import read_transform, write_transform
-from kneeformer.phantoms.knee_shape import rotation
+from kneeformer.geometry.affine import rotation
 
 
 def similarity() -> np.ndarray:

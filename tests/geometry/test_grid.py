@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from kneeformer.geometry.grid import Grid, along_patient
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import ENDS, turn
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
@@ -76,7 +76,7 @@ def test_orientation(direction: tuple[float, ...], orientation: str) -> None:
     """Columns of the direction are index axes (x, y, z); the letters are of the array's axes (z, y, x)."""
     geometry = Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
     assert geometry.orientation() == orientation
-    assert along_patient((2, 3, 4), (1.0, 1.0, 1.0), orientation).direction == direction
+    assert Grid.along_patient((2, 3, 4), (1.0, 1.0, 1.0), orientation).direction == direction
 
 
 def test_an_oblique_grid_has_the_nearest_orientation() -> None:

@@ -10,10 +10,10 @@ import pytest
 from kneeformer.data.disk import DiskError
 from kneeformer.data.mesh_files import read_stl, write_ply, write_stl
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
-from kneeformer.phantoms.knee_shape import rotation
 
 SPACING = (1.5, 0.7, 0.9)
 ORIGIN = (-310.5, 222.25, 1200.75)

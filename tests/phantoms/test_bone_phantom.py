@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.images import Image, read_image
+from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.phantoms.bone import (
@@ -21,21 +22,12 @@ from kneeformer.phantoms.bone import (
     scan_bone,
     write_bone_dataset,
 )
-from kneeformer.phantoms.bone_shape import (
-    BoneAnatomy,
-    Fracture,
-    Matrix,
-    draw_pose,
-    inverse,
-    scale_of,
-    transform,
-    voxel_centres,
-)
+from kneeformer.phantoms.bone_shape import BoneAnatomy, Fracture, draw_pose, scale_of
 
 SPACING_MM, COARSE_MM = (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)  # of one bone, and of those in a dataset
 
 
-def draw(seed: int, left: bool = False) -> tuple[BoneAnatomy, Matrix, Grid]:
+def draw(seed: int, left: bool = False) -> tuple[BoneAnatomy, Affine, Grid]:
     rng = np.random.default_rng(seed)
     anatomy, pose = BoneAnatomy.draw(rng, left), draw_pose(rng)
     return anatomy, pose, oblique_axial(anatomy, pose, rng, SPACING_MM)
@@ -45,7 +37,7 @@ def scan(seed: int, fracture: Fracture | None = None) -> tuple[np.ndarray, np.nd
     return scan_bone(*draw(seed), np.random.default_rng(100), fracture)
 
 
-def surface_points(anatomy: BoneAnatomy, pose: Matrix) -> np.ndarray:
+def surface_points(anatomy: BoneAnatomy, pose: Affine) -> np.ndarray:
     """(n, 3) points of the posed surface, found along random rays from its middle, away from the cut."""
     directions = np.random.default_rng(0).standard_normal((2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -55,12 +47,12 @@ def surface_points(anatomy: BoneAnatomy, pose: Matrix) -> np.ndarray:
         inside = (anatomy.signed_distance(directions * middle) < 0)[:, None]
         near, far = np.where(inside, middle, near), np.where(inside, far, middle)
     points = directions * near
-    return transform(pose, points[points[:, 2] > 1 - anatomy.height_mm / 2])
+    return transformed(points[points[:, 2] > 1 - anatomy.height_mm / 2], pose)
 
 
 def edge_points(mask: np.ndarray, geometry: Grid) -> np.ndarray:
     """(n, 3) patient coordinates of the bone's outermost voxels."""
-    return np.asarray(voxel_centres(geometry)[(mask > 0) & ~ndimage.binary_erosion(mask > 0)])
+    return np.asarray(geometry.voxel_centres()[(mask > 0) & ~ndimage.binary_erosion(mask > 0)])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,7 +76,7 @@ def test_bones_are_tibias_in_one_piece() -> None:
         _, mask = scan(seed)
         assert 80e3 < mask.sum() * np.prod(SPACING_MM) / scale_of(pose) ** 3 < 190e3
         assert ndimage.label(mask)[1] == 1
-        bone = transform(inverse(pose), voxel_centres(geometry)[mask > 0])
+        bone = transformed(geometry.voxel_centres()[mask > 0], np.linalg.inv(pose))
         depth_mm = anatomy.height_mm / 2 - bone[:, 2]
         top, shaft = bone[depth_mm < 14], bone[depth_mm > anatomy.height_mm - 4]
         assert np.ptp(top[:, 0]) > 1.25 * np.ptp(top[:, 1])  # wider than long, mm
@@ -113,7 +105,7 @@ def test_poses_are_bounded_similarities() -> None:
         turn = pose[:3, :3] / scale_of(pose)
         assert 0.9 <= scale_of(pose) <= 1.1
         np.testing.assert_allclose(turn.T @ turn, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(inverse(pose) @ pose, np.eye(4), atol=1e-12)
+        np.testing.assert_allclose(np.linalg.inv(pose) @ pose, np.eye(4), atol=1e-12)
         assert np.abs(Rotation.from_matrix(turn).as_euler("xyz", degrees=True)).max() <= 15
 
 
@@ -124,7 +116,7 @@ def test_two_scans_of_one_bone_agree_in_the_bone_frame() -> None:
     edges = []
     for pose, geometry in ((first, grid), (second, oblique_axial(anatomy, second, rng, SPACING_MM))):
         _, mask = scan_bone(anatomy, pose, geometry, rng)
-        in_bone = transform(inverse(pose), edge_points(mask, geometry))
+        in_bone = transformed(edge_points(mask, geometry), np.linalg.inv(pose))
         away_mm = anatomy.signed_distance(in_bone) * scale_of(pose)
         assert abs(np.median(away_mm)) < SPACING_MM[0]
         edges.append(in_bone)
@@ -139,7 +131,7 @@ def test_posed_surface_is_where_the_mask_ends(left: bool) -> None:
     anatomy, pose, geometry = draw(3, left)
     points = surface_points(anatomy, pose)
     assert len(points) > 1500
-    assert np.abs(anatomy.signed_distance(transform(inverse(pose), points))).max() < 1e-6
+    assert np.abs(anatomy.signed_distance(transformed(points, np.linalg.inv(pose)))).max() < 1e-6
     _, mask = scan_bone(anatomy, pose, geometry, np.random.default_rng(0))
     cosines = np.reshape(geometry.direction, (3, 3))
     index = ((points - geometry.origin) @ cosines / geometry.spacing[::-1])[:, ::-1]
@@ -167,7 +159,7 @@ def test_grid_is_oblique_axial() -> None:
     np.testing.assert_allclose(cosines.T @ cosines, np.eye(3), atol=1e-12)
     assert geometry.orientation()[2] in "LR"
     assert 0.98 < np.diag(cosines).min() < 1
-    points = voxel_centres(geometry)
+    points = geometry.voxel_centres()
     depth, rows, columns = geometry.shape
     corners = points[:: depth - 1, :: rows - 1, :: columns - 1].swapaxes(0, 2).reshape(-1, 3)
     np.testing.assert_allclose(corners, geometry.corners())
@@ -179,7 +171,8 @@ def test_tissues_have_the_values_of_ct() -> None:
     assert ct.dtype == np.int16
     assert mask.dtype == np.uint8
     assert ct.shape == mask.shape == geometry.shape
-    depth_mm = anatomy.signed_distance(transform(inverse(pose), voxel_centres(geometry))) * scale_of(pose)
+    in_bone = transformed(geometry.voxel_centres(), np.linalg.inv(pose))
+    depth_mm = anatomy.signed_distance(in_bone) * scale_of(pose)
     shell = np.median(ct[(depth_mm < -0.7) & (depth_mm > -1.3)])
     spongy = ct[depth_mm < -8]
     assert 900 < shell < 1400
@@ -201,7 +194,7 @@ def test_fracture_moves_a_fragment_within_its_region(seed: int) -> None:
     _, _, geometry = draw(seed)
     healthy_ct, healthy = scan(seed)
     fracture = Fracture.draw(healthy, geometry, np.random.default_rng(seed))
-    points = voxel_centres(geometry)
+    points = geometry.voxel_centres()
     region, fragment = fracture.region(points), fracture.fragment(points) & (healthy > 0)
     broken_ct, broken = scan(seed, fracture)
     away = np.linalg.norm(points - fracture.centre_mm, axis=-1)
@@ -222,7 +215,7 @@ def test_completion_mask_tells_what_to_keep_from_where_to_complete() -> None:
     _, healthy = scan(1)
     fracture = Fracture.draw(healthy, geometry, np.random.default_rng(1))
     mask = completion_mask(healthy, geometry, fracture)
-    region = fracture.region(voxel_centres(geometry))
+    region = fracture.region(geometry.voxel_centres())
     assert np.array_equal(mask == COMPLETE, region)
     assert np.array_equal(mask == KEEP, (healthy > 0) & ~region)
     assert (mask == KEEP).sum() > 0.5 * healthy.sum()
@@ -276,7 +269,7 @@ def test_stored_poses_carry_the_bone_into_the_scan(dataset: Dataset) -> None:
         image = images(dataset, case.name)["labelsTr"]
         rng = np.random.default_rng([7, 0, number])
         anatomy = BoneAnatomy.draw(rng, left=case.name.endswith("_L"))
-        in_bone = transform(inverse(np.array(poses[case.name])), voxel_centres(image.geometry))
+        in_bone = transformed(image.geometry.voxel_centres(), np.linalg.inv(poses[case.name]))
         differ = (anatomy.signed_distance(in_bone) < 0) != (image.array > 0)
         assert differ.mean() < 1e-6  # the header of a file rounds directions
 

@@ -19,7 +19,6 @@ from kneeformer.data.transform_files import read_transform
 from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import read_summary
 from kneeformer.phantoms.bone import write_bone_dataset
-from kneeformer.phantoms.bone_shape import voxel_centres
 from kneeformer.plans import read_plan
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
@@ -188,7 +187,7 @@ def test_visible_bone_is_as_it_was_and_the_rest_is_completed(learnt: Learnt, cas
 @pytest.mark.parametrize("case", TESTS)
 def test_the_surface_is_the_bones_in_the_patient(learnt: Learnt, case: str) -> None:
     vertices = read_stl(learnt.output / f"{case}.stl").vertices
-    centres = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0]
+    centres = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0]
     assert np.abs(vertices.min(0) - centres.min(0)).max() < 1.8
     assert np.abs(vertices.max(0) - centres.max(0)).max() < 1.8
 
@@ -196,7 +195,7 @@ def test_the_surface_is_the_bones_in_the_patient(learnt: Learnt, case: str) -> N
 @pytest.mark.parametrize("case", TESTS)
 def test_the_transform_leads_to_the_middle_of_the_models_frame(learnt: Learnt, case: str) -> None:
     transform = sitk.ReadTransform(str(learnt.output / f"{case}.tfm"))
-    centres = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0][::50]
+    centres = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0][::50]
     there = np.array([transform.TransformPoint(p) for p in centres.tolist()])
     assert np.abs(there.mean(0)).max() < 6
     half = [n * mm / 2 for n, mm in zip(learnt.grid.grid, learnt.grid.spacing, strict=True)]
@@ -222,7 +221,7 @@ def test_facts(learnt: Learnt, case: str) -> None:
     assert facts["volume_mm3"] == pytest.approx(volume, rel=1e-4)
     assert facts["completed_mm3"] == pytest.approx(completed, rel=1e-4)
     assert facts["hidden_fraction"] == pytest.approx(completed / volume, abs=1e-3)
-    points = voxel_centres(learnt.geometry(case))[learnt.array(case) > 0]
+    points = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0]
     assert 70 < facts["length_mm"] < np.linalg.norm(np.ptp(points, axis=0)) + 4
     assert facts["registration"]["inliers"] > 0.7 and facts["registration"]["residual_mm"] < 2
     assert 0.8 < facts["registration"]["scale"] < 1.25

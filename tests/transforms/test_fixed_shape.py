@@ -38,7 +38,7 @@ def test_a_box_comes_back_on_its_own_grid(shape: Size, thick_axis: int | None) -
     z, y, x = shape
     labels[z // 6 : 5 * z // 6, y // 5 : 4 * y // 5, x // 4 : 3 * x // 4] = 1
     prepared = prepare(labels[None] * 100, labels, Grid(shape, (1.0, 0.3, 0.4)), settings(thick_axis))
-    assert prepared.box == whole_box(labels[None]) and prepared.labels is not None
+    assert prepared.box == whole_box(labels.shape) and prepared.labels is not None
     assert prepared.image.shape == (1, *FIXED) and prepared.labels.shape == FIXED
     logits = torch.from_numpy(np.stack([prepared.labels == 0, prepared.labels == 1])).float()
     scheme = LabelScheme.from_json({"background": 0, "box": 1}, None)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kneeformer.config import Normalisation, PreprocessingSettings
-from kneeformer.geometry.boxes import occupied_box, paste, slices, whole_box
+from kneeformer.data.outliers import filled_box
+from kneeformer.geometry.boxes import paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.transforms.prepare import prepare, resampled_shape
 
@@ -44,22 +45,22 @@ def cut(image: np.ndarray) -> np.ndarray:
 
 def test_the_box_holds_every_voxel_of_any_channel() -> None:
     image, _ = volume()
-    assert occupied_box(image) == BOX
+    assert filled_box(image) == BOX
     other = np.zeros_like(image)
     other[0, 5, 0, 4] = -1
-    assert occupied_box(np.concatenate([image, other])) == ((1, 6), (0, 8), (3, 11))
+    assert filled_box(np.concatenate([image, other])) == ((1, 6), (0, 8), (3, 11))
 
 
 def test_the_box_holds_every_label() -> None:
     image, labels = volume()
     labels[0, 9, 11] = 1
-    assert occupied_box(image, labels) == ((0, 4), (2, 10), (3, 12))
-    assert occupied_box(np.zeros_like(image), labels) == ((0, 3), (3, 10), (4, 12))
+    assert filled_box(image, labels) == ((0, 4), (2, 10), (3, 12))
+    assert filled_box(np.zeros_like(image), labels) == ((0, 3), (3, 10), (4, 12))
 
 
 def test_an_empty_image_keeps_its_whole_box() -> None:
     empty = np.zeros((1, *SHAPE))
-    assert occupied_box(empty) == whole_box(empty) == ((0, 6), (0, 10), (0, 12))
+    assert filled_box(empty) == whole_box(SHAPE) == ((0, 6), (0, 10), (0, 12))
 
 
 def test_paste_undoes_a_cut() -> None:
@@ -88,7 +89,7 @@ def test_without_resampling_the_case_is_cut_and_nothing_else() -> None:
 def test_without_cropping_the_box_is_everything() -> None:
     image, labels = volume()
     prepared = prepare(image, labels, GRID, settings(crop=False))
-    assert prepared.box == whole_box(image) and np.array_equal(prepared.image, image)
+    assert prepared.box == whole_box(SHAPE) and np.array_equal(prepared.image, image)
 
 
 def test_image_and_labels_share_the_grid_of_the_plan() -> None:

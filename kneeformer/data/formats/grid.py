@@ -63,11 +63,6 @@ def grid(
     return Grid((size[2], size[1], size[0]), (z, y, x), (along, across, up), tuple(cosines.ravel().tolist()))
 
 
-def steps_of(geometry: Grid) -> np.ndarray:
-    """(3, 3) mm, LPS: column i is one step along axis i of (x, y, z)."""
-    return np.asarray(np.array(geometry.direction).reshape(3, 3) * np.array(geometry.spacing[::-1]))
-
-
 def millimetres(path: Path, field: str, unit: str) -> float:
     """Return the length of a `unit` in mm; logs a line where it is not 1. Raises FileFault: unknown unit."""
     try:

@@ -75,7 +75,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
         "CompressedDataSize": str(len(packed)),
-        "TransformMatrix": _text(np.array(geometry.direction).reshape(3, 3).T.ravel().tolist()),
+        "TransformMatrix": _text(geometry.cosines.T.ravel().tolist()),
         "Offset": _text(geometry.origin),
         "CenterOfRotation": "0 0 0",
         "ElementSpacing": _text(geometry.spacing[::-1]),

@@ -18,7 +18,7 @@ from kneeformer.data.formats.base import (
     require_volume,
     volume,
 )
-from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
+from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres
 from kneeformer.data.formats.payload import exactly, gunzip, gunzip_start, gzip
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.grid import Grid
@@ -77,7 +77,7 @@ def read(path: Path) -> Image:
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     """As `Format.encode`: NIfTI-1 with its place as sform and as qform."""
     array, geometry = image.array, image.geometry
-    ras = TO_LPS[:, None] * np.array(geometry.direction).reshape(3, 3)
+    ras = TO_LPS[:, None] * geometry.cosines
     flip = 1.0 if np.linalg.det(ras) > 0 else -1.0
     origin = TO_LPS * geometry.origin
     header = np.zeros((), _layout(1, "<"))
@@ -89,7 +89,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     header["scl_slope"], header["xyzt_units"] = 1, 2
     header["qform_code"] = header["sform_code"] = 1
     header["quatern"], header["qoffset"] = _quaternion(ras * [1, 1, flip]), origin
-    header["srow"] = np.column_stack([TO_LPS[:, None] * steps_of(geometry), origin])
+    header["srow"] = np.column_stack([TO_LPS[:, None] * geometry.steps, origin])
     content = header.tobytes() + bytes(4) + array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return [(name, gzip(content) if name.lower().endswith(".gz") else content)]
 

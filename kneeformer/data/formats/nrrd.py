@@ -21,7 +21,7 @@ from kneeformer.data.formats.base import (
     require_volume,
     volume,
 )
-from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres, steps_of
+from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres
 from kneeformer.data.formats.payload import bunzip2, decimal_numbers, exactly, gunzip, gzip
 from kneeformer.geometry.grid import Grid
 
@@ -114,7 +114,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         "dimension: 3",
         "space: left-posterior-superior",
         f"sizes: {' '.join(map(str, array.shape[::-1]))}",
-        f"space directions: {' '.join(map(_vector, steps_of(image.geometry).T.tolist()))}",
+        f"space directions: {' '.join(map(_vector, image.geometry.steps.T.tolist()))}",
         "kinds: domain domain domain",
         "endian: little",
         "encoding: gzip",

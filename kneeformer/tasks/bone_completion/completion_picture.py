@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from kneeformer.data.files import written_whole
 from kneeformer.data.images import Image
+from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.reporting.pictures import upright
@@ -41,9 +42,7 @@ def draw_completion(
 
     region, bone = mask == COMPLETE, completed > 0
     held = region | bone if truth is None else region | bone | (truth > 0)
-    box = tuple(
-        slice(max(0, int(at.min()) - _MARGIN), int(at.max()) + 1 + _MARGIN) for at in np.nonzero(held)
-    )
+    box = slices(grown(bounding_box(held), 3 * (_MARGIN,), held.shape))
     shown = np.nonzero(region if region.any() else bone)
     middle = [round(float(at.mean())) - s.start for at, s in zip(shown, box, strict=True)]
     figure, grid = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")

@@ -32,7 +32,7 @@ def facts_of(
         mask: (z, y, x), 1 bone to keep, 2 region to complete.
         vertices: (n, 3) mm of the whole bone's surface.
     """
-    voxel = float(np.prod(geometry.spacing))
+    voxel = geometry.voxel_mm3
     volume, made = float(native.mask.sum()) * voxel, float(native.region.sum()) * voxel
     return {
         "volume_mm3": round(volume, 1),

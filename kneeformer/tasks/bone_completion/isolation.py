@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.geometry.boxes import Box, occupied_box, slices
+from kneeformer.geometry.boxes import Box, bounding_box, grown, slices
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.long_axis import straightening
@@ -167,18 +167,13 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
 def _indices(grid: Size, spacing: Spacing, to_patient: np.ndarray, geometry: Grid) -> np.ndarray:
     """(3, z, y, x) index on the native grid of each voxel of the bone's."""
     points = grid_points(grid, spacing).reshape(3, -1)
-    matrix = np.linalg.inv(geometry.to_patient()) @ to_patient
+    matrix = geometry.to_index() @ to_patient
     return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
 
 
 def _box(occupied: np.ndarray, geometry: Grid) -> Box:
-    sides = []
-    for (first, last), size, edge in zip(
-        occupied_box(occupied[None]), geometry.shape, geometry.spacing, strict=True
-    ):
-        margin = int(np.ceil(_MARGIN_MM / edge))
-        sides.append((max(0, first - margin), min(size, last + margin)))
-    return (sides[0], sides[1], sides[2])
+    margins = [int(np.ceil(_MARGIN_MM / edge)) for edge in geometry.spacing]
+    return grown(bounding_box(occupied), margins, geometry.shape)
 
 
 def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:

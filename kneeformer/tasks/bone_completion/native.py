@@ -8,8 +8,9 @@ import torch
 from scipy import ndimage
 
 from kneeformer.data.hounsfield import hounsfield_fault
+from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.aliases import Spacing
-from kneeformer.geometry.boxes import Box, paste
+from kneeformer.geometry.boxes import Box, box_shape, paste
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
@@ -87,13 +88,7 @@ def _box_of_grid(bone: Bone, geometry: Grid, settings: BoneGridSettings) -> Box:
     """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
-    corners = np.vstack([signs * np.array(half)[:, None], np.ones(8)])
-    index = (np.linalg.inv(geometry.to_patient()) @ bone.to_patient @ corners)[:3]
-    sides = [
-        (max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
-        for low, high, size in zip(index.min(1), index.max(1), geometry.shape, strict=True)
-    ]
-    return (sides[0], sides[1], sides[2])
+    return geometry.box_around(transformed(signs.T * half, bone.to_patient))
 
 
 def _on_box(
@@ -101,8 +96,8 @@ def _on_box(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Mean CT in [0, 1], signed distance and deviation in mm at each voxel of a box of the scan."""
     matrix = np.linalg.inv(bone.to_patient) @ geometry.to_patient()
-    index = np.indices([last - first for first, last in box]).reshape(3, -1)
-    shape = tuple(last - first for first, last in box)
+    shape = box_shape(box)
+    index = np.indices(shape).reshape(3, -1)
     start = matrix[:3, :3] @ np.array([first for first, _ in box]) + matrix[:3, 3]
     found = np.zeros((3, index.shape[1]), np.float32)
     for first in range(0, index.shape[1], _AT_ONCE):

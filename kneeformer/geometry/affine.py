@@ -1,0 +1,19 @@
+"""Affine maps of points in space: one (4, 4) matrix, for poses, for transforms in files and for grids."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from kneeformer.geometry.aliases import Vector
+
+Affine = npt.NDArray[np.float64]  # (4, 4), acts on column vectors (x, y, z, 1) in mm
+
+
+def rotation(degrees: Vector) -> npt.NDArray[np.float64]:
+    """(3, 3) rotation about the first axis, then the second, then the third: none of them turns with it."""
+    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+
+
+def transformed(points: np.ndarray, matrix: np.ndarray) -> npt.NDArray[np.float64]:
+    """(..., 3) points carried through a (4, 4) matrix."""
+    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
