@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.resampling import nearest_voxels
 from kneeformer.labels import LabelScheme
 
 
@@ -56,7 +57,7 @@ def _resized(logits: Tensor, shape: Size, thick_axis: int | None) -> Iterator[Te
 def _resize(volume: Tensor, shape: Size, thick_axis: int | None) -> Tensor:
     if thick_axis is not None and volume.shape[thick_axis] != shape[thick_axis]:
         old, new = volume.shape[thick_axis], shape[thick_axis]
-        nearest = ((torch.arange(new) + 0.5) * old / new).floor().long().clamp(max=old - 1)
+        nearest = torch.from_numpy(nearest_voxels(old, new))
         volume = volume.index_select(thick_axis, nearest)
     if tuple(volume.shape) == shape:
         return volume

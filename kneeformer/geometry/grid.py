@@ -120,5 +120,11 @@ class Grid:
         return Grid(shape, spacing, (x, y, z), tuple(steps[:, ::-1].ravel().tolist()))
 
 
+def points_from_middle(shape: Size, spacing: Spacing) -> np.ndarray:
+    """(3, z, y, x) float64 mm from the middle of a grid to the centre of each voxel, along its own axes."""
+    steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    return np.stack(np.meshgrid(*steps, indexing="ij"))
+
+
 def _text(values: tuple[float, ...]) -> str:
     return " x ".join(f"{v:g}" for v in values)

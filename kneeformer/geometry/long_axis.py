@@ -1,6 +1,7 @@
 """Rotation that brings the long axis of a bone onto an axis of the patient."""
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 
 def longest_axis(points: np.ndarray) -> np.ndarray:
@@ -19,7 +20,5 @@ def straightening(points: np.ndarray) -> np.ndarray:
     nearest = int(np.argmax(np.abs(longest)))
     target = np.zeros(3)
     target[nearest] = np.sign(longest[nearest])
-    axis = np.cross(longest, target)
-    cosine = float(longest @ target)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
+    turn, _ = Rotation.align_vectors([target], [longest])
+    return np.asarray(turn.as_matrix())

@@ -16,7 +16,7 @@ from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
 from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.phantoms.knee_shape import Anatomy, Distances, Floats, Points, capsule, knee_surfaces, to_knee
 
 LABELS = {
@@ -115,8 +115,7 @@ def write_phantom_dataset(
 
 def _scanner_points(shape: Size, spacing_mm: Spacing) -> Points:
     """Voxel centres of the grid in the anatomical frame, before the knee is posed."""
-    steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing_mm, strict=True)]
-    left, down, back = np.meshgrid(*steps, indexing="ij")
+    left, down, back = points_from_middle(shape, spacing_mm)
     cx, cy, cz = CENTRE_MM
     return (cx - left).astype(np.float32), (back + cy).astype(np.float32), (cz - down).astype(np.float32)
 

@@ -10,8 +10,9 @@ from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.boxes import Box, box_shape, paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
+from kneeformer.geometry.resampling import new_shape
 from kneeformer.transforms.normalise import normalise
-from kneeformer.transforms.resample import new_shape, resample_image, resample_labels
+from kneeformer.transforms.resample import resample_image, resample_labels
 
 
 @dataclass(frozen=True)

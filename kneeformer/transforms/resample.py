@@ -10,14 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.resampling import nearest_voxels, new_centres
 
 Kernel = Literal["nearest", "linear", "cubic"]
-
-
-def new_shape(shape: Size, spacing: tuple[float, ...], target: tuple[float, ...]) -> Size:
-    """Voxels along (z, y, x) that cover the same millimetres at the `target` spacing; at least one."""
-    z, y, x = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, target, strict=True))
-    return (z, y, x)
 
 
 def resample_image(
@@ -65,10 +60,10 @@ def weights(old: int, new: int, kernel: Kernel) -> sparse.csr_matrix:
 
     "cubic" is the convolution kernel of Keys (1981) with a = -1/2, "linear" the triangle.
     """
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
     if kernel == "nearest":
-        nearest = np.clip(np.floor(centres + 0.5), 0, old - 1).astype(int)
-        return sparse.csr_matrix((np.ones(new, np.float32), (np.arange(new), nearest)), (new, old))
+        ones = np.ones(new, np.float32), (np.arange(new), nearest_voxels(old, new))
+        return sparse.csr_matrix(ones, (new, old))
+    centres = new_centres(old, new)
     widening = max(1.0, old / new)
     reach = (2 if kernel == "cubic" else 1) * widening
     taps = np.floor(centres - reach).astype(int)[:, None] + np.arange(int(2 * reach) + 3)

@@ -6,9 +6,9 @@ import pytest
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.tasks.bone_completion.isolation import Bone, frame, grid_points, isolate, signed_distance
+from kneeformer.tasks.bone_completion.isolation import Bone, frame, isolate, signed_distance
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 RADIUS = 14.0
@@ -55,7 +55,7 @@ def bone_of(where: Grid, mask: np.ndarray, mirrored: bool = False) -> Bone:
 
 def places(bone: Bone) -> np.ndarray:
     """(z, y, x, 3) patient coordinates of the voxels of a bone's grid."""
-    points = np.moveaxis(grid_points(SETTINGS.grid, SETTINGS.spacing), 0, -1)
+    points = np.moveaxis(points_from_middle(SETTINGS.grid, SETTINGS.spacing), 0, -1)
     return np.asarray(points @ bone.to_patient[:3, :3].T + bone.to_patient[:3, 3])
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.affine import rotation, transformed
+from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.orientation import ENDS, turn
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
@@ -94,3 +95,54 @@ def test_a_turned_grid_has_every_voxel_where_it_was(orientation: str) -> None:
     assert other.orientation() == orientation
     for axis in range(3):
         assert np.allclose(turn(places[..., axis], grid.orientation(), orientation), there[..., axis])
+
+
+def oblique(mirrored: bool) -> Grid:
+    cosines = rotation((20.0, -35.0, 50.0)) @ np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
+    return Grid((5, 6, 7), (3.1, 0.44, 0.5), (-80.0, 12.5, 3.0), tuple(cosines.ravel().tolist()))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_index_comes_back_from_the_patient(mirrored: bool) -> None:
+    grid = oblique(mirrored)
+    index = np.random.default_rng(0).uniform(-5, 20, (50, 3))
+    there = transformed(index, grid.to_patient())
+    np.testing.assert_allclose(transformed(there, grid.to_index()), index, atol=1e-10)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_volume_of_a_voxel_is_the_determinant_of_its_grid(mirrored: bool) -> None:
+    grid = oblique(mirrored)
+    determinant = np.linalg.det(grid.to_patient()[:3, :3])
+    assert (determinant < 0) != mirrored  # (z, y, x) to (x, y, z) is itself a mirror
+    assert grid.voxel_mm3 == pytest.approx(abs(determinant), rel=1e-12)
+    assert grid.voxel_mm3 == pytest.approx(3.1 * 0.44 * 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("direction", [(1, 0.1, 0, 0, 1, 0, 0, 0, 1), (2, 0, 0, 0, 1, 0, 0, 0, 1)])
+def test_a_sheared_or_stretched_grid_is_refused(direction: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="axes of length 1 at right angles"):
+        Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
+
+
+def test_voxel_centres_are_the_indices_in_the_patient() -> None:
+    grid = oblique(mirrored=True)
+    centres = grid.voxel_centres()
+    by_index = transformed(np.moveaxis(np.indices(grid.shape), 0, -1), grid.to_patient())
+    np.testing.assert_allclose(centres, by_index, atol=1e-10)
+    corners = {tuple(np.round(c, 6)) for c in centres[::4, ::5, ::6].reshape(-1, 3)}
+    assert corners == {tuple(np.round(c, 6)) for c in grid.corners()}
+
+
+def test_the_box_around_points_holds_them_and_stays_in_the_grid() -> None:
+    grid = Grid((10, 20, 30), (4.0, 2.0, 1.0), (100.0, 0.0, 0.0))
+    inside = np.array([[103.5, 7.0, 8.0], [106.0, 9.0, 21.0]])  # x 3.5 and 6, y 3.5 and 4.5, z 2 and 5.25
+    assert grid.box_around(inside) == ((2, 7), (3, 6), (3, 7))
+    assert grid.box_around(np.array([[0.0, -50.0, -1.0], [500.0, 90.0, 90.0]])) == ((0, 10), (0, 20), (0, 30))
+
+
+def test_points_from_the_middle() -> None:
+    z, y, x = points_from_middle((1, 2, 3), (5.0, 2.0, 0.5))
+    assert z.tolist() == [[[0.0] * 3] * 2]
+    assert y.tolist() == [[[-1.0] * 3, [1.0] * 3]]
+    assert x.tolist() == [[[-0.5, 0.0, 0.5]] * 2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kneeformer.transforms.resample import Kernel, new_shape, resample_image, resample_labels, weights
+from kneeformer.transforms.resample import Kernel, resample_image, resample_labels, weights
 
 SIZES = [(1, 1), (1, 5), (2, 3), (5, 5), (7, 14), (8, 4), (10, 3), (9, 1), (31, 47), (64, 17), (100, 99)]
 
@@ -104,11 +104,6 @@ def test_the_channels_do_not_touch() -> None:
     image = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
     together = resample_image(image, (7, 4, 9), None)
     assert np.array_equal(together[1], resample_image(image[1:], (7, 4, 9), None)[0])
-
-
-def test_new_shape_keeps_the_millimetres() -> None:
-    assert new_shape((36, 320, 320), (3.11, 0.4375, 0.4375), (3.11, 0.875, 0.35)) == (36, 160, 400)
-    assert new_shape((1, 2, 3), (1.0, 1.0, 1.0), (5.0, 5.0, 5.0)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("thick_axis", [None, 0, 1])

@@ -4,9 +4,8 @@ import numpy as np
 from scipy import ndimage
 
 from kneeformer.geometry.aliases import Spacing
-from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.tasks.bone_completion.isolation import grid_points
 
 
 def hide(bone: np.ndarray, geometry: Grid, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
@@ -34,7 +33,7 @@ def draw_hidden(distance: np.ndarray, spacing: Spacing, rng: np.random.Generator
         distance: (z, y, x) signed distance of the bone in mm, negative inside.
     """
     z, y, x = distance.shape
-    from_middle = grid_points((z, y, x), spacing)
+    from_middle = points_from_middle((z, y, x), spacing)
     inside = np.flatnonzero(distance.ravel() < 0)
     if not len(inside):
         return np.zeros(distance.shape, bool)

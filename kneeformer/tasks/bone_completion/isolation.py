@@ -13,7 +13,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, bounding_box, grown, slices
 from kneeformer.geometry.components import without_small_components
-from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.long_axis import straightening
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
@@ -134,12 +134,6 @@ def frame(bone: np.ndarray, geometry: Grid, mirrored: bool, straightened: bool =
     return matrix
 
 
-def grid_points(grid: Size, spacing: Spacing) -> np.ndarray:
-    """(3, z, y, x) float64 mm from the middle of a grid to each of its voxels."""
-    steps = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
-    return np.stack(np.meshgrid(*steps, indexing="ij"))
-
-
 def signed_distance(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
     return np.asarray(_depth(~mask, spacing) - _depth(mask, spacing))
@@ -166,7 +160,7 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
 
 def _indices(grid: Size, spacing: Spacing, to_patient: np.ndarray, geometry: Grid) -> np.ndarray:
     """(3, z, y, x) index on the native grid of each voxel of the bone's."""
-    points = grid_points(grid, spacing).reshape(3, -1)
+    points = points_from_middle(grid, spacing).reshape(3, -1)
     matrix = geometry.to_index() @ to_patient
     return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
 

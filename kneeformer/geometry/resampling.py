@@ -1,0 +1,23 @@
+"""Voxels of one axis on another that covers the same millimetres: the outer faces of both lie together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kneeformer.geometry.aliases import Size
+
+
+def new_shape(shape: Size, spacing: Sequence[float], target: Sequence[float]) -> Size:
+    """Voxels along (z, y, x) that cover the same millimetres at the `target` spacing; at least one."""
+    z, y, x = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, target, strict=True))
+    return (z, y, x)
+
+
+def new_centres(old: int, new: int) -> np.ndarray:
+    """(new,) float64: index on an axis of `old` voxels at which the centres of `new` voxels lie."""
+    return (np.arange(new) + 0.5) * old / new - 0.5
+
+
+def nearest_voxels(old: int, new: int) -> np.ndarray:
+    """(new,) int64: the old voxel in which the centre of each new one lies; on a face, the later one."""
+    return np.clip(np.floor(new_centres(old, new) + 0.5), 0, old - 1).astype(np.int64)
