@@ -10,8 +10,6 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IMPATIENCE_SECONDS = 3.0  # within which one who presses Ctrl-C again and again means the same
 
-Handler = Callable[[int, FrameType | None], object]
-
 
 class Interrupted(KeyboardInterrupt):
     """A KeyboardInterrupt that knows the number of its signal."""

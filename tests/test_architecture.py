@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,31 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
         and not ast.get_docstring(node)
     ]
     assert not found
+
+
+def imported_packages(module: ast.Module) -> set[str]:
+    """Top-level names of what a module imports, wherever in it."""
+    names = [a.name for node in ast.walk(module) if isinstance(node, ast.Import) for a in node.names]
+    names += [n.module or "" for n in ast.walk(module) if isinstance(n, ast.ImportFrom) and n.level == 0]
+    return {name.partition(".")[0] for name in names}
+
+
+def normal(distribution: str) -> str:
+    """The name of a distribution as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", distribution, maxsplit=1)[0]).lower()
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    assert imported_packages(ast.parse("import a.b\ndef f():\n    from c.d import e")) == {"a", "c"}
+    assert normal("Connected_components-3D[x]>=3.12; python_version < '4'") == "connected-components-3d"
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name != "test"}
+    declared = {normal(line) for lines in (project["dependencies"], *extras.values()) for line in lines}
+    imported = set[str]().union(*(imported_packages(tree(file)) for file in MODULES))
+    others = imported - sys.stdlib_module_names - {"kneeformer", "__future__"}
+    distributions = packages_distributions()
+    assert {"torch", "skimage", "cc3d"} <= others
+    undeclared = {
+        name for name in others if not declared & {normal(d) for d in distributions.get(name, [name])}
+    }
+    assert not undeclared

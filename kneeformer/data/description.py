@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from kneeformer.data import nnunet_v1
 from kneeformer.data.files import read_json
@@ -166,7 +166,7 @@ def read_description(folder: Path) -> DatasetDescription:
         raise KneeformerError(f"{file}: not a dataset description:\n{lines}") from faults
 
 
-def _line(fault: ErrorDetails) -> str:
+def _line(fault: Mapping[str, Any]) -> str:
     """A fault of dataset.json: the key, and what is wrong with it."""
     key, words = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
     line = f"{key}: {words}" if key else words

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from kneeformer.data.files import write_text
 
@@ -23,12 +22,3 @@ def write_transform(path: Path, matrix: np.ndarray) -> None:
         "FixedParameters: 0 0 0",
     )
     write_text(path, "\n".join(lines) + "\n")
-
-
-def read_transform(path: Path) -> np.ndarray:
-    """(4, 4) float64 of a file that `write_transform` wrote."""
-    transform = sitk.AffineTransform(sitk.ReadTransform(str(path)))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
-    matrix[:3, 3] = np.array(transform.GetTranslation())
-    return matrix

@@ -1,7 +1,6 @@
 """Fingerprint of a dataset: sizes, spacings, intensities and structure volumes, by case and in all."""
 
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -112,11 +111,6 @@ class Fingerprint(BaseModel):
         axes = [patient_axes(c.orientation).index(0) for c in self.cases.values()]
         common = max(set(axes), key=axes.count)
         return common if axes.count(common) >= 0.9 * len(axes) else None
-
-    def median_volume_mm3(self, structure: str) -> float:
-        """Of the cases that have the structure; 0 where none does."""
-        found = [v for c in self.cases.values() if (v := c.volumes_mm3.get(structure, 0.0)) > 0]
-        return median(found) if found else 0.0
 
 
 def case_fingerprint(

@@ -77,12 +77,6 @@ def register(name: str, task: Registered) -> None:
     _TASKS[name] = task
 
 
-def unregister(name: str) -> None:
-    """Remove a registered task."""
-    _TASKS.pop(name)
-    task_named.cache_clear()
-
-
 def task_names() -> tuple[str, ...]:
     """Names of all registered tasks."""
     return tuple(_TASKS)

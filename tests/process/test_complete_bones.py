@@ -15,7 +15,6 @@ from workplace import NAME, Workplace, read_json, same_place
 
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.mesh_files import read_stl
-from kneeformer.data.transform_files import read_transform
 from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import read_summary
 from kneeformer.phantoms.bone import write_bone_dataset
@@ -70,6 +69,11 @@ class Learnt:
 
     def geometry(self, case: str) -> Grid:
         return read_image(self.masks / f"{case}.nrrd").geometry
+
+
+def linear_part(file: Path) -> np.ndarray:
+    """(3, 3) of a transform, as ITK reads it."""
+    return np.reshape(sitk.AffineTransform(sitk.ReadTransform(str(file))).GetMatrix(), (3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +205,7 @@ def test_the_transform_leads_to_the_middle_of_the_models_frame(learnt: Learnt, c
     half = [n * mm / 2 for n, mm in zip(learnt.grid.grid, learnt.grid.spacing, strict=True)]
     assert (np.abs(there) < half[::-1]).mean() > 0.99
     facts = read_json(learnt.output / f"{case}.json")
-    linear = read_transform(learnt.output / f"{case}.tfm")[:3, :3]
+    linear = linear_part(learnt.output / f"{case}.tfm")
     scale = abs(np.linalg.det(linear)) ** (1 / 3)
     assert scale == pytest.approx(facts["registration"]["scale"], abs=1e-3)
     assert np.allclose(linear.T @ linear, scale**2 * np.eye(3), atol=1e-6)
@@ -209,7 +213,7 @@ def test_the_transform_leads_to_the_middle_of_the_models_frame(learnt: Learnt, c
 
 def test_bones_of_one_side_are_mirrored_into_the_other(learnt: Learnt) -> None:
     for case, own in zip(TESTS, ("right", "left"), strict=True):
-        linear = read_transform(learnt.output / f"{case}.tfm")[:3, :3]
+        linear = linear_part(learnt.output / f"{case}.tfm")
         assert np.sign(np.linalg.det(linear)) == (1 if own == learnt.grid.side else -1)
 
 

@@ -151,13 +151,14 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
 
 
 @pytest.fixture
-def toy() -> Iterator[None]:
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # the others of this process see no toy
     comparison = Comparison(LeadingScore("Dice", "mean Dice"), summary_scores)
     registry.register("toy", registry.Registered(ThresholdConfiguration, ThresholdTask, comparison))
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # child processes cannot import a test
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    registry.unregister("toy")
+    registry.task_named.cache_clear()
 
 
 def write_dataset(folder: Path) -> None:
