@@ -64,7 +64,7 @@ def main() -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
-    from kneeformer.workflows.predict import predict_folder
+    from kneeformer.workflows.predict_folder import predict_folder
 
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")

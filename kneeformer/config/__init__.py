@@ -1,10 +1,9 @@
 """The settings that every plan is made of, frozen and checked; a task's own live with the task."""
 
+from kneeformer.config.configuration import Configuration, CropConfiguration
 from kneeformer.config.settings import (
     AugmentationSettings,
-    Configuration,
     Cost,
-    CropConfiguration,
     DatasetSettings,
     Evidence,
     FineTuningSettings,

@@ -15,7 +15,8 @@ from kneeformer.progress import Progress
 from kneeformer.reporting.pictures import draw_segmentation
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.plan import plan_dataset
-from kneeformer.workflows.predict import Predictor, predict_folder
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.preprocess import preprocess_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.workflows.predict import Predictor, predict_folder
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict_folder import predict_folder
 
 
 class ByFirstVoxel(nn.Module):

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from kneeformer.config.configuration import Configuration
 from kneeformer.config.ranges import Angle, Hounsfield, Share, Voxels
-from kneeformer.config.settings import Configuration, GridSettings, Settings, Zooms, by
+from kneeformer.config.settings import GridSettings, Settings, Zooms, by
 from kneeformer.shape_models.settings import BY_STEPS, PriorSettings, RegistrationSettings
 from kneeformer.sides import Side
 

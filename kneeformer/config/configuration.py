@@ -1,0 +1,113 @@
+"""One trainable model of a plan: what every configuration has, and what those have that learn from crops."""
+
+from pydantic import model_validator
+
+from kneeformer.config.settings import (
+    AugmentationSettings,
+    DatasetSettings,
+    Evidence,
+    GridSettings,
+    InferenceSettings,
+    MaskingSettings,
+    NetworkSettings,
+    PreprocessingSettings,
+    Settings,
+    TrainingSettings,
+    by,
+)
+
+
+class Configuration(Settings):
+    """One trainable model of a plan: what every kind has."""
+
+    task: str
+    inherits_from: str | None = None
+    previous_stage: str | None = None
+    preprocessing: GridSettings
+    training: TrainingSettings
+    evidence: Evidence | None = None
+
+    @model_validator(mode="after")
+    def _steps_are_made(self) -> "Configuration":
+        if self.by_steps and self.training.epochs == 0:
+            raise ValueError("training.epochs must be at least 1 for what learns by steps (it is 0)")
+        return self
+
+    @property
+    def by_steps(self) -> bool:
+        """True where it is trained by steps; False where it is fitted in closed form, to all cases."""
+        return True
+
+    @property
+    def requires_mask(self) -> bool:
+        """True where the prediction of a case needs a mask of what to keep and where to complete."""
+        return False
+
+    @property
+    def needs_other_side(self) -> bool:
+        """True where the prediction of a case needs the same person's other side."""
+        return False
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        """Settings that folds must share to be averaged, and a training to resume from a checkpoint."""
+        return self.task, self.preprocessing
+
+    def summary(self) -> str:
+        """Describe it in a few words."""
+        return self.task
+
+    def fault_for(self, dataset: DatasetSettings) -> str | None:
+        """Return the key of a setting that does not suit a dataset, and the reason; None where all do."""
+        return None
+
+    def without_mirroring(self) -> "Configuration":
+        """The same, predicting without mirrored copies of the input."""
+        return self
+
+
+class CropConfiguration(Configuration):
+    """A vision transformer that learns from crops of images."""
+
+    preprocessing: PreprocessingSettings
+    network: NetworkSettings
+    augmentation: AugmentationSettings
+    inference: InferenceSettings
+    masking: MaskingSettings | None = None
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        return self.task, self.preprocessing, self.network
+
+    def summary(self) -> str:
+        network, training = self.network, self.training
+        return (
+            f"tokens of {by(network.token)} voxels, crop {by(training.crop)}, batch {training.batch_size}, "
+            f"{network.decoder} decoder"
+        )
+
+    def fault_for(self, dataset: DatasetSettings) -> str | None:
+        planned, given = len(self.preprocessing.normalisation), len(dataset.channel_names)
+        return (
+            None
+            if planned == given
+            else f"preprocessing.normalisation has {planned} entries for {given} channels"
+        )
+
+    def without_mirroring(self) -> "Configuration":
+        inference = self.inference.model_copy(update={"mirror_axes": ()})
+        return self.model_copy(update={"inference": inference})
+
+    @model_validator(mode="after")
+    def _crop_is_whole_tokens(self) -> "CropConfiguration":
+        token, crop = self.network.token, self.training.crop
+        if any(c % t for c, t in zip(crop, token, strict=True)):
+            nearest = [max(t, round(c / t) * t) for c, t in zip(crop, token, strict=True)]
+            raise ValueError(f"training.crop {list(crop)} is not whole tokens of {list(token)}; {nearest} is")
+        if self.masking is not None and crop == token:
+            raise ValueError(f"training.crop {list(crop)} is one token: masking has none to leave visible")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_is_of_voxels(self) -> "CropConfiguration":
+        if self.training.loss in ("dssim", "points"):
+            raise ValueError(f"training.loss {self.training.loss!r} is of registration, not of {self.task}")
+        return self

@@ -1,0 +1,92 @@
+"""Prediction of a folder, case by case: one that fails does not stop the next."""
+
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from kneeformer.data.dataset import Case
+from kneeformer.data.disk import DiskError, in_words, require_writable
+from kneeformer.data.files import write_text
+from kneeformer.errors import KneeformerError, is_memory_short, one_line
+from kneeformer.progress import Progress
+from kneeformer.tasks.registry import predictive
+from kneeformer.workflows.inputs import gather_inputs, input_problems
+from kneeformer.workflows.outputs import refuse_outputs
+from kneeformer.workflows.predict import Predictor
+
+
+def predict_folder(
+    predictor: Predictor,
+    source: Path,
+    output: Path,
+    watch: Progress,
+    probabilities: bool = False,
+    skip_existing: bool = False,
+    part: tuple[int, int] = (0, 1),
+    masks: Path | None = None,
+    other_sides: Path | None = None,
+) -> list[str]:
+    """Predict every case of a folder, or one file, into a folder.
+
+    Every input is opened once before the work, and what is wrong with any is told then: one that crashes its
+    reader costs a line.
+
+    Args:
+        part: (id, number of parts): this call takes every n-th case, from the id-th.
+        masks: folder of CASE masks, for a task that requires them.
+        other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
+            configuration that needs them.
+
+    Returns:
+        A line for each case that could not be predicted; the others are written.
+
+    Raises:
+        KneeformerError: nothing to predict, no place to write it, or something would be written over: all of
+            it in one list.
+        DiskError: the disk took no more; what was predicted until then is kept.
+    """
+    require_writable(output)
+    dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
+    inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
+    cases = inputs.cases[part[0] :: part[1]]
+    if skip_existing:
+        cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
+    refuse_outputs(inputs, cases, output, task.outputs, dataset.file_ending)
+    unmarked = None if predictor.finder is None else predictor.finder.refusal()
+    problems = input_problems(cases, dataset, unmarked, other_sides, watch)
+    failed: list[str] = []
+    for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
+        failed += faults or _predicted(predictor, case, output, probabilities)
+        watch("Predicting", done, len(cases))
+    return failed
+
+
+def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bool) -> list[str]:
+    """Predict a case; a line where that failed, whatever the reason: the next one goes on, unless the disk is
+    at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+    """
+    kept = output / f"{case.name}.traceback.txt"
+    try:
+        predictor.predict_case(case, output, probabilities)
+        kept.unlink(missing_ok=True)
+    except DiskError:
+        raise
+    except KneeformerError as fault:
+        return [str(fault)]
+    except Exception as fault:
+        text = f"{case.images[0]}: {one_line(fault)}"
+        if is_memory_short(fault):
+            return [f"{text}; {_memory_remedy(fault, probabilities)}"]
+        if isinstance(fault, OSError):
+            return [f"{case.images[0]}: {in_words(fault)}"]
+        with suppress(DiskError):
+            write_text(kept, "".join(traceback.format_exception(fault)))
+        return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
+    return []
+
+
+def _memory_remedy(fault: Exception, probabilities: bool) -> str:
+    if "CUDA" in str(fault) or "MPS" in str(fault):
+        return "predict it with -device cpu"
+    without = "omit --save_probabilities, " if probabilities else ""
+    return f"{without}predict it while nothing else runs, or crop the scan to what is to be predicted"
