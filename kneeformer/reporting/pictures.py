@@ -58,10 +58,10 @@ def draw_segmentation(
 
 
 def draw_masked_prediction(panels: list[np.ndarray], spacing_mm: Spacing, picture: Path) -> None:
-    """A PNG of three slices, columns original | masked | reconstructed, across the coarsest axis.
+    """A PNG of three slices, columns original | masked | predicted, across the coarsest axis.
 
     Args:
-        panels: original, masked (NaN where hidden) and reconstructed, each (z, y, x).
+        panels: original, masked (NaN where hidden) and predicted, each (z, y, x).
     """
     import matplotlib
 
@@ -82,7 +82,7 @@ def draw_masked_prediction(panels: list[np.ndarray], spacing_mm: Spacing, pictur
         for place, volume in zip(row, volumes, strict=True):
             place.imshow(volume[index], cmap=grey, vmin=low, vmax=high, aspect=height / width)
             place.set_axis_off()
-    for place, title in zip(grid[0], ("original", "masked", "reconstructed"), strict=True):
+    for place, title in zip(grid[0], ("original", "masked", "predicted"), strict=True):
         place.set_title(title)
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=100)
