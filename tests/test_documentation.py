@@ -1,8 +1,10 @@
 """The documentation says what is so: its commands run, its links lead somewhere, its tables are complete."""
 
+import ast
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -146,15 +148,53 @@ def links(index: Path) -> set[Path]:
 def test_every_page_is_linked_from_the_index() -> None:
     index = ROOT / "documentation" / "README.md"
     pages = {p.resolve() for p in index.parent.rglob("*.md")}
-    assert pages <= links(index) | links(index.parent / "decisions" / "README.md") | {index}
+    indexes = [index, *(index.parent / part / "README.md" for part in ("decisions",))]
+    assert pages <= {index}.union(*map(links, indexes))
+
+
+NOT_FOR_USERS = ("decisions", "development", "api")
 
 
 def test_every_page_for_users_is_linked_from_the_readme() -> None:
-    documentation = ROOT / "documentation"
-    for_users = {
-        p.resolve() for p in documentation.rglob("*.md") if p.parent.name not in ("decisions", "development")
-    }
-    assert for_users <= links(ROOT / "README.md")
+    pages = (ROOT / "documentation").rglob("*.md")
+    assert {p.resolve() for p in pages if p.parent.name not in NOT_FOR_USERS} <= links(ROOT / "README.md")
+
+
+# ---- the API reference against the docstrings
+
+
+def test_the_api_reference_shows_signature_sections_and_methods() -> None:
+    source = '''
+class Box:
+    """A box.
+
+    Attributes:
+        size: (z, y, x),
+            in mm.
+    """
+
+    size: Size
+    _hidden: int
+
+    def volume(self) -> float:
+        """Return the volume in mm3."""
+
+    def _private(self) -> None:
+        """Not shown."""
+
+    def silent(self) -> None:
+        pass
+'''
+    generator = runpy.run_path(str(ROOT / "documentation" / "api_reference.py"))
+    (box,) = generator["public"](ast.parse(source).body)
+    assert list(generator["of_node"](box)) == [
+        "### Box",
+        "```python\nclass Box\n    size: Size\n```",
+        "A box.\n\n**Attributes**\n\n- `size`: (z, y, x), in mm.",
+        "### Box.volume",
+        "```python\ndef volume(self) -> float\n```",
+        "Return the volume in mm3.",
+    ]
 
 
 # ---- commands.md against -h

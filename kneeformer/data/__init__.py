@@ -1,0 +1,1 @@
+"""Files: the folder convention and its checks, formats, splits, prepared cases, child processes, disks."""

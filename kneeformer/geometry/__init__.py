@@ -1,0 +1,1 @@
+"""Grids in the patient, orientations, boxes, surfaces: pure functions."""

@@ -1,0 +1,1 @@
+"""Cartesian MRI k-space: Fourier transforms, sampling masks, coil sensitivities."""

@@ -1,0 +1,1 @@
+"""Metrics of arrays, spacings and surfaces; summaries with confidence intervals."""

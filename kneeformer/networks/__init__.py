@@ -1,0 +1,1 @@
+"""The vision transformer and its parts: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Fingerprint of a dataset, budget of the machine, and the planning rules that tasks share."""

@@ -1,0 +1,1 @@
+"""Registration of bones, priors of their shapes, residual kriging."""

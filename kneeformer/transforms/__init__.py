@@ -1,0 +1,1 @@
+"""Orientation, normalisation and resampling of a case; augmentation of crops."""

@@ -1,0 +1,1 @@
+"""The work of each command, as functions of folders and settings."""

@@ -1,0 +1,1 @@
+"""Completion of broken bones in CT, and the registration before it."""

@@ -1,0 +1,1 @@
+"""Segmentation of images into label maps by a hybrid transformer."""
