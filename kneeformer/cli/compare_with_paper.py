@@ -1,11 +1,11 @@
-"""kf_compare_with_paper: trained configurations beside the published figures of the knee paper."""
+"""kf_compare_with_paper: show trained configurations beside the published results of the knee paper."""
 
 import argparse
 
 from kneeformer.cli.console import resume_with, run
 
 NO_CONTEST = (
-    "This is no contest: the published figures are of other scans and other labels. Ours are means over\n"
+    "The published figures come from other scans and labels: do not compare directly. Ours are means over\n"
     "structures, of whole validation cases."
 )
 

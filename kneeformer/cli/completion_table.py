@@ -1,4 +1,4 @@
-"""kf_completion_table: how well configurations complete the same hidden regions, as a table."""
+"""kf_completion_table: compare all bone completion configurations on the same hidden regions."""
 
 import argparse
 from contextlib import closing
@@ -15,7 +15,7 @@ def main() -> None:
         nargs="+",
         default=None,
         metavar="C",
-        help="default: all of the plan that complete bones",
+        help="default: all bone completion configurations of the plan",
     )
     parser.add_argument(
         "-f",
@@ -24,7 +24,7 @@ def main() -> None:
         type=int,
         default=None,
         metavar="K",
-        help="default: all, most often 0 to 4",
+        help="default: all",
     )
     add_plans(parser)
     add_device(parser)

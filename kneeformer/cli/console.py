@@ -117,7 +117,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         metavar="N",
-        help="cases worked on at a time (default: one a core)",
+        help="cases processed at a time (default: one per core)",
     )
 
 
@@ -126,7 +126,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "-device",
         default=None,
         metavar="cpu|cuda|mps",
-        help="where networks run (default: the best there is)",
+        help="device of the network (default: the best available)",
     )
 
 

@@ -1,4 +1,4 @@
-"""kf_demo: the whole of kneeformer on synthetic knees, in a few minutes, in a folder of its own."""
+"""kf_demo: run everything on synthetic knees in a few minutes, in a folder of its own."""
 
 import argparse
 from pathlib import Path
@@ -9,8 +9,8 @@ from kneeformer.cli.console import Bars, positive, resume_with, run
 def main() -> None:
     parser = argparse.ArgumentParser("kf_demo", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("kf_demo"), help="default: ./kf_demo")
-    parser.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the phantom and the training (default: 0)")
+    parser.add_argument("--minutes", type=positive, default=3.0, help="minutes of training (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of phantom and training (default: 0)")
     arguments = parser.parse_args()
     run(lambda: _demo(arguments), resume_with("phantom knees and prepared cases; the training starts again"))
 
@@ -25,6 +25,6 @@ def _demo(arguments: argparse.Namespace) -> None:
     bar = TrainingBar()
     result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
     bar.close()
-    print("\nTwo synthetic knees that no training has seen:")
+    print("\nScores of two synthetic test knees:")
     print(table(result.summary))
     print("Pictures:", *result.pictures, sep="\n  ")

@@ -1,4 +1,4 @@
-"""kf_evaluate: compare predicted label maps with references, per case, per structure and in all."""
+"""kf_evaluate: compare predicted label maps with references, per case, per structure and overall."""
 
 import argparse
 from pathlib import Path
@@ -8,10 +8,10 @@ from kneeformer.cli.console import Bars, add_processes, resume_with, run
 
 def main() -> None:
     parser = argparse.ArgumentParser("kf_evaluate", description=__doc__)
-    parser.add_argument("references", type=Path, help="folder of true label maps")
-    parser.add_argument("predictions", type=Path, help="folder of predicted ones, of the same names")
+    parser.add_argument("references", type=Path, help="folder of reference label maps")
+    parser.add_argument("predictions", type=Path, help="folder of predicted label maps, of the same names")
     parser.add_argument(
-        "-d", "--dataset", required=True, help="dataset number or folder name: what the labels mean"
+        "-d", "--dataset", required=True, help="dataset number or folder name, which defines the labels"
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=None, help="folder for summary.json and .csv (default: PRED)"

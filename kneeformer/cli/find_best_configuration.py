@@ -1,4 +1,4 @@
-"""kf_find_best_configuration: compare trained configurations on the same cases, and say how to predict."""
+"""kf_find_best_configuration: compare trained configurations on the same cases; prints how to predict."""
 
 import argparse
 

@@ -30,12 +30,12 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
         "--planner",
         default="default",
         choices=PLANS,
-        help="the recipe: our own (default), or the published papers', as printed",
+        help="planning rules: our own (default), or the published papers'",
     )
     parser.add_argument(
         "--verify_dataset_integrity",
         action="store_true",
-        help="accepted for nnU-Net's sake: every file is always checked",
+        help="accepted for compatibility with nnU-Net; files are always checked",
     )
     parser.add_argument(
         "-gpu_memory_target",

@@ -24,14 +24,14 @@ def main() -> None:
         "--masks",
         type=Path,
         default=None,
-        help="folder of CASE masks, for completion: 1 bone to keep, 2 region to complete",
+        help="for bone completion: folder of masks CASE, 1 bone to keep, 2 region to complete",
     )
     parser.add_argument(
         "--other_side",
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="for 3d_mirrored: the same persons' other sides, CASE_0000 and CASE with the bone",
+        help="for 3d_mirrored: folder of the other sides, scans CASE_0000 and label maps CASE",
     )
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
     parser.add_argument(
@@ -44,7 +44,7 @@ def main() -> None:
         "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
     )
     parser.add_argument(
-        "--continue_prediction", action="store_true", help="leave cases alone that are there already"
+        "--continue_prediction", action="store_true", help="skip cases that are predicted already"
     )
     parser.add_argument(
         "-num_parts", type=int, default=1, metavar="N", help="split the cases among N calls ..."

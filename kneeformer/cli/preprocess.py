@@ -1,4 +1,4 @@
-"""kf_preprocess: prepare the cases of a planned dataset. What is done and unchanged is not done again."""
+"""kf_preprocess: prepare the cases of a planned dataset. Unchanged cases are skipped."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""kf_pretraining_study: what pre-training buys with few labels, as a table and a plot with intervals."""
+"""kf_pretraining_study: measure the effect of pre-training with few labels, as a table and a plot."""
 
 import argparse
 from contextlib import closing
@@ -9,7 +9,9 @@ from kneeformer.cli.console import Bars, add_device, add_plans, positive, resume
 def main() -> None:
     parser = argparse.ArgumentParser("kf_pretraining_study", description=__doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
-    parser.add_argument("-c", "--configuration", default="3d_vit", help="what is trained (default: 3d_vit)")
+    parser.add_argument(
+        "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
+    )
     parser.add_argument("-f", "--fold", default="0", help="default: 0")
     parser.add_argument(
         "--labels",
@@ -24,16 +26,16 @@ def main() -> None:
     )
     for stage, which in (("", "each training with labels"), ("pretraining_", "the pre-training")):
         parser.add_argument(
-            f"--{stage}epochs", type=int, default=None, metavar="N", help=f"of {which}, instead of the plan's"
+            f"--{stage}epochs", type=int, default=None, metavar="N", help=f"epochs of {which}"
         )
         parser.add_argument(
-            f"--{stage}minutes", type=positive, default=None, metavar="M", help=f"of {which}, by the clock"
+            f"--{stage}minutes", type=positive, default=None, metavar="M", help=f"minutes of {which}"
         )
     parser.add_argument("--pretrain_from", default=None, metavar="DATASET", help="as in kf_train")
     parser.add_argument(
         "--ablations",
         action="store_true",
-        help="other masking ratios and kinds, target, depths and the linear decoder as well",
+        help="also vary masking ratio and kind, target, depth and decoder",
     )
     add_plans(parser)
     add_device(parser)

@@ -47,7 +47,7 @@ def check_layout(dataset: Dataset) -> list[str]:
     cases, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
     if not cases and not unlabelled:
         problems.append(
-            f"{dataset.folder / 'imagesTr'}: no cases; put one file a channel there, "
+            f"{dataset.folder / 'imagesTr'}: no cases; put one file per channel there, "
             f"called CASE_0000{description.file_ending}, or into imagesUn where there are no labels"
         )
     problems += [line for case in [*cases, *unlabelled] for line in _missing_files(case)]
@@ -93,7 +93,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
 
 def _missing_files(case: Case) -> list[str]:
     lines = [
-        f"{path}: missing; every case needs {len(case.images)} file(s), one a channel: add it or remove "
+        f"{path}: missing; every case needs {len(case.images)} file(s), one per channel: add it or remove "
         f"{case.name}"
         for path in case.images
         if not path.is_file()

@@ -15,7 +15,7 @@ class Case:
     """The files of one case.
 
     Attributes:
-        images: one a channel, in order.
+        images: one per channel, in order.
         label: the reference segmentation, where there is one.
         side: of the body, where it is told.
         other_side: the case of the same person's other side, where it was looked for and is there.
@@ -93,7 +93,7 @@ class CaseFolder:
 
 
 def case_folder(folder: Path, description: DatasetDescription, any_ending: bool = False) -> CaseFolder:
-    """The cases in a folder of images named CASE_0000.ending, a file a channel; of k-space CASE.h5 as well.
+    """The cases in a folder of images named CASE_0000.ending, a file per channel; of k-space CASE.h5 as well.
 
     Every channel that dataset.json names is listed, whether or not its file exists: the dataset
     check and the readers say which is missing. A folder that does not exist holds no cases.

@@ -110,7 +110,7 @@ class DatasetDescription(BaseModel):
             raise ValueError(str(fault)) from fault
         channels = len(self.channel_names)
         if faults := [
-            f"dataset.{name}: {len(case.images)} images for {channels} channel_names; list one a channel"
+            f"dataset.{name}: {len(case.images)} images for {channels} channel_names; list one per channel"
             for name, case in (self.dataset or {}).items()
             if len(case.images) != channels
         ]:

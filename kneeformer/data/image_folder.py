@@ -63,7 +63,7 @@ def image_folder(
 
 
 def lines_of(ignored: dict[Path, str]) -> list[str]:
-    """A line a file that is not taken."""
+    """A line per file that is not taken."""
     return [f"{printable(path)}: {reason}" for path, reason in ignored.items()]
 
 

@@ -35,7 +35,7 @@ def read_image(path: Path) -> Image:
 
     Raises:
         KneeformerError: missing, empty, cut short, damaged, no format that is known, a header number that
-            cannot be right, sheared, not three-dimensional, or more than one value a voxel.
+            cannot be right, sheared, not three-dimensional, or more than one value per voxel.
     """
     ending = file_ending(path)
     try:

@@ -1,4 +1,4 @@
-"""training_log.jsonl: one line a step and one an epoch, continuous across kills; and its picture."""
+"""training_log.jsonl: one line per step and one per epoch, continuous across kills; and its picture."""
 
 import json
 import logging

@@ -253,7 +253,7 @@ class PredictiveTask(Task[Planned]):
         """Outputs of one case.
 
         Args:
-            networks: one a fold, in evaluation mode on their device; their outputs are averaged.
+            networks: one per fold, in evaluation mode on their device; their outputs are averaged.
         """
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:

@@ -41,7 +41,7 @@ class TestLayout:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
         (dataset.folder / "imagesTr/a_0001.nrrd").unlink()
         assert layout(dataset) == [
-            "imagesTr/a_0001.nrrd: missing; every case needs 2 file(s), one a channel: add it or remove a"
+            "imagesTr/a_0001.nrrd: missing; every case needs 2 file(s), one per channel: add it or remove a"
         ]
 
     def test_extra_channel(self, make_dataset: MakeDataset) -> None:
@@ -139,7 +139,7 @@ class TestLayout:
     def test_no_cases(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(cases=())
         assert layout(dataset) == [
-            "imagesTr: no cases; put one file a channel there, called CASE_0000.nrrd, "
+            "imagesTr: no cases; put one file per channel there, called CASE_0000.nrrd, "
             "or into imagesUn where there are no labels"
         ]
 
@@ -319,7 +319,7 @@ class TestBadCase:
         dataset = make_dataset()
         sitk.WriteImage(sitk.GetImageFromArray(RAMP[0]), str(dataset.folder / "imagesTr/a_0000.nrrd"))
         write_image(dataset.folder / "labelsTr/a.nrrd", RAMP[:1], Grid((1, 5, 6), GRID.spacing))
-        remedy = "write one three-dimensional volume a file"
+        remedy = "write one three-dimensional volume per file"
         assert problems(dataset) == [
             f"imagesTr/a_0000.nrrd: two-dimensional (size 6 x 5); {remedy}",
             f"labelsTr/a.nrrd: two-dimensional (size 6 x 5 x 1); {remedy}",
@@ -331,7 +331,7 @@ class TestBadCase:
         sitk.WriteImage(series, str(dataset.folder / "imagesTr/a_0000.mha"))
         assert problems(dataset) == [
             "imagesTr/a_0000.mha: 4-dimensional (size 6 x 5 x 4 x 2); "
-            "write one three-dimensional volume a file"
+            "write one three-dimensional volume per file"
         ]
 
     @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -340,8 +340,8 @@ class TestBadCase:
         colours = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
         sitk.WriteImage(colours, str(dataset.folder / f"imagesTr/a_0000{ending}"))
         assert problems(dataset) == [
-            f"imagesTr/a_0000{ending}: 3 values a voxel (RGB, complex, vector or layers of overlapping "
-            "segments); write one value a voxel, one file a channel"
+            f"imagesTr/a_0000{ending}: 3 values per voxel (RGB, complex, vector or layers of overlapping "
+            "segments); write one value per voxel, one file per channel"
         ]
 
     def test_complex(self, make_dataset: MakeDataset) -> None:
@@ -350,8 +350,8 @@ class TestBadCase:
             sitk.GetImageFromArray(RAMP.astype(np.complex64)), str(dataset.folder / "imagesTr/a_0000.mha")
         )
         assert problems(dataset) == [
-            "imagesTr/a_0000.mha: 2 values a voxel (RGB, complex, vector or layers of overlapping segments); "
-            "write one value a voxel, one file a channel"
+            "imagesTr/a_0000.mha: 2 values per voxel (RGB, complex, vector or layers of overlapping "
+            "segments); write one value per voxel, one file per channel"
         ]
 
     @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii", ".mha"])

@@ -247,8 +247,8 @@ class TestDescription:
             ({"dataset": {"a": {"images": ["a.nrrd"]}}}, "dataset.a.label: Field required"),
             (
                 {"dataset": {n: {"images": ["1", "2"], "label": "3"} for n in ("a", "b")}},
-                "dataset.a: 2 images for 1 channel_names; list one a channel\n"
-                "  dataset.b: 2 images for 1 channel_names; list one a channel",
+                "dataset.a: 2 images for 1 channel_names; list one per channel\n"
+                "  dataset.b: 2 images for 1 channel_names; list one per channel",
             ),
         ],
     )

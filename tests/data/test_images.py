@@ -147,8 +147,8 @@ class TestNrrd:
             },
         )
         assert refusal(tmp_path / "x.seg.nrrd") == (
-            "2 values a voxel (RGB, complex, vector or layers of overlapping segments); "
-            "write one value a voxel, one file a channel"
+            "2 values per voxel (RGB, complex, vector or layers of overlapping segments); "
+            "write one value per voxel, one file per channel"
         )
 
     @pytest.mark.parametrize("encoding", ["gzip", "bzip2"])
@@ -293,14 +293,14 @@ class TestNifti:
         self, tmp_path: Path, write_nifti: WriteNifti, extents: tuple[int, ...], words: str, intent: int
     ) -> None:
         write_nifti(tmp_path / "x.nii", extents, intent=intent)
-        assert refusal(tmp_path / "x.nii") == f"{words}; write one three-dimensional volume a file"
+        assert refusal(tmp_path / "x.nii") == f"{words}; write one three-dimensional volume per file"
 
     @pytest.mark.parametrize(("kind", "bits"), [(128, 24), (2304, 32), (32, 64), (1536, 128)])
     def test_kinds(self, tmp_path: Path, write_nifti: WriteNifti, kind: int, bits: int) -> None:
         write_nifti(tmp_path / "x.nii", (6, 5, 4), kind=kind, bits=bits, intent=1007)
         assert refusal(tmp_path / "x.nii") == (
             f"its voxels are not plain numbers (NIfTI type {kind}: RGB, complex or unknown); "
-            "write one file a channel, with one value a voxel"
+            "write one file per channel, with one value per voxel"
         )
 
     def test_damaged_header(self, tmp_path: Path, write_nifti: WriteNifti) -> None:

@@ -53,7 +53,7 @@ class Noise(Dataset[Batch]):
 
 
 class Regression:
-    """Squared error; the score is read from a list, one an epoch, or made from the error."""
+    """Squared error; the score is read from a list, one per epoch, or made from the error."""
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
         self.given = iter(scores)

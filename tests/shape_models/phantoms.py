@@ -50,7 +50,7 @@ class Frame:
         return self.image(self.points.norm(dim=1) - radius_mm)
 
     def image(self, distance: Tensor) -> Tensor:
-        """CT 1 in the bone, beside its distances, one a voxel."""
+        """CT 1 in the bone, beside its distances, one per voxel."""
         distance = distance.reshape(self.grid)
         return torch.stack([(distance < 0).float(), distance])
 

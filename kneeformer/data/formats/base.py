@@ -77,11 +77,11 @@ def positive(field: str, values: Any, count: int) -> np.ndarray:
 
 
 def require_scalars(values: int) -> None:
-    """Refuse more than one value a voxel. Raises FileFault."""
+    """Refuse more than one value per voxel. Raises FileFault."""
     if values != 1:
         raise FileFault(
-            f"{values} values a voxel (RGB, complex, vector or layers of overlapping segments); "
-            f"write one value a voxel, one file a channel"
+            f"{values} values per voxel (RGB, complex, vector or layers of overlapping segments); "
+            f"write one value per voxel, one file per channel"
         )
 
 
@@ -92,7 +92,9 @@ def require_volume(size: tuple[int, ...]) -> None:
     kind = {1: "one-dimensional", 2: "two-dimensional", 3: "two-dimensional"}.get(
         len(size), f"{len(size)}-dimensional"
     )
-    raise FileFault(f"{kind} (size {' x '.join(map(str, size))}); write one three-dimensional volume a file")
+    raise FileFault(
+        f"{kind} (size {' x '.join(map(str, size))}); write one three-dimensional volume per file"
+    )
 
 
 def require_printable(line: str) -> None:

@@ -145,7 +145,7 @@ def _dtype(header: Header, order: str) -> np.dtype:
     if kind not in TYPES:
         raise FileFault(
             f"its voxels are not plain numbers (NIfTI type {kind}: RGB, complex or unknown); "
-            "write one file a channel, with one value a voxel"
+            "write one file per channel, with one value per voxel"
         )
     dtype = np.dtype(order + TYPES[kind])
     if int(header["bitpix"]) != dtype.itemsize * 8:
