@@ -94,6 +94,14 @@ class Bars:
         self._bar, self._what = None, ""
 
 
+def end_with(failed: list[str], done: str) -> None:
+    """List the cases that failed, if any, and end the process with status 1; the others are `done`."""
+    if failed:
+        print(f"error: {len(failed)} problems; the other cases are {done}:", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
+        sys.exit(1)
+
+
 def positive(text: str) -> float:
     """Type of an option that must be a number above zero."""
     value = float(text)
@@ -108,6 +116,20 @@ def seed(text: str) -> int:
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
     return value
+
+
+def faces(text: str) -> int:
+    """Type of an option that numbers the faces of a surface: a tetrahedron has four."""
+    value = int(text)
+    if value < 4:
+        raise argparse.ArgumentTypeError(f"{text} is less than 4")
+    return value
+
+
+def add_faces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--faces", type=faces, default=None, metavar="N", help="triangles a surface (default: all there are)"
+    )
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:

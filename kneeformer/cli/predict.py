@@ -1,11 +1,10 @@
 """kf_predict: predict a folder of images, or one file, with trained folds."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_plans, resume_with, run
+from kneeformer.cli.console import Bars, add_device, add_faces, add_plans, end_with, resume_with, run
 
 if TYPE_CHECKING:
     from kneeformer.workflows.predict import Predictor
@@ -44,6 +43,13 @@ def main() -> None:
         "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
     )
     parser.add_argument(
+        "--save_mesh",
+        default=None,
+        choices=["stl", "ply", "vtp"],
+        help="the surface of each structure, and CASE.json with its measurements",
+    )
+    add_faces(parser)
+    parser.add_argument(
         "--continue_prediction", action="store_true", help="skip cases that are predicted already"
     )
     parser.add_argument(
@@ -58,12 +64,15 @@ def main() -> None:
     last = arguments.num_parts - 1
     if not 0 <= arguments.part_id <= last:
         parser.error(f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}")
+    if arguments.faces is not None and arguments.save_mesh is None:
+        parser.error("--faces: give --save_mesh stl, ply or vtp as well")
     run(lambda: _predict(arguments), resume_with("predicted cases", "--continue_prediction"))
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
+    from kneeformer.workflows.meshes import MeshFiles
     from kneeformer.workflows.predict_folder import predict_folder
 
     if not arguments.input.exists():
@@ -79,12 +88,10 @@ def _predict(arguments: argparse.Namespace) -> None:
         (arguments.part_id, arguments.num_parts),
         arguments.masks,
         arguments.other_side,
+        arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces),
     )
     print(f"predictions: {arguments.output}")
-    if failed:
-        print(f"error: {len(failed)} problems; the other cases are predicted:", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
-        sys.exit(1)
+    end_with(failed, "predicted")
 
 
 def _load(arguments: argparse.Namespace) -> "Predictor":

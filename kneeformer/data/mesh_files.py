@@ -1,4 +1,4 @@
-"""Surfaces in files: STL and PLY, in LPS mm."""
+"""Surfaces in files: STL, PLY and VTP, in LPS mm."""
 
 from pathlib import Path
 
@@ -53,3 +53,33 @@ def write_ply(path: Path, mesh: Mesh) -> None:
     rows = np.zeros(len(mesh.faces), _PLY_FACE)
     rows["corners"], rows["vertices"] = 3, mesh.faces
     write_bytes(path, header.encode() + mesh.vertices.astype("<f4").tobytes() + rows.tobytes())
+
+
+def write_vtp(path: Path, mesh: Mesh) -> None:
+    """Write VTK's XML format, float32, LPS mm; the file appears whole or not at all."""
+    arrays = (
+        ("Float32", "points", mesh.vertices.astype("<f4")),
+        ("Int64", "connectivity", mesh.faces.astype("<i8")),
+        ("Int64", "offsets", np.arange(3, 3 * len(mesh.faces) + 1, 3, dtype="<i8")),
+    )
+    tags, content = [], b""
+    for kind, name, array in arrays:
+        components = ' NumberOfComponents="3"' if name == "points" else ""
+        tags.append(
+            f'<DataArray type="{kind}" Name="{name}"{components} format="appended" offset="{len(content)}"/>'
+        )
+        content += array.nbytes.to_bytes(8, "little") + array.tobytes()
+    points, connectivity, offsets = tags
+    space = " ".join(str(code) for code in b"LPS\0")
+    header = (
+        '<?xml version="1.0"?>\n'
+        '<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64">\n<PolyData>\n'
+        f'<FieldData><Array type="String" Name="SPACE" NumberOfTuples="1" format="ascii">{space}</Array>'
+        f'</FieldData>\n<Piece NumberOfPoints="{len(mesh.vertices)}" NumberOfPolys="{len(mesh.faces)}">\n'
+        f"<Points>{points}</Points>\n<Polys>{connectivity}\n{offsets}</Polys>\n</Piece>\n</PolyData>\n"
+        '<AppendedData encoding="raw">\n_'
+    )
+    write_bytes(path, header.encode() + content + b"\n</AppendedData>\n</VTKFile>\n")
+
+
+WRITERS = {"stl": write_stl, "ply": write_ply, "vtp": write_vtp}  # by a file's ending

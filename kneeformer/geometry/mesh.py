@@ -48,6 +48,14 @@ class Mesh:
         return float((centred * self.normals).sum() / 6)
 
     @property
+    def centre_of_volume(self) -> np.ndarray:
+        """(3,) float64 mm: centre of gravity of what a closed surface encloses."""
+        middle = self.vertices.mean(0)
+        corners = self.triangles - middle
+        shares = (corners[:, 0] * self.normals).sum(1)  # of a tetrahedron with `middle`, times six
+        return np.asarray(middle + (shares[:, None] * corners.sum(1)).sum(0) / 4 / shares.sum())
+
+    @property
     def is_watertight(self) -> bool:
         """Every edge belongs to exactly two faces, which run along it in opposite directions."""
         start, end = self.faces, np.roll(self.faces, -1, axis=1)

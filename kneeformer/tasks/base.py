@@ -221,12 +221,14 @@ class PredictiveTask(Task[Planned]):
     Attributes:
         outputs: what follows a case's name in the names of all files that may be written of it; * stands for
             the ending of the dataset.
+        predicts_structures: whether its main volume is a label map of the dataset's structures.
         requires_mask: whether a case comes with a mask: bone to keep, region to complete.
         bone_finder: the configuration of a segmentation that finds the bone to keep where a mask marks none.
     """
 
     outputs: ClassVar[tuple[str, ...]]
     predicts: ClassVar[bool] = True
+    predicts_structures: ClassVar[bool] = False
     requires_mask: ClassVar[bool] = False
     bone_finder: ClassVar[str | None] = None
 

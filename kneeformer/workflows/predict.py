@@ -26,6 +26,7 @@ from kneeformer.plans import Plan, read_fold_plan
 from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.bone_finder import BoneFinder
+from kneeformer.workflows.meshes import MeshFiles
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,14 @@ class Predictor:
         """The scan as the task takes it: its mask with bone to keep."""
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
-    def predict_case(self, case: Case, output: Path, probabilities: bool = False) -> None:
+    def predict_case(
+        self, case: Case, output: Path, probabilities: bool = False, meshes: MeshFiles | None = None
+    ) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
             case: with a mask, where the task requires one; its label is for the picture alone.
+            meshes: how the surfaces of a label map's structures are written; None writes none.
         """
         task = predictive(self.configuration.task)
         scan = _read_scan(case)
@@ -160,6 +164,8 @@ class Predictor:
         output.mkdir(parents=True, exist_ok=True)
         reference = None if case.label is None else read_label_map(case.label).array
         task.draw(scan, outputs, reference, output / f"{case.name}.png")
+        if meshes is not None:
+            meshes.write(output, case.name, outputs.volumes[""], scan.geometry, self.plan.dataset.scheme)
         self._write(case, outputs, output, scan.geometry)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Grid) -> None:

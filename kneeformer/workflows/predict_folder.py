@@ -11,6 +11,7 @@ from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.inputs import gather_inputs, input_problems
+from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs
 from kneeformer.workflows.predict import Predictor
 
@@ -25,6 +26,7 @@ def predict_folder(
     part: tuple[int, int] = (0, 1),
     masks: Path | None = None,
     other_sides: Path | None = None,
+    meshes: MeshFiles | None = None,
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
@@ -36,6 +38,7 @@ def predict_folder(
         masks: folder of CASE masks, for a task that requires them.
         other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
             configuration that needs them.
+        meshes: as in `Predictor.predict_case`.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
@@ -51,23 +54,36 @@ def predict_folder(
     cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
         cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
-    refuse_outputs(inputs, cases, output, task.outputs, dataset.file_ending)
+    outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
+    refuse_outputs(inputs, cases, output, outputs, dataset.file_ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
-        failed += faults or _predicted(predictor, case, output, probabilities)
+        failed += faults or _predicted(predictor, case, output, probabilities, meshes)
         watch("Predicting", done, len(cases))
     return failed
 
 
-def _predicted(predictor: Predictor, case: Case, output: Path, probabilities: bool) -> list[str]:
+def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, ...]:
+    """As `MeshFiles.outputs`. Raises KneeformerError: the task predicts no structures."""
+    task = predictor.configuration.task
+    if meshes is None:
+        return ()
+    if not predictive(task).predicts_structures:
+        raise KneeformerError(f"task {task!r} predicts no label maps of structures: omit --save_mesh")
+    return meshes.outputs(predictor.plan.dataset.scheme)
+
+
+def _predicted(
+    predictor: Predictor, case: Case, output: Path, probabilities: bool, meshes: MeshFiles | None
+) -> list[str]:
     """Predict a case; a line where that failed, whatever the reason: the next one goes on, unless the disk is
     at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
     kept = output / f"{case.name}.traceback.txt"
     try:
-        predictor.predict_case(case, output, probabilities)
+        predictor.predict_case(case, output, probabilities, meshes)
         kept.unlink(missing_ok=True)
     except DiskError:
         raise

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kneeformer.data.disk import DiskError
-from kneeformer.data.mesh_files import read_stl, write_ply, write_stl
+from kneeformer.data.mesh_files import read_stl, write_ply, write_stl, write_vtp
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.aliases import Size
@@ -50,6 +50,7 @@ def test_a_tetrahedron_by_hand() -> None:
     assert TETRAHEDRON.signed_volume_mm3 == pytest.approx(1 / 6)
     np.testing.assert_allclose(TETRAHEDRON.areas_mm2, [0.5, 0.5, 0.5, np.sqrt(3) / 2])
     np.testing.assert_allclose(TETRAHEDRON.normals, [[0, 0, -1], [0, -1, 0], [-1, 0, 0], [1, 1, 1]])
+    np.testing.assert_allclose(TETRAHEDRON.centre_of_volume, [0.25, 0.25, 0.25])
     assert TETRAHEDRON.is_watertight
 
 
@@ -186,7 +187,20 @@ def test_ply_byte_by_byte(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.frombuffer(body, "<i4", 3, 49), TETRAHEDRON.faces[0])
 
 
-@pytest.mark.parametrize("write", [write_stl, write_ply])
+def test_vtp_byte_by_byte(tmp_path: Path) -> None:
+    write_vtp(tmp_path / "mesh.vtp", TETRAHEDRON)
+    header, body = (tmp_path / "mesh.vtp").read_bytes().split(b'<AppendedData encoding="raw">\n_')
+    assert b'Name="SPACE" NumberOfTuples="1" format="ascii">76 80 83 0<' in header  # LPS
+    assert b'NumberOfPoints="4" NumberOfPolys="4"' in header
+    assert b'Name="connectivity" format="appended" offset="56"' in header  # behind 8 and 48 bytes
+    assert b'Name="offsets" format="appended" offset="160"' in header
+    np.testing.assert_array_equal(np.frombuffer(body, "<f4", 12, 8).reshape(4, 3), TETRAHEDRON.vertices)
+    np.testing.assert_array_equal(np.frombuffer(body, "<i8", 12, 64).reshape(4, 3), TETRAHEDRON.faces)
+    np.testing.assert_array_equal(np.frombuffer(body, "<i8", 4, 168), [3, 6, 9, 12])
+    assert int.from_bytes(body[:8], "little") == 48 and body.endswith(b"</AppendedData>\n</VTKFile>\n")
+
+
+@pytest.mark.parametrize("write", [write_stl, write_ply, write_vtp])
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(
     write: Callable[[Path, Mesh], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

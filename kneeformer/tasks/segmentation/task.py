@@ -30,6 +30,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
 
     prepared_by = ("pretraining",)
     outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz")
+    predicts_structures: ClassVar[bool] = True
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget

@@ -1,0 +1,49 @@
+"""kf_export_mesh: surfaces of the structures in label maps, as STL, PLY or VTP, and their measurements."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import Bars, add_faces, add_processes, end_with, resume_with, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_export_mesh", description=__doc__)
+    parser.add_argument("labels", type=Path, help="folder of label maps, or one file")
+    parser.add_argument("output", type=Path, help="folder for CASE_STRUCTURE.stl and CASE.json")
+    parser.add_argument(
+        "-d",
+        "--dataset",
+        default=None,
+        help="dataset number or folder name: what the labels mean (default: what the files' headers say)",
+    )
+    parser.add_argument("--format", default="stl", choices=["stl", "ply", "vtp"], help="default: stl")
+    add_faces(parser)
+    add_processes(parser)
+    arguments = parser.parse_args()
+    run(lambda: _export(arguments), resume_with("the surfaces that are written"))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.dataset import Dataset
+    from kneeformer.data.processes import default_processes
+    from kneeformer.errors import KneeformerError
+    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.workflows.meshes import MeshFiles, export_meshes
+
+    if not arguments.labels.exists():
+        raise KneeformerError(f"{arguments.labels}: no such file or folder")
+    refuse_in_raw(arguments.output)
+    scheme = None
+    if arguments.dataset is not None:
+        folders = Folders.from_environment()
+        scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
+    failed = export_meshes(
+        arguments.labels,
+        arguments.output,
+        scheme,
+        MeshFiles(arguments.format, arguments.faces),
+        arguments.processes or default_processes(),
+        Bars(),
+    )
+    print(f"meshes: {arguments.output}")
+    end_with(failed, "written")

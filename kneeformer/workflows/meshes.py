@@ -1,0 +1,164 @@
+"""Surfaces of the structures of label maps, as files, and their measurements."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneeformer.data.check_labels import meaning_problems
+from kneeformer.data.disk import DiskError, require_writable
+from kneeformer.data.files import write_json
+from kneeformer.data.image_folder import composed, image_folder
+from kneeformer.data.images import FILE_ENDINGS, file_ending
+from kneeformer.data.label_map import read_label_map
+from kneeformer.data.mesh_files import WRITERS
+from kneeformer.data.processes import run_each
+from kneeformer.data.segment_names import segments
+from kneeformer.errors import KneeformerError, named
+from kneeformer.geometry.grid import Grid
+from kneeformer.labels import LabelScheme
+from kneeformer.metrics.structures import measured_structures
+from kneeformer.progress import Progress
+
+
+@dataclass(frozen=True)
+class MeshFiles:
+    """Format and size of surfaces in files.
+
+    Attributes:
+        ending: "stl", "ply" or "vtp".
+        faces: about how many a surface has at most; None leaves all.
+    """
+
+    ending: str = "stl"
+    faces: int | None = None
+
+    def outputs(self, scheme: LabelScheme) -> tuple[str, ...]:
+        """List what follows a case's name in the names of all files that may be written of it.
+
+        Raises:
+            KneeformerError: two structures would write one file.
+        """
+        return (".json", *(f"_{name}.{self.ending}" for name in file_names(scheme.names).values()))
+
+    def write(self, folder: Path, case: str, labels: np.ndarray, geometry: Grid, scheme: LabelScheme) -> None:
+        """Write CASE_STRUCTURE.ending for each structure that is there, then CASE.json.
+
+        Args:
+            labels: (z, y, x) label map.
+        """
+        names, facts = file_names(scheme.names), dict[str, Any]()
+        for structure in measured_structures(labels, geometry, scheme, self.faces):
+            file = folder / f"{case}_{names[structure.name]}.{self.ending}"
+            if structure.surface is None:
+                file.unlink(missing_ok=True)  # of an earlier prediction
+            else:
+                WRITERS[self.ending](file, structure.surface)
+            facts[structure.name] = {
+                "file": None if structure.surface is None else file.name,
+                **structure.facts,
+            }
+        write_json(folder / f"{case}.json", {"space": "LPS", "structures": facts})
+
+
+def file_names(structures: Sequence[str]) -> dict[str, str]:
+    """Structures as parts of file names: letters, digits, - and _.
+
+    Raises:
+        KneeformerError: two would have one name.
+    """
+    names = {name: re.sub(r"[^\w-]+", "_", name) for name in structures}
+    taken = Counter(name.casefold() for name in names.values())
+    if twins := [name for name, file in names.items() if taken[file.casefold()] > 1]:
+        raise KneeformerError(
+            f"structures {' and '.join(map(repr, twins))} would write one mesh file; rename one of them"
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class Export:
+    """A label map and what is made of it.
+
+    Attributes:
+        scheme: what its values mean; None: as its header names its segments, or label_1, label_2, ...
+    """
+
+    labels: Path
+    case: str
+    output: Path
+    scheme: LabelScheme | None
+    files: MeshFiles
+
+
+def export_meshes(
+    source: Path,
+    output: Path,
+    scheme: LabelScheme | None,
+    files: MeshFiles,
+    processes: int,
+    watch: Progress,
+) -> list[str]:
+    """Write the surfaces of every label map of a folder, or of one file.
+
+    Args:
+        scheme: as in `Export`.
+        processes: label maps worked on at a time.
+
+    Returns:
+        A line for each file that could not be used; the others are written.
+
+    Raises:
+        KneeformerError: there is no label map; or the output cannot be written to.
+        DiskError: the disk takes no more.
+    """
+    require_writable(output)
+    maps = _label_maps(source)
+    outcomes = run_each(
+        export_case,
+        [Export(path, case, output, scheme, files) for case, path in maps.items()],
+        [str(path) for path in maps.values()],
+        processes,
+        lambda done: watch("Meshes", done, len(maps)),
+    )
+    faults = [(path, o) for path, o in zip(maps.values(), outcomes, strict=True) if o is not None]
+    if full := next((fault for _, fault in faults if isinstance(fault, DiskError)), None):
+        raise full
+    return [named(path, fault) for path, fault in faults]
+
+
+def _label_maps(source: Path) -> dict[str, Path]:
+    """Files by the names of their cases. Raises KneeformerError: none, or two of one name."""
+    if source.is_file():
+        return {composed(source.name[: -len(file_ending(source))]): source}
+    found = image_folder(source)
+    if found.duplicates:
+        raise KneeformerError("\n".join(found.duplicates.values()))
+    if not found.files:
+        raise KneeformerError(f"{source}: no label maps here; endings known: {', '.join(FILE_ENDINGS)}")
+    return found.files
+
+
+def export_case(export: Export) -> None:
+    """Raises KneeformerError: the file is no label map, or means something else than the scheme says."""
+    path = export.labels
+    image = read_label_map(path)
+    meaning = export.scheme or _meaning(path, image.array)
+    if problems := meaning_problems(path, image.array, meaning):
+        raise KneeformerError("\n".join(problems))
+    export.files.write(export.output, export.case, image.array, image.geometry, meaning)
+
+
+def _meaning(path: Path, labels: np.ndarray) -> LabelScheme:
+    """Structures as the header names them; where it names none, by their values."""
+    if labels.dtype.kind == "f":
+        raise KneeformerError(f"{path}: its voxels are no whole numbers; export label values")
+    values = segments(path) or {f"label_{value}": value for value in np.unique(labels).tolist() if value}
+    try:
+        return LabelScheme.from_json({"background": 0, **values})
+    except KneeformerError as fault:
+        raise KneeformerError(f"{path}: {fault}") from fault

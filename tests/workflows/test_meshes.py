@@ -1,0 +1,101 @@
+"""Surfaces of label maps as files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prepared import SHAPE, plan
+from torch import Tensor, nn
+
+from kneeformer.data.images import write_image
+from kneeformer.data.mesh_files import read_stl
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Grid
+from kneeformer.labels import LabelScheme
+from kneeformer.workflows.meshes import Export, MeshFiles, export_case, export_meshes, file_names
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict_folder import predict_folder
+
+GEOMETRY = Grid((8, 9, 10), (1.0, 1.0, 1.0), (5.0, 6.0, 7.0))
+
+
+def labels() -> np.ndarray:
+    array = np.zeros(GEOMETRY.shape, np.uint8)
+    array[2:6, 2:7, 2:8] = 3
+    array[3, 3, 3] = 7
+    return array
+
+
+SCHEME = LabelScheme.from_json({"background": 0, "distal femur": 3, "empty": 5, "screw": 7})
+
+
+@pytest.mark.parametrize("ending", ["stl", "ply", "vtp"])
+def test_a_file_a_structure_and_its_measurements(ending: str, tmp_path: Path) -> None:
+    stale = tmp_path / f"K01_empty.{ending}"
+    stale.write_bytes(b"of an earlier prediction")
+    MeshFiles(ending).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["K01.json", f"K01_distal_femur.{ending}", f"K01_screw.{ending}"]
+    facts = json.loads((tmp_path / "K01.json").read_text())
+    assert facts["space"] == "LPS"
+    assert facts["structures"]["distal femur"]["file"] == f"K01_distal_femur.{ending}"
+    assert facts["structures"]["distal femur"]["volume_mm3"] == 119
+    assert facts["structures"]["empty"] == {"file": None, "volume_mm3": 0, "touches_border": False}
+    assert MeshFiles(ending).outputs(SCHEME) == (
+        ".json",
+        f"_distal_femur.{ending}",
+        f"_empty.{ending}",
+        f"_screw.{ending}",
+    )
+
+
+def test_without_a_dataset_values_are_names_and_bad_files_cost_themselves(tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "K01.nrrd", labels(), GEOMETRY)
+    write_image(tmp_path / "in" / "K02.nrrd", labels() * np.float32(0.3), GEOMETRY)
+    write_image(tmp_path / "in" / "K03.nrrd", labels() * 0, GEOMETRY)
+    fractions, empty = export_meshes(
+        tmp_path / "in", tmp_path / "out", None, MeshFiles(faces=40), 1, lambda *_: None
+    )
+    assert "K02.nrrd" in fractions and "whole numbers" in fractions
+    assert "K03.nrrd" in empty and "no structure" in empty
+    assert len(read_stl(tmp_path / "out" / "K01_label_3.stl").faces) <= 40
+    assert (tmp_path / "out" / "K01_label_7.stl").is_file()
+
+
+def test_values_that_the_dataset_does_not_declare_are_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "K01.nrrd", labels() + 1, GEOMETRY)
+    with pytest.raises(KneeformerError, match="label values 1, 4, 8 are not declared"):
+        export_case(Export(tmp_path / "K01.nrrd", "K01", tmp_path / "out", SCHEME, MeshFiles()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_structures_that_would_share_a_file_are_refused() -> None:
+    assert file_names(["distal femur", "tibia"]) == {"distal femur": "distal_femur", "tibia": "tibia"}
+    with pytest.raises(KneeformerError, match="'a b' and 'A_b' would write one mesh file"):
+        file_names(["a b", "A_b"])
+
+
+class Bright(nn.Module):
+    """Finds what is above zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+        return torch.cat([-image, image], 1)
+
+
+def test_a_prediction_writes_its_surfaces(tmp_path: Path) -> None:
+    voxels = np.full(SHAPE, -5, np.int16)
+    voxels[1:3, 2:6, 3:6] = 5
+    write_image(tmp_path / "in" / "K01_0000.nrrd", voxels, Grid(SHAPE, (1.0, 1.0, 1.0)))
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (Bright(),))
+    output = tmp_path / "out"
+    assert predict_folder(predictor, tmp_path / "in", output, lambda *_: None, meshes=MeshFiles()) == []
+    assert sorted(p.name for p in output.iterdir()) == ["K01.json", "K01.nrrd", "K01_femur.stl"]
+    assert read_stl(output / "K01_femur.stl").is_watertight
+    facts = json.loads((output / "K01.json").read_text())["structures"]["femur"]
+    assert facts["volume_mm3"] == 24 and facts["surface_volume_mm3"] == pytest.approx(24, rel=0.3)
