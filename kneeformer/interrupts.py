@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C (SIGINT) and kill (SIGTERM), which end a command alike, at once or at a safe place."""
+"""Interrupts: Ctrl-C (SIGINT) and kill (SIGTERM), which end a command alike, at once or at a safe point."""
 
 import signal
 import threading

@@ -23,7 +23,7 @@ _WORD_ENDS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<
 
 @dataclass(frozen=True)
 class _Word:
-    """Of a name: the separators before it, the side it tells, and what it is beside that."""
+    """Part of a name: the separators before it, its side, and the rest."""
 
     separators: str
     side: Side | None
@@ -31,7 +31,7 @@ class _Word:
 
 
 def side_in_name(name: str) -> Side | None:
-    """The one side that a name tells: "R_12" and "FemurRight" are right; "12" and "L_R" tell none.
+    """The one side in a name: "R_12" and "FemurRight" are right; "12" and "L_R" have none.
 
     A side is a word (left, links, gauche, L, LT, LK, left knee, and their opposites) between separators, a
     change of case or digits: "12 left", "12.L", "12L", "LFemur", "femurL"; or grown together with the name of
@@ -47,12 +47,12 @@ def side_in_name(name: str) -> Side | None:
 
 
 def sides_in_name(name: str) -> list[Side]:
-    """All sides that a name tells, as `side_in_name` sees them: of "left_and_right" both."""
+    """All sides in a name, as `side_in_name` sees them: of "left_and_right" both."""
     return [word.side for word in _words(name) if word.side is not None]
 
 
 def without_side(name: str) -> str:
-    """A name without the words that tell its side: "12" from "12_L" and "12R"; "L" remains "L"."""
+    """A name without the words of its side: "12" from "12_L" and "12R"; "L" remains "L"."""
     words = _words(name)
     kept = [word for word in words if word.rest]
     if not kept or all(word.side is None for word in words):

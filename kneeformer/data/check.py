@@ -143,7 +143,7 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
 
 
 def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
-    """Files that do not lie where the first one lies."""
+    """Files whose grid differs from that of the first one."""
     if not opened:
         return []
     first, reference = opened[0]

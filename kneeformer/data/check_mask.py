@@ -71,14 +71,14 @@ def _alike(file: Path) -> list[str]:
 
 
 def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
-    neither, kept, asked = (int(np.count_nonzero(mask == value)) for value in (0, KEEP, COMPLETE))
-    if neither + kept + asked < mask.size:
+    neither, kept, hidden = (int(np.count_nonzero(mask == value)) for value in (0, KEEP, COMPLETE))
+    if neither + kept + hidden < mask.size:
         return f"holds {_others(mask)}; of a mask {_MEANING}, and there is nothing else"
     if neither == mask.size:
         return f"an empty mask, every voxel is 0; draw it: {_MEANING}"
-    if not asked:
+    if not hidden:
         return f"nothing to complete, no voxel is {COMPLETE}; mark the region of the fracture with {COMPLETE}"
-    if asked == mask.size:
+    if hidden == mask.size:
         return f"everything is hidden, every voxel is {COMPLETE}; draw the region around the fracture alone"
     if not neither:
         return "marks everything, no voxel is 0: nothing shows where the bone ends; mark the bone alone"

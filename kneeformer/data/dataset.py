@@ -17,7 +17,7 @@ class Case:
     Attributes:
         images: one per channel, in order.
         label: the reference segmentation, where there is one.
-        side: of the body, where it is told.
+        side: of the body, if known.
         other_side: the case of the same person's other side, where it was looked for and is there.
         mask: bone to keep and region to complete, for a task that requires one.
     """

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and stamps that tell whether an input has changed."""
+"""Files written whole or not at all, and stamps that detect changed inputs."""
 
 import hashlib
 import json

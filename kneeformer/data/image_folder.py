@@ -1,4 +1,4 @@
-"""The image files of a folder, told by their names alone: which are taken, which are not, and why."""
+"""Image files of a folder by their names alone: those used, and those ignored with the reason."""
 
 import unicodedata
 from collections import defaultdict

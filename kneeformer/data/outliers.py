@@ -1,4 +1,4 @@
-"""Intensities far outside the others, padding and reading faults: told, and count_text in no statistic."""
+"""Intensities far outside the others, padding and reading faults: reported, and excluded from statistics."""
 
 from dataclasses import dataclass
 from math import gcd
@@ -7,7 +7,7 @@ import numpy as np
 
 from kneeformer.geometry.boxes import Box, bounding_box
 
-_SAMPLE = 50_000  # voxels from which limits are told
+_SAMPLE = 50_000  # voxels from which limits are estimated
 _PERCENTILES = (0.5, 99.5)
 _BELOW, _ABOVE = 3.0, 5.0  # times the range between these; clean MRI reaches 0.1 below it and 3.4 above
 _ALMOST_NONE = 1e-3  # of the voxels

@@ -48,7 +48,7 @@ def segment_problems(path: Path, scheme: LabelScheme) -> list[str]:
 
 
 def segment_warnings(path: Path, scheme: LabelScheme) -> list[str]:
-    """A line where segments have names that dataset.json does not have: nobody can tell what they are."""
+    """A line where segments have names that dataset.json does not have."""
     known = _values_by_name(scheme)
     strange = {name: value for name, value in segments(path).items() if _plain(name) not in known}
     if not strange:

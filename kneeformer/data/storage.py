@@ -90,7 +90,7 @@ class Manifest(_Kept):
 
 @dataclass(frozen=True)
 class StoredCase:
-    """A prepared case opened for reading: slicing `image` or `labels` reads only what is asked for."""
+    """A prepared case opened for reading: slicing `image` or `labels` reads only the requested region."""
 
     folder: Path
     name: str

@@ -20,10 +20,10 @@ from kneeformer.transforms.token_masking import draw_visible
 
 class CropBatches(Dataset[Batch]):
     """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, or int32
-    where there are labels above 32767, and "centre_mm" (b, 3) float32, where in its volume each lies.
+    where there are labels above 32767, and "centre_mm" (b, 3) float32, the position of each in its volume.
 
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
-    the rest anywhere. What lies outside the volume repeats its border and is labelled IGNORE_INDEX.
+    the rest anywhere. Voxels outside the volume repeat its border and are labelled IGNORE_INDEX.
 
     Attributes:
         cases: stored cases, each as folder / name.

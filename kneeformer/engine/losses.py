@@ -39,7 +39,7 @@ class DiceCrossEntropy:
 
 
 class ProbabilityError:
-    """Squared error between probabilities and label masks, with (1 - SSIM) where asked: the knee paper's."""
+    """Squared error between probabilities and label masks, optionally with (1 - SSIM): the knee paper."""
 
     def __init__(self, scheme: LabelScheme, with_ssim: bool) -> None:
         self.scheme, self.with_ssim = scheme, with_ssim

@@ -98,7 +98,7 @@ def fine_tuning_rate(settings: TrainingSettings, step: int, share: float, waits:
 
 
 def _at_most_a_tenth(steps: int, step: int, share: float) -> float:
-    """So many steps, but at most a tenth of the training, whose length `share` tells after the first step."""
+    """Limit steps to a tenth of the training, whose length follows from `share` after the first step."""
     return min(steps, 0.1 * step / share) if step > 0 and share > 0 else steps
 
 

@@ -54,7 +54,7 @@ class VolumePredictor:
         return total.div_(weights)
 
     def _forward(self, image: Tensor, centre_mm: Sequence[float]) -> Tensor:
-        """Mean logits over mirrorings and networks, of an image whose centre lies there in its volume."""
+        """Mean logits over mirrorings and networks, of an image at that position in its volume."""
         image = image[None].to(self.device)
         mirrorings = list(subsets(self.configuration.inference.mirror_axes))
         total: Tensor | None = None
@@ -97,7 +97,7 @@ def gaussian_window(window: Size) -> Tensor:
 
 
 def _pad(image: Tensor, token: Size) -> tuple[Tensor, tuple[slice, slice, slice]]:
-    """Repeat the borders evenly until each side is whole tokens; also where the image then lies."""
+    """Pad evenly by repeated borders to whole tokens; also return the slices of the image in the result."""
     missing = [-n % t for n, t in zip(_size(image), token, strict=True)]
     sides = [(m // 2, m - m // 2) for m in missing]
     z, y, x = (slice(first, first + n) for (first, _), n in zip(sides, _size(image), strict=True))

@@ -71,7 +71,7 @@ class MaskedAutoencoder(nn.Module):
 
         Args:
             image: (batch, channels, z, y, x), each axis a whole number of tokens; hidden voxels are not read.
-            centre_mm: (batch, 3), where it lies, from the centre of its whole volume.
+            centre_mm: (batch, 3), its position from the centre of the whole volume, in mm.
             visible: (batch, z, y, x) bool over the grid of tokens, equally many in each image.
         """
         tokens = VisibleTokens(visible)

@@ -1,4 +1,4 @@
-"""Positions of tokens in millimetres: rotary for attention, absolute for where in the volume a token lies."""
+"""Positions of tokens in millimetres: rotary for attention, and absolute for the position in the volume."""
 
 import math
 

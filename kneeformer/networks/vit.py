@@ -86,7 +86,7 @@ class HybridTransformer(nn.Module):
         self.token_mm = (z, y, x)
 
     def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
-        """image as above; centre_mm (batch, 3): where it lies, from the centre of its whole volume."""
+        """image as above; centre_mm (batch, 3): its position from the centre of the whole volume, in mm."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
         tokens = features[-1].flatten(2).transpose(1, 2)

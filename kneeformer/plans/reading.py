@@ -1,4 +1,4 @@
-"""Reading a plan: inheritance resolved, changes of one run applied, faults told with key and choices."""
+"""Reading a plan: inheritance resolved, changes of one run applied, faults with key and choices."""
 
 import json
 from pathlib import Path

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TOGETHER = 6  # curves that can be told from each other in one panel
+TOGETHER = 6  # curves that are distinguishable in one panel
 COLUMNS = 3
 X, Y = "labelled subjects", "mean Dice on validation subjects (95 % CI)"
 

@@ -28,12 +28,12 @@ Planned = TypeVar("Planned", bound=Configuration)
 
 @dataclass(frozen=True)
 class Scan:
-    """A case as its files hold it.
+    """Image, mask and side of a case on its native grid.
 
     Attributes:
         image: (channels, z, y, x) on the native grid.
         mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
-        side: of the body, where its name or dataset.json tells.
+        side: of the body, if known from its name or dataset.json.
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
         other_side: of the same person, where it is needed; its mask is a label map of the dataset.
     """
@@ -56,7 +56,7 @@ class Outputs:
         surface: in patient coordinates, for CASE.stl.
         transform: 4 x 4, patient coordinates (LPS, mm) to the model's frame, for CASE.tfm.
         facts: for CASE.json.
-        warnings: what speaks against the outputs, for the user to read.
+        warnings: doubts about the outputs, for the user.
     """
 
     volumes: dict[str, np.ndarray]
@@ -88,7 +88,7 @@ class Task(ABC, Generic[Planned]):
 
     Attributes:
         prepared_by: names of the tasks whose configurations may come before this one's.
-        needs_labels: False where images alone are learnt from: those of imagesUn then train as well.
+        needs_labels: False if training uses images alone, those of imagesUn included.
         stores_labels: whether its prepared cases have label maps beside their images.
         needs_float64: its networks compute in double precision.
         predicts: whether its networks are applied to cases, and validated on whole ones.
@@ -106,7 +106,7 @@ class Task(ABC, Generic[Planned]):
     ) -> Mapping[str, Configuration]:
         """The configurations this task proposes for a dataset on a machine, by name.
 
-        Beside its own there may be one of another task, which does a part of the work that its cases ask for.
+        One of them may belong to another task, which does a part of the work on its cases.
         """
 
     def published(
@@ -130,7 +130,7 @@ class Task(ABC, Generic[Planned]):
         Args:
             image: (channels, z, y, x) on the native grid.
             labels: (z, y, x) on the same grid, or None.
-            side: of the body, where it is told.
+            side: of the body, if known.
         """
 
     def refuse_too_large(
@@ -166,12 +166,12 @@ class Task(ABC, Generic[Planned]):
 
         Args:
             network: on its device, with the weights of the previous stage.
-            watch: told how far it is.
+            watch: receives the progress.
         """
 
     @abstractmethod
     def objective(self, dataset: DatasetSettings, configuration: Planned) -> Objective:
-        """Loss and validation scores."""
+        """Return loss and validation scores."""
 
     @abstractmethod
     def batches(
@@ -198,7 +198,7 @@ class Task(ABC, Generic[Planned]):
         configuration: Planned,
         output: Path,
     ) -> str:
-        """Leave pictures and figures of a trained network in a folder: none, unless a task looks at it.
+        """Write pictures and figures of a trained network to a folder; by default none.
 
         Args:
             network: in evaluation mode on its device.
@@ -210,8 +210,8 @@ class Task(ABC, Generic[Planned]):
 
 
 class PreparatoryTask(Task[Planned]):
-    """A task whose networks predict nothing themselves and hand their weights on; `review` is all that is
-    seen of them.
+    """A task whose networks predict nothing themselves and pass their weights on; only
+    `review` shows them.
     """
 
 
@@ -259,7 +259,7 @@ class PredictiveTask(Task[Planned]):
         """
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
-        """A PNG of what was predicted, beside the reference where there is one; none, unless a task draws.
+        """Draw a PNG of the prediction, beside the reference where there is one; by default none.
 
         Args:
             reference: (z, y, x) on the native grid.

@@ -1,7 +1,7 @@
-"""The tasks there are: the one module that names them all.
+"""Registry of tasks: the one module that names them all.
 
 A configuration of a plan names its task, and here is what that means. The settings of a task, and how its
-trained configurations are compared, are known without torch; the task is loaded when it is first asked for.
+trained configurations are compared, are known without torch; the task is loaded when it is first used.
 """
 
 from collections.abc import Callable

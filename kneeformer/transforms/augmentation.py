@@ -54,7 +54,7 @@ class Draw:
         """The (c, *crop) crop in the middle of a (c, z, y, x) region, contiguous and of the region's dtype.
 
         The region may be larger than `self.region`, by an even number of voxels. Where it is smaller, a label
-        is `outside` beyond it, and an image goes on as at its border.
+        is `outside` beyond it, and an image repeats its border.
         """
         if self.matrix is None:
             moved = spatial.centre(region, self.crop)
@@ -113,7 +113,7 @@ class Augmentation:
         return np.asarray(centre_mm * signs + jitter, np.float32)
 
     def change_intensity(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A (c, z, y, x) float32 image after the intensity changes that chance picks, in fixed order."""
+        """A (c, z, y, x) float32 image after randomly chosen intensity changes, in fixed order."""
         for chance, change in self.intensity_changes:
             if rng.random() < chance:
                 image = change(image, rng)

@@ -61,7 +61,7 @@ def region_needed(matrix: np.ndarray, crop: Size) -> Size:
 def warp(array: np.ndarray, matrix: np.ndarray, crop: Size, role: Role, outside: float = 0) -> np.ndarray:
     """Sample a crop through `matrix` from the region around its centre.
 
-    Images are interpolated linearly, and go on beyond the region as they are at its border. Labels take the
+    Images are interpolated linearly, and repeat their border beyond the region. Labels take the
     nearest voxel, and are `outside` there.
 
     Args:
@@ -89,7 +89,7 @@ def centre(array: np.ndarray, crop: Size) -> np.ndarray:
 
 
 def draw_mirror(rng: np.random.Generator, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Each of the axes (0 is z) with an even chance."""
+    """Each of the axes (0 is z) with probability 0.5."""
     flipped = rng.random(len(axes)) < 0.5
     return tuple(axis for axis, flip in zip(axes, flipped, strict=True) if flip)
 

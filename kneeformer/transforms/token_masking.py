@@ -13,7 +13,7 @@ def draw_visible(
 
     Args:
         grid: tokens along (z, y, x).
-        thick_axis: of slabs; where there is none they lie across an axis drawn by chance.
+        thick_axis: of slabs; where there is none they lie across a random axis.
 
     Returns:
         grid-shaped bool, True is visible.
@@ -45,7 +45,7 @@ def _blocks(rng: np.random.Generator, grid: Size, hidden: int, thick_axis: int |
 
 
 def _slabs(rng: np.random.Generator, grid: Size, hidden: int, thick_axis: int | None) -> np.ndarray:
-    """Tokens layer by layer along the axis, going round from a random layer; within a layer by chance."""
+    """Tokens layer by layer along the axis, going round from a random layer; random within a layer."""
     axis = int(rng.integers(3)) if thick_axis is None else thick_axis
     layer = (np.indices(grid)[axis] - rng.integers(grid[axis])) % grid[axis]
     return np.lexsort((rng.random(layer.size), layer.ravel()))

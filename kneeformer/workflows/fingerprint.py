@@ -65,7 +65,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
-    tell([line for i in inspections for line in i.warnings])
+    log_warnings([line for i in inspections for line in i.warnings])
     samples = [
         i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
     ]
@@ -94,7 +94,7 @@ def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
     return Inspection([], facts, sample, checked.warnings)
 
 
-def tell(lines: list[str]) -> None:
+def log_warnings(lines: list[str]) -> None:
     """Warn by the first few lines, and say how many more there are."""
     if lines:
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []

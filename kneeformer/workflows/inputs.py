@@ -16,7 +16,7 @@ from kneeformer.errors import KneeformerError, named
 from kneeformer.progress import Progress
 from kneeformer.sides import side_in_name
 from kneeformer.tasks.registry import predictive
-from kneeformer.workflows.fingerprint import tell
+from kneeformer.workflows.fingerprint import log_warnings
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Inputs:
     Attributes:
         cases: with their masks and other sides, where these are needed.
         folders: that hold them.
-        duplicates: a line for each two files of which one is needed; nothing tells which.
+        duplicates: a line for each two files of which only one can be used.
     """
 
     cases: list[Case]
@@ -136,7 +136,7 @@ def input_problems(
 ) -> list[list[str]]:
     """Return the problems of each case's files, opened once in a child process; logged at once, in one list.
 
-    What may be wrong with them is told too, the first few lines of it.
+    Warnings are logged too, the first few lines of them.
 
     Args:
         unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
@@ -155,7 +155,7 @@ def input_problems(
         for case, o in zip(cases, outcomes, strict=True)
     ]
     problems = [lines for lines, _ in found]
-    tell([line for _, warnings in found for line in warnings])
+    log_warnings([line for _, warnings in found for line in warnings])
     if other_sides is not None:
         lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
         problems = [[*lines, *missing] for lines, missing in zip(problems, lone, strict=True)]
@@ -165,10 +165,10 @@ def input_problems(
 
 
 def _no_other_side(case: Case, folder: Path) -> str:
-    told = "its name tells no side" if case.side is None else f"its name says {case.side}"
+    told = "its name has no side" if case.side is None else f"its name says {case.side}"
     return (
-        f"{case.images[0]}: no other side of the same person in {folder}; {told}, and names tell both: 12_L "
-        f"and 12_R are of one person"
+        f"{case.images[0]}: no other side of the same person in {folder}; {told}; name both sides of "
+        f"a person, as 12_L and 12_R"
     )
 
 

@@ -30,7 +30,7 @@ def predict_folder(
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
-    Every input is opened once before the work, and what is wrong with any is told then: one that crashes its
+    Every input is opened once before the work, and its faults are listed then: one that crashes its
     reader costs a line.
 
     Args:
@@ -78,7 +78,7 @@ def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, 
 def _predicted(
     predictor: Predictor, case: Case, output: Path, probabilities: bool, meshes: MeshFiles | None
 ) -> list[str]:
-    """Predict a case; a line where that failed, whatever the reason: the next one goes on, unless the disk is
+    """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
     at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
     kept = output / f"{case.name}.traceback.txt"

@@ -1,4 +1,4 @@
-"""One training as a user asks for it. Needs no torch."""
+"""Request for one training. Needs no torch."""
 
 import shlex
 from dataclasses import dataclass

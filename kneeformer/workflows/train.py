@@ -75,7 +75,7 @@ def train_fold(
     before = _previous_stage(plan, request)
     if raw_dataset(folders, request.dataset) is None:
         _log().warning(
-            "%s: not there; what was prepared is learnt from as it is, and no whole case can be validated",
+            "%s: not found; training uses the prepared cases as they are, without whole-case validation",
             folders.raw / request.dataset,
         )
     with lock_fold(folder):

@@ -54,7 +54,7 @@ def learning_cases(
 
     A task without labels learns from the fold's training images, from imagesUn, and from the dataset of
     `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. Where
-    nothing is held out, what is watched is learnt from.
+    nothing is held out, the validation crops come from training cases.
 
     Raises:
         KneeformerError: cases are not prepared as the plan and their raw files say now, or are damaged.

@@ -52,4 +52,4 @@ def test_slices_of_another_plane_are_warned_of(trained: Workplace) -> None:
     direction = tuple(np.reshape(image.geometry.direction, (3, 3))[[1, 2, 0]].ravel().tolist())
     lying = type(image.geometry)(image.geometry.shape, image.geometry.spacing, direction=direction)
     (warning,) = predictor.predict_scan(Scan(image.array[None], lying)).warnings
-    assert "its slices are axial" in warning and "learnt from sagittal" in warning
+    assert "its slices are axial" in warning and "of the training set sagittal" in warning

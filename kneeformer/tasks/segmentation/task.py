@@ -93,7 +93,7 @@ def _warnings(geometry: Grid, settings: PreprocessingSettings) -> tuple[str, ...
     if plane is None or plane in learnt or None in learnt:
         return ()
     return (
-        f"its slices are {plane}, those that the network has learnt from {' and '.join(map(str, learnt))}: "
+        f"its slices are {plane}, those of the training set {' and '.join(map(str, learnt))}: "
         f"expect a poor segmentation",
     )
 
