@@ -1,4 +1,4 @@
-"""training_log.jsonl: one line per step and one per epoch, continuous across kills; and its picture."""
+"""training_log.jsonl: one line per step and one per epoch, continuous across kills."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kneeformer.data.disk import DiskError, in_words
-from kneeformer.data.files import write_text, written_whole
+from kneeformer.data.files import write_text
 
 Line = dict[str, Any]
 
@@ -62,49 +62,3 @@ def _parsed(text: str) -> Line | None:
     whole = isinstance(scores, dict) and all(isinstance(n, int | float) for n in (*numbers, *scores.values()))
     known = {"loss", "learning_rate"} <= line.keys() or {"validation_loss", "scores"} <= line.keys()
     return line if whole and known else None
-
-
-def draw_progress(log: Path, picture: Path) -> None:
-    """progress.png: losses, validation scores and learning rate against steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    lines = read_log(log)
-    steps = [line for line in lines if "loss" in line]
-    epochs = [line for line in lines if "validation_loss" in line]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    left.plot(
-        [s["step"] for s in steps], _smooth([s["loss"] for s in steps]), label="training (running mean)"
-    )
-    left.plot(
-        [e["step"] for e in epochs],
-        [e["validation_loss"] for e in epochs],
-        "o-",
-        ms=3,
-        label="validation crops",
-    )
-    left.set(xlabel="step", ylabel="loss", title="Loss")
-    left.legend()
-    for name in epochs[-1]["scores"] if epochs else {}:
-        scored = [e for e in epochs if name in e["scores"]]
-        right.plot([e["step"] for e in scored], [e["scores"][name] for e in scored], "o-", ms=3, label=name)
-    right.set(xlabel="step", ylabel="score", title="Validation crops", ylim=(0, 1))
-    if epochs:
-        right.legend(fontsize=8)
-    rate = right.twinx()
-    rate.plot([s["step"] for s in steps], [s["learning_rate"] for s in steps], color="0.8", lw=1, zorder=0)
-    rate.set_ylabel("learning rate", color="0.6")
-    try:
-        with written_whole(picture) as beside:
-            figure.savefig(beside, dpi=100)
-    finally:
-        plt.close(figure)
-
-
-def _smooth(values: list[float], weight: float = 0.9) -> list[float]:
-    smoothed: list[float] = []
-    for value in values:
-        smoothed.append(value if not smoothed else weight * smoothed[-1] + (1 - weight) * value)
-    return smoothed

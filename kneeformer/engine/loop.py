@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.config import TrainingSettings
 from kneeformer.engine.checkpoint import is_finite, load_checkpoint, restore, save_checkpoint
-from kneeformer.engine.log import TrainingLog, draw_progress
+from kneeformer.engine.log import TrainingLog, read_log
 from kneeformer.engine.optimiser import (
     fine_tuning_rate,
     is_frozen,
@@ -27,6 +27,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
+from kneeformer.reporting.training_curves import draw_training_curves
 
 Batch = dict[str, Tensor]  # tensors by name, each of them (b, ...)
 
@@ -120,7 +121,7 @@ class _Training:
         self.log = TrainingLog(run.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
-        self.drawn = 0.0
+        self.drawn = time.monotonic()
 
     def run(self) -> State:
         with closing(self.log), deferred_interrupts() as interrupted:
@@ -243,7 +244,7 @@ class _Training:
 
     def _draw(self, every_seconds: float = 0) -> None:
         if time.monotonic() - self.drawn >= every_seconds:
-            draw_progress(self.log.file, self.training_run.folder / "progress.png")
+            draw_training_curves(read_log(self.log.file), self.training_run.folder / "progress.png")
             self.drawn = time.monotonic()
 
     def _share(self) -> float:

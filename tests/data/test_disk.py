@@ -15,9 +15,10 @@ from kneeformer.data.images import write_image
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.data.transform_files import write_transform
 from kneeformer.engine.checkpoint import save_checkpoint
-from kneeformer.engine.log import TrainingLog, draw_progress
+from kneeformer.engine.log import TrainingLog
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.reporting.training_curves import draw_training_curves
 
 NOISE = np.random.default_rng(0).bytes(1 << 16)
 CUBE = np.frombuffer(NOISE, np.uint8).reshape(16, 64, 64)
@@ -25,7 +26,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "bytes": lambda path: write_bytes(path, NOISE),
     "json": lambda path: write_json(path, list(range(10_000))),
     "checkpoint.pt": lambda path: save_checkpoint(path, {"network": {"weight": torch.rand(1 << 14)}}),
-    "progress.png": lambda path: draw_progress(path.with_name("no log"), path),
+    "progress.png": lambda path: draw_training_curves([], path),
     "K01.b2nd": lambda path: save_image(path),  # noqa: PLW0108 - defined below
     "K01.nrrd": lambda path: write_image(path, CUBE, Grid((16, 64, 64), (1.0, 1.0, 1.0))),
     "pose.tfm": lambda path: write_transform(path, np.eye(4)),

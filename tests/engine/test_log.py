@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from skimage.io import imread
 
-from kneeformer.engine.log import TrainingLog, draw_progress, read_log
+from kneeformer.engine.log import TrainingLog, read_log
 
 
 def write(file: Path, *steps: int, after: int = 0) -> None:
@@ -56,30 +55,6 @@ def test_a_missing_log_is_empty(tmp_path: Path) -> None:
     assert read_log(tmp_path / "none.jsonl") == []
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 3])
-def test_the_picture_is_drawn_at_any_stage(tmp_path: Path, epochs: int) -> None:
-    log = TrainingLog(tmp_path / "log.jsonl", 0)
-    for step in range(1, 7):
-        log.write({"step": step, "loss": 1 / step, "learning_rate": 0.1})
-    for epoch in range(epochs):
-        log.write({"step": 2 * epoch + 2, "validation_loss": 0.5, "scores": {"femur": 0.3}})
-    log.close()
-    draw_progress(tmp_path / "log.jsonl", tmp_path / "progress.png")
-    assert imread(tmp_path / "progress.png").shape[:2] == (400, 1100)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.jsonl", "progress.png"]
-
-
-def test_a_structure_may_be_scored_in_some_epochs_only(tmp_path: Path) -> None:
-    log = TrainingLog(tmp_path / "log.jsonl", 0)
-    scored: list[dict[str, float]] = [{"femur": 0.3}, {"femur": 0.4, "patella": 0.0}, {}, {"patella": 0.1}]
-    for step, scores in enumerate(scored, 1):
-        log.write({"step": step, "loss": 1.0, "learning_rate": 0.1})
-        log.write({"step": step, "validation_loss": 0.5, "scores": scores})
-    log.close()
-    draw_progress(tmp_path / "log.jsonl", tmp_path / "progress.png")
-    assert (tmp_path / "progress.png").is_file()
-
-
 @pytest.mark.parametrize(
     "line",
     ['{"step": 2, "lo', "3", "[]", '{"step": "two", "loss": 1}', '{"step": 2}', "\udcff", "[" * 100_000],
@@ -94,6 +69,5 @@ def test_a_damaged_line_is_told_and_left_out(
     file.write_bytes(first + line.encode("utf-8", "surrogateescape") + b"\n" + file.read_bytes())
     assert steps(file) == [1, 3]
     assert caplog.messages == [f"{file}: 1 lines are damaged and left out, the first is line 2"]
-    draw_progress(file, tmp_path / "progress.png")
     write(file, 4, after=3)
     assert steps(file) == [1, 3, 4] and len(file.read_text().splitlines()) == 3
