@@ -18,7 +18,7 @@ def read_label_map(path: Path) -> Image:
 
 
 def as_label_map(array: np.ndarray) -> np.ndarray:
-    """The same values as uint8, int16 or int32, the first that holds them all.
+    """Return the same values, of any shape, as uint8, int16 or int32, the first that holds them all.
 
     Floats within 1e-3 of whole numbers are rounded. An array that holds anything else, or numbers beyond
     int32, is returned as it is.
@@ -34,7 +34,7 @@ def as_label_map(array: np.ndarray) -> np.ndarray:
 
 
 def not_whole(array: np.ndarray) -> int:
-    """Voxels that are no whole number: further than 1e-3 from one, or not finite."""
+    """Count voxels that are no whole number: further than 1e-3 from one, or not finite."""
     if array.dtype.kind != "f":
         return 0
     with np.errstate(invalid="ignore"):

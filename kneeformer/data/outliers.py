@@ -22,7 +22,7 @@ class Limits:
     high: float
 
     def within(self, voxels: np.ndarray) -> np.ndarray | None:
-        """Boolean mask of the voxels that are no outliers; None where none is."""
+        """Mask of the voxels that are no outliers, bool of their shape; None if no voxel is an outlier."""
         if self.low <= float(voxels.min()) and float(voxels.max()) <= self.high:
             return None
         with np.errstate(over="ignore"):  # a limit may be beyond what the voxels' type holds
@@ -121,7 +121,7 @@ def _filled(channel: np.ndarray) -> np.ndarray:
 
 
 def evenly_sampled(voxels: np.ndarray) -> np.ndarray:
-    """Up to twice _SAMPLE voxels as float64, evenly from all rows and columns."""
+    """Return (n,) float64: up to twice _SAMPLE voxels, evenly from all rows and columns."""
     step = max(1, voxels.size // _SAMPLE)
     while gcd(step, voxels.size) > 1:
         step += 1

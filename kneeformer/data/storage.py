@@ -190,7 +190,7 @@ def _unreadable(file: Path, fault: str) -> str:
 
 
 def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed: int) -> dict[str, Points]:
-    """Random voxels of each structure's mask; structures without a voxel have none."""
+    """Draw random voxels, as (z, y, x), of each structure's mask; structures without a voxel have none."""
     rng = np.random.default_rng(seed)
     found: dict[str, Points] = {}
     for name, mask in structures.items():

@@ -45,15 +45,15 @@ class Objective(Protocol):
     """Loss and scores of a training: the only part of the loop that differs between tasks."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Scalar loss of a batch that is already on the network's device."""
+        """Return the scalar loss, shape (), of a batch on the network's device."""
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
-        """Loss and scores over the validation batches, each seen once."""
+        """Return loss and scores over the validation batches, each used once."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training: what is learnt, from which batches, for how long, and where it is kept.
+    """One training: network, objective, batches, length, and folder.
 
     Attributes:
         training: batch of each step, by number.

@@ -85,7 +85,7 @@ def region_targets(labels: Tensor, scheme: LabelScheme) -> Tensor:
 
 
 def class_indices(labels: Tensor, scheme: LabelScheme) -> Tensor:
-    """Label values -> output channels 0, 1, 2, ... (int64); IGNORE_INDEX stays."""
+    """Map label values (batch, z, y, x) to output channels 0, 1, 2, ... as int64; IGNORE_INDEX stays."""
     values = [v[0] for v in scheme.values]
     if values == list(range(1, len(values) + 1)):
         return labels.long()

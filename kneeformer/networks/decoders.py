@@ -23,7 +23,7 @@ class CnnDecoder(nn.Module):
         self.head = _head(stages[0], outputs)
 
     def forward(self, features: list[Tensor], tokens: VisibleTokens | None = None) -> Tensor:
-        """With `tokens`, the stem's features are those of visible tokens; the last are of all tokens."""
+        """Return (batch, outputs, z, y, x). With `tokens`, skip features are those of visible tokens."""
         merged = features[-1]
         for expand, block, skip in zip(self.expand, self.blocks, features[-2::-1], strict=True):
             expanded = expand(merged)

@@ -41,14 +41,14 @@ class VisibleTokens:
         return self._volume(rows, (self.index.shape[1] * z, y, x))
 
     def dense(self, features: Tensor) -> Tensor:
-        """Features put back to where they are in the image, (batch, channels, z, y, x); zeros elsewhere."""
+        """Features at their positions in the image, (batch, channels, z, y, x); zeros elsewhere."""
         rows, size = _rows(features), self._size(features)
         z, y, x = (n * g for n, g in zip(size, self.visible.shape[1:], strict=True))
         image = rows.new_zeros(len(self.visible) * z * y * x, rows.shape[1])
         return self._volume(image.index_copy(0, self._places(size), rows), (z, y, x))
 
     def add(self, image: Tensor, features: Tensor) -> Tensor:
-        """image + dense(features), touching visible voxels alone."""
+        """Return image + dense(features), (batch, channels, z, y, x), touching visible voxels alone."""
         _, _, z, y, x = image.shape
         rows = _rows(features).to(image.dtype)
         return self._volume(_rows(image).index_add(0, self._places(self._size(features)), rows), (z, y, x))

@@ -32,7 +32,7 @@ class Stem(nn.Module):
             channels_in = stage.channels
 
     def forward(self, image: Tensor, tokens: VisibleTokens | None = None) -> list[Tensor]:
-        """With `tokens`, hidden voxels are left out; features are then those of visible tokens, as there."""
+        """Return the features of each stage; with `tokens` those of visible tokens, as there."""
         features = image if tokens is None else tokens.voxels(image)
         outputs = []
         for stage in self.stages:

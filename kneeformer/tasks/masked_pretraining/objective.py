@@ -20,7 +20,7 @@ _FLAT = 0.01  # part of the crop's variance that is added to a token's
 
 
 def hidden_voxels(batch: Batch) -> Tensor:
-    """The hidden voxels that count, (batch, 1, z, y, x) bool.
+    """Mask of the hidden voxels that count, (batch, 1, z, y, x) bool.
 
     Those inside the volume, but for air: tokens of which less than a twentieth is brighter than the darkest
     tenth of the crop's range, in every channel.
@@ -80,8 +80,12 @@ def _grid(batch: Batch) -> Size:
 def psnr(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:
     """Peak signal-to-noise ratio in dB of each image of a batch, over the voxels within.
 
-    The peak is the range of the image between its half percentiles at both ends: a lone bright voxel does
-    not flatter. Images without a voxel within are left out.
+    The peak is the range of the image between its 0.5 and 99.5 percentiles, so that a single bright voxel
+    does not raise it. Images without a voxel within are left out.
+
+    Args:
+        image, predicted: (batch, channels, z, y, x).
+        within: (batch, 1, z, y, x) bool.
     """
     low, high = intensity_range(image)
     error = ((predicted - image) / (high - low)).square()
@@ -94,7 +98,7 @@ def psnr(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:
 
 
 def hidden_ssim(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:
-    """SSIM of each image of a batch with itself as completed, over windows whose middle is within."""
+    """SSIM of each image of a batch with its completion, over windows centred within; shapes as in `psnr`."""
     low, high = intensity_range(image)
     unit = (image - low) / (high - low)
     completed = torch.where(within, (predicted - low) / (high - low), unit)
@@ -128,7 +132,7 @@ def spread(tokens: Tensor, image: Tensor) -> Tensor:
 
 
 def mean(values: list[float]) -> float:
-    """0 where there are none."""
+    """Return the mean, 0 of no values."""
     return sum(values) / len(values) if values else 0.0
 
 
