@@ -1,8 +1,11 @@
 """The vector-quantised autoencoder of bones (van den Oord et al. 2017)."""
 
 import math
+import warnings
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -128,20 +131,16 @@ def unused(vectors: Tensor, codes: Tensor) -> Tensor:
 
 
 def k_means(vectors: Tensor, count: int) -> Tensor:
-    """(count, channels) means of clusters of (n, channels), each with a vector where enough of them differ.
+    """(count, channels) means of clusters of (n, channels): Lloyd's algorithm, the same every time.
 
-    Lloyd's algorithm on what is distinct, the same every time; a cluster that is empty begins anew at the
-    vector farthest from its mean.
+    Clusters begin at distinct vectors, some of them at the same one where there are fewer than `count`.
     """
-    distinct: Tensor = torch.unique(vectors, dim=0)
-    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
-    codes = distinct[order[torch.arange(count) % len(order)].to(distinct.device)].clone()
-    for _ in range(_ROUNDS):
-        owner = nearest(distinct, codes)
-        number = torch.bincount(owner, minlength=count)
-        means = _sums(distinct, owner, codes) / number.clamp(min=1)[:, None]
-        codes = _refilled(torch.where(number[:, None] > 0, means, codes), distinct)
-    return codes
+    distinct = np.unique(vectors.cpu().numpy(), axis=0)
+    chosen = np.resize(np.random.default_rng(0).permutation(len(distinct)), count)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an empty cluster: `follow` starts it anew
+        means, _ = kmeans2(distinct, distinct[chosen], _ROUNDS, minit="matrix")
+    return torch.from_numpy(means).to(vectors)
 
 
 def _entropy(shares: Tensor) -> Tensor:
@@ -152,16 +151,6 @@ def _entropy(shares: Tensor) -> Tensor:
 def _sums(vectors: Tensor, owner: Tensor, codes: Tensor) -> Tensor:
     """(k, channels): of those (n, channels) that each code owns."""
     return torch.zeros_like(codes).index_add_(0, owner, vectors)
-
-
-def _refilled(codes: Tensor, vectors: Tensor) -> Tensor:
-    """Codes that stand for no vector are put onto those farthest from theirs."""
-    apart, owner = torch.cdist(vectors, codes).min(1)
-    empty = torch.nonzero(torch.bincount(owner, minlength=len(codes)) == 0)[:, 0]
-    farthest = apart.argsort(descending=True)[: len(empty)]
-    filled = codes.clone()
-    filled[empty[: len(farthest)]] = vectors[farthest]
-    return filled
 
 
 def _vectors(encoded: Tensor) -> Tensor:
