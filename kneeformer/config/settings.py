@@ -235,6 +235,7 @@ class TrainingSettings(Settings):
 class AugmentationSettings(Settings):
     """Random changes of a training crop; angles in degrees about each axis, `*_chance` per crop."""
 
+    backend: Literal["kneeformer", "batchgenerators"] = "kneeformer"
     mirror_axes: Axes = ()
     rotation_degrees: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
     scale: Zooms = (1.0, 1.0)

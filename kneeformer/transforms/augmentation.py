@@ -8,7 +8,6 @@ images, labels = augmentation.mix(images, labels, rng)  # once a batch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from kneeformer.config import AugmentationSettings
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.transforms import cutmix as masking
 from kneeformer.transforms import intensity, spatial
+from kneeformer.transforms.intensity import IntensityChange
 from kneeformer.transforms.spatial import Role
 
 UNCHANGED = AugmentationSettings(
@@ -28,7 +28,7 @@ UNCHANGED = AugmentationSettings(
     low_resolution_chance=0,
     position_jitter_mm=0,
 )
-IntensityChange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Warp = Callable[[np.ndarray, np.ndarray, Size, Role, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Draw:
         crop: (z, y, x) voxels of the result.
         matrix: (3, 3) voxel offsets from output to input, or None for no warp.
         mirrored: axes (0 is z) reversed after the warp.
+        warp: samples the crop through the matrix.
     """
 
     crop: Size
     matrix: np.ndarray | None = None
     mirrored: tuple[int, ...] = ()
+    warp: Warp = spatial.warp
 
     @property
     def region(self) -> Size:
@@ -59,7 +61,7 @@ class Draw:
         if self.matrix is None:
             moved = spatial.centre(region, self.crop)
         else:
-            moved = spatial.warp(region, self.matrix, self.crop, role, outside)
+            moved = self.warp(region, self.matrix, self.crop, role, outside)
         return spatial.mirror(moved, self.mirrored)
 
 
@@ -72,7 +74,10 @@ class Augmentation:
         """`spacing_mm` (z, y, x) of the preprocessed images; `thick_axis` is that of their thick slices."""
         self.settings = settings
         self.spacing_mm = spacing_mm
-        self.intensity_changes = _intensity_changes(settings, thick_axis)
+        self.warp, changes = _backend(settings.backend)
+        self.intensity_changes = [
+            (getattr(settings, f"{name}_chance"), change) for name, change in changes(thick_axis).items()
+        ]
 
     def draw(self, rng: np.random.Generator, crop: Size) -> Draw:
         """The spatial change of one crop of (z, y, x) voxels."""
@@ -80,6 +85,7 @@ class Augmentation:
             crop=crop,
             matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm),
             mirrored=spatial.draw_mirror(rng, self.settings.mirror_axes),
+            warp=self.warp,
         )
 
     def apply(
@@ -130,15 +136,10 @@ class Augmentation:
         return cutmix.apply(images), cutmix.apply(labels)
 
 
-def _intensity_changes(
-    settings: AugmentationSettings, thick_axis: int | None
-) -> tuple[tuple[float, IntensityChange], ...]:
-    """(chance, change) in the order of application: noise is the scanner's, so it comes first."""
-    return (
-        (settings.noise_chance, intensity.noise),
-        (settings.blur_chance, partial(intensity.blur, thick_axis=thick_axis)),
-        (settings.brightness_chance, intensity.brightness),
-        (settings.contrast_chance, intensity.contrast),
-        (settings.low_resolution_chance, partial(intensity.low_resolution, thick_axis=thick_axis)),
-        (settings.gamma_chance, intensity.gamma),
-    )
+def _backend(name: str) -> tuple[Warp, Callable[[int | None], dict[str, IntensityChange]]]:
+    """The warp of a crop, and the intensity changes by the axis of thick slices."""
+    if name == "batchgenerators":  # slow to import, so imported by who asks for it
+        from kneeformer.transforms import by_batchgenerators
+
+        return by_batchgenerators.warp, by_batchgenerators.changes
+    return spatial.warp, intensity.changes
