@@ -30,7 +30,10 @@ def named(name: object, fault: Exception) -> str:
 
 def is_memory_short(fault: Exception) -> bool:
     """True where memory ran out: NumPy raises MemoryError, torch and SimpleITK RuntimeError."""
-    short = r"out of memory|not enough memory|can't allocate memory|[Ff]ailed to allocate|bad_alloc"
+    short = (
+        r"out of (shared )?memory|not enough memory|can't allocate memory|[Ff]ailed to allocate|bad_alloc"
+        r"|DataLoader worker .* killed by signal: Killed"
+    )
     return isinstance(fault, MemoryError) or (
         isinstance(fault, RuntimeError) and re.search(short, str(fault)) is not None
     )

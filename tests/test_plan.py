@@ -256,6 +256,11 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
     file = tmp_path / "kfPlans.json"
     with pytest.raises(KneeformerError, match="no such plan; make it with kf_plan_and_preprocess"):
         read_plan(file)
+    file.write_text('{"configurations": {"a": 1, "b": 2, "a": 3}}')
+    with pytest.raises(
+        KneeformerError, match=r"kfPlans\.json: not valid JSON \('a' stands twice in one object\)"
+    ):
+        read_plan(file)
     file.write_text('{"dataset": ')
     with pytest.raises(KneeformerError, match=r"kfPlans\.json: not valid JSON \(.*line 1 column 13"):
         read_plan(file)

@@ -1,6 +1,8 @@
 """Names of cases become names of files: which cannot, and which would become one."""
 
-from collections.abc import Iterable
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 # in a fold's validation folder, beside the files of its cases
 _TAKEN = ("summary", "completion", "registration", "reconstruction", "codebook")
@@ -15,16 +17,27 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
         for n in distinct
         if n.casefold() in _TAKEN
     ]
-    alike: dict[str, list[str]] = {}
-    for name in distinct:
-        alike.setdefault(name.casefold(), []).append(name)
     lines += [
-        f"{' and '.join(map(repr, group))} are one name to many disks, which do not tell upper from lower "
+        f"{group} are one name to many disks, which do not tell upper from lower "
         f"case; rename the files of one of them"
-        for group in alike.values()
-        if len(group) > 1
+        for group in _alike(distinct, str.casefold)
     ]
+    lines += [f"{group} look the same; rename the files of one of them" for group in _alike(distinct, _seen)]
     return lines
+
+
+def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[str]:
+    """Names of which several are the same `by` something, each group as one text."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[by(name)].append(name)
+    return [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+
+
+def _seen(name: str) -> str:
+    """The name as it looks: without invisible characters, kinds of spaces and widths of letters."""
+    visible = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(visible).split())
 
 
 def _leads(name: str) -> bool:

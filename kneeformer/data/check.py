@@ -7,7 +7,7 @@ import numpy as np
 
 from kneeformer.data.case_names import case_name_faults
 from kneeformer.data.check_labels import label_problems, not_finite
-from kneeformer.data.dataset import Case, Dataset, case_folder
+from kneeformer.data.dataset import Case, Dataset, case_folder, list_cases
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.hounsfield import intensity_warnings
 from kneeformer.data.image_folder import image_folder, lines_of
@@ -63,6 +63,19 @@ def check_layout(dataset: Dataset) -> list[str]:
         problems += _image_strays(dataset.folder / "imagesTr", description)
     problems += _image_strays(dataset.folder / "imagesUn", description)
     return problems
+
+
+def layout_warnings(dataset: Dataset) -> list[str]:
+    """A line for each entry of `subjects` or `sides` in dataset.json that names no case."""
+    tests = list_cases(dataset.folder / "imagesTs", dataset.description)
+    cases = {c.name for c in (*dataset.training_cases(), *dataset.unlabelled_cases(), *tests)}
+    said = {"subjects": {*dataset.description.subjects}, "sides": {*dataset.description.sides}}
+    file = dataset.folder / "dataset.json"
+    return [
+        f"{file}: {key}: there is no case {name!r}; correct the name or remove it"
+        for key, names in said.items()
+        for name in sorted(names - cases)
+    ]
 
 
 def check_case(case: Case, description: DatasetDescription) -> CheckedCase:

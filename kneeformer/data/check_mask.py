@@ -11,6 +11,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import file_ending
 from kneeformer.data.label_map import read_label_map
+from kneeformer.data.segment_names import MASK, segment_problems
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
@@ -52,14 +53,16 @@ def mask_problems(file: Path, scan: Path, geometry: Grid | None, unmarked: str |
         mask = read_label_map(file)
     except KneeformerError as fault:
         return [str(fault)]
+    problems = segment_problems(file, MASK, "a mask")
     differs = None if geometry is None else mask.geometry.mismatch(geometry)
-    problems = [_content_problem(mask.array, unmarked)]
+    if (content := _content_problem(mask.array, unmarked)) is not None:
+        problems.append(f"{file}: {content}")
     if differs is not None:
         problems.append(
-            f"its grid differs from {scan.name}: {differs}; export it with the scan as its reference, or "
-            f"resample it onto the scan with nearest-neighbour interpolation"
+            f"{file}: its grid differs from {scan.name}: {differs}; export it with the scan as its "
+            f"reference, or resample it onto the scan with nearest-neighbour interpolation"
         )
-    return [f"{file}: {problem}" for problem in problems if problem is not None]
+    return problems
 
 
 def _alike(file: Path) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,10 +58,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Remove what killed commands left half-written in a folder, while nobody else writes in it."""
+def clear_unfinished(folder: Path, names: Container[str] | None = None) -> None:
+    """Remove what killed commands left half-written in a folder, while nobody else writes there.
+
+    Args:
+        names: of the files that were to be written, where others write in the folder too; None: all.
+    """
     for file in folder.glob(".*.unfinished.*"):
-        file.unlink(missing_ok=True)
+        if names is None or file.name.split(".unfinished.", 1)[1] in names:
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -80,7 +85,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as fault:
         raise KneeformerError(f"{path}: no such file") from fault
     except OSError as fault:
-        raise KneeformerError(f"{path}: cannot be read ({fault.strerror})") from fault
+        raise KneeformerError(in_words(fault, path)) from fault
     except UnicodeDecodeError as fault:
         raise KneeformerError(f"{path}: not UTF-8 text ({fault}); save it as UTF-8") from fault
     except (ValueError, RecursionError) as fault:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kneeformer.data.images import FILE_ENDINGS, file_ending
 
-# Of other image files that people have; a .raw or .zraw belongs to its .mhd.
-OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
+# Of other image files that people have; a .raw, .zraw or .raw.gz belongs to its .mhd or .nhdr.
+OTHER_FORMATS = (".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
 
 
 @dataclass(frozen=True)

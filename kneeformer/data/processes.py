@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from kneeformer.data.disk import in_words
+from kneeformer.data.disk import DiskError, in_words
 from kneeformer.errors import KneeformerError
 from kneeformer.interrupts import SIGNALS, ignore_interrupts
 
@@ -73,6 +73,9 @@ def run_each(
 
     Returns:
         For each item, in order: its result, the exception that `function` raised, or `WorkerDied`.
+
+    Raises:
+        DiskError: `function` raised it: no further item is begun, for it would fare no better.
     """
     workers = [_Worker(processes) for _ in range(min(max(processes, 1), len(items)))]
     outcomes: dict[int, Result | Exception] = {}
@@ -88,13 +91,15 @@ def run_each(
             for future in finished:
                 index, worker = running.pop(future)
                 outcome: Result | Exception = worker.outcome(future, names[index])
+                if isinstance(outcome, DiskError):
+                    raise outcome
                 outcomes[index] = outcome
                 idle.append(worker)
                 if done is not None:
                     done(len(outcomes))
-    except BaseException:
+    except BaseException as fault:
         for worker in workers:
-            worker.end(kill=True)
+            worker.end(kill=not isinstance(fault, DiskError))
         raise
     for worker in workers:
         worker.end()

@@ -1,4 +1,4 @@
-"""Names of segments in an NRRD header, as 3D Slicer writes them, against the labels of dataset.json.
+"""Names of segments in an NRRD header, as 3D Slicer writes them, against those that a label map should have.
 
 Slicer numbers the segments of a file anew where it saves it: one that is missing in a case leaves its number
 to the next one. The names tell.
@@ -7,7 +7,9 @@ to the next one. The names tell.
 import re
 from pathlib import Path
 
-from kneeformer.labels import LabelScheme
+from kneeformer.labels import COMPLETE, KEEP, LabelScheme
+
+MASK = LabelScheme.from_json({"background": 0, "keep": KEEP, "complete": COMPLETE})
 
 _FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue):=(.*)")
 _LONGEST = 1 << 20  # bytes of a line: voxels of a file without an empty line are none
@@ -19,7 +21,7 @@ def segments(path: Path) -> dict[str, int]:
     Reads the header alone. A file that cannot be read names none: its reader says why.
     """
     found: dict[str, dict[str, str]] = {}
-    if not path.name.lower().endswith(".nrrd"):
+    if not path.name.lower().endswith((".nrrd", ".nhdr")):
         return {}
     try:
         with path.open("rb") as handle:
@@ -35,14 +37,18 @@ def segments(path: Path) -> dict[str, int]:
     }
 
 
-def segment_problems(path: Path, scheme: LabelScheme) -> list[str]:
-    """A line where a segment has the name of a structure and another value; capitals and separators aside."""
+def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json") -> list[str]:
+    """A line where a segment has the name of a structure and another value; capitals and separators aside.
+
+    Args:
+        whose: what the scheme is of.
+    """
     named, known = segments(path), _values_by_name(scheme)
     if all(value in known.get(_plain(name), (value,)) for name, value in named.items()):
         return []
     declared = ", ".join(f"{n} = {' '.join(map(str, v))}" for n, v in _labels(scheme))
     return [
-        f"{path}: its header names the segments {_listed(named)}, but dataset.json has {declared}; give the "
+        f"{path}: its header names the segments {_listed(named)}, but {whose} has {declared}; give the "
         f"file these values, or its segments the right names"
     ]
 

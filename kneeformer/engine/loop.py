@@ -23,7 +23,7 @@ from kneeformer.engine.optimiser import (
     make_optimiser,
     restore_moments,
 )
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, FINAL, LATEST
@@ -105,9 +105,20 @@ def train(
     ends as one that was never interrupted.
 
     Raises:
-        KneeformerError: loss, gradient or weights are no longer numbers; or there is nothing to resume.
+        KneeformerError: loss, gradient or weights are no longer numbers; memory ran out; or there is nothing
+            to resume.
     """
-    return _Training(run, resume, watch).run()
+    try:
+        return _Training(run, resume, watch).run()
+    except (MemoryError, RuntimeError) as fault:
+        if not is_memory_short(fault):
+            raise
+        batch = " x ".join(map(str, (run.settings.batch_size, *run.settings.crop)))
+        raise KneeformerError(
+            f"{run.folder}: memory ran out on {run.device}, where a batch is {batch} voxels; lower "
+            f"training.batch_size or training.crop, in the plan or with --set, or train while nothing else "
+            f"runs; the last checkpoint is kept"
+        ) from fault
 
 
 class _Training:

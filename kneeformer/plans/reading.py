@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kneeformer.config import Configuration
+from kneeformer.data.files import read_json
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
 from kneeformer.plans.plan import VERSION, Plan
@@ -21,16 +22,15 @@ def read_plan(file: Path, remedy: str = "make it with kf_plan_and_preprocess (-d
         remedy: what to do where there is no plan.
 
     Raises:
-        KneeformerError: missing, not JSON, or wrong; every fault with the path of its key.
+        KneeformerError: missing, not JSON, with a key twice in one object, or wrong; every fault with the
+            path of its key.
     """
+    if not file.exists():
+        raise KneeformerError(f"{file}: no such plan; {remedy}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as fault:
-        raise KneeformerError(f"{file}: no such plan; {remedy}") from fault
-    except OSError as fault:
-        raise KneeformerError(f"{file}: cannot be read ({fault.strerror})") from fault
-    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or no plan by far
-        raise KneeformerError(f"{file}: not valid JSON ({fault}); fix it, or {remedy}") from fault
+        content = read_json(file)
+    except KneeformerError as fault:
+        raise KneeformerError(f"{fault}, or {remedy}") from fault
     return parse_plan(content, str(file))
 
 

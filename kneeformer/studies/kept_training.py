@@ -109,8 +109,8 @@ def refuse_made_otherwise(trainings: Iterable[KeptTraining]) -> None:
     if found:
         lines = "\n".join(f"  {folder}: {'; '.join(said)}" for folder, said in found.items())
         raise KneeformerError(
-            f"{len(found)} trainings were made otherwise than is asked for now; delete their folders to have "
-            f"them made anew, or ask as before\n{lines}"
+            f"{len(found)} trainings were made otherwise than is asked for now; move their folders away to "
+            f"have them made anew, or ask as before\n{lines}"
         )
 
 

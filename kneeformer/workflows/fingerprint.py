@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.check import check_case, check_layout
+from kneeformer.data.check import check_case, check_layout, layout_warnings
 from kneeformer.data.dataset import Case, Dataset, with_other_sides
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import free_disk_problem
@@ -65,7 +65,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
-    log_warnings([line for i in inspections for line in i.warnings])
+    log_warnings([*layout_warnings(dataset), *(line for i in inspections for line in i.warnings)])
     samples = [
         i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
     ]

@@ -1,7 +1,7 @@
 """One process at a time in a folder, for commands that may be started twice. Needs no torch."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from kneeformer.data.files import clear_unfinished
 
 
 @contextmanager
-def one_at_a_time(folder: Path, command: str) -> Iterator[None]:
+def one_at_a_time(folder: Path, command: str, below: Sequence[str] = ()) -> Iterator[None]:
     """Wait until no other process works in a folder; then remove what killed ones left half-written.
+
+    Args:
+        below: folders in it that the command writes in, too.
 
     The system lets go of the lock when its process ends, however it ends.
     """
@@ -24,7 +27,8 @@ def one_at_a_time(folder: Path, command: str) -> Iterator[None]:
         logging.getLogger(__name__).warning("%s: another %s works here; waiting for it", folder, command)
         lock.acquire()
     try:
-        clear_unfinished(folder)
+        for each in (folder, *(folder / name for name in below)):
+            clear_unfinished(each)
         yield
     finally:
         lock.release()

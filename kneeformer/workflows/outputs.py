@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kneeformer.data.dataset import Case
+from kneeformer.data.files import clear_unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.workflows.inputs import Inputs
 
@@ -87,6 +88,11 @@ def _overwritten(
                 f"another folder with -o"
             )
     return lines
+
+
+def remove_leftovers(cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str) -> None:
+    """Remove what a killed prediction left half-written of these cases; others may be in the making."""
+    clear_unfinished(output, {file for c in cases for file in output_files(c.name, outputs, ending)})
 
 
 def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:

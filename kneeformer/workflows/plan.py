@@ -12,7 +12,7 @@ from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_bytes, write_text
 from kneeformer.data.splits import load_or_make_splits
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.networks.compute import choose_device
 from kneeformer.paths import PLANS, Folders
 from kneeformer.planning.budget import Budget, machine_memory_gb
@@ -132,16 +132,23 @@ def _measured(
         costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
         name, first = next(iter(costed.items()))
         task = task_named(first.task)
-        measured = task.measure_step(task.network(dataset, first), dataset, first, device)
-        if measured is None:
-            return costed
-        if measured.memory_mb <= budget.memory_gb * 1024:
-            return {**costed, name: _with_evidence(first, {"measured": measured})}
+        try:
+            measured = task.measure_step(task.network(dataset, first), dataset, first, device)
+        except (MemoryError, RuntimeError) as fault:
+            if not is_memory_short(fault):
+                raise
+            taken = "more than there is"
+        else:
+            if measured is None:
+                return costed
+            if measured.memory_mb <= budget.memory_gb * 1024:
+                return {**costed, name: _with_evidence(first, {"measured": measured})}
+            taken = f"{measured.memory_mb:.0f} MB"
         smaller = budget.with_fewer_tokens()
         if smaller is None:
             raise KneeformerError(
-                f"a training step of the smallest crop takes {measured.memory_mb:.0f} MB on {device}, more "
-                f"than the {budget.memory_gb:g} GB given; raise -gpu_memory_target or choose another -device"
+                f"a training step of the smallest crop takes {taken} on {device}, and "
+                f"{budget.memory_gb:g} GB are given; raise -gpu_memory_target or choose another -device"
             )
         budget = smaller
 

@@ -12,7 +12,7 @@ from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.inputs import gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
-from kneeformer.workflows.outputs import refuse_outputs
+from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
 
 
@@ -56,6 +56,7 @@ def predict_folder(
         cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
     refuse_outputs(inputs, cases, output, outputs, dataset.file_ending)
+    remove_leftovers(cases, output, outputs, dataset.file_ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
     failed: list[str] = []

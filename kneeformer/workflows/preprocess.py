@@ -12,7 +12,7 @@ from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
-from kneeformer.errors import KneeformerError, one_line
+from kneeformer.errors import KneeformerError, named
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan
@@ -55,6 +55,7 @@ def preprocess_dataset(
     Raises:
         KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; or
             cases failed, or their process died: each is named; the others are done.
+        DiskError: the disk takes no more; the cases that were done before are kept.
     """
     dataset = Dataset.open(folders.raw / plan.dataset.name)
     refuse_another_description(plan, dataset)
@@ -88,7 +89,7 @@ def preprocess_cases(
     """
     jobs = _stale([_job(case, dataset, configuration, folder) for case in cases])
     if jobs:
-        with one_at_a_time(folder, "kf_preprocess"):
+        with one_at_a_time(folder, "kf_preprocess", ("labels",)):
             jobs = _stale(jobs)
             _run(jobs, folder.name, processes, watch)
     return len(jobs)
@@ -121,9 +122,7 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
         processes,
         lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
     )
-    failed = [
-        f"  {job.case.name}: {one_line(o)}" for job, o in zip(jobs, outcomes, strict=True) if o is not None
-    ]
+    failed = [f"  {named(job.case.name, o)}" for job, o in zip(jobs, outcomes, strict=True) if o is not None]
     if failed:
         raise KneeformerError(
             f"{len(failed)} of {len(jobs)} cases could not be preprocessed; fix them and run the command "
@@ -145,14 +144,17 @@ def _prepare(job: Job) -> None:
     if checked.problems or checked.images is None or checked.geometry is None:
         raise KneeformerError("; ".join(checked.problems))
     description, configuration = job.dataset.description, job.configuration
-    prepared = job.task.prepare(
-        checked.images,
-        checked.label,
-        checked.geometry,
-        configuration,
-        description.scheme,
-        description.side(job.case.name),
-    )
+    try:
+        prepared = job.task.prepare(
+            checked.images,
+            checked.label,
+            checked.geometry,
+            configuration,
+            description.scheme,
+            description.side(job.case.name),
+        )
+    except KneeformerError as fault:
+        raise KneeformerError(f"{job.case.label or job.case.images[0]}: {fault}") from fault
     z, y, x = prepared.image.shape[1:]
     record = CaseRecord(
         origin=job.origin,

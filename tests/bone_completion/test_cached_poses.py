@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kneeformer.data.files import read_json, write_json
+from kneeformer.data.files import read_json, unfinished, write_json
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.registration import Registration
@@ -54,6 +54,7 @@ def test_it_is_the_pose_and_the_same_to_the_last_bit_again(case: Path) -> None:
 def test_what_is_kept_is_not_registered_again(case: Path) -> None:
     cached_poses(registration(), [case])
     (file,) = kept(case)
+    unfinished(file).touch()  # by a command that was killed
     moved = np.eye(4)
     moved[2, 3] = 7
     write_json(file, moved.tolist())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from kneeformer.data.check import CheckedCase, check_case, check_layout
+from kneeformer.data.check import CheckedCase, check_case, check_layout, layout_warnings
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.images import FILE_ENDINGS, write_image
 from kneeformer.geometry.grid import Grid
@@ -59,6 +59,22 @@ class TestLayout:
             "a case cannot be called '../b'",
             "a case cannot be called 'Summary'",
             "'K01' and 'k01'",
+        ]
+
+    def test_names_that_look_the_same(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=("K 01", "K\u00a001", "K02", "K\u200b02", "K03"))
+        assert [line.split(": ")[1].split(";")[0] for line in layout(dataset)] == [
+            r"'K 01' and 'K\xa001' look the same",
+            r"'K02' and 'K\u200b02' look the same",
+        ]
+
+    def test_entries_of_no_case_are_warned_of(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(subjects={"a": "1", "A": "1", "t": "2"}, sides={"b": "left", "c": "left"})
+        write_image(dataset.folder / "imagesTs/t_0000.nrrd", RAMP, GRID)
+        file = dataset.folder / "dataset.json"
+        assert layout_warnings(dataset) == [
+            f"{file}: subjects: there is no case 'A'; correct the name or remove it",
+            f"{file}: sides: there is no case 'c'; correct the name or remove it",
         ]
 
     def test_image_without_label(self, make_dataset: MakeDataset) -> None:

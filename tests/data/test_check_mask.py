@@ -93,3 +93,13 @@ def test_unreadable(tmp_path: Path) -> None:
     file = tmp_path / "a.nrrd"
     file.touch()
     assert mask_problems(file, SCAN, None, None) == [f"{file}: empty file (0 bytes); export it again"]
+
+
+def test_segments_that_slicer_numbered_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.seg.nrrd"
+    write_image(file, mask(1), GRID)
+    names = b"Segment0_Name:=complete\nSegment0_LabelValue:=1\nkinds:"
+    file.write_bytes(file.read_bytes().replace(b"kinds:", names))
+    first, second = mask_problems(file, SCAN, GRID, UNMARKED)
+    assert "names the segments complete = 1, but a mask has keep = 1, complete = 2" in first
+    assert "nothing to complete" in second

@@ -179,7 +179,7 @@ class TestDescription:
 
     def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").mkdir()
-        with pytest.raises(KneeformerError, match=r"dataset\.json: cannot be read \(Is a directory\)"):
+        with pytest.raises(KneeformerError, match=r"dataset\.json: a folder, where a file belongs"):
             Dataset.open(tmp_path)
 
     def test_every_wrong_field_is_named(self, tmp_path: Path) -> None:
@@ -195,7 +195,8 @@ class TestDescription:
         [
             (
                 {"file_ending": ".dcm"},
-                "file_ending: '.dcm' is not one of .seg.nrrd, .nrrd, .nii.gz, .nii, .mha, .mhd, .h5, .hdf5",
+                "file_ending: '.dcm' is not one of .seg.nrrd, .nrrd, .nhdr, .nii.gz, .nii, .mha, .mhd, "
+                ".h5, .hdf5",
             ),
             ({"labels": {"femur": 1}}, 'labels must contain "background": 0'),
             ({"labels": {"background": 0}}, "labels name no structure besides the background"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from disk_faults import forbidden_folder, largest_file, small_disk
+from faulty_disks import forbidden_folder, largest_file, small_disk
 
 from kneeformer.data.disk import DiskError, free_disk_problem, in_words, require_writable
 from kneeformer.data.files import write_bytes, write_json

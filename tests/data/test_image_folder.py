@@ -33,21 +33,22 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_one_ending_in_any_case(put: Callable[..., Path]) -> None:
-    folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw")
+    folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw", "g.dcm")
     found = image_folder(folder, ".nrrd")
     assert found.files == {"a": folder / "a.nrrd", "b": folder / "b.NRRD"}
     assert [line.removeprefix(f"{folder}/").split(";")[0] for line in lines_of(found.ignored)] == [
         "c.nii.gz: its ending is not the .nrrd of dataset.json",
         "d.seg.nrrd: its ending is not the .nrrd of dataset.json",
-        "e.nhdr: .nhdr is not read",
+        "e.nhdr: its ending is not the .nrrd of dataset.json",
+        "g.dcm: .dcm is not read",
     ]
     assert found.duplicates == {}
 
 
 def test_any_ending(put: Callable[..., Path]) -> None:
-    folder = put("a.nrrd", "b.NII.GZ", "c.nii", "d.mha", "e.mhd", "f.seg.nrrd", "g.Seg.NRRD")
+    folder = put("a.nrrd", "b.NII.GZ", "c.nii", "d.mha", "e.mhd", "f.seg.nrrd", "g.Seg.NRRD", "h.nhdr")
     found = image_folder(folder)
-    assert list(found.files) == list("abcdefg") and not found.ignored and not found.duplicates
+    assert list(found.files) == list("abcdefgh") and not found.ignored and not found.duplicates
 
 
 def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:

@@ -37,7 +37,15 @@ NIFTI_FIELDS = {
 
 # Largest error of a number after one trip: NIfTI holds places as float32, MetaImage and NRRD as decimals;
 # NRRD multiplies spacing and direction, so that the last bit can round.
-PRECISION = {".nii": 1e-6, ".nii.gz": 1e-6, ".nrrd": 1e-15, ".seg.nrrd": 1e-15, ".mha": 0, ".mhd": 0}
+PRECISION = {
+    ".nii": 1e-6,
+    ".nii.gz": 1e-6,
+    ".nrrd": 1e-15,
+    ".nhdr": 1e-15,
+    ".seg.nrrd": 1e-15,
+    ".mha": 0,
+    ".mhd": 0,
+}
 
 
 def refusal(path: Path) -> str:
@@ -546,12 +554,12 @@ class TestMetaImage:
 class TestDamage:
     """Every bit of a compressed file that a checksum covers."""
 
-    @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".mha", ".mhd"])
+    @pytest.mark.parametrize("ending", [".nrrd", ".nhdr", ".nii.gz", ".mha", ".mhd"])
     def test_flipped_bits(self, tmp_path: Path, ending: str) -> None:
         rng = np.random.default_rng(0)
         array = rng.integers(0, 99, (3, 4, 5)).astype(np.int16)
         write_image(tmp_path / f"x{ending}", array, Grid((3, 4, 5), (3.0, 0.6, 0.5)))
-        file = tmp_path / ("x.zraw" if ending == ".mhd" else f"x{ending}")
+        file = tmp_path / {".mhd": "x.zraw", ".nhdr": "x.raw.gz"}.get(ending, f"x{ending}")
         content = file.read_bytes()
         start = {".nrrd": content.find(b"\n\n") + 2, ".mha": content.find(b"LOCAL\n") + 6}.get(ending, 0)
         refused = 0
@@ -599,6 +607,35 @@ class TestDamage:
             (folder / "x.nrrd").write_bytes(head.encode() + b"\n" + voxels)
 
 
+class TestVoxelsBesideTheHeader:
+    """Of .nhdr and .mhd: in a file that the header names, in its folder or below."""
+
+    NHDR = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\ndata file: "
+    MHD = "NDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = "
+
+    @pytest.mark.parametrize(("ending", "header"), [(".nhdr", NHDR), (".mhd", MHD)])
+    def test_only_there(self, tmp_path: Path, ending: str, header: str) -> None:
+        folder = tmp_path / "scans"
+        (folder / "raw").mkdir(parents=True)
+        (folder / "raw" / "a.raw").write_bytes(RAMP.tobytes())
+        (tmp_path / "a.raw").write_bytes(RAMP.tobytes())
+        file = folder / f"a{ending}"
+        file.write_text(f"{header}raw/a.raw\n")
+        np.testing.assert_array_equal(read_image(file).array, RAMP)
+        for outside in ("../a.raw", str(tmp_path / "a.raw"), "raw/../../a.raw"):
+            file.write_text(f"{header}{outside}\n")
+            assert refusal(file).startswith("its voxels lie outside its folder")
+        file.write_text(f"{header}b.raw\n")
+        assert refusal(file).startswith(f"its voxels are missing: no file {folder / 'b.raw'}")
+
+    def test_an_independent_reader_agrees(self, tmp_path: Path, oblique: Grid) -> None:
+        write_image(tmp_path / "a.nhdr", RAMP, oblique)
+        array, header = nrrd.read(str(tmp_path / "a.nhdr"), index_order="C")
+        np.testing.assert_array_equal(array, RAMP)
+        np.testing.assert_allclose(header["space origin"], oblique.origin, rtol=1e-15)
+        assert {p.name for p in tmp_path.iterdir()} == {"a.nhdr", "a.raw.gz"}
+
+
 class TestSheared:
     """Two axes at 70 degrees: a CT of a gantry tilted by 20."""
 
@@ -641,8 +678,8 @@ class TestNames:
     @pytest.mark.parametrize("ending", FILE_ENDINGS)
     def test_any_name(self, tmp_path: Path, stem: str, ending: str) -> None:
         path = tmp_path / os.fsdecode(b"folder\xfe\n") / f"{stem}{ending}"
-        if ending == ".mhd" and stem in {"a\nb", "a%d"}:
-            with pytest.raises(KneeformerError, match=r"which a \.mhd cannot hold; rename it"):
+        if ending in {".mhd", ".nhdr"} and stem in {"a\nb", "a%d"}:
+            with pytest.raises(KneeformerError, match=rf"which a \{ending} cannot hold; rename it"):
                 write_image(path, RAMP, PLACE)
             return
         write_image(path, RAMP, PLACE)

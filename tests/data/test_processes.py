@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kneeformer.data.disk import DiskError
 from kneeformer.data.processes import WorkerDied, run_each
 from kneeformer.errors import KneeformerError
 
@@ -30,6 +31,8 @@ def work(order: object) -> object:
         raise KneeformerError("knee.nrrd: cannot be read; export it again")
     if order == "disk":
         raise OSError(errno.EACCES, "Permission denied", "/scans/knee.nrrd")
+    if order == "full":
+        raise DiskError("/prepared/K01.b2nd: the disk is full; free some space")
     raise ValueError(order)
 
 
@@ -74,6 +77,20 @@ def test_every_death_is_named_and_costs_no_other_item() -> None:
         "the file may be damaged; export it again or remove it"
     )
     assert "memory ran out; use fewer processes (-np)" in str(dead[3])
+
+
+def work_and_tell(item: tuple[object, Path]) -> object:
+    order, told = item
+    with told.open("a") as file:
+        file.write(f"{order}\n")
+    return work(order)
+
+
+def test_a_disk_that_takes_no_more_ends_the_work(tmp_path: Path) -> None:
+    told, orders = tmp_path / "told", [1, "full", 2, 3]
+    with pytest.raises(DiskError, match=r"K01\.b2nd: the disk is full"):
+        run_each(work_and_tell, [(order, told) for order in orders], list("abcd"), 1)
+    assert told.read_text().split() == ["1", "full"]
 
 
 def test_one_process_is_still_a_child() -> None:

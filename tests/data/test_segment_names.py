@@ -8,7 +8,7 @@ import pytest
 
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Dataset
-from kneeformer.data.segment_names import segment_problems, segment_warnings, segments
+from kneeformer.data.segment_names import MASK, segment_problems, segment_warnings, segments
 from kneeformer.labels import LabelScheme
 
 KNEE = LabelScheme.from_json({"background": 0, "femur": 1, "tibial_cartilage": 2, "ignore": 9})
@@ -96,3 +96,14 @@ def test_the_check_of_a_case_looks_at_them(make_dataset: Callable[..., Dataset])
     assert swapped.label is None and swapped.warnings == []
     assert "/b.nrrd: its header names shin = 2, names" in unknown.warnings[0]
     assert unknown.problems == [] and unknown.label is not None
+
+
+def test_a_mask_whose_segments_were_numbered_anew(tmp_path: Path) -> None:
+    """Slicer numbers a region that is drawn alone 1, which says keep."""
+    assert segment_problems(write(tmp_path / "a.seg.nrrd", ("Keep", 1), ("complete", 2)), MASK) == []
+    assert segment_problems(write(tmp_path / "b.nrrd", ("Tibia", 1), ("Fracture", 2)), MASK) == []
+    (line,) = segment_problems(file := write(tmp_path / "c.nrrd", ("complete", 1)), MASK, "a mask")
+    assert line == (
+        f"{file}: its header names the segments complete = 1, but a mask has keep = 1, complete = 2; give "
+        f"the file these values, or its segments the right names"
+    )

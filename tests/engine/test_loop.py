@@ -9,9 +9,10 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from disk_faults import largest_file
+from faulty_disks import largest_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -279,6 +280,44 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: P
     assert all(w.isfinite().all() for w in latest["network"].values())
     train(run(tmp_path), resume=True)
     assert (tmp_path / FINAL).is_file()
+
+
+class Greedy(Regression):
+    """Wants more memory than any machine has, as NumPy, torch on a CPU, or a GPU says it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        match self.kind:
+            case "numpy":
+                np.empty(2**50)
+            case "cpu":
+                torch.empty(2**50)
+            case "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+            case "workers":
+                raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        raise RuntimeError("The size of tensor a (2) must match")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "cpu", "cuda", "workers"])
+def test_memory_that_runs_out_is_a_sentence_that_names_the_settings_to_lower(
+    tmp_path: Path, kind: str
+) -> None:
+    with pytest.raises(KneeformerError) as fault:
+        train(replace(run(tmp_path), objective=Greedy(kind)))
+    assert str(fault.value) == (
+        f"{tmp_path}: memory ran out on cpu, where a batch is 2 x 2 x 4 x 4 voxels; lower "
+        f"training.batch_size or training.crop, in the plan or with --set, or train while nothing else runs; "
+        f"the last checkpoint is kept"
+    )
+
+
+def test_another_fault_of_torch_stays_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="must match"):
+        train(replace(run(tmp_path), objective=Greedy("bug")))
 
 
 def test_it_ends_by_the_clock(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
     with pytest.raises(KneeformerError, match=r"^2 trainings were made otherwise") as fault:
         refuse_made_otherwise([*asked, asked[-1]])
     first, *lines = str(fault.value).splitlines()
-    assert "delete their folders" in first and "ask as before" in first
+    assert "move their folders away" in first and "ask as before" in first
     assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]
 
 

@@ -35,12 +35,16 @@ def test_what_a_killed_command_left_is_cleared_and_nothing_else(tmp_path: Path) 
     left.touch()
     for name in ("K01.b2nd", ".hidden", "notes.unfinished"):
         (tmp_path / name).touch()
-    with one_at_a_time(tmp_path, "kf_preprocess"):
+    for below in ("labels", "poses"):
+        (tmp_path / below).mkdir()
+        unfinished(tmp_path / below / "K01.b2nd").touch()
+    with one_at_a_time(tmp_path, "kf_preprocess", ("labels",)):
         writing = unfinished(tmp_path / "K01.json")
         writing.touch()
     assert {p.name for p in tmp_path.iterdir()} - {".lock"} == {
-        *("K01.b2nd", ".hidden", "notes.unfinished", writing.name)
+        *("K01.b2nd", ".hidden", "notes.unfinished", writing.name, "labels", "poses")
     }
+    assert not any((tmp_path / "labels").iterdir()) and any((tmp_path / "poses").iterdir())
 
 
 def test_a_fault_lets_the_next_one_in(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_scans_of_every_format_are_taken(put: Callable[..., Path]) -> None:
 
 
 def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
-    names = ("P2.nrrd", "P2_0000.nhdr", "good_0001.nrrd", "P3\n_0000.nrrd", "._good_0000.nrrd", "notes.txt")
+    names = ("P2.nrrd", "P2_0000.dcm", "good_0001.nrrd", "P3\n_0000.nrrd", "._good_0000.nrrd", "notes.txt")
     folder = put("in", "good_0000.nrrd", *names)
     with caplog.at_level(logging.WARNING):
         assert [c.name for c in of(folder).cases] == ["good"]
@@ -65,7 +65,7 @@ def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogC
     first, *lines = text.splitlines()
     assert first == "4 files are ignored:"
     assert [line.removeprefix(f"  {folder}/").split(";")[0] for line in lines] == [
-        "P2_0000.nhdr: .nhdr is not read",
+        "P2_0000.dcm: .dcm is not read",
         r"P3\n_0000.nrrd: its name holds control characters or is not UTF-8",
         "P2.nrrd: not called CASE_0000.nrrd (0000 is the channel's number)",
         "good_0001.nrrd: extra channel 0001: dataset.json names 1 (PD)",
@@ -73,12 +73,12 @@ def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogC
 
 
 def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
-    folder = put("in", "P2.nrrd", "P3_0000.nhdr")
+    folder = put("in", "P2.nrrd", "P3_0000.dcm")
     with pytest.raises(KneeformerError) as caught:
         of(folder)
     first, *lines = str(caught.value).splitlines()
     assert first == f"{folder}: no images called CASE_0000.nrrd here"
-    assert len(lines) == 2 and "P3_0000.nhdr" in lines[0] and "P2.nrrd" in lines[1]
+    assert len(lines) == 2 and "P3_0000.dcm" in lines[0] and "P2.nrrd" in lines[1]
 
 
 def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:

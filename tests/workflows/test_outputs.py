@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from kneeformer.data.dataset import Case
+from kneeformer.data.files import unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import refuse_in_raw
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.inputs import Inputs
-from kneeformer.workflows.outputs import refuse_outputs, shared_outputs
+from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers, shared_outputs
 
 BONES, KNEES = predictive("completion").outputs, predictive("segmentation").outputs
 
@@ -80,6 +81,16 @@ class TestInputs:
     def test_a_file_is_no_folder(self, scan: Case) -> None:
         with pytest.raises(KneeformerError, match="a file; predictions go into a folder"):
             refuse_outputs(Inputs([scan], [], []), [scan], scan.images[0], BONES, ".nrrd")
+
+
+def test_what_a_killed_prediction_left_is_cleared_of_its_own_cases(scan: Case, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    mine, others = unfinished(output / "P1_ct.nrrd"), unfinished(output / "P10.nrrd")
+    for file in (mine, others, output / "P1.nrrd"):
+        file.touch()
+    remove_leftovers([scan], output, BONES, ".nrrd")
+    assert set(output.iterdir()) == {others, output / "P1.nrrd"}
 
 
 class TestRaw:

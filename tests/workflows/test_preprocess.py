@@ -5,6 +5,7 @@ import pytest
 from prepared import LABELLED, NAME, SHAPE, SPLITS, VIT, Place, plan
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import DiskError
 from kneeformer.data.files import unfinished
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import image_file, labels_file, open_case, record_file
@@ -60,4 +61,27 @@ def test_two_kinds_of_cases_are_not_kept_in_one_folder(place: Place) -> None:
 def test_a_plan_of_another_dataset_json_is_refused(place: Place) -> None:
     place.write(NAME, {}, channel_names={"0": "T2"})
     with pytest.raises(KneeformerError, match=r"channel_names: planned \('PD',\), now \('T2',\)"):
+        preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)
+
+
+def test_a_case_that_cannot_be_prepared_is_named_once(place: Place) -> None:
+    for case in LABELLED:
+        write_image(place.raw / "imagesTr" / f"{case}_0000.nrrd", SCAN, GRID)
+        write_image(place.raw / "labelsTr" / f"{case}.nrrd", LABELS, GRID)
+    image = place.raw / "imagesTr" / f"{LABELLED[0]}_0000.nrrd"
+    image.write_bytes(image.read_bytes()[:-9])
+    with pytest.raises(KneeformerError) as fault:
+        preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)
+    first, *lines = str(fault.value).splitlines()
+    assert first.startswith(f"1 of {len(LABELLED)} cases could not be preprocessed")
+    assert [line.split(": ")[0].strip() for line in lines] == [str(image)]
+
+
+def test_a_fault_of_the_disk_ends_the_work_at_once(place: Place) -> None:
+    for case in LABELLED:
+        write_image(place.raw / "imagesTr" / f"{case}_0000.nrrd", SCAN, GRID)
+        write_image(place.raw / "labelsTr" / f"{case}.nrrd", LABELS, GRID)
+    image_file(place.prepared, LABELLED[0]).unlink()
+    image_file(place.prepared, LABELLED[0]).mkdir()  # a folder in the way of the first file
+    with pytest.raises(DiskError, match=rf"{LABELLED[0]}\.b2nd: a folder, where a file belongs"):
         preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)

@@ -103,6 +103,28 @@ def require_printable(line: str) -> None:
         raise damaged(f"damaged header: control characters in {line[:40]!r}")
 
 
+def voxel_name(name: str, ending: str) -> str:
+    """The file of voxels beside a header called `name`. Raises FileFault: a header cannot hold that."""
+    stem, _, kind = name.rpartition(".")
+    if re.search(r"[\r\n%]|^\s", stem):
+        raise FileFault(
+            f"its name has a line break, % or a space first, which a .{kind} cannot hold; rename it"
+        )
+    return stem + ending
+
+
+def voxel_file(path: Path, field: str, name: str) -> Path:
+    """The file beside a header in which its voxels lie, or in a folder below. Raises FileFault."""
+    if name.upper().startswith("LIST") or "%" in name:
+        raise FileFault(f"its voxels lie in several files ({field} {name}); write them into one")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise FileFault(f"its voxels lie outside its folder ({field} {name}); put them beside it")
+    file = path.parent / name
+    if not name or not file.is_file():
+        raise FileFault(f"its voxels are missing: no file {file}; put it there or export it again")
+    return file
+
+
 def volume(content: bytes, dtype: np.dtype, size: tuple[int, ...], start: int = 0) -> np.ndarray:
     """(z, y, x) in this machine's byte order, from the bytes from `start` on; `size` is (x, y, z)."""
     array = np.frombuffer(content, dtype, math.prod(size), start).reshape(size[::-1])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.formats.base import (
-    FileFault,
     Format,
     Image,
     damaged,
@@ -19,6 +18,8 @@ from kneeformer.data.formats.base import (
     require_scalars,
     require_volume,
     volume,
+    voxel_file,
+    voxel_name,
 )
 from kneeformer.data.formats.grid import grid, millimetres
 from kneeformer.data.formats.payload import decimal_numbers, deflate, exactly, inflate
@@ -65,9 +66,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     array, geometry = image.array, image.geometry
     packed = deflate(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     beside = name.lower().endswith(".mhd")
-    data = f"{name[:-4]}.zraw"
-    if beside and re.search(r"[\r\n%]|^\s", data):
-        raise FileFault("its name has a line break, % or a space first, which a .mhd cannot hold; rename it")
+    data = voxel_name(name, ".zraw") if beside else "LOCAL"
     fields = {
         "ObjectType": "Image",
         "NDims": "3",
@@ -81,7 +80,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         "ElementSpacing": _text(geometry.spacing[::-1]),
         "DimSize": " ".join(map(str, array.shape[::-1])),
         "ElementType": WRITTEN[array.dtype.str[1:]],
-        "ElementDataFile": data if beside else "LOCAL",
+        "ElementDataFile": data,
     }
     header = os.fsencode("".join(f"{key} = {value}\n" for key, value in fields.items()))
     return [(data, packed), (name, header)] if beside else [(name, header + packed)]
@@ -137,16 +136,7 @@ def _dtype(header: Header) -> np.dtype:
 def _stored(path: Path, header: Header, behind: bytes) -> bytes:
     """The bytes that hold the voxels, without what precedes them."""
     name = header["ElementDataFile"]
-    if name.upper() == "LOCAL":
-        stored = behind
-    elif name.upper().startswith("LIST") or "%" in name:
-        raise FileFault(f"its voxels lie in several files (ElementDataFile = {name}); write them into one")
-    else:
-        file = path.parent / name
-        if not name or not file.is_file():
-            raise FileFault(f"its voxels are missing: no file {file}; put it there or export it again")
-        stored = file.read_bytes()
-    return stored
+    return behind if name.upper() == "LOCAL" else voxel_file(path, "ElementDataFile =", name).read_bytes()
 
 
 def _voxels(header: Header, stored: bytes, count: int, dtype: np.dtype) -> bytes:

@@ -1,6 +1,7 @@
 """NRRD: a text header, and voxels behind it or in a file beside it."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from kneeformer.data.formats.base import (
     require_scalars,
     require_volume,
     volume,
+    voxel_file,
+    voxel_name,
 )
 from kneeformer.data.formats.grid import grid, grid_of_steps, millimetres
 from kneeformer.data.formats.payload import bunzip2, decimal_numbers, exactly, gunzip, gzip
@@ -99,14 +102,15 @@ def read(path: Path) -> Image:
     geometry = _geometry(path, header, size, spatial)
     dtype = _dtype(header)
     if "data file" in header:
-        behind = _detached(path, header["data file"])
+        name = header["data file"].encode("latin-1").decode("utf-8", "surrogateescape")
+        behind = voxel_file(path, "data file:", name).read_bytes()
     elif not blank:
         raise damaged("no voxels behind its header")
     return Image(volume(_voxels(header, behind, dtype, math.prod(sizes)), dtype, size), geometry)
 
 
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
-    """As `Format.encode`: one file, compressed."""
+    """As `Format.encode`: one file, compressed; of a .nhdr the voxels lie in a file beside it."""
     array = image.array
     lines = [
         "NRRD0004",
@@ -121,6 +125,9 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         f"space origin: {_vector(list(image.geometry.origin))}",
     ]
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    if name.lower().endswith(".nhdr"):
+        voxels = voxel_name(name, ".raw.gz")
+        return [(voxels, gzip(content)), (name, os.fsencode("\n".join([*lines, f"data file: {voxels}", ""])))]
     return [(name, "\n".join(lines).encode() + b"\n\n" + gzip(content))]
 
 
@@ -211,15 +218,6 @@ def _dtype(header: Header) -> np.dtype:
     return np.dtype(order + code)
 
 
-def _detached(path: Path, name: str) -> bytes:
-    if name.upper().startswith("LIST") or "%" in name:
-        raise FileFault(f"its voxels lie in several files (data file: {name}); write them into one")
-    file = path.parent / name.encode("latin-1").decode("utf-8", "surrogateescape")
-    if not file.is_file():
-        raise FileFault(f"its voxels are missing: no file {file}; put it there or export it again")
-    return file.read_bytes()
-
-
 def _voxels(header: Header, stored: bytes, dtype: np.dtype, count: int) -> bytes:
     """The voxels' bytes, unpacked and verified."""
     encoding, size = header["encoding"].lower(), count * dtype.itemsize
@@ -253,4 +251,4 @@ def _vector(numbers: list[float]) -> str:
     return f"({','.join(map(repr, numbers))})"
 
 
-NRRD = Format((".seg.nrrd", ".nrrd"), read, encode)
+NRRD = Format((".seg.nrrd", ".nrrd", ".nhdr"), read, encode)

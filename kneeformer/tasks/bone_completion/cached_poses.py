@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.data.disk import DiskError
-from kneeformer.data.files import read_json, write_json
+from kneeformer.data.files import clear_unfinished, read_json, write_json
 from kneeformer.errors import KneeformerError
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Registration
@@ -34,6 +34,8 @@ def cached_poses(
     What is found is, to the last bit, what is kept of it: a training that goes on sees the same. A damaged
     file of a pose is made again.
     """
+    for folder in {case.parent / FOLDER for case in cases}:
+        clear_unfinished(folder)  # of another training beside this one a pose may be lost: it is not kept
     digest, found = _digest_of(registration), []
     for done, case in enumerate(cases, 1):
         image = stored_bone(case)
