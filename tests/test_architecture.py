@@ -201,3 +201,27 @@ def test_every_package_that_is_imported_is_declared() -> None:
         name for name in others if not declared & {normal(d) for d in distributions.get(name, [name])}
     }
     assert not undeclared
+
+
+def aliases(module: ast.Module) -> list[str]:
+    """Module-level names of types such as tuple[int, int, int], each with what it stands for."""
+    assigned = [node for node in module.body if isinstance(node, ast.Assign)]
+    types = [node for node in assigned if isinstance(node.value, ast.Subscript)]
+    return [f"{ast.unparse(node.targets[0])} = {ast.unparse(node.value)}" for node in types]
+
+
+def test_sizes_spacings_and_batches_are_named_once() -> None:
+    assert aliases(ast.parse("A = tuple[int,int,int]\nB: int = 1")) == ["A = tuple[int, int, int]"]
+    found = [alias for file in MODULES for alias in aliases(tree(file))]
+    names = [alias.partition(" ")[0] for alias in found]
+    assert [alias for alias in found if alias.endswith("= tuple[int, int, int]")] == [
+        "Size = tuple[int, int, int]"
+    ]
+    assert {name: names.count(name) for name in ("Size", "Spacing", "Vector", "Box", "Affine", "Batch")} == {
+        "Size": 1,
+        "Spacing": 1,
+        "Vector": 1,
+        "Box": 1,
+        "Affine": 1,
+        "Batch": 1,
+    }

@@ -23,7 +23,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 POINTS_PER_STRUCTURE = 500
 _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
 
-Points = list[tuple[int, int, int]]
+Points = list[Size]
 
 
 class _Kept(BaseModel):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from kneeformer.config import MaskingSettings, NetworkSettings
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import TransformerBlock
-from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
+from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_from_middle
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import Encoder, Stem
 
@@ -76,7 +76,7 @@ class MaskedAutoencoder(nn.Module):
         """
         tokens = VisibleTokens(visible)
         z, y, x = visible.shape[1:]
-        positions = token_positions((z, y, x), self.token_mm).to(image.device) + centre_mm[:, None]
+        positions = points_from_middle((z, y, x), self.token_mm).to(image.device) + centre_mm[:, None]
         seen = positions.gather(1, tokens.index[..., None].expand(-1, -1, 3))
         features = self.stem(image, tokens)
         encoded = self.encoder(features[-1].flatten(2).transpose(1, 2), seen)

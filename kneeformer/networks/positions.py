@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from kneeformer.geometry.aliases import Size, Spacing
 
 
-def token_positions(grid: Size, token_mm: Spacing) -> Tensor:
-    """Centres of the tokens of a grid, in mm from the grid's own centre.
+def points_from_middle(shape: Size, spacing: Spacing, device: torch.device | None = None) -> Tensor:
+    """Centres of the voxels, or of the tokens, of a grid, in mm from its own middle.
 
     Args:
-        grid: tokens along (z, y, x).
-        token_mm: edge lengths of a token along (z, y, x).
+        shape: voxels along (z, y, x).
+        spacing: mm along (z, y, x).
 
     Returns:
-        (z * y * x, 3) float32, tokens in the order of `flatten` over (z, y, x).
+        (z * y * x, 3) float32, in the order of `flatten` over (z, y, x).
     """
-    axes = [(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(grid, token_mm, strict=True)]
+    axes = [(torch.arange(n, device=device) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing, strict=True)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
-from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, token_positions
+from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_from_middle
 from kneeformer.networks.visible import VisibleTokens
 
 
@@ -90,7 +90,7 @@ class HybridTransformer(nn.Module):
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
         tokens = features[-1].flatten(2).transpose(1, 2)
-        positions = token_positions((z, y, x), self.token_mm).to(image.device)
+        positions = points_from_middle((z, y, x), self.token_mm).to(image.device)
         encoded = self.encoder(tokens, positions + centre_mm[:, None])
         features[-1] = encoded.transpose(1, 2).unflatten(2, (z, y, x))
         output: Tensor = self.decoder(features)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.kriging import matern, regress, thinned
-from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
@@ -48,7 +48,7 @@ class GaussianProcess(Pca):
         return Guess(whole, torch.where(known, 0, deviation))
 
     def _covariance(self) -> "_OfBones":
-        points = points_of(self.grid, self.spacing, self.mean.device)
+        points = points_from_middle(self.grid, self.spacing, self.mean.device)
         return _OfBones(
             points,
             self.modes[:, DISTANCE].flatten(1),

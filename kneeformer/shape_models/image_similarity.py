@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.networks.ssim import ssim
-from kneeformer.shape_models.pose import points_of, sample
+from kneeformer.shape_models.pose import sample
 
 WINDOW = 11  # voxels
 
@@ -22,7 +23,7 @@ def seen_on(prototype: Tensor, volumes: Tensor, transforms: Tensor, spacing: Spa
     """
     z, y, x = prototype.shape[-3:]
     grid: Size = (z, y, x)
-    places = points_of(grid, spacing, volumes.device)
+    places = points_from_middle(grid, spacing, volumes.device)
     back = torch.linalg.inv(transforms[:, :, :3])
     points = (places - transforms[:, None, :, 3]) @ back.mT
     seen = [sample(volume, at, spacing) for volume, at in zip(volumes, points, strict=True)]

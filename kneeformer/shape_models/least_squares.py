@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix, sample
+from kneeformer.networks.positions import points_from_middle
+from kneeformer.shape_models.pose import Pose, rotation_matrix, sample
 from kneeformer.shape_models.settings import RegistrationSettings
 
 _ERROR_MM = 1.5  # of a bone's surface on another bone's
@@ -80,7 +81,7 @@ class Surface:
     @classmethod
     def of(cls, distance: Tensor, known: Tensor, grid: Size, spacing: Spacing, band_mm: float) -> "Surface":
         chosen = torch.nonzero((known & (distance.abs() < band_mm)).flatten())[:, 0]
-        return cls(points_of(grid, spacing, distance.device)[chosen], distance.flatten()[chosen], 1)
+        return cls(points_from_middle(grid, spacing, distance.device)[chosen], distance.flatten()[chosen], 1)
 
     def thinned(self, most: int) -> "Surface":
         """About as many points, or up to twice as many."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 
 
 def _no_stretch() -> Tensor:
@@ -80,12 +81,6 @@ def rotation_matrix(vector: Tensor) -> Tensor:
     return turn
 
 
-def points_of(grid: Size, spacing: Spacing, device: torch.device | None = None) -> Tensor:
-    """(voxels, 3) float32 mm from the middle of the grid to each voxel, in array order."""
-    steps = [(torch.arange(n, device=device) - (n - 1) / 2) * s for n, s in zip(grid, spacing, strict=True)]
-    return torch.stack(torch.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
-
-
 def sample(volume: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
     """Values of (channels, z, y, x) at (points, 3) mm, linearly: (channels, points). The border goes on."""
     size = torch.tensor(volume.shape[1:], dtype=points.dtype, device=points.device)
@@ -107,5 +102,5 @@ def warp(volume: Tensor, pose: Pose, grid: Size, spacing: Spacing) -> Tensor:
     Returns:
         (channels, *grid).
     """
-    points = pose.inverse()(points_of(grid, spacing, volume.device))
+    points = pose.inverse()(points_from_middle(grid, spacing, volume.device))
     return sample(volume, points, spacing).reshape(-1, *grid)

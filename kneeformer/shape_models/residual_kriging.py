@@ -13,8 +13,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.kriging import matern, regress, thinned
-from kneeformer.shape_models.pose import points_of
 
 SURFACE_MM = 5.0  # supports lie so near to a surface; it is asked for twice as far
 NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the error that goes on
@@ -56,7 +56,7 @@ def continue_error(
     supports = thinned(near & (predicted.abs() < SURFACE_MM), _SUPPORTS)
     queries = torch.nonzero((~known & (predicted.abs() < 2 * SURFACE_MM)).flatten())[:, 0]
     if len(supports) and len(queries):
-        points = points_of((known.shape[0], known.shape[1], known.shape[2]), spacing, known.device)
+        points = points_from_middle((known.shape[0], known.shape[1], known.shape[2]), spacing, known.device)
         error = (distance - predicted).flatten()[supports]
         mean, variance = regress(error, supports, queries, _Alike(points, correlation_mm), NUGGET)
         correction.view(-1)[queries], left.view(-1)[queries] = mean, variance

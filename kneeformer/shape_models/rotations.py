@@ -10,6 +10,7 @@ from functools import cache
 from itertools import product
 
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from kneeformer.shape_models.least_squares import LeastSquares
@@ -57,16 +58,8 @@ def all_rotations() -> Tensor:
     """(n, 3, 3) float64: unit quaternions through a grid on the faces of a cube in four dimensions."""
     steps = range(-_STEPS, _STEPS + 1)
     on_a_face = [q for q in product(steps, repeat=4) if max(map(abs, q)) == _STEPS]
-    quaternions = torch.tensor(
-        [q for q in on_a_face if q > (0, 0, 0, 0)], dtype=torch.float64
-    )  # -q turns as q
-    w, x, y, z = (quaternions / quaternions.norm(dim=1, keepdim=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+    half = [(x, y, z, w) for w, x, y, z in on_a_face if (w, x, y, z) > (0, 0, 0, 0)]  # -q turns as q
+    return torch.from_numpy(Rotation.from_quat(half).as_matrix())
 
 
 def _shifts(problem: LeastSquares) -> list[Tensor]:

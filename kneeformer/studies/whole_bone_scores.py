@@ -12,9 +12,9 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.metrics.scores import CaseMetrics
 from kneeformer.metrics.summary import CaseScores, Record
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.progress import Progress
 from kneeformer.shape_models.completion import CompletionModel
-from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.tasks.bone_completion.batches import stored_bone
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
@@ -73,7 +73,8 @@ def _score(network: CompletionModel, case: Path, number: int) -> CaseMetrics:
     for question, hidden in zip(MASKINGS, (np.zeros_like(ball), ball), strict=True):
         known = known_beside(hidden, bone[DISTANCE].numpy(), network.spacing)
         completed = network(bone.to(device), torch.from_numpy(known).to(device))
-        ct, distance, _ = completed.at(points_of((z, y, x), network.spacing, device), network.spacing)
+        points = points_from_middle((z, y, x), network.spacing, device)
+        ct, distance, _ = completed.at(points, network.spacing)
         found = torch.stack([ct, distance]).reshape(2, z, y, x).cpu().numpy()
         scores[question] = score_whole_bone(bone.numpy(), found, network.spacing)
     return scores

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kneeformer.geometry.aliases import Size
-
-Span = tuple[float, float]
+from kneeformer.transforms.intensity import Span
 
 
 @dataclass(frozen=True)

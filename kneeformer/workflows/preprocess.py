@@ -13,6 +13,7 @@ from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
 from kneeformer.errors import KneeformerError, named
+from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan
@@ -166,6 +167,6 @@ def _prepare(job: Job) -> None:
     save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, crop)
 
 
-def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[tuple[int, int, int]]]:
+def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[Size]]:
     masks = {name: scheme.structure(labels, name) for name in scheme.names}
     return structure_points(labels, masks, seed=0)

@@ -20,9 +20,10 @@ from torch import Tensor
 from kneeformer.data.files import read_json
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.groupwise import fit_prototype
-from kneeformer.shape_models.pose import points_of, sample
+from kneeformer.shape_models.pose import sample
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.batches import stored_bone
@@ -69,7 +70,7 @@ def main() -> None:
     record = read_json(folder / f"{folds[0]['train'][0]}.json")
     grid: Size = tuple(record["shape"])
     spacing: Spacing = tuple(record["spacing"])
-    points, errors = points_of(grid, spacing), {(s, n): [] for s in SHARES for n in PRIORS}
+    points, errors = points_from_middle(grid, spacing), {(s, n): [] for s in SHARES for n in PRIORS}
     for fold in folds:
         training = [stored_bone(folder / name) for name in fold["train"]]
         registration = Registration(grid, spacing, RegistrationSettings())

@@ -21,7 +21,7 @@ from kneeformer.engine.loop import Batch
 from kneeformer.engine.optimiser import make_optimiser
 from kneeformer.networks.compute import autocast, choose_device, to_device
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
-from kneeformer.networks.positions import token_positions
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.plans import read_plan
 from kneeformer.tasks.registry import task_named
@@ -38,7 +38,7 @@ class Dense(nn.Module):
     def forward(self, image: Tensor, centre_mm: Tensor, visible: Tensor) -> Tensor:
         every = VisibleTokens(torch.ones_like(visible))
         z, y, x = visible.shape[1:]
-        grid = token_positions((z, y, x), self.masked.token_mm)
+        grid = points_from_middle((z, y, x), self.masked.token_mm)
         positions = grid.to(image.device) + centre_mm[:, None]
         features = self.masked.stem(image)
         encoded = self.masked.encoder(features[-1].flatten(2).transpose(1, 2), positions)

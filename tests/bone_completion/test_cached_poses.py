@@ -8,7 +8,7 @@ import torch
 
 from kneeformer.data.files import read_json, unfinished, write_json
 from kneeformer.data.storage import CaseRecord, Origin, save_case
-from kneeformer.shape_models.pose import points_of
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.registration import Registration
 from kneeformer.shape_models.settings import RegistrationSettings
 from kneeformer.tasks.bone_completion.cached_poses import FOLDER, cached_poses
@@ -18,7 +18,7 @@ GRID, SPACING = (24, 24, 24), (2.5, 2.5, 2.5)
 
 def ball(radius_mm: float, shift_mm: float) -> np.ndarray:
     middle = torch.tensor([shift_mm, 0.0, 0.0])
-    distance = ((points_of(GRID, SPACING) - middle).norm(dim=1) - radius_mm).reshape(GRID).numpy()
+    distance = ((points_from_middle(GRID, SPACING) - middle).norm(dim=1) - radius_mm).reshape(GRID).numpy()
     return np.stack([distance < 0, distance]).astype(np.float32)
 
 

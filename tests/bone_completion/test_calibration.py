@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.completion import CompletionModel
-from kneeformer.shape_models.pose import Pose, points_of
+from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.calibration import calibrate
@@ -17,7 +18,7 @@ KNOWN = torch.ones(GRID, dtype=torch.bool)
 
 
 def ball(radius_mm: float) -> Tensor:
-    distance = (points_of(GRID, SPACING).norm(dim=1) - radius_mm).reshape(GRID)
+    distance = (points_from_middle(GRID, SPACING).norm(dim=1) - radius_mm).reshape(GRID)
     return torch.stack([(distance < 0).float(), distance])
 
 

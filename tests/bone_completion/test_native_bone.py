@@ -7,10 +7,11 @@ import torch
 from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.phantoms.bone import completion_mask, oblique_axial, scan_bone
 from kneeformer.phantoms.bone_shape import BoneAnatomy, Fracture, draw_pose, scale_of
 from kneeformer.shape_models.completion import Completed
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.registration import Fit
 from kneeformer.tasks.bone_completion.isolation import Bone, isolate
 from kneeformer.tasks.bone_completion.native import AIR_HU, NativeBone, resample_to_native
@@ -34,7 +35,7 @@ class Case:
 
     def truth(self, thicker_mm: float = 0.0, deviation: float | None = 0.5) -> Completed:
         """The healthy bone at the grid of the prototype, to which POSE leads; CT is half-way everywhere."""
-        there = POSE.inverse()(points_of(SETTINGS.grid, SETTINGS.spacing).double()).numpy()
+        there = POSE.inverse()(points_from_middle(SETTINGS.grid, SETTINGS.spacing).double()).numpy()
         patient = there @ self.bone.to_patient[:3, :3].T + self.bone.to_patient[:3, 3]
         distance = distances(self.anatomy, self.pose, patient) * POSE.scale - thicker_mm
         image = torch.from_numpy(np.stack([np.full_like(distance, 0.5), distance])).float()

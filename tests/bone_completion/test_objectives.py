@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.locnet import LocNet, as_pose, matrices, moved
-from kneeformer.shape_models.pose import Pose, points_of, warp
+from kneeformer.shape_models.pose import Pose, warp
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import LocNetSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.batches import BoneBatches, Posed
@@ -21,7 +22,7 @@ SPACING: Spacing = (2.0, 2.0, 2.0)
 def ellipsoid() -> Tensor:
     """(2, z, y, x): half axes of 12, 14 and 20 mm, distances to first order."""
     axes = torch.tensor([12.0, 14.0, 20.0])
-    points = points_of(GRID, SPACING)
+    points = points_from_middle(GRID, SPACING)
     level = (points / axes).norm(dim=1)
     distance = ((level - 1) * level / (points / axes**2).norm(dim=1).clamp(min=1e-3)).view(GRID)
     return torch.stack([0.5 * (distance < 0), distance])
@@ -63,7 +64,7 @@ def test_nothing_is_hidden_without_a_chance_and_something_with_certainty() -> No
 
 def test_what_is_visible_lies_around_the_middle() -> None:
     batch = batches(hidden_chance=0, shift_mm=0)[0]
-    inside = points_of(GRID, SPACING)[(batch["image"][0, DISTANCE] < 0).flatten()]
+    inside = points_from_middle(GRID, SPACING)[(batch["image"][0, DISTANCE] < 0).flatten()]
     assert inside.mean(0).abs().max() < 0.5
 
 

@@ -11,9 +11,10 @@ from kneeformer.config import TrainingSettings
 from kneeformer.engine.checkpoint import load_checkpoint
 from kneeformer.engine.loop import FINAL, TrainingRun, train
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.phantoms.bone_shape import BoneAnatomy
 from kneeformer.shape_models.build_prior import build_prior
-from kneeformer.shape_models.pose import Pose, points_of
+from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.priors import ShapePrior
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.tasks.bone_completion.batches import BoneBatches, Posed
@@ -45,7 +46,7 @@ def level(ct: float, distance_mm: float) -> Tensor:
 
 def phantoms(count: int, seed: int) -> list[Tensor]:
     """Bones (2, z, y, x) that lie alike."""
-    points = points_of(GRID, SPACING).double().numpy()[:, ::-1]
+    points = points_from_middle(GRID, SPACING).double().numpy()[:, ::-1]
     rng = np.random.default_rng(seed)
     distances = [BoneAnatomy.draw(rng).signed_distance(points) for _ in range(count)]
     fields = [torch.from_numpy(distance).float().view(GRID) for distance in distances]

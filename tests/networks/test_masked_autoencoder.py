@@ -11,7 +11,7 @@ from kneeformer.config import MaskingSettings, NetworkSettings
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder, TokenFiller
-from kneeformer.networks.positions import token_positions
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import HybridTransformer
 
@@ -201,7 +201,7 @@ def test_the_filler_leaves_visible_tokens_alone_and_fills_in_every_hidden_one(wi
     encoded = torch.randn(2, tokens.index.shape[1], 12)
     torch.manual_seed(0)
     filler = TokenFiller(settings(), MaskingSettings(filler_width=width, filler_depth=2)).eval()
-    positions = token_positions((2, 3, 4), (6.0, 2.0, 2.4)).expand(2, -1, -1)
+    positions = points_from_middle((2, 3, 4), (6.0, 2.0, 2.4)).expand(2, -1, -1)
     filled = filler(encoded, positions, tokens)
     flags = visible.flatten(1)
     assert filled.shape == (2, 24, 12)

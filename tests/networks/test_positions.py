@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.networks.positions import RotaryPositions, rotate, token_positions
+from kneeformer.networks.positions import RotaryPositions, points_from_middle, rotate
 
 PERIODS = (4.0, 400.0)
 
@@ -24,15 +24,15 @@ def features(n: int, head_width: int = 12) -> tuple[Tensor, Tensor]:
 
 
 def test_tokens_lie_in_the_order_of_flatten() -> None:
-    positions = token_positions((2, 3, 4), (6.0, 7.0, 8.0))
+    positions = points_from_middle((2, 3, 4), (6.0, 7.0, 8.0))
     index = torch.stack(torch.meshgrid(*map(torch.arange, (2, 3, 4)), indexing="ij")).flatten(1).T
     steps = positions - positions[0]
     assert positions.shape == (24, 3) and torch.allclose(steps, index * torch.tensor([6.0, 7.0, 8.0]))
 
 
 def test_the_tokens_of_a_crop_are_as_far_apart_as_in_the_whole() -> None:
-    whole = token_positions((4, 6, 8), (3.0, 5.0, 7.0)).view(4, 6, 8, 3)
-    crop = token_positions((2, 3, 4), (3.0, 5.0, 7.0)).view(2, 3, 4, 3)
+    whole = points_from_middle((4, 6, 8), (3.0, 5.0, 7.0)).view(4, 6, 8, 3)
+    crop = points_from_middle((2, 3, 4), (3.0, 5.0, 7.0)).view(2, 3, 4, 3)
     part = whole[1:3, 2:5, 4:]
     assert torch.allclose(part - part[0, 0, 0], crop - crop[0, 0, 0])
 
@@ -92,8 +92,8 @@ def test_scores_change_with_distance_along_every_axis() -> None:
 def test_two_grids_of_one_place_agree() -> None:
     # The same two points in mm, once as neighbours of a coarse grid, once as corners of a fine one
     query, key = features(2)
-    coarse = token_positions((2, 1, 1), (8.0, 8.0, 8.0))[None]
-    fine = token_positions((5, 1, 1), (2.0, 8.0, 8.0))[None, [0, 4]]
+    coarse = points_from_middle((2, 1, 1), (8.0, 8.0, 8.0))[None]
+    fine = points_from_middle((5, 1, 1), (2.0, 8.0, 8.0))[None, [0, 4]]
     assert torch.allclose(scores(query, key, coarse), scores(query, key, fine), atol=1e-5)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.phantoms.bone_shape import BoneAnatomy
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 
 
 def anatomy(seed: int) -> BoneAnatomy:
@@ -34,7 +35,7 @@ class Frame:
     @cached_property
     def points(self) -> Tensor:
         """(voxels, 3) mm from the middle."""
-        return points_of(self.grid, self.spacing)
+        return points_from_middle(self.grid, self.spacing)
 
     @property
     def everywhere(self) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.autoencoders import Autoencoder, clipped, completion_error
-from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.settings import CodeSettings, PriorSettings
 from kneeformer.shape_models.vae import Vae, divergence
@@ -25,7 +25,7 @@ Kind = Callable[[Size, Spacing, PriorSettings], Autoencoder]
 
 def ellipsoid(length: float, breadth: float) -> Tensor:
     """(2, z, y, x): half axes in mm along x, and along y and z; distances near the surface to first order."""
-    points = points_of(GRID, SPACING)
+    points = points_from_middle(GRID, SPACING)
     axes = torch.tensor([breadth, breadth, length])
     inner = (points / axes).norm(dim=1)
     slope = (points / axes**2).norm(dim=1) / inner.clamp(min=1e-3)

@@ -6,14 +6,15 @@ import torch
 from phantoms import COARSE, anatomy
 from torch import Tensor
 
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.gaussian_process import GaussianProcess, pose_errors
 from kneeformer.shape_models.kriging import matern
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.settings import PriorSettings
 
 GRID, SPACING = (6, 7, 8), (3.0, 3.0, 3.0)
-POINTS = points_of(GRID, SPACING)
+POINTS = points_from_middle(GRID, SPACING)
 SETTINGS = PriorSettings(kind="gp", components=3, correlation_mm=6.0, locality_mm=12.0)
 
 

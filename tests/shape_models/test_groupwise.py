@@ -5,14 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.phantoms.bone_shape import BoneAnatomy
 from kneeformer.shape_models.groupwise import fit_prototype
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.registration import Registration
 from kneeformer.shape_models.settings import RegistrationSettings
 
 GRID, SPACING = (48, 36, 48), (2.5, 2.5, 2.5)
-POINTS = points_of(GRID, SPACING)
+POINTS = points_from_middle(GRID, SPACING)
 TIBIA = BoneAnatomy.draw(np.random.default_rng(3))
 SCALES = (0.92, 1.08, 1.0, 0.96, 1.04)
 

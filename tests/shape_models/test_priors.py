@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.build_prior import build_prior
-from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.priors import MeanShape, NearestBone, Pca, ShapePrior, ZeroFilledPca
 from kneeformer.shape_models.settings import PriorSettings
 
@@ -18,7 +18,7 @@ KINDS = {  # fitted in closed form
     "pca_zero": ZeroFilledPca,
 }
 GRID, SPACING = (10, 12, 14), (2.0, 2.0, 2.0)
-POINTS = points_of(GRID, SPACING)
+POINTS = points_from_middle(GRID, SPACING)
 KNOWN = torch.ones(GRID, dtype=torch.bool)
 HALF = (POINTS[:, 0] < 0).reshape(GRID)
 NOTHING = torch.zeros_like(KNOWN)

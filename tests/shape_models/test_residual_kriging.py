@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.shape_models.pose import points_of
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.residual_kriging import continue_error
 
 GRID, SPACING = (8, 9, 10), (2.0, 2.0, 2.0)
-POINTS = points_of(GRID, SPACING)
+POINTS = points_from_middle(GRID, SPACING)
 LENGTH = 6.0
 
 
@@ -98,7 +98,7 @@ def test_nothing_to_correct_or_to_learn_from(share: bool) -> None:
 
 def test_many_visible_voxels_are_thinned() -> None:
     grid = (24, 24, 24)
-    points = points_of(grid, SPACING)
+    points = points_from_middle(grid, SPACING)
     predicted, known = points[:, 1].reshape(grid), (points[:, 2] < 0).reshape(grid)
     correction, left = continue_error(predicted, predicted + 0.5, known, SPACING, 12.0)
     beside = (~known) & (points[:, 2] < 4).reshape(grid) & (predicted.abs() < 3)

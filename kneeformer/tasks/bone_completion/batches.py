@@ -13,7 +13,8 @@ from kneeformer.data.storage import open_case
 from kneeformer.engine.loop import Batch
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.shape_models.pose import Pose, points_of, rotation_matrix, warp
+from kneeformer.networks.positions import points_from_middle
+from kneeformer.shape_models.pose import Pose, rotation_matrix, warp
 from kneeformer.shape_models.registration import DISTANCE, Fit
 from kneeformer.tasks.bone_completion.fractures import draw_hidden, known_beside
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
@@ -137,7 +138,7 @@ def _middle(distance: Tensor, hidden: Tensor, spacing: Spacing) -> Tensor:
     z, y, x = distance.shape
     bone = (distance < 0).flatten()
     visible = bone & (hidden.flatten() < 0.5)
-    return points_of((z, y, x), spacing)[visible if visible.any() else bone].double().mean(0)
+    return points_from_middle((z, y, x), spacing)[visible if visible.any() else bone].double().mean(0)
 
 
 def _inside(distance: Tensor, spacing: Spacing, rng: np.random.Generator) -> Tensor:
@@ -146,4 +147,4 @@ def _inside(distance: Tensor, spacing: Spacing, rng: np.random.Generator) -> Ten
     grid: Size = (z, y, x)
     voxels = torch.nonzero((distance < 0).flatten())[:, 0]
     chosen = torch.from_numpy(rng.integers(0, len(voxels), POINTS))
-    return points_of(grid, spacing)[voxels[chosen]]
+    return points_from_middle(grid, spacing)[voxels[chosen]]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.completion import CompletionModel
-from kneeformer.shape_models.pose import points_of
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
@@ -59,7 +59,7 @@ def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generato
     hidden = hide(distance < 0, grid, rng, rng.uniform(*_SHARES)) == COMPLETE
     known = torch.from_numpy(known_beside(hidden, distance, network.spacing)).to(image.device)
     surface = torch.from_numpy(hidden & (np.abs(distance) < max(network.spacing) / 2)).flatten()
-    points = points_of(network.grid, network.spacing)[surface].to(image.device)
+    points = points_from_middle(network.grid, network.spacing)[surface].to(image.device)
     _, found, deviation = network(image, known).at(points, network.spacing)
     assert deviation is not None
     errors: Tensor = (found - image[DISTANCE].flatten()[surface]) / deviation.clamp(min=_LEAST_MM)
