@@ -28,14 +28,14 @@ _SHIFT_MM, _TURN, _SCALE = 1.0, math.radians(1), 0.015  # standard deviations of
 
 
 class GaussianProcess(Pca):
-    """Its guess is the posterior of the components; what is continued is the whole process."""
+    """Its guess is the posterior of the components; `continued` conditions the whole process."""
 
     def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
         near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
         at_surface = known & (image[DISTANCE].abs() < SURFACE_MM)
         supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])
-        asked = ~known & (guess.image[DISTANCE].abs() < 2 * SURFACE_MM)
-        queries = torch.nonzero(asked.flatten())[:, 0]
+        hidden = ~known & (guess.image[DISTANCE].abs() < 2 * SURFACE_MM)
+        queries = torch.nonzero(hidden.flatten())[:, 0]
         assert guess.deviation_mm is not None
         whole, deviation = guess.image.clone(), guess.deviation_mm.clone()
         if len(supports) and len(queries):

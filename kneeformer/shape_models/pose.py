@@ -82,7 +82,7 @@ def rotation_matrix(vector: Tensor) -> Tensor:
 
 
 def sample(volume: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
-    """Values of (channels, z, y, x) at (points, 3) mm, linearly: (channels, points). The border goes on."""
+    """Values of (channels, z, y, x) at (points, 3) mm, linearly: (channels, points). Borders repeat."""
     size = torch.tensor(volume.shape[1:], dtype=points.dtype, device=points.device)
     step = torch.tensor(spacing, dtype=points.dtype, device=points.device)
     normalised = (2 * points / (step * (size - 1).clamp(min=1))).flip(-1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.registration import DISTANCE
-from kneeformer.shape_models.residual_kriging import continue_error
+from kneeformer.shape_models.residual_kriging import krige_residual
 from kneeformer.shape_models.settings import PriorSettings
 
 BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
@@ -68,13 +68,13 @@ class ShapePrior(nn.Module, ABC):
         """
 
     def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
-        """A guess that agrees with what is known, and goes on from there into what is not.
+        """Return the guess after residual kriging, which agrees with known voxels and corrects hidden ones.
 
         Args:
             guess: what `complete` makes of these.
         """
         whole = guess.image.clone()
-        error, left = continue_error(
+        error, left = krige_residual(
             whole[DISTANCE], image[DISTANCE], known, self.spacing, self.settings.correlation_mm
         )
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE] + error)

@@ -16,8 +16,8 @@ from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.kriging import matern, regress, thinned
 
-SURFACE_MM = 5.0  # supports lie so near to a surface; it is asked for twice as far
-NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the error that goes on
+SURFACE_MM = 5.0  # supports lie so near to a surface; errors are predicted twice as far
+NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the correlated error
 _SUPPORTS = 800
 _REACH = 1.5  # correlation lengths from the hidden, within which supports lie
 
@@ -36,7 +36,7 @@ class _Alike:
         return self.points.new_ones(len(voxels))
 
 
-def continue_error(
+def krige_residual(
     predicted: Tensor, distance: Tensor, known: Tensor, spacing: Spacing, correlation_mm: float
 ) -> tuple[Tensor, Tensor]:
     """Error of a prediction at every voxel near its surface that is not known.

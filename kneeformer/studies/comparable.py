@@ -21,12 +21,16 @@ class Comparable:
     folds: tuple[int, ...]
 
     @classmethod
-    def choose(cls, validated: Mapping[str, tuple[int, ...]], asked: tuple[int, ...] | None) -> "Comparable":
-        """The folds that are asked for, and who has them all; or as many configurations as have a fold in
+    def choose(
+        cls, validated: Mapping[str, tuple[int, ...]], requested: tuple[int, ...] | None
+    ) -> "Comparable":
+        """The folds that are requested, and who has them all; or as many configurations as have a fold in
         common, on all the folds that they have in common.
         """
-        if asked is not None:
-            return cls(validated, tuple(n for n, have in validated.items() if {*asked} <= {*have}), asked)
+        if requested is not None:
+            return cls(
+                validated, tuple(n for n, have in validated.items() if {*requested} <= {*have}), requested
+            )
         there = sorted({fold for folds in validated.values() for fold in folds})
         groups = [tuple(n for n, have in validated.items() if fold in have) for fold in there]
         found = [cls(validated, names, _common(validated, names)) for names in groups]
@@ -43,9 +47,9 @@ class Comparable:
             elif more := [fold for fold in folds if fold not in self.folds]:
                 yield f"{_text(more)} of {name}: not trained and validated in every other"
 
-    def lacking(self, asked: tuple[int, ...] | None) -> Iterator[tuple[str, int]]:
+    def lacking(self, requested: tuple[int, ...] | None) -> Iterator[tuple[str, int]]:
         """Configuration and fold of all that would have to be validated to compare all on every fold."""
-        there = asked or sorted({fold for folds in self.validated.values() for fold in folds}) or (0,)
+        there = requested or sorted({fold for folds in self.validated.values() for fold in folds}) or (0,)
         return ((name, k) for name, folds in self.validated.items() for k in there if k not in folds)
 
 

@@ -1,4 +1,4 @@
-"""A training that may be there already, finished or stopped, and whether it is the one that is asked for."""
+"""A training that may exist already, finished or stopped, and its differences to the request."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -62,15 +62,15 @@ class KeptTraining:
         if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
             return []
         run = read_run(self.folder)
-        asked = {**self._settings(self._plan()), **self._run()}
+        requested = {**self._settings(self._plan()), **self._run()}
         made = {
             **self._settings(read_fold_plan(self.folder)),
             **{key: getattr(run, key) for key in self._run()},
         }
         found = [
-            f"{key} was {_text(made.get(key))}, is now {_text(asked.get(key))}"
-            for key in dict.fromkeys([*asked, *made])
-            if asked.get(key) != made.get(key)
+            f"{key} was {_text(made.get(key))}, is now {_text(requested.get(key))}"
+            for key in dict.fromkeys([*requested, *made])
+            if requested.get(key) != made.get(key)
         ]
         if self.before is not None and not self.before._is_what_followed(run):
             found.append(f"began with earlier weights of {self.before.folder}")
@@ -109,8 +109,8 @@ def refuse_made_otherwise(trainings: Iterable[KeptTraining]) -> None:
     if found:
         lines = "\n".join(f"  {folder}: {'; '.join(said)}" for folder, said in found.items())
         raise KneeformerError(
-            f"{len(found)} trainings were made otherwise than is asked for now; move their folders away to "
-            f"have them made anew, or ask as before\n{lines}"
+            f"{len(found)} trainings differ from the request; move their folders away to repeat them, or "
+            f"use the old settings\n{lines}"
         )
 
 

@@ -34,7 +34,7 @@ PRIORS = {
     "nearest bone": PriorSettings(kind="nearest", components=64, residual=False),
     "zero-filled PCA 32": PriorSettings(kind="pca_zero", components=32, residual=False),
     "posterior PCA 32": PriorSettings(components=32, residual=False),
-    "posterior PCA 32, error continued": PriorSettings(components=32),
+    "posterior PCA 32, residual kriging": PriorSettings(components=32),
     "Gaussian process": PriorSettings(kind="gp", components=32),
 }
 

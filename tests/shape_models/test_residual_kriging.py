@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.residual_kriging import continue_error
+from kneeformer.shape_models.residual_kriging import krige_residual
 
 GRID, SPACING = (8, 9, 10), (2.0, 2.0, 2.0)
 POINTS = points_from_middle(GRID, SPACING)
@@ -35,7 +35,7 @@ def matern(apart: float) -> float:
 def test_it_is_regression_on_the_visible_voxels_near_surface_and_border() -> None:
     known = left_half()
     predicted, distance = plane(), plane() + error(POINTS).reshape(GRID)
-    correction, left = continue_error(predicted, distance, known, SPACING, LENGTH)
+    correction, left = krige_residual(predicted, distance, known, SPACING, LENGTH)
     to_hidden = 1 - POINTS[:, 2]  # the first hidden voxel of a row lies at x = 1
     near = (known.flatten() & (to_hidden < 1.5 * LENGTH) & (predicted.flatten().abs() < 5)).nonzero()[:, 0]
     assert 100 < len(near) < 1500
@@ -50,7 +50,7 @@ def test_it_is_regression_on_the_visible_voxels_near_surface_and_border() -> Non
 
 def test_beside_visible_bone_the_error_goes_on() -> None:
     known = left_half()
-    correction, left = continue_error(
+    correction, left = krige_residual(
         plane(), plane() + error(POINTS).reshape(GRID), known, SPACING, correlation_mm=15.0
     )
     beside = (~known) & (POINTS[:, 2] < 2).reshape(GRID) & (plane().abs() < 3)
@@ -61,7 +61,7 @@ def test_beside_visible_bone_the_error_goes_on() -> None:
 
 def test_far_away_the_prior_stands() -> None:
     known = (POINTS[:, 2] < -6).reshape(GRID)
-    correction, left = continue_error(plane(), plane() + 1, known, SPACING, correlation_mm=1.5)
+    correction, left = krige_residual(plane(), plane() + 1, known, SPACING, correlation_mm=1.5)
     far = (POINTS[:, 2] > 5).reshape(GRID)
     assert correction[far].abs().max() < 1e-3
     assert (left[far] > 0.999).all()
@@ -69,7 +69,7 @@ def test_far_away_the_prior_stands() -> None:
 
 def test_the_share_that_is_left() -> None:
     known = left_half()
-    correction, left = continue_error(plane(), plane() - 2, known, SPACING, LENGTH)
+    correction, left = krige_residual(plane(), plane() - 2, known, SPACING, LENGTH)
     assert (left[known] == 0).all() and (correction[known] == 0).all()
     assert ((left >= 0) & (left <= 1)).all()
     means = [left[:, :, x][~known[:, :, x]].mean() for x in range(5, 10)]
@@ -82,8 +82,8 @@ def test_only_what_is_known_is_read() -> None:
     spoilt = distance.clone()
     spoilt[~known] = torch.nan
     for one, other in zip(
-        continue_error(plane(), distance, known, SPACING, LENGTH),
-        continue_error(plane(), spoilt, known, SPACING, LENGTH),
+        krige_residual(plane(), distance, known, SPACING, LENGTH),
+        krige_residual(plane(), spoilt, known, SPACING, LENGTH),
         strict=True,
     ):
         assert torch.equal(one, other)
@@ -92,7 +92,7 @@ def test_only_what_is_known_is_read() -> None:
 @pytest.mark.parametrize("share", [True, False])
 def test_nothing_to_correct_or_to_learn_from(share: bool) -> None:
     known = torch.full(GRID, share)
-    correction, left = continue_error(plane(), plane() + 1, known, SPACING, LENGTH)
+    correction, left = krige_residual(plane(), plane() + 1, known, SPACING, LENGTH)
     assert (correction == 0).all() and (left == (0 if share else 1)).all()
 
 
@@ -100,6 +100,6 @@ def test_many_visible_voxels_are_thinned() -> None:
     grid = (24, 24, 24)
     points = points_from_middle(grid, SPACING)
     predicted, known = points[:, 1].reshape(grid), (points[:, 2] < 0).reshape(grid)
-    correction, left = continue_error(predicted, predicted + 0.5, known, SPACING, 12.0)
+    correction, left = krige_residual(predicted, predicted + 0.5, known, SPACING, 12.0)
     beside = (~known) & (points[:, 2] < 4).reshape(grid) & (predicted.abs() < 3)
     assert (correction[beside] - 0.5).abs().max() < 0.1 and (left[beside] < 0.5).all()

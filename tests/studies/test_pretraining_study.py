@@ -103,10 +103,10 @@ def test_what_began_with_weights_that_are_gone_is_told(
 def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
     made = [make(KeptTraining(folders, replace(VIT, fold=fold, epochs=2))) for fold in range(3)]
     asked = [replace(t, request=replace(t.request, epochs=2 + (i > 0))) for i, t in enumerate(made)]
-    with pytest.raises(KneeformerError, match=r"^2 trainings were made otherwise") as fault:
+    with pytest.raises(KneeformerError, match=r"^2 trainings differ from the request") as fault:
         refuse_made_otherwise([*asked, asked[-1]])
     first, *lines = str(fault.value).splitlines()
-    assert "move their folders away" in first and "ask as before" in first
+    assert "move their folders away" in first and "use the old settings" in first
     assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]
 
 

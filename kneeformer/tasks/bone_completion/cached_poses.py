@@ -31,7 +31,7 @@ def cached_poses(
 ) -> list[Posed]:
     """Prepared bones with their poses on the prototype, whole as they are; found where none are kept.
 
-    What is found is, to the last bit, what is kept of it: a training that goes on sees the same. A damaged
+    What is found is, to the last bit, what is kept of it: a resumed training sees the same. A damaged
     file of a pose is made again.
     """
     for folder in {case.parent / FOLDER for case in cases}:

@@ -48,19 +48,19 @@ def draw_completion(
     figure, grid = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
     for row, axis in zip(grid, range(3), strict=True):
 
-        def hung(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
+        def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
             return upright(Image(volume[box], geometry), axis)
 
-        (scan, aspect), index = hung(ct), middle[axis]
-        outlines = [(hung(region)[0], _REGION)]
+        (scan, aspect), index = oriented(ct), middle[axis]
+        outlines = [(oriented(region)[0], _REGION)]
         if truth is not None:
-            outlines.append((hung(truth > 0)[0], _TRUTH))
-        for place, drawn in ((row[0], outlines), (row[1], [*outlines, (hung(bone)[0], _COMPLETED)])):
+            outlines.append((oriented(truth > 0)[0], _TRUTH))
+        for place, drawn in ((row[0], outlines), (row[1], [*outlines, (oriented(bone)[0], _COMPLETED)])):
             place.imshow(scan[index], cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], aspect=aspect)
             for volume, colour in drawn:
                 if volume[index].any() and not volume[index].all():
                     place.contour(volume[index], [0.5], colors=colour, linewidths=1)
-        row[2].imshow(_shaded(hung(bone)[0], hung(region)[0]), aspect=aspect)
+        row[2].imshow(_shaded(oriented(bone)[0], oriented(region)[0]), aspect=aspect)
         for place in row:
             place.set_axis_off()
     for place, title in zip(grid[0], ("before", "completed", "surface"), strict=True):

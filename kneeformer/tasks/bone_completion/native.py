@@ -20,7 +20,7 @@ from kneeformer.tasks.bone_completion.isolation import Bone
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 AIR_HU = -1000
-_AT_ONCE = 500_000  # points brought back together
+_AT_ONCE = 500_000  # points resampled at a time
 _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 
 
@@ -61,20 +61,20 @@ def resample_to_native(
     """Put a completed bone onto the scan it came from; of several models, their mean.
 
     Args:
-        ct, mask: (z, y, x) as `preprocessing.bone.isolate` was given them.
+        ct, mask: (z, y, x) as given to `isolate`.
     """
-    kept, asked = without_small_components(mask == KEEP), mask == COMPLETE
+    kept, hidden = without_small_components(mask == KEEP), mask == COMPLETE
     box = _box_of_grid(bone, geometry, settings)
     intensity, distance, deviation = _on_box(completed, bone, box, geometry, settings.spacing)
     raw = paste(distance < 0, box, geometry.shape)
-    region = raw & asked
+    region = raw & hidden
     low, high = settings.window_hu
     predicted = paste(intensity * (high - low) + low, box, geometry.shape, AIR_HU)
     seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
     whole = np.select([region, kept], [predicted, seen], AIR_HU)
     uncertainty = None
     if deviation is not None:
-        uncertainty = np.where(asked, paste(deviation, box, geometry.shape), 0).astype(np.float32)
+        uncertainty = np.where(hidden, paste(deviation, box, geometry.shape), 0).astype(np.float32)
     return NativeBone(
         (kept | region).astype(np.uint8),
         raw.astype(np.uint8),

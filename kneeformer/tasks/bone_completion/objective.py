@@ -35,11 +35,11 @@ class PriorObjective:
 
 
 def _error_mm(prior: Autoencoder, image: Tensor, known: Tensor) -> float:
-    asked = (image[DISTANCE].abs() < _NEAR_MM) & (~known if not known.all() else torch.ones_like(known))
-    if not asked.any():
+    scored = (image[DISTANCE].abs() < _NEAR_MM) & (~known if not known.all() else torch.ones_like(known))
+    if not scored.any():
         return 0.0
     completed = prior.complete(image, known).image
-    return float((completed - image)[DISTANCE, asked].abs().mean())
+    return float((completed - image)[DISTANCE, scored].abs().mean())
 
 
 def _prior(network: nn.Module) -> Autoencoder:

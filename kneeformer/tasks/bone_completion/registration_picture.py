@@ -36,15 +36,15 @@ def draw_registration(
     figure, grid = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
     for row, axis in zip(grid, range(3), strict=True):
 
-        def hung(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
+        def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
             slices, aspect = upright(Image(volume, geometry), axis)
             return slices[len(slices) // 2], aspect
 
-        image, aspect = hung(ct)
+        image, aspect = oriented(ct)
         for place, bone in zip(row, (before, after), strict=True):
             place.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
             for distance, colour in ((surface, _PROTOTYPE), (bone, _BONE)):
-                level = hung(distance)[0]
+                level = oriented(distance)[0]
                 if level.min() < 0 < level.max():
                     place.contour(level, [0.0], colors=colour, linewidths=1)
             place.set_axis_off()

@@ -46,7 +46,7 @@ def tibia_paper(
 ) -> dict[str, BoneConfiguration]:
     """Registrations and priors as printed: AdamW at 1e-5, batches of 16, 1000 epochs for transformers and 500
     for autoencoders; directly 50 steps a batch in 100 epochs. Nothing is refined by least squares, and no
-    error is continued.
+    residual is kriged.
 
     An epoch of the plan is ten of the paper's. The loss of autoencoders counts distances beside CT, as ours
     does: surfaces come out of them.
@@ -112,7 +112,7 @@ def _priors(
 
 
 def _plain(prior: PriorSettings | None) -> PriorSettings:
-    """No error continued, and components fitted to what is shown as if that were all."""
+    """No residual kriging, and components fitted with hidden voxels at the mean."""
     assert prior is not None
     return prior.model_copy(
         update={"residual": False, "kind": "pca_zero" if prior.kind == "pca" else prior.kind}
