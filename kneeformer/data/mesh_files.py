@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.files import write_bytes
-from kneeformer.errors import KneeformerError
 from kneeformer.geometry.mesh import Mesh
 
 _SPACE = "SPACE=LPS"  # where 3D Slicer looks for the coordinates' meaning, in STL and PLY alike
@@ -23,24 +22,6 @@ def write_stl(path: Path, mesh: Mesh) -> None:
     rows = np.zeros(len(mesh.faces), _STL_FACE)
     rows["normal"], rows["corners"] = mesh.normals / lengths, mesh.triangles
     write_bytes(path, _HEADER + np.uint32(len(rows)).astype("<u4").tobytes() + rows.tobytes())
-
-
-def read_stl(path: Path) -> Mesh:
-    """Read binary STL, (x, y, z) in mm as they are; corners at equal places become one vertex.
-
-    Raises:
-        KneeformerError: missing, or its size is not that of a binary STL file.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as fault:
-        raise KneeformerError(f"{path}: no such file") from fault
-    count = int.from_bytes(content[80:84], "little")
-    if len(content) != 84 + count * _STL_FACE.itemsize:
-        raise KneeformerError(f"{path}: not a whole binary STL file ({len(content)} bytes); export it again")
-    corners = np.frombuffer(content, _STL_FACE, offset=84)["corners"].reshape(-1, 3).astype(np.float64)
-    vertices, faces = np.unique(corners + 0.0, axis=0, return_inverse=True)  # -0.0 becomes 0.0
-    return Mesh(vertices, faces.reshape(-1, 3).astype(np.int64))
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:

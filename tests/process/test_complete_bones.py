@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_bones import coarsen
+from stl import read_stl
 from workplace import NAME, Workplace, read_json, same_place
 
 from kneeformer.data.images import read_image, write_image
-from kneeformer.data.mesh_files import read_stl
 from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import read_summary
 from kneeformer.phantoms.bone import write_bone_dataset

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from prepared import SHAPE, plan
+from stl import read_stl
 from torch import Tensor, nn
 
 from kneeformer.data.images import write_image
-from kneeformer.data.mesh_files import read_stl
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
