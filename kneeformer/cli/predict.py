@@ -43,6 +43,12 @@ def main() -> None:
         "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
     )
     parser.add_argument(
+        "--file_ending",
+        default=None,
+        metavar="ENDING",
+        help="format of the label maps, such as .seg.nrrd for 3D Slicer (default: the dataset's)",
+    )
+    parser.add_argument(
         "--save_mesh",
         default=None,
         choices=["stl", "ply", "vtp"],
@@ -70,6 +76,7 @@ def main() -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.images import file_ending
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
     from kneeformer.workflows.meshes import MeshFiles
@@ -78,8 +85,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
+    predictor = _load(arguments)
+    if arguments.file_ending is not None:
+        predictor = predictor.writing(file_ending(Path(arguments.file_ending)))
     failed = predict_folder(
-        _load(arguments),
+        predictor,
         arguments.input,
         arguments.output,
         Bars(),

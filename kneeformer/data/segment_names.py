@@ -7,34 +7,15 @@ to the next one. The names tell.
 import re
 from pathlib import Path
 
+from kneeformer.data.segmentation_file import read_segments
 from kneeformer.labels import COMPLETE, KEEP, LabelScheme
 
 MASK = LabelScheme.from_json({"background": 0, "keep": KEEP, "complete": COMPLETE})
 
-_FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue):=(.*)")
-_LONGEST = 1 << 20  # bytes of a line: voxels of a file without an empty line are none
-
 
 def segments(path: Path) -> dict[str, int]:
-    """Name and label value of each segment that the header names, in its order; of other files, none.
-
-    Reads the header alone. A file that cannot be read names none: its reader says why.
-    """
-    found: dict[str, dict[str, str]] = {}
-    if not path.name.lower().endswith((".nrrd", ".nhdr")):
-        return {}
-    try:
-        with path.open("rb") as handle:
-            while line := handle.readline(_LONGEST).rstrip(b"\r\n"):
-                if (field := _FIELD.fullmatch(line.decode("utf-8", "replace"))) is not None:
-                    found.setdefault(field[1], {})[field[2]] = field[3].strip()
-    except OSError:
-        return {}
-    return {
-        s["Name"]: int(s["LabelValue"])
-        for s in found.values()
-        if "Name" in s and re.fullmatch("[0-9]{1,9}", s.get("LabelValue", ""))
-    }
+    """Name and label value of each segment that the header of a file names, in its order."""
+    return {segment.name: segment.value for segment in read_segments(path)}
 
 
 def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json") -> list[str]:
@@ -44,7 +25,7 @@ def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json
         whose: what the scheme is of.
     """
     named, known = segments(path), _values_by_name(scheme)
-    if all(value in known.get(_plain(name), (value,)) for name, value in named.items()):
+    if all(value in known.get(plain_name(name), (value,)) for name, value in named.items()):
         return []
     declared = ", ".join(f"{n} = {' '.join(map(str, v))}" for n, v in _labels(scheme))
     return [
@@ -56,7 +37,7 @@ def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json
 def segment_warnings(path: Path, scheme: LabelScheme) -> list[str]:
     """A line where segments have names that dataset.json does not have."""
     known = _values_by_name(scheme)
-    strange = {name: value for name, value in segments(path).items() if _plain(name) not in known}
+    strange = {name: value for name, value in segments(path).items() if plain_name(name) not in known}
     if not strange:
         return []
     return [f"{path}: its header names {_listed(strange)}, names that dataset.json does not have"]
@@ -70,11 +51,12 @@ def _labels(scheme: LabelScheme) -> list[tuple[str, tuple[int, ...]]]:
 def _values_by_name(scheme: LabelScheme) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {"background": (0,)}
     for name, values in _labels(scheme):
-        found[_plain(name)] = (*found.get(_plain(name), ()), *values)
+        found[plain_name(name)] = (*found.get(plain_name(name), ()), *values)
     return found
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without capitals and separators."""
     return re.sub(r"[\W_]+", " ", name).strip().casefold()
 
 

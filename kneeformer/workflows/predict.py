@@ -15,6 +15,7 @@ from kneeformer.data.files import write_json, written_whole
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.mesh_files import write_stl
+from kneeformer.data.segmentation_file import write_label_map
 from kneeformer.data.transform_files import write_transform
 from kneeformer.engine.checkpoint import load_network
 from kneeformer.errors import KneeformerError
@@ -131,6 +132,11 @@ class Predictor:
         outputs = self.predict_scan(Scan(channels, geometry), probabilities)
         return outputs.volumes["_probabilities" if probabilities else ""]
 
+    def writing(self, file_ending: str) -> "Predictor":
+        """The same, but for the format of the volumes that it writes."""
+        dataset = self.plan.dataset.model_copy(update={"file_ending": file_ending})
+        return replace(self, plan=self.plan.model_copy(update={"dataset": dataset}))
+
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
         """Everything the task predicts of a scan."""
         task = predictive(self.configuration.task)
@@ -179,10 +185,12 @@ class Predictor:
             outputs.volumes.items(), reverse=True
         ):  # the main one last: it says "done"
             path = output / f"{case.name}{suffix}{self.plan.dataset.file_ending}"
-            if volume.ndim == 3:
-                write_image(path, volume, geometry)
-            else:
+            if volume.ndim != 3:
                 _write_array(output / f"{case.name}{suffix}.npz", volume)
+            elif suffix == "" and predictive(self.configuration.task).predicts_structures:
+                write_label_map(path, volume, geometry, self.plan.dataset.scheme)
+            else:
+                write_image(path, volume, geometry)
 
 
 def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:

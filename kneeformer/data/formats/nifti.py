@@ -63,15 +63,34 @@ Header = dict[str, Any]
 
 def read(path: Path) -> Image:
     """As `Format.read`. The place is that of the sform where its code is above 0, else of the qform."""
+    (image,) = _read(path, several=False)
+    return image
+
+
+def read_channels(path: Path) -> list[Image]:
+    """As `read`, of a file whose fourth dimension, if there is one, counts channels.
+
+    Raises:
+        FileFault: as `read`.
+    """
+    return _read(path, several=True)
+
+
+def _read(path: Path, several: bool) -> list[Image]:
     stored = path.read_bytes()
     packed = stored[:2] == b"\x1f\x8b"
     header, order = _parse(gunzip_start(stored, SIZES[2]) if packed else stored[: SIZES[2]])
+    channels = 1
+    if several and header["dim"][0] == 4:
+        channels = max(int(header["dim"][4]), 1)
+        header["dim"] = np.array([3, *header["dim"][1:4], 1, 1, 1, 1])
     size, dtype = _size(header), _dtype(header, order)
     start, count = _start(header), math.prod(size)
     geometry = _geometry(path, header, size)
-    whole = start + count * dtype.itemsize
+    whole = start + channels * count * dtype.itemsize
     content = gunzip(stored, whole) if packed else exactly(stored, whole)
-    return Image(_scaled(volume(content, dtype, size, start), header), geometry)
+    starts = (start + channel * count * dtype.itemsize for channel in range(channels))
+    return [Image(_scaled(volume(content, dtype, size, at), header), geometry) for at in starts]
 
 
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:

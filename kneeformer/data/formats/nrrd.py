@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from kneeformer.data.formats.base import (
     require_printable,
     require_scalars,
     require_volume,
-    volume,
     voxel_file,
     voxel_name,
 )
@@ -90,6 +90,20 @@ Header = dict[str, Any]
 
 def read(path: Path) -> Image:
     """As `Format.read`."""
+    layers, geometry = _read(path, several=False)
+    return Image(layers[0], geometry)
+
+
+def read_layers(path: Path) -> tuple[np.ndarray, Grid]:
+    """As `read`, of a file that may have several values per voxel, and single slices: (layers, z, y, x).
+
+    Raises:
+        FileFault: as `read`.
+    """
+    return _read(path, several=True)
+
+
+def _read(path: Path, several: bool) -> tuple[np.ndarray, Grid]:
     head, blank, behind = _split(path.read_bytes())
     header = _parse(head)
     sizes = tuple(int(n) for n in header["sizes"])
@@ -97,8 +111,11 @@ def read(path: Path) -> Image:
         raise header_fault("sizes", " ".join(map(str, sizes)), f"dimension is {header['dimension']}")
     spatial = _spatial_axes(header, len(sizes))
     size = tuple(sizes[axis] for axis in spatial)
-    require_scalars(math.prod(n for axis, n in enumerate(sizes) if axis not in spatial))
-    require_volume(size)
+    others = [axis for axis in range(len(sizes)) if axis not in spatial]
+    if not several:
+        require_scalars(math.prod(sizes[axis] for axis in others))
+    if not several or len(size) != 3:
+        require_volume(size)
     geometry = _geometry(path, header, size, spatial)
     dtype = _dtype(header)
     if "data file" in header:
@@ -106,11 +123,18 @@ def read(path: Path) -> Image:
         behind = voxel_file(path, "data file:", name).read_bytes()
     elif not blank:
         raise damaged("no voxels behind its header")
-    return Image(volume(_voxels(header, behind, dtype, math.prod(sizes)), dtype, size), geometry)
+    stored = np.frombuffer(_voxels(header, behind, dtype, math.prod(sizes)), dtype).reshape(sizes[::-1])
+    axes = [len(sizes) - 1 - axis for axis in (*others, *spatial[::-1])]
+    layers = stored.transpose(axes).reshape(-1, *size[::-1])
+    return layers.astype(dtype.newbyteorder("=")), geometry
 
 
-def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
-    """As `Format.encode`: one file, compressed; of a .nhdr the voxels lie in a file beside it."""
+def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str, bytes]]:
+    """As `Format.encode`: one file, compressed; of a .nhdr the voxels lie in a file beside it.
+
+    Args:
+        pairs: further lines of the header, "key:=value".
+    """
     array = image.array
     lines = [
         "NRRD0004",
@@ -123,6 +147,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         "endian: little",
         "encoding: gzip",
         f"space origin: {_vector(list(image.geometry.origin))}",
+        *pairs,
     ]
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     if name.lower().endswith(".nhdr"):

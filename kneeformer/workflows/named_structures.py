@@ -1,0 +1,132 @@
+"""The structures of many segmentations, matched by the names of their segments."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneeformer.data.segment_names import plain_name
+from kneeformer.data.segmentation_file import Colour, Segment, Segmentation
+from kneeformer.labels import LabelValues
+
+_PART = 0.95  # share of a structure's voxels that lie in the one of which it is a part
+
+
+@dataclass(frozen=True)
+class NamedStructure:
+    """A structure of the segmentations.
+
+    Attributes:
+        key: its plain name.
+        name: as the first file writes it.
+        value: its label value.
+        cases: number of files that have it.
+        parts_of: keys of the structures of which it is a part, the largest first.
+    """
+
+    key: str
+    name: str
+    value: int
+    cases: int
+    colour: Colour | None = None
+    parts_of: tuple[str, ...] = ()
+
+
+def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]:
+    """The structures of all files, by value.
+
+    Values are those of the files, where all agree and differ from each other; else 1, 2, ... in the order in
+    which the names are found.
+    """
+    first: dict[str, Segment] = {}
+    values, cases = defaultdict[str, set[int]](set), Counter[str]()
+    for segments in files:
+        for segment in segments:
+            key = plain_name(segment.name)
+            first.setdefault(key, segment)
+            values[key].add(segment.value)
+            cases[key] += 1
+    own = {key: min(of_key) for key, of_key in values.items()}
+    agree = all(len(v) == 1 for v in values.values()) and len(set(own.values())) == len(own)
+    if not agree or 0 in own.values():
+        own = {key: number for number, key in enumerate(first, 1)}
+    found = [NamedStructure(k, s.name, own[k], cases[k], s.colour) for k, s in first.items()]
+    return sorted(found, key=lambda s: s.value)
+
+
+def with_parts(
+    structures: list[NamedStructure], segmentations: Iterable[Segmentation]
+) -> list[NamedStructure]:
+    """The structures with what each is a part of, those that hold others before these.
+
+    A structure is a part of a larger one where 95 % of its voxels, of all segmentations, lie in it.
+    """
+    sizes, shared = Counter[str](), Counter[tuple[str, str]]()
+    for segmentation in segmentations:
+        masks = masks_of(segmentation)
+        for key, mask in masks.items():
+            sizes[key] += int(np.count_nonzero(mask))
+            for other, beside in masks.items():
+                if other != key:
+                    shared[key, other] += int(np.count_nonzero(mask & beside))
+    found = []
+    for structure in structures:
+        key = structure.key
+        around = [
+            s.key
+            for s in structures
+            if sizes[s.key] > sizes[key] > 0 and shared[key, s.key] >= _PART * sizes[key]
+        ]
+        around.sort(key=lambda k: -sizes[k])
+        found.append(
+            NamedStructure(
+                key, structure.name, structure.value, structure.cases, structure.colour, tuple(around)
+            )
+        )
+    return sorted(found, key=lambda s: (len(s.parts_of), s.value))
+
+
+def labels_of(structures: Sequence[NamedStructure]) -> tuple[LabelValues, list[int] | None]:
+    """`labels` and `regions_class_order` of dataset.json: what holds others is a region."""
+    labels: LabelValues = {}
+    for structure in structures:
+        inside = [s.value for s in structures if structure.key in s.parts_of]
+        labels[structure.name] = [structure.value, *inside] if inside else structure.value
+    regions = any(isinstance(value, list) for value in labels.values())
+    return labels, [s.value for s in structures] if regions else None
+
+
+def painted(
+    structures: Sequence[NamedStructure], masks: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> tuple[np.ndarray, list[str]]:
+    """A label map: each structure painted over those before it.
+
+    Returns:
+        (z, y, x) uint8 or uint16 labels; and a line for each two structures that share voxels although
+        neither is a part of the other.
+    """
+    labels = np.zeros(shape, np.min_scalar_type(max(s.value for s in structures)))
+    lines = []
+    for number, structure in enumerate(structures):
+        if (mask := masks.get(structure.key)) is None:
+            continue
+        for before in structures[:number]:
+            if before.key in structure.parts_of:
+                continue
+            if shared := int(np.count_nonzero(labels[mask] == before.value)):
+                lines.append(
+                    f"{shared} voxels are of {before.name} and of {structure.name}: taken as {structure.name}"
+                )
+        labels[mask] = structure.value
+    return labels, lines
+
+
+def masks_of(segmentation: Segmentation) -> dict[str, np.ndarray]:
+    """The (z, y, x) bool mask of each segment by its plain name; segments of one name are one."""
+    masks: dict[str, np.ndarray] = {}
+    for segment in segmentation.segments:
+        key = plain_name(segment.name)
+        mask = segmentation.mask(segment)
+        masks[key] = masks[key] | mask if key in masks else mask
+    return masks

@@ -1,0 +1,99 @@
+"""Listing of a folder of 3D Slicer: volumes, and the segmentations that belong to them, by their names."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.data.image_folder import composed, has_unusable_name, printable
+from kneeformer.data.images import FILE_ENDINGS, file_ending
+from kneeformer.data.segmentation_file import read_segments
+
+_WORDS = r"(?:[\s._-]*(?:segmentation|segments?|seg|labels?(?:map)?)(?:[\s._-]*\d+)?)+"
+
+_UNUSABLE = "its name holds control characters or is not UTF-8; rename it"
+
+
+@dataclass(frozen=True)
+class SlicerCase:
+    """A volume, with its segmentation where there is one."""
+
+    name: str
+    volume: Path
+    segmentation: Path | None
+
+
+@dataclass(frozen=True)
+class SlicerFolder:
+    """Cases, and files that belong to none.
+
+    Attributes:
+        ignored: a line a file that is not taken.
+    """
+
+    cases: list[SlicerCase]
+    ignored: list[str]
+
+
+def slicer_folder(folder: Path) -> SlicerFolder:
+    """Pair the volumes and segmentations of a folder and of those in it.
+
+    A segmentation is an NRRD file whose header names segments. It belongs to the volume of its folder that
+    has its name, but for words such as "segmentation"; or to the only volume there. A volume without one is
+    a case without labels.
+    """
+    cases, ignored = [], []
+    for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and not p.name.startswith("."))):
+        files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
+        files = [path for path in files if path.name.lower().endswith(FILE_ENDINGS)]
+        ignored += [f"{printable(p)}: {_UNUSABLE}" for p in files if has_unusable_name(Path(p.name))]
+        files = [path for path in files if not has_unusable_name(Path(path.name))]
+        segmentations = [path for path in files if read_segments(path)]
+        volumes = [path for path in files if path not in segmentations]
+        pairs, left = _paired(volumes, segmentations)
+        ignored += left
+        alone = len(volumes) == 1 and place != folder
+        cases += [
+            SlicerCase(composed(place.name) if alone else _stem(volume), volume, pairs.get(volume))
+            for volume in volumes
+        ]
+    return SlicerFolder(_of_different_names(cases, ignored), ignored)
+
+
+def _paired(volumes: list[Path], segmentations: list[Path]) -> tuple[dict[Path, Path], list[str]]:
+    """The segmentation of each volume, and a line for each that has none."""
+    by_name = defaultdict(list)
+    for volume in volumes:
+        by_name[_plain(volume)].append(volume)
+    pairs, left = dict[Path, Path](), []
+    for file in segmentations:
+        candidates = by_name[_plain(file)] or (volumes if len(volumes) == 1 else [])
+        if len(candidates) != 1:
+            left.append(f"{file}: no one volume has its name; call it VOLUME.seg.nrrd, after its volume")
+        elif candidates[0] in pairs:
+            taken = pairs[candidates[0]].name
+            left.append(f"{file}: {candidates[0].name} has the segmentation {taken} already; keep one")
+        else:
+            pairs[candidates[0]] = file
+    return pairs, left
+
+
+def _of_different_names(cases: Iterable[SlicerCase], ignored: list[str]) -> list[SlicerCase]:
+    kept: dict[str, SlicerCase] = {}
+    for case in sorted(cases, key=lambda c: c.name):
+        if (other := kept.get(case.name.casefold())) is not None:
+            ignored.append(f"{case.volume}: {other.volume} is a case {other.name} as well; rename one")
+        else:
+            kept[case.name.casefold()] = case
+    return list(kept.values())
+
+
+def _stem(path: Path) -> str:
+    return composed(path.name[: -len(file_ending(path))]).removesuffix("_0000")
+
+
+def _plain(path: Path) -> str:
+    """The name without words for segmentations, capitals and separators at its ends."""
+    name = re.sub(rf"{_WORDS}$|^(?:segmentation|seg)[\s._-]+", "", _stem(path).casefold())
+    return name.strip(" ._-")
