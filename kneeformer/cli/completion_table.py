@@ -37,7 +37,6 @@ def main() -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
-    from kneeformer.metrics.completion_comparison import markdown
     from kneeformer.paths import Folders
     from kneeformer.studies.completion_table import Completions, compare_completions
 
@@ -46,7 +45,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     for key in ("configurations", "folds"):
         wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
     with closing(TrainingBar()) as bar:
-        rows, folder = compare_completions(folders, Completions(**wanted), bar, Bars())
-    print(markdown(rows))
+        report, folder = compare_completions(folders, Completions(**wanted), bar, Bars())
+    print(report)
     print((folder / "whole_bones.md").read_text(encoding="utf-8"))
     print(f"table and whole_bones, each .csv and .md: {folder}")

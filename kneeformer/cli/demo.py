@@ -17,8 +17,8 @@ def main() -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
-    from kneeformer.metrics.summary import table
     from kneeformer.paths import refuse_in_raw
+    from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.demo import run_demo
 
     refuse_in_raw(arguments.folder)
@@ -26,5 +26,5 @@ def _demo(arguments: argparse.Namespace) -> None:
     result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
     bar.close()
     print("\nScores of two synthetic test knees:")
-    print(table(result.summary))
+    print(terminal_table(result.summary))
     print("Pictures:", *result.pictures, sep="\n  ")

@@ -24,8 +24,8 @@ def main() -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from kneeformer.data.dataset import Dataset
     from kneeformer.data.processes import default_processes
-    from kneeformer.metrics.summary import table
     from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.evaluate import evaluate_folders
 
     folders = Folders.from_environment()
@@ -40,5 +40,5 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.processes or default_processes(),
         Bars(),
     )
-    print(table(summary))
+    print(terminal_table(summary))
     print(f"summary: {output / 'summary.json'} and summary.csv")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, resume_with, run
+from kneeformer.cli.console import add_plans, resume_with, run
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     )
     add_plans(parser)
     arguments = parser.parse_args()
-    run(lambda: _find(arguments), resume_with("folds that are scored"))
+    run(lambda: _find(arguments), resume_with("everything that is trained and validated"))
 
 
 def _find(arguments: argparse.Namespace) -> None:
@@ -38,6 +38,6 @@ def _find(arguments: argparse.Namespace) -> None:
     wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
     for key in ("configurations", "folds"):
         wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
-    report, folder = find_best_configuration(folders, Candidates(**wanted), Bars())
+    report, folder = find_best_configuration(folders, Candidates(**wanted))
     print(report)
     print(f"best_configuration.json, table.md and prediction_commands.txt: {folder}")

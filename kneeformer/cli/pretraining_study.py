@@ -56,7 +56,7 @@ def _labels(text: str) -> int | None:
 def _study(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import Folders
-    from kneeformer.studies.pretraining_study import ABLATIONS, PLANNED, Study, markdown, run_study
+    from kneeformer.studies.pretraining_study import ABLATIONS, PLANNED, Study, run_study, study_markdown
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments))
@@ -68,5 +68,5 @@ def _study(arguments: argparse.Namespace) -> None:
     study = Study(**wanted, variants=(PLANNED, *ABLATIONS) if ablations else (PLANNED,))
     with closing(TrainingBar()) as bar:
         rows, folder = run_study(folders, study, bar, Bars())
-    print(markdown(rows))
+    print(study_markdown(rows))
     print(f"table.csv, table.md and curves.png: {folder}")

@@ -86,7 +86,7 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from kneeformer.metrics.summary import table
+    from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.contradictions import refuse_ignored
     from kneeformer.workflows.train import train_fold
 
@@ -97,7 +97,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if outcome.review:
         print(outcome.review)
     if outcome.summary is not None:
-        print(table(outcome.summary))
+        print(terminal_table(outcome.summary))
     elif not outcome.review:
         print("all cases were used for training: none is left to validate on")
     print(f"results: {outcome.folder}")

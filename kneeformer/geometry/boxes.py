@@ -41,6 +41,11 @@ def slices(box: Box) -> tuple[slice, ...]:
     return tuple(slice(first, last) for first, last in box)
 
 
+def around(mask: np.ndarray, voxels: int) -> tuple[slice, ...]:
+    """The box around a mask and some voxels more on every side, as an index; all of an empty one."""
+    return slices(grown(bounding_box(mask), mask.ndim * (voxels,), mask.shape))
+
+
 def paste(part: np.ndarray, box: Box, shape: Size, outside: float = 0) -> np.ndarray:
     """Put a (..., z, y, x) part back where `box` was cut from a grid of `shape`; `outside` elsewhere."""
     if part.shape[-3:] == shape:

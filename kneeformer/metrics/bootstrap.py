@@ -1,60 +1,93 @@
-"""Bootstrap confidence interval of a mean over trainings and subjects: both are resampled."""
+"""Confidence intervals of means, by the bootstrap: what varies by chance is drawn again.
+
+One factor, the subjects, gives the cluster bootstrap (Davison and Hinkley 1997, 3.8): a subject is drawn with
+all its cases, because two scans of one knee are not two independent observations. Several factors, as the
+subjects and the seeds of trainings, are drawn each for itself (pigeonhole bootstrap: Owen 2007).
+"""
 
 import math
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from kneeformer.metrics.summary import CaseScores
-
-RESAMPLES = 5000
-
-Interval = tuple[float, float, float]  # mean, low, high
+RESAMPLES = 2000
+SEED = 12345
 
 
-def seeds_and_subjects_interval(values: np.ndarray, seed: int = 12345) -> Interval:
-    """Mean, and its 95 % bootstrap interval, of a score that varies with the seed and with the subject.
+class Interval(NamedTuple):
+    """A mean and its 95 % interval; the latter is NaN where fewer than two subjects tell of no spread."""
 
-    Seeds and subjects are both drawn with replacement (pigeonhole bootstrap: Owen 2007): another training
-    on other patients. A paired difference is the difference of two such arrays.
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_weights(*factors: Sequence[Hashable], seed: int = SEED) -> np.ndarray:
+    """Count the draws of each observation in each resample.
+
+    Args:
+        factors: of each observation its subject; and whatever else varies by chance, as its seed.
+        seed: of the draws.
+
+    Returns:
+        (RESAMPLES, observations) float64; all NaN with fewer than two subjects.
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.ones((RESAMPLES, len(factors[0])))
+    for factor in factors:
+        levels, member = np.unique(np.array(factor), return_inverse=True)
+        share = np.full(len(levels), 1 / len(levels))
+        weights *= rng.multinomial(len(levels), share, RESAMPLES)[:, member]
+    return weights if len(set(factors[0])) > 1 else np.full_like(weights, math.nan)
+
+
+def weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over the observations that are defined.
+
+    Args:
+        values: (observations, ...) float64, NaN where undefined.
+        weights: (resamples, observations) float64.
+
+    Returns:
+        (resamples, ...) float64, NaN where nothing that is drawn is defined.
+    """
+    defined = ~np.isnan(values)
+    total = np.tensordot(weights, np.where(defined, values, 0.0), axes=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / np.tensordot(weights, defined, axes=1))
+
+
+def percentiles(resampled: np.ndarray) -> np.ndarray:
+    """(resamples, ...) -> (2, ...): the 2.5th and 97.5th percentile of the resamples that are not NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanpercentile(resampled, [2.5, 97.5], axis=0))
+
+
+def mean_interval(values: Iterable[float], *factors: Sequence[Hashable], seed: int = SEED) -> Interval:
+    """Mean of observations, and its 95 % bootstrap interval; all NaN where nothing is defined.
+
+    Args:
+        values: one an observation, NaN where undefined.
+        factors: as of `bootstrap_weights`; without them every observation is of a subject of its own.
+    """
+    observed = np.array([*values], np.float64)
+    if not (~np.isnan(observed)).any():
+        return Interval(math.nan, math.nan, math.nan)
+    weights = bootstrap_weights(*(factors or (range(len(observed)),)), seed=seed)
+    low, high = percentiles(weighted_means(observed, weights))
+    return Interval(float(np.nanmean(observed)), float(low), float(high))
+
+
+def seeds_and_subjects_interval(values: np.ndarray) -> Interval:
+    """`mean_interval` of a score that varies with the seed of a training and with the subject.
+
+    A paired difference is the difference of two such arrays.
 
     Args:
         values: (seeds, subjects) float.
-
-    Returns:
-        mean, low, high; low and high are NaN with fewer than two subjects.
     """
-    mean = float(values.mean())
-    seeds, subjects = values.shape
-    if subjects < 2:
-        return mean, float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    columns = rng.multinomial(subjects, np.full(subjects, 1 / subjects), RESAMPLES) / subjects
-    means = np.einsum("rs,sp,rp->r", rows, values, columns)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return mean, float(low), float(high)
-
-
-def subjects_interval(values: Iterable[float]) -> Interval:
-    """As `seeds_and_subjects_interval` of one training; all NaN where there is no subject."""
-    found = np.array([[*values]])
-    return seeds_and_subjects_interval(found) if found.size else (math.nan, math.nan, math.nan)
-
-
-def by_subject(cases: Iterable[CaseScores], score: Callable[[CaseScores], float]) -> dict[str, float]:
-    """Mean over each subject's cases in which the score is defined; subjects without any are left out."""
-    values: dict[str, list[float]] = {}
-    for case in cases:
-        value = score(case)
-        if not math.isnan(value):
-            values.setdefault(case.subject, []).append(value)
-    return {subject: float(np.mean(found)) for subject, found in sorted(values.items())}
-
-
-def interval_text(interval: Interval, form: str) -> str:
-    """ "mean (low to high)", the mean alone where there is no interval, or "-"."""
-    mean, low, high = (format(value, form) for value in interval)
-    if math.isnan(interval[0]):
-        return "-"
-    return mean if math.isnan(interval[1]) else f"{mean} ({low} to {high})"
+    seeds, subjects = np.indices(values.shape)
+    return mean_interval(values.ravel(), subjects.ravel().tolist(), seeds.ravel().tolist())

@@ -3,7 +3,7 @@
 Every function takes boolean arrays of one shape, in any number of dimensions, or the `Counts` of such a
 pair. Swapping reference and prediction leaves Dice and IoU as they are and swaps precision and recall.
 
-The empty-mask rule, here and in `surface`:
+The empty-mask rule, here and in `surface_distance`:
 
 =============  =============  ============================  =====================  ====================
 reference      prediction     Dice, IoU, precision, recall  HD95, ASSD             volume error
@@ -23,6 +23,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from kneeformer.metrics.metric import BY_OVERLAP, Metric
+
+DICE = Metric(
+    name="Dice",
+    meaning="2 TP / (2 TP + FP + FN); of voxels, F1 is the same number",
+    better="higher",
+    empty=BY_OVERLAP,
+)
+IOU = Metric(name="IoU", meaning="TP / (TP + FP + FN)", better="higher", empty=BY_OVERLAP)
+PRECISION = Metric(name="Precision", meaning="TP / (TP + FP)", better="higher", empty=BY_OVERLAP)
+RECALL = Metric(name="Recall", meaning="TP / (TP + FN)", better="higher", empty=BY_OVERLAP)
+VOLUME_ERROR = Metric(
+    name="VolumeError",
+    meaning="(predicted - reference) / reference volume",
+    better="lower",
+    empty="undefined if the reference is empty, -1 if the prediction alone is",
+    mean="absolute values",
+    form=".1%",
+)
+REFERENCE_VOLUME = Metric(
+    name="Volume_ref_mm3", meaning="volume of the reference", unit="mm3", empty="0", form=".0f"
+)
+PREDICTED_VOLUME = Metric(
+    name="Volume_pred_mm3", meaning="volume of the prediction", unit="mm3", empty="0", form=".0f"
+)
+TRUE_POSITIVES = Metric(name="TP", meaning="true positive voxels", empty="0", mean=None, form=".0f")
+FALSE_POSITIVES = Metric(name="FP", meaning="false positive voxels", empty="0", mean=None, form=".0f")
+FALSE_NEGATIVES = Metric(name="FN", meaning="false negative voxels", empty="0", mean=None, form=".0f")
 
 
 @dataclass(frozen=True)
@@ -86,8 +115,7 @@ def recall(counts: Counts) -> float:
 def volume_error(counts: Counts) -> float:
     """(predicted - reference) / reference volume: 0.1 is 10 % too large, -1 is nothing found.
 
-    NaN where the reference is empty: no volume to relate to (the absolute volumes still tell). Signed, so
-    its mean over cases is a bias and errors of both signs cancel.
+    NaN where the reference is empty: no volume to relate to (the volumes themselves still tell).
     """
     return (counts.predicted - counts.reference) / counts.reference if counts.reference else math.nan
 

@@ -9,7 +9,29 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-METRICS = ("NMSE", "PSNR", "SSIM")
+from kneeformer.metrics.metric import NO_VOXELS, Metric, Values
+
+NMSE = Metric(
+    name="NMSE",
+    meaning="squared error over the squared norm of the reference",
+    better="lower",
+    empty=NO_VOXELS,
+    form=".4f",
+)
+PSNR = Metric(
+    name="PSNR",
+    meaning="10 log10 of the squared maximum of the reference over the mean squared error",
+    unit="dB",
+    better="higher",
+    empty=NO_VOXELS,
+    form=".2f",
+)
+SSIM = Metric(
+    name="SSIM",
+    meaning="SSIM (Wang et al. 2004) slice by slice, even windows of 7 x 7 voxels",
+    better="higher",
+    empty=NO_VOXELS,
+)
 
 
 def nmse(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None) -> float:
@@ -43,12 +65,14 @@ def ssim(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = N
 
 def reconstruction_metrics(
     reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None
-) -> dict[str, float]:
-    """The METRICS of a volume, or of its voxels `within`."""
+) -> Values:
+    """NMSE, PSNR and SSIM of a volume, or of its voxels `within`; NaN where there are none."""
+    if within is not None and not within.any():
+        return {NMSE: math.nan, PSNR: math.nan, SSIM: math.nan}
     return {
-        "NMSE": nmse(reference, found, within),
-        "PSNR": psnr(reference, found, within),
-        "SSIM": ssim(reference, found, within),
+        SSIM: ssim(reference, found, within),
+        PSNR: psnr(reference, found, within),
+        NMSE: nmse(reference, found, within),
     }
 
 

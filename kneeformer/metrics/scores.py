@@ -1,37 +1,19 @@
-"""All metrics of one case, structure by structure."""
+"""All metrics of label maps, structure by structure."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from kneeformer.labels import LabelScheme
-from kneeformer.metrics.overlap import count, dice, iou, precision, recall, volume_error, volume_mm3
-from kneeformer.metrics.surface_distance import surface_distances
-
-Metrics = dict[str, float]
-CaseMetrics = dict[str, Metrics]  # metrics of each structure
-
-METRICS = (
-    "Dice",
-    "F1",
-    "IoU",
-    "Precision",
-    "Recall",
-    "HD95_mm",
-    "ASSD_mm",
-    "VolumeError",
-    "Volume_ref_mm3",
-    "Volume_pred_mm3",
-    "TP",
-    "FP",
-    "FN",
-)
+from kneeformer.metrics import overlap
+from kneeformer.metrics.metric import Values
+from kneeformer.metrics.surface_distance import ASSD, HD95, surface_distances
 
 
 def score_case(
     reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float], scheme: LabelScheme
-) -> CaseMetrics:
-    """The METRICS of every structure or region of the scheme.
+) -> dict[str, Values]:
+    """The metrics of `score_masks` of every structure or region of the scheme.
 
     Voxels the reference ignores become background in both label maps: they are in no count, no volume and
     no surface, except that a structure cut by the ignored zone has its (shared) surface there.
@@ -59,26 +41,25 @@ def score_case(
     }
 
 
-def score_masks(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> Metrics:
-    """The METRICS of one structure, from two boolean masks of one shape; units in the names.
+def score_masks(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> Values:
+    """Overlap, surface distances and volumes of one structure, from two boolean masks of one shape.
 
     Raises:
         ValueError: the shapes differ, or an array is not boolean.
     """
-    counts = count(reference, prediction)
+    counts = overlap.count(reference, prediction)
     distances = surface_distances(reference, prediction, spacing_mm)
     return {
-        "Dice": dice(counts),
-        "F1": dice(counts),
-        "IoU": iou(counts),
-        "Precision": precision(counts),
-        "Recall": recall(counts),
-        "HD95_mm": distances.hd95,
-        "ASSD_mm": distances.assd,
-        "VolumeError": volume_error(counts),
-        "Volume_ref_mm3": volume_mm3(counts.reference, spacing_mm),
-        "Volume_pred_mm3": volume_mm3(counts.predicted, spacing_mm),
-        "TP": counts.tp,
-        "FP": counts.fp,
-        "FN": counts.fn,
+        overlap.DICE: overlap.dice(counts),
+        overlap.IOU: overlap.iou(counts),
+        overlap.PRECISION: overlap.precision(counts),
+        overlap.RECALL: overlap.recall(counts),
+        HD95: distances.hd95,
+        ASSD: distances.assd,
+        overlap.VOLUME_ERROR: overlap.volume_error(counts),
+        overlap.REFERENCE_VOLUME: overlap.volume_mm3(counts.reference, spacing_mm),
+        overlap.PREDICTED_VOLUME: overlap.volume_mm3(counts.predicted, spacing_mm),
+        overlap.TRUE_POSITIVES: counts.tp,
+        overlap.FALSE_POSITIVES: counts.fp,
+        overlap.FALSE_NEGATIVES: counts.fn,
     }

@@ -26,7 +26,25 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from kneeformer.geometry.boxes import bounding_box, slices
+from kneeformer.metrics.metric import BY_DISTANCE, Metric
 from kneeformer.metrics.overlap import check_masks
+
+HD95 = Metric(
+    name="HD95_mm",
+    meaning="95th percentile of surface distances, the larger of the two directions",
+    unit="mm",
+    better="lower",
+    empty=BY_DISTANCE,
+    form=".2f",
+)
+ASSD = Metric(
+    name="ASSD_mm",
+    meaning="mean of all surface distances, both directions pooled",
+    unit="mm",
+    better="lower",
+    empty=BY_DISTANCE,
+    form=".2f",
+)
 
 
 class SurfaceDistances(NamedTuple):

@@ -6,20 +6,18 @@ from pathlib import Path
 from shlex import quote
 
 from kneeformer.config import Configuration
-from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.summary import CaseScores, Record
+from kneeformer.metrics.records import Record
+from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.paths import Folders, fold_name
 from kneeformer.plans import read_dataset_plan, read_fold_plan
-from kneeformer.progress import Progress
 from kneeformer.studies.comparable import Comparable, command_to_validate, validated_folds
 from kneeformer.studies.ranking import Ranked, rank, ranking_table
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
-from kneeformer.tasks.comparison import Comparison
-from kneeformer.tasks.registry import registered
+from kneeformer.tasks.registry import evaluation_of, registered
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
 
@@ -66,7 +64,7 @@ class BestConfiguration(Record):
     prediction: str
 
 
-def find_best_configuration(folders: Folders, wanted: Candidates, watch: Progress) -> tuple[str, Path]:
+def find_best_configuration(folders: Folders, wanted: Candidates) -> tuple[str, Path]:
     """Compare what is trained and validated; nothing is trained.
 
     Returns:
@@ -84,9 +82,8 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Progres
     missing = [command_to_validate(folders, wanted.request(*one)) for one in chosen.lacking(wanted.folds)]
     if not chosen.configurations:
         raise KneeformerError(_nothing_to_compare(wanted, missing))
-    compared = {name: planned[name] for name in chosen.configurations}
-    scores = _scores(folders, wanted, compared, chosen, splits, watch)
-    leading = _comparison(planned[chosen.configurations[0]]).leading
+    scores = _scores(folders, wanted, chosen, splits)
+    leading = evaluation_of(planned[chosen.configurations[0]].task).leading
     ranking = rank(scores, leading)
     best = ranking[0].configuration
     found = BestConfiguration(
@@ -95,7 +92,7 @@ def find_best_configuration(folders: Folders, wanted: Candidates, watch: Progres
         score=leading.title,
         lower_is_better=leading.lower_is_better,
         folds=chosen.folds,
-        cases=len(scores[best]),
+        cases=len(scores[best].cases),
         ranking=tuple(ranking),
         left_out=tuple(chosen.left_out()),
         to_compare_more=tuple(missing),
@@ -111,7 +108,7 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
     A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
     """
     plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
-    there = {n: c for n, c in plan.configurations.items() if registered(c.task).comparison is not None}
+    there = {n: c for n, c in plan.configurations.items() if registered(c.task).evaluation is not None}
     task = next((c.task for c in there.values()), None)
     names = wanted.configurations or tuple(n for n, c in there.items() if c.task == task)
     if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
@@ -154,29 +151,21 @@ def _nothing_to_compare(wanted: Candidates, missing: list[str]) -> str:
 def _scores(
     folders: Folders,
     wanted: Candidates,
-    configurations: Mapping[str, Configuration],
     chosen: Comparable,
     splits: list[Split],
-    watch: Progress,
-) -> dict[str, list[CaseScores]]:
+) -> dict[str, ScoreTable]:
     """Of each configuration the validation cases of the compared folds."""
     folds: list[ValidatedFold] = []
-    for name, configuration in configurations.items():
+    for name in chosen.configurations:
         _refuse_mixed_plans(folders, [wanted.request(name, k) for k in chosen.validated[name]])
         for k in chosen.folds:
-            fold = _validated_fold(folders, wanted.request(name, k), configuration, watch)
+            fold = ValidatedFold.read(folders, wanted.request(name, k))
             refuse_other_masks(fold, fold_cases(splits, fold.request.fold_name)["val"], folds)
             folds.append(fold)
-    return {n: [c for f in folds if f.request.configuration == n for c in f.cases] for n in configurations}
-
-
-def _validated_fold(
-    folders: Folders, request: Request, configuration: Configuration, watch: Progress
-) -> ValidatedFold:
-    folder = request.folder(folders)
-    dataset = Dataset.open(folders.raw / request.dataset)
-    scores = _comparison(configuration).scores(folder, dataset, configuration, watch)
-    return ValidatedFold(folder, request, scores.hidden, scores.cases)
+    return {
+        name: ScoreTable.joined(fold.scores for fold in folds if fold.request.configuration == name)
+        for name in chosen.configurations
+    }
 
 
 def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
@@ -189,12 +178,6 @@ def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
                 f"{other.folder(folders)}: trained by another plan than {first.folder(folders)}; choose "
                 f"folds with -f, or {other.command('--overwrite')}"
             )
-
-
-def _comparison(configuration: Configuration) -> Comparison:
-    found = registered(configuration.task).comparison
-    assert found is not None
-    return found
 
 
 def _prediction(wanted: Candidates, best: str, configuration: Configuration, folds: tuple[int, ...]) -> str:

@@ -1,32 +1,53 @@
 """Comparison of all bone completions of a dataset, on the same cases and hidden regions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+from kneeformer.config import Configuration
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.engine.loop import ProgressEvent
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.completion_comparison import Row, compare_configurations, markdown, to_csv
-from kneeformer.metrics.summary import CaseScores
+from kneeformer.metrics.comparison import ComparedScore, means, paired
+from kneeformer.metrics.overlap import DICE
+from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.metrics.shape_completion import (
+    BOUNDARY_DICE,
+    COMPOSITE,
+    D_SSIM,
+    HIDDEN,
+    PSNR,
+    RMSD,
+    RMSE,
+    WINDOWS,
+)
+from kneeformer.metrics.surface_distance import ASSD, HD95
 from kneeformer.paths import Folders
 from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
+from kneeformer.reporting.comparison_tables import comparison_csv, means_table, paired_table
 from kneeformer.studies.kept_training import KeptTraining
+from kneeformer.studies.prepared_scores import score_prepared_cases
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
-from kneeformer.studies.whole_bone_scores import score_whole_bones
-from kneeformer.tasks.bone_completion.scores import score_fold
-from kneeformer.tasks.bone_completion.settings import BoneConfiguration
-from kneeformer.tasks.bone_completion.whole_bones import whole_bone_rows, whole_bone_table
-from kneeformer.tasks.registry import registered
+from kneeformer.tasks.registry import evaluation_of, registered
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
 from kneeformer.workflows.training_cases import split_of
 
 BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # what a prior is to be better than
+
+_HIDDEN = (RMSD, DICE, BOUNDARY_DICE, HD95, ASSD, D_SSIM[11], PSNR, RMSE)
+_COLUMNS = (*((HIDDEN, metric) for metric in _HIDDEN), (COMPOSITE, RMSD), (COMPOSITE, PSNR))
+_WHOLE_BONE = (*(D_SSIM[window] for window in WINDOWS), PSNR, RMSE, RMSD)
+
+_FOOTNOTE = """\
+Means over {subjects}, with 95 % intervals (bootstrap over subjects), of the hidden region, which is the same
+for all configurations. The figures of the composite, the completed region in the bone as it was, flatter: all
+that is visible is as it was given, and the bare prototype has a high PSNR too. Whether shapes and images are
+those of patients or synthetic is not known here and must be said beside the table.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,14 +68,14 @@ class Completions:
 
 def compare_completions(
     folders: Folders, wanted: Completions, watch_training: Callable[[ProgressEvent], None], watch: Progress
-) -> tuple[list[Row], Path]:
-    """Train whatever is not trained yet, score every completion, and compare; table.csv and table.md.
+) -> tuple[str, Path]:
+    """Train whatever is not trained yet, and compare all; table.csv and table.md.
 
-    What is trained is taken as it is, and what is scored is only read. Beside hidden regions, whole bones are
-    scored as the tibia paper reports them: whole_bones.csv and whole_bones.md.
+    What is trained is taken as it is. Beside hidden regions, whole bones are scored as the tibia paper
+    reports them: whole_bones.csv and whole_bones.md.
 
     Returns:
-        The table of hidden regions, and the folder: PLANS__completion_table in the dataset's results.
+        table.md, and the folder: PLANS__completion_table in the dataset's results.
 
     Raises:
         KneeformerError: the plan has no configurations that complete bones, or not those; no such fold; a
@@ -62,56 +83,87 @@ def compare_completions(
     """
     home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     require_writable(home)
-    configurations, dataset = _completing(folders, wanted), Dataset.open(folders.raw / wanted.dataset)
-    window = next(iter(configurations.values())).preprocessing.window_hu  # one scale for all
+    configurations = _completing(folders, wanted)
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
     splits = {t.request.fold: split_of(folders, t.request)["val"] for t in _all(trainings)}
     found: dict[KeptTraining, ValidatedFold] = {}
     for training in sorted(_all(trainings), key=lambda t: not t.validated):  # its faults cost no training
         if not training.validated:
             training.train(watch_training, watch)
-        scores = score_fold(training.folder, dataset, window, watch)
-        fold = ValidatedFold(training.folder, training.request, scores.hidden, scores.cases)
+        fold = ValidatedFold.read(folders, training.request)
         refuse_other_masks(fold, splits[training.request.fold], found.values())
         found[training] = fold
-    cases = {name: [case for run in runs for case in found[run].cases] for name, runs in trainings.items()}
-    rows = compare_configurations(cases, BASELINES)
-    write_text(home / "table.csv", to_csv(rows))
-    write_text(home / "table.md", markdown(rows))
+    scores = {name: ScoreTable.joined(found[run].scores for run in runs) for name, runs in trainings.items()}
+    leading = evaluation_of(next(iter(configurations.values())).task).leading
+    compared = [*means(scores), *paired(scores, leading.metric, leading.region, BASELINES)]
+    report = completion_markdown(compared)
+    write_text(home / "table.csv", comparison_csv(compared))
+    write_text(home / "table.md", report)
     alone = {n: runs for n, runs in trainings.items() if not configurations[n].needs_other_side}
     _compare_whole_bones(folders, wanted, configurations, alone, home, watch)
-    return rows, home
+    return report, home
+
+
+def completion_markdown(compared: Sequence[ComparedScore]) -> str:
+    """The table as people read it; the hidden region leads."""
+    names = dict.fromkeys(row.configuration for row in compared)
+    tables = [means_table(compared, _COLUMNS, ["configuration"], {name: [name] for name in names})]
+    tables += [paired_table(compared, to) for to in dict.fromkeys(row.to for row in compared if row.to)]
+    return "\n\n".join([*tables, _FOOTNOTE.format(subjects=_subjects(compared))])
+
+
+def whole_bone_markdown(compared: Sequence[ComparedScore], registrations: Mapping[str, str]) -> str:
+    """A table for each way to hide, in it a block a registration, in the order in which they come.
+
+    Args:
+        registrations: configuration -> the registration that it comes after.
+    """
+    names = list(dict.fromkeys(row.configuration for row in compared))
+    blocks = list(dict.fromkeys(registrations[name] for name in names))
+    leading = {n: [registrations[n], n] for n in sorted(names, key=lambda n: blocks.index(registrations[n]))}
+    tables = []
+    for region in dict.fromkeys(row.region for row in compared):
+        columns = [(region, metric) for metric in _WHOLE_BONE]
+        tables.append(means_table(compared, columns, ["registration", f"model, {region}"], leading))
+    note = f"Whole volumes, raw; means over {_subjects(compared)} with 95 % intervals.\n"
+    return "\n\n".join([*tables, note])
+
+
+def _subjects(compared: Sequence[ComparedScore]) -> str:
+    most = max((row.subjects for row in compared), default=0)
+    return "1 subject" if most == 1 else f"{most} subjects"
 
 
 def _compare_whole_bones(
     folders: Folders,
     wanted: Completions,
-    configurations: dict[str, BoneConfiguration],
-    trainings: dict[str, list[KeptTraining]],
+    configurations: Mapping[str, Configuration],
+    trainings: Mapping[str, list[KeptTraining]],
     home: Path,
     watch: Progress,
 ) -> None:
     subject = Dataset.open(folders.raw / wanted.dataset).description.subject
-    scores: dict[str, list[CaseScores]] = {}
+    scores: dict[str, ScoreTable] = {}
     for name, runs in trainings.items():
         bones = folders.preprocessed / wanted.dataset / configurations[name].preprocessing.folder
-        scores[name] = []
+        tables = []
         for run in runs:
             subjects = {case: subject(case) for case in split_of(folders, run.request)["val"]}
-            scores[name] += score_whole_bones(run.folder, bones, subjects, wanted.device, watch)
-    rows = whole_bone_rows(scores)
+            tables.append(score_prepared_cases(run.folder, bones, subjects, wanted.device, watch))
+        scores[name] = ScoreTable.joined(tables)
+    compared = means(scores)
     registrations = {name: c.previous_stage or "" for name, c in configurations.items()}
-    write_text(home / "whole_bones.csv", to_csv(rows))
-    write_text(home / "whole_bones.md", whole_bone_table(rows, registrations))
+    write_text(home / "whole_bones.csv", comparison_csv(compared))
+    write_text(home / "whole_bones.md", whole_bone_markdown(compared, registrations))
 
 
-def _completing(folders: Folders, wanted: Completions) -> dict[str, BoneConfiguration]:
+def _completing(folders: Folders, wanted: Completions) -> dict[str, Configuration]:
     """Those to compare, in the order of the plan or of the request."""
     plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
     there = {
-        name: cast(BoneConfiguration, configuration)
+        name: configuration
         for name, configuration in plan.configurations.items()
-        if configuration.requires_mask and registered(configuration.task).comparison is not None
+        if configuration.requires_mask and registered(configuration.task).evaluation is not None
     }
     if not there:
         raise KneeformerError(

@@ -1,9 +1,9 @@
 """Our trained configurations beside the published figures of the knee paper, and what is still to train."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from kneeformer.metrics.summary import Summary, read_summary, summarise
+from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.metrics.summary import read_summary, summarise
 from kneeformer.paths import PLANS, Folders
 from kneeformer.studies.published_scores import Trained
 
@@ -46,17 +46,8 @@ def _trained(folders: Folders, dataset: str, plans: str, configuration: str) -> 
     if not summaries:
         return None
     folds = tuple(s.parent.parent.name for s in summaries)
-    return Trained(plans, configuration, folds, _pooled([s.parent for s in summaries]))
-
-
-def _pooled(folders: list[Path]) -> Summary:
-    """One summary of the validation cases of all folds: of one fold, the numbers of its own."""
-    cases = {
-        f"{folder.parent.name} {c.case}": c
-        for folder in folders
-        for c in read_summary(folder).metric_per_case
-    }
-    return summarise({n: c.metrics for n, c in cases.items()}, {n: c.subject for n, c in cases.items()})
+    pooled = ScoreTable.joined(read_summary(summary.parent).table for summary in summaries)
+    return Trained(plans, configuration, folds, summarise(pooled))
 
 
 def _commands(

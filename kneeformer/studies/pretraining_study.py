@@ -1,7 +1,6 @@
 """Study of pre-training: trainings with few labels, from pre-trained weights or random initialisation."""
 
-import csv
-import io
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,12 +13,15 @@ from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.engine.loop import ProgressEvent
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
-from kneeformer.metrics.summary import Summary
+from kneeformer.metrics.bootstrap import Interval, seeds_and_subjects_interval
+from kneeformer.metrics.overlap import DICE
+from kneeformer.metrics.score_table import WHOLE, ScoreTable
 from kneeformer.paths import FINAL, Folders, fold_name
 from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
+from kneeformer.reporting.comparison_tables import interval_text, markdown
 from kneeformer.reporting.plots import Curve, draw_label_curves
+from kneeformer.reporting.score_tables import csv_text
 from kneeformer.studies.kept_training import KeptTraining, refuse_made_otherwise
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
@@ -85,8 +87,8 @@ class Row:
     labels: int | None
     start: str
     seeds: int
-    dice: tuple[float, float, float]
-    gain: tuple[float, float, float] | None
+    dice: Interval
+    gain: Interval | None
 
 
 Scores = dict[tuple[str, int | None, str], np.ndarray]  # (seeds, subjects) mean Dice over the structures
@@ -120,10 +122,10 @@ def run_study(
             pretraining.train(watch_training, watch)
         for (labels, start), runs in fine_tunings.items():
             summaries = [run.summary(watch_training, watch) for run in runs]
-            scores[variant.name, labels, start] = np.stack([_by_subject(s) for s in summaries])
+            scores[variant.name, labels, start] = np.stack([_by_subject(s.table) for s in summaries])
     rows = list(_rows(scores))
     write_text(home / "table.csv", _csv(rows))
-    write_text(home / "table.md", markdown(rows))
+    write_text(home / "table.md", study_markdown(rows))
     _draw(scores, home / "curves.png")
     return rows, home
 
@@ -218,12 +220,10 @@ def _fine_tuning(
     return KeptTraining(replace(folders, results=results), request, before)
 
 
-def _by_subject(summary: Summary) -> np.ndarray:
-    """(subjects,) mean Dice over the structures and cases of each validation subject, sorted by subject."""
-    found: dict[str, list[float]] = {}
-    for case in summary.metric_per_case:
-        found.setdefault(case.subject, []).extend(m["Dice"] for m in case.metrics.values())
-    return np.array([np.nanmean(found[subject]) for subject in sorted(found)])
+def _by_subject(table: ScoreTable) -> np.ndarray:
+    """(subjects,) mean Dice of each validation subject, sorted by subject; NaN where it has none."""
+    found = table.by_subject(DICE.name, WHOLE)
+    return np.array([found.get(subject, math.nan) for subject in sorted({*table.subjects.values()})])
 
 
 def _rows(scores: Scores) -> Iterator[Row]:
@@ -235,34 +235,32 @@ def _rows(scores: Scores) -> Iterator[Row]:
 
 
 def _csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    nothing = Interval(math.nan, math.nan, math.nan)
+    return csv_text(
         [
             *("variant", "labels", "start", "seeds"),
             *("dice", "low", "high"),
             *("gain", "gain_low", "gain_high"),
-        ]
+        ],
+        (
+            [row.variant, str(row.labels or "all"), row.start, row.seeds, *row.dice, *(row.gain or nothing)]
+            for row in rows
+        ),
     )
-    for row in rows:
-        gain = row.gain or ("", "", "")
-        writer.writerow([row.variant, row.labels or "all", row.start, row.seeds, *row.dice, *gain])
-    return text.getvalue()
 
 
-def markdown(rows: list[Row]) -> str:
+def study_markdown(rows: list[Row]) -> str:
     """The table as people read it."""
-    lines = [
-        "| variant | labelled subjects | start | seeds | mean Dice (95 % CI) | gain in points (95 % CI) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        dice = "{:.4f} ({:.4f} to {:.4f})".format(*row.dice)
-        gain = "" if row.gain is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*row.gain)
-        lines.append(
-            f"| {row.variant} | {row.labels or 'all'} | {row.start} | {row.seeds} | {dice} | {gain} |"
-        )
-    return "\n".join(lines) + "\n"
+    titles = ["variant", "labelled subjects", "start", "seeds"]
+    cells = (
+        [
+            *(row.variant, str(row.labels or "all"), row.start, str(row.seeds)),
+            interval_text(row.dice, ".4f"),
+            "" if row.gain is None else interval_text(row.gain, "+.2f"),
+        ]
+        for row in rows
+    )
+    return markdown([*titles, "mean Dice (95 % CI)", "gain in points (95 % CI)"], cells) + "\n"
 
 
 def _draw(scores: Scores, picture: Path) -> None:

@@ -1,14 +1,13 @@
 """The published figures of the knee paper, and our own in a table beside them."""
 
-import io
 import math
 from dataclasses import dataclass
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
-from kneeformer.metrics.summary import TABLE_COLUMNS, Summary
+from kneeformer.metrics.summary import Summary
+from kneeformer.reporting.score_tables import plain_text
 
 # A self-supervised 3D vision transformer on proton-density fat-saturated knees of 320 x 320 x 36 voxels. Only
 # these three are known here: not of which decoder, of which structures, nor how they were averaged.
@@ -36,9 +35,7 @@ def comparison_table(trained: list[Trained]) -> str:
         folds = ",".join(f.removeprefix("fold_") for f in row.folds)
         cells = [cell for metric in KNEE_PAPER for cell in _cells(row.summary, metric)]
         grid.add_row(f"{row.plans} {row.configuration}", folds, str(row.summary.cases), *cells)
-    page = io.StringIO()
-    Console(file=page, width=TABLE_COLUMNS, color_system=None, markup=False, emoji=False).print(grid)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+    return plain_text(grid)
 
 
 def _cells(summary: Summary, metric: str) -> tuple[str, str]:

@@ -1,13 +1,13 @@
 """Configurations ranked by the score that leads their task, on the same cases, subject by subject."""
 
-import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.bootstrap import Interval, by_subject, interval_text, subjects_interval
-from kneeformer.metrics.summary import CaseScores, Number, Record
-from kneeformer.tasks.comparison import LeadingScore
+from kneeformer.metrics.bootstrap import Interval, mean_interval
+from kneeformer.metrics.records import Number, Record
+from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.reporting.comparison_tables import interval_text, markdown
+from kneeformer.tasks.evaluation import LeadingScore
 
 
 class Estimate(Record):
@@ -19,7 +19,7 @@ class Estimate(Record):
 
     @property
     def interval(self) -> Interval:
-        return self.mean, self.low, self.high
+        return Interval(self.mean, self.low, self.high)
 
     @property
     def beyond_chance(self) -> bool:
@@ -41,7 +41,7 @@ class Ranked(Record):
     subjects: dict[str, float]
 
 
-def rank(scores: Mapping[str, Sequence[CaseScores]], leading: LeadingScore) -> list[Ranked]:
+def rank(scores: Mapping[str, ScoreTable], leading: LeadingScore) -> list[Ranked]:
     """The best first; of equal ones, the first of `scores`.
 
     A subject counts once, and only where its score is defined in every configuration.
@@ -52,10 +52,10 @@ def rank(scores: Mapping[str, Sequence[CaseScores]], leading: LeadingScore) -> l
     Raises:
         KneeformerError: there is no such subject.
     """
-    found = {name: by_subject(cases, partial(_score, leading=leading)) for name, cases in scores.items()}
+    found = {name: t.by_subject(leading.metric.name, leading.region) for name, t in scores.items()}
     shared = sorted(set.intersection(*(set(subjects) for subjects in found.values())))
     if not shared:
-        raise KneeformerError(f"{leading.metric} is defined in no subject for all of {', '.join(found)}")
+        raise KneeformerError(f"{leading.metric.name} is defined in no subject for all of {', '.join(found)}")
     means = {name: sum(subjects[s] for s in shared) for name, subjects in found.items()}
     order = sorted(found, key=lambda name: means[name] if leading.lower_is_better else -means[name])
     best = found[order[0]]
@@ -73,18 +73,15 @@ def rank(scores: Mapping[str, Sequence[CaseScores]], leading: LeadingScore) -> l
 def ranking_table(ranking: Sequence[Ranked], leading: LeadingScore, folds: Sequence[int], cases: int) -> str:
     """Markdown: a row a configuration, and what it means."""
     best, *others = ranking
-    where = f"{' '.join(map(str, folds))} | {cases}"
+    where = (" ".join(map(str, folds)), str(cases))
     titles = (f"{leading.title} (95 % CI)", f"difference to {best.configuration} (95 % CI)")
-    lines = [
-        f"| configuration | folds | cases | {' | '.join(titles)} |",
-        "|---|---|---|---|---|",
-        f"| {best.configuration} | {where} | {interval_text(best.score.interval, '.4f')} | |",
-    ]
+    rows = [[best.configuration, *where, interval_text(best.score.interval, ".4f"), ""]]
     for row in others:
         assert row.difference is not None
         cells = (interval_text(row.score.interval, ".4f"), interval_text(row.difference.interval, "+.4f"))
-        lines.append(f"| {row.configuration} | {where} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_conclusion(best, others, leading)])
+        rows.append([row.configuration, *where, *cells])
+    table = markdown(["configuration", "folds", "cases", *titles], rows)
+    return "\n".join([table, "", *_conclusion(best, others, leading)])
 
 
 def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -> list[str]:
@@ -107,13 +104,5 @@ def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -
     ]
 
 
-def _score(case: CaseScores, leading: LeadingScore) -> float:
-    """NaN where no part of the case defines it."""
-    parts = case.metrics.values() if leading.part is None else [case.metrics[leading.part]]
-    values = [part[leading.metric] for part in parts if not math.isnan(part[leading.metric])]
-    return sum(values) / len(values) if values else math.nan
-
-
 def _estimate(values: Sequence[float]) -> Estimate:
-    mean, low, high = subjects_interval(values)
-    return Estimate(mean=mean, low=low, high=high)
+    return Estimate(**mean_interval(values)._asdict())

@@ -1,27 +1,29 @@
-"""A validated fold: what was asked in it and what came of it. Needs no torch."""
+"""A validated fold, and whether it can be compared with others. Needs no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.summary import CaseScores
-from kneeformer.paths import FINAL
+from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.metrics.summary import read_summary
+from kneeformer.paths import FINAL, Folders
 from kneeformer.workflows.request import Request
 
 
 @dataclass(frozen=True)
 class ValidatedFold:
-    """Of one training.
-
-    Attributes:
-        asked: of each case a digest of what was hidden, "" where nothing is.
-    """
+    """The scores of one training."""
 
     folder: Path
     request: Request
-    asked: Mapping[str, str]
-    cases: tuple[CaseScores, ...]
+    scores: ScoreTable
+
+    @classmethod
+    def read(cls, folders: Folders, request: Request) -> "ValidatedFold":
+        """Raises KneeformerError: its summary is missing or damaged."""
+        folder = request.folder(folders)
+        return cls(folder, request, read_summary(folder / "validation").table)
 
 
 def is_validated(folder: Path) -> bool:
@@ -30,22 +32,22 @@ def is_validated(folder: Path) -> bool:
 
 
 def refuse_other_masks(fold: ValidatedFold, cases: Iterable[str], others: Iterable[ValidatedFold]) -> None:
-    """Folds can be compared where they were asked the same.
+    """Folds can be compared where their cases and masks are the same.
 
     Args:
         cases: those that the fold validates on by the dataset's splits.
 
     Raises:
         KneeformerError: the fold was validated on other cases; or another configuration's cases of that
-            fold were asked otherwise.
+            fold had other masks.
     """
-    if set(fold.asked) != set(cases):
+    if set(fold.scores.cases) != set(cases):
         raise KneeformerError(
             f"{fold.folder}: validated on other cases than splits_final.json has now; "
             f"{fold.request.command('--overwrite')}"
         )
     for other in others:
-        if other.request.fold == fold.request.fold and other.asked != fold.asked:
+        if other.request.fold == fold.request.fold and other.scores.masks != fold.scores.masks:
             raise KneeformerError(
                 f"{fold.folder}: other regions were hidden than in {other.folder}; validate both again: "
                 f"{other.request.command('--val')} and {fold.request.command('--val')}"

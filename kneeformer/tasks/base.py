@@ -1,7 +1,7 @@
 """The contract of a task: all that differs between segmentation, completion and pre-training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from kneeformer.engine.memory import refuse_too_large
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh
 from kneeformer.labels import LabelScheme
+from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
@@ -257,6 +258,18 @@ class PredictiveTask(Task[Planned]):
         Args:
             networks: one per fold, in evaluation mode on their device; their outputs are averaged.
         """
+
+    def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
+        """Scores of the raw answer to a prepared validation case, on the network's own grid.
+
+        None, unless a task has such; how predictions are scored says its `Evaluation`.
+
+        Args:
+            network: of one fold, in evaluation mode on its device.
+            case: stored, as folder / name.
+            number: of the case, which seeds what is drawn.
+        """
+        return ()
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
         """Draw a PNG of the prediction, beside the reference where there is one; by default none.

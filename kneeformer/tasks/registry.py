@@ -1,7 +1,7 @@
 """Registry of tasks: the one module that names them all.
 
 A configuration of a plan names its task, and here is what that means. The settings of a task, and how its
-trained configurations are compared, are known without torch; the task is loaded when it is first used.
+predictions are evaluated, are known without torch; the task is loaded when it is first used.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kneeformer.config import Configuration, CropConfiguration
 from kneeformer.errors import KneeformerError
-from kneeformer.tasks.bone_completion.scores import completion_scores
+from kneeformer.metrics.overlap import DICE
+from kneeformer.tasks.bone_completion.evaluation import EVALUATION as BONE_EVALUATION
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration
-from kneeformer.tasks.comparison import Comparison, LeadingScore, summary_scores
+from kneeformer.tasks.evaluation import Evaluation, LeadingScore
+from kneeformer.tasks.label_map_scores import score_label_maps
 
 if TYPE_CHECKING:
     from kneeformer.tasks.base import PredictiveTask, Task
@@ -26,12 +28,12 @@ class Registered:
     Attributes:
         settings: of its configurations.
         load: the task itself; imports torch.
-        comparison: None where its configurations only prepare networks for others.
+        evaluation: of its predictions; None where its configurations only prepare networks for others.
     """
 
     settings: type[Configuration]
     load: "Callable[[], Task[Any]]"
-    comparison: Comparison | None = None
+    evaluation: Evaluation | None = None
 
 
 def _segmentation() -> "Task[Any]":
@@ -58,14 +60,12 @@ def _bone_registration() -> "Task[Any]":
     return BoneRegistration()
 
 
-_RMSD = LeadingScore("RMSD_mm", "RMSD of the region in mm", "region", lower_is_better=True)
-
 _TASKS = {
     "segmentation": Registered(
-        CropConfiguration, _segmentation, Comparison(LeadingScore("Dice", "mean Dice"), summary_scores)
+        CropConfiguration, _segmentation, Evaluation(score_label_maps, LeadingScore(DICE))
     ),
     "pretraining": Registered(CropConfiguration, _masked_pretraining),
-    "completion": Registered(BoneConfiguration, _bone_completion, Comparison(_RMSD, completion_scores)),
+    "completion": Registered(BoneConfiguration, _bone_completion, BONE_EVALUATION),
     "registration": Registered(BoneConfiguration, _bone_registration),
 }
 
@@ -99,6 +99,14 @@ def tasks_for(name: str, labelled: bool) -> "list[Task[Any]]":
     """The task of a dataset and those that prepare for it; of a dataset without labels, these alone."""
     tasks = [task_named(name), *(task_named(n) for n in task_named(name).prepared_by)]
     return [task for task in tasks if labelled or not task.needs_labels]
+
+
+def evaluation_of(name: str) -> Evaluation:
+    """The scores of a task's predictions. Raises KneeformerError: its networks do not predict cases."""
+    found = registered(name).evaluation
+    if found is None:
+        raise KneeformerError(f"task {name!r} prepares networks for others; there is nothing to evaluate")
+    return found
 
 
 def predictive(name: str) -> "PredictiveTask[Any]":

@@ -1,35 +1,25 @@
-"""Compare predictions with references: per case, per structure, in all, with confidence intervals."""
+"""Compare predictions with references, as their task does: per case, in all, with confidence intervals."""
 
+import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from kneeformer.data.check_labels import meaning_problems
 from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
+from kneeformer.data.files import write_text
 from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
-from kneeformer.labels import COMPLETE, LabelScheme
-from kneeformer.metrics.scores import CaseMetrics, score_case
+from kneeformer.metrics.score_table import Score, ScoreTable
 from kneeformer.metrics.summary import Summary, summarise, write_summary
 from kneeformer.progress import Progress
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A reference file and the prediction to compare with it.
-
-    Attributes:
-        mask: of a completion: bone, all structures as one, is compared where the mask is 2 alone.
-    """
-
-    reference: Path
-    prediction: Path
-    scheme: LabelScheme
-    mask: Path | None = None
+from kneeformer.reporting.score_tables import spreadsheet
+from kneeformer.tasks.evaluation import Evaluation, PredictedCase
+from kneeformer.tasks.registry import evaluation_of
 
 
 def evaluate_folders(
@@ -65,82 +55,80 @@ def evaluate_folders(
         )
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
         _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
-    cases = [Case(name, (), file) for name, file in true.files.items()]
-    found = {name: predicted.file(name, description.file_ending) for name in true.files}
-    return _evaluate(cases, found, description, output, processes, watch)
+    found = [
+        PredictedCase(name, file, predicted.file(name, description.file_ending), description)
+        for name, file in true.files.items()
+    ]
+    return _evaluate(found, evaluation_of(description.task), output, processes, watch)
 
 
 def evaluate_cases(
-    cases: list[Case],
+    cases: Iterable[Case],
+    task: str,
     predictions: Path,
     description: DatasetDescription,
-    output: Path,
     processes: int,
     watch: Progress,
-    masks: Path | None = None,
 ) -> Summary:
-    """As `evaluate_folders`, of cases whose label is the reference; with masks, of bone in their regions."""
-    found = {c.name: predictions / f"{c.name}{description.file_ending}" for c in cases}
-    return _evaluate(cases, found, description, output, processes, watch, masks)
+    """As `evaluate_folders`, of validation cases; the summary goes into the folder of their predictions.
+
+    Args:
+        cases: their labels are the references; with the masks that they were predicted with.
+        task: that has predicted them.
+    """
+    found = [
+        PredictedCase(
+            name=case.name,
+            reference=case.label,
+            prediction=predictions / f"{case.name}{description.file_ending}",
+            description=description,
+            images=case.images,
+            mask=case.mask,
+        )
+        for case in cases
+        if case.label is not None
+    ]
+    return _evaluate(found, evaluation_of(task), predictions, processes, watch)
 
 
 def _evaluate(
-    cases: list[Case],
-    predictions: dict[str, Path],
-    description: DatasetDescription,
-    output: Path,
-    processes: int,
-    watch: Progress,
-    masks: Path | None = None,
+    cases: list[PredictedCase], evaluation: Evaluation, output: Path, processes: int, watch: Progress
 ) -> Summary:
     require_writable(output)
-    pairs = [
-        Pair(
-            c.label,
-            predictions[c.name],
-            description.scheme,
-            None if masks is None else masks / f"{c.name}{description.file_ending}",
-        )
-        for c in cases
-        if c.label is not None
-    ]
     outcomes = run_each(
-        _score,
-        pairs,
-        [str(p.prediction) for p in pairs],
+        partial(_scored, evaluation),
+        cases,
+        [str(case.prediction) for case in cases],
         processes,
-        lambda done: watch("Comparing", done, len(pairs)),
+        lambda done: watch("Comparing", done, len(cases)),
     )
     faults = [
-        f"  {named(p.prediction, o)}"
-        for p, o in zip(pairs, outcomes, strict=True)
+        f"  {named(case.prediction, o)}"
+        for case, o in zip(cases, outcomes, strict=True)
         if isinstance(o, Exception)
     ]
     if faults:
         raise KneeformerError(f"{len(faults)} cases cannot be compared:\n" + "\n".join(faults))
-    scores = {c.name: o for c, o in zip(cases, outcomes, strict=True) if not isinstance(o, Exception)}
-    summary = summarise(scores, {c.name: description.subject(c.name) for c in cases})
+    scored = {c.name: o for c, o in zip(cases, outcomes, strict=True) if not isinstance(o, Exception)}
+    table = ScoreTable(
+        rows=tuple(row for rows, _ in scored.values() for row in rows),
+        subjects={case.name: case.description.subject(case.name) for case in cases},
+        masks={name: mask for name, (_, mask) in scored.items() if mask},
+    )
+    summary = summarise(table)
     write_summary(summary, output)
+    write_text(output / "summary.csv", spreadsheet(table))
     return summary
 
 
-def _score(pair: Pair) -> CaseMetrics:
-    reference, prediction = read_label_map(pair.reference), read_label_map(pair.prediction)
-    mismatch = reference.geometry.mismatch(prediction.geometry)
-    if mismatch is not None:
-        raise KneeformerError(f"{pair.prediction}: another grid than {pair.reference}: {mismatch}")
-    true, found, spacing = reference.array, prediction.array, reference.geometry.spacing
-    if pair.mask is not None:
-        counted = (read_label_map(pair.mask).array == COMPLETE) & pair.scheme.scored(true)
-        return score_case(counted & (true > 0), counted & (found > 0), spacing, pair.scheme.merged())
-    problems = [
-        line
-        for path, labels in ((pair.reference, true), (pair.prediction, found))
-        for line in meaning_problems(path, labels, pair.scheme)
-    ]
-    if problems:
-        raise KneeformerError("\n  ".join(problems))
-    return score_case(true, found, spacing, pair.scheme)
+def _scored(evaluation: Evaluation, case: PredictedCase) -> tuple[list[Score], str]:
+    """The rows of a case, and a digest of its mask."""
+    return [*evaluation.score(case)], "" if case.mask is None else _digest(case.mask)
+
+
+def _digest(mask: Path) -> str:
+    """Of the voxels, not of the file."""
+    return hashlib.sha256(read_label_map(mask).array.tobytes()).hexdigest()[:16]
 
 
 def _shortened(names: list[str], most: int = 10) -> str:

@@ -94,8 +94,8 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
 
 def clear(folder: Path) -> None:
     """Remove what an earlier training left to resume from."""
-    scored = folder / "validation" / "summary.json"  # of another network, from now on
-    for file in (folder / RUN, scored, *folder.glob("checkpoint_*.pt")):
+    scored = (folder / "validation").rglob("summary.json")  # of another network, from now on
+    for file in (folder / RUN, *scored, *folder.glob("checkpoint_*.pt")):
         file.unlink(missing_ok=True)
 
 

@@ -228,12 +228,12 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
     output = folder / "validation"
     masks = output / "masks"
+    task, masked = predictor.configuration.task, []
     for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
-        masked = with_validation_mask(case, predictor.configuration.task, dataset.description, masks, done)
-        predictor.predict_case(masked, output)
+        masked.append(with_validation_mask(case, task, dataset.description, masks, done))
+        predictor.predict_case(masked[-1], output)
         watch("Validating on whole cases", done, len(wanted))
-    regions = masks if masks.is_dir() else None
-    return evaluate_cases(wanted, output, dataset.description, output, default_processes(), watch, regions)
+    return evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
 
 
 def _review(folders: Folders, folder: Path, request: Request, watch: Progress) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from kneeformer.metrics.reconstruction import limb, nmse, psnr, reconstruction_metrics, ssim
+from kneeformer.metrics.reconstruction import NMSE, PSNR, SSIM, limb, nmse, psnr, reconstruction_metrics, ssim
 
 
 def volumes() -> tuple[np.ndarray, np.ndarray]:
@@ -34,9 +34,9 @@ def test_they_are_what_fastmri_computes() -> None:
     by_slice = [structural_similarity(t, f, data_range=peak) for t, f in zip(truth, found, strict=True)]
     assert reconstruction_metrics(truth, found) == pytest.approx(
         {
-            "NMSE": np.linalg.norm(truth - found) ** 2 / np.linalg.norm(truth) ** 2,
-            "PSNR": peak_signal_noise_ratio(truth, found, data_range=peak),
-            "SSIM": np.mean(by_slice),
+            NMSE: np.linalg.norm(truth - found) ** 2 / np.linalg.norm(truth) ** 2,
+            PSNR: peak_signal_noise_ratio(truth, found, data_range=peak),
+            SSIM: np.mean(by_slice),
         },
         abs=1e-6,
     )

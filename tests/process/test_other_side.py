@@ -126,7 +126,7 @@ def test_the_table_has_its_ratios_and_no_whole_bones_of_it(pairs: Pairs) -> None
 def test_a_table_of_it_alone(pairs: Pairs, tmp_path: Path) -> None:
     place = pairs.place.copy(tmp_path / "place")
     said = place.run("kf_completion_table", 1, "-c", "3d_mirrored", "-f", 0)
-    assert "| 3d_mirrored |" in said and "means over 0 patients" in said
+    assert "| 3d_mirrored |" in said and "means over 0 subjects" in said
 
 
 def test_the_command_for_the_best_names_other_sides(pairs: Pairs) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from prepared import NAME, SPLITS, Place, plan
+from tables import table
 
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.scores import METRICS
+from kneeformer.metrics.overlap import DICE as DICE_METRIC
 from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override
@@ -41,15 +42,15 @@ def validate(
     """Leave what a training and its validation leave that the command looks at."""
     folder = folders.model(NAME, name) / f"fold_{fold}"
     cases = SPLITS[fold]["val"]
-    scores = {c: {"femur": dict.fromkeys(METRICS, DICE[c] + better)} for c in cases}
-    write_summary(summarise(scores, {c: c[0] for c in cases}), folder / "validation")
+    scores = {c: {"femur": {DICE_METRIC: DICE[c] + better}} for c in cases}
+    write_summary(summarise(table(scores, {c: c[0] for c in cases})), folder / "validation")
     write_text(folder / "plan.json", override(both().with_only(name), name, [*changed]).to_text())
     (folder / FINAL).touch()
     return folder
 
 
 def find(folders: Folders, **wanted: Any) -> tuple[str, BestConfiguration]:
-    report, home = find_best_configuration(folders, Candidates(NAME, **wanted), lambda *_: None)
+    report, home = find_best_configuration(folders, Candidates(NAME, **wanted))
     assert home == folders.results / NAME / "best_configuration"
     assert (home / "table.md").read_text() == report
     found = BestConfiguration.model_validate(read_json(home / "best_configuration.json"))
@@ -203,7 +204,7 @@ def test_a_shell_reads_the_command_whatever_the_dataset_is_called(folders: Folde
         (root / NAME).rename(root / name)
     renamed = both().dataset.model_copy(update={"name": name})
     write_text(folders.plan_file(name), both().model_copy(update={"dataset": renamed}).to_text())
-    _, home = find_best_configuration(folders, Candidates(name), lambda *_: None)
+    _, home = find_best_configuration(folders, Candidates(name))
     script = "kf_predict() { printf '%s\\n' \"$@\"; }; " + (home / "prediction_commands.txt").read_text()
     places = {"kf_raw": "/r aw", "kf_results": "/r"}
     said = subprocess.run(["sh", "-c", script], env=places, capture_output=True, check=True, text=True).stdout

@@ -1,5 +1,6 @@
 """Completions of two configurations, trained and compared on tiny bones."""
 
+import csv
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,18 +14,18 @@ from prepared import Place, plan
 
 from kneeformer.cli import completion_table as command
 from kneeformer.data.files import read_json, write_json, write_text
-from kneeformer.data.images import read_image, write_image
+from kneeformer.data.images import read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import COMPLETE
-from kneeformer.metrics.completion_comparison import Row, markdown
-from kneeformer.metrics.shape_completion import PARTS, BoneVolume, score_completion
+from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.metrics.shape_completion import COMPOSITE, HIDDEN, BoneVolume, score_completion
+from kneeformer.metrics.summary import read_summary, summarise, write_summary
 from kneeformer.paths import Folders
 from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.plans import read_plan
 from kneeformer.studies.best_configuration import BestConfiguration, Candidates, find_best_configuration
 from kneeformer.studies.completion_table import Completions, compare_completions
-from kneeformer.tasks.bone_completion.scores import FoldScores
-from kneeformer.tasks.bone_completion.settings import BoneConfiguration
+from kneeformer.tasks.bone_completion.evaluation import WINDOW_HU
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.preprocess import preprocess_dataset
 
@@ -39,14 +40,17 @@ class Compared:
     """The folders, and what a comparison gave."""
 
     folders: Folders
-    rows: list[Row]
+    report: str
     home: Path
 
     def fold(self, model: str) -> Path:
         return self.folders.model(NAME, model) / "fold_0"
 
-    def scores(self, model: str) -> FoldScores:
-        return FoldScores.model_validate(read_json(self.fold(model) / "validation" / "completion.json"))
+    def scores(self, model: str) -> ScoreTable:
+        return read_summary(self.fold(model) / "validation").table
+
+    def rows(self, table: str = "table") -> list[dict[str, str]]:
+        return list(csv.DictReader((self.home / f"{table}.csv").open(newline="")))
 
     def copy(self, results: Path) -> "Compared":
         """Its results elsewhere, to be changed."""
@@ -54,7 +58,7 @@ class Compared:
         return replace(self, folders=replace(self.folders, results=results))
 
 
-def compare(folders: Folders, wanted: Completions = WANTED) -> tuple[list[Row], Path]:
+def compare(folders: Folders, wanted: Completions = WANTED) -> tuple[str, Path]:
     return compare_completions(folders, wanted, lambda _: None, lambda *_: None)
 
 
@@ -71,37 +75,36 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
 
 def test_the_table_is_there_with_every_configuration(compared: Compared) -> None:
     assert compared.home == compared.folders.results / NAME / "kfPlans__completion_table"
-    text = (compared.home / "table.md").read_text()
-    assert text == markdown(compared.rows)
+    assert (compared.home / "table.md").read_text() == compared.report
     for model in MODELS:
-        assert text.count(f"| {model} |") == 2  # its figures, and against the prototype
-    lines = (compared.home / "table.csv").read_text().splitlines()
-    assert len(lines) == 1 + len(compared.rows)
-    assert {row.configuration for row in compared.rows} == {*MODELS}
+        assert compared.report.count(f"| {model} |") == 2  # its figures, and against the prototype
+    assert {row["configuration"] for row in compared.rows()} == {*MODELS}
+    assert "1 subject," in compared.report and "flatter" in compared.report
 
 
 def test_the_prototype_is_as_good_as_itself(compared: Compared) -> None:
-    found = {(r.configuration, r.metric): r.interval[0] for r in compared.rows if r.part == "region"}
-    assert found["3d_prototype", "RMSD_mm / 3d_prototype"] == 1
-    assert found["3d_prototype", "RMSD_mm - 3d_prototype"] == 0
-    assert all(0.1 < found[model, "RMSD_mm"] < 2 for model in MODELS)
-    assert found["3d_pca16", "RMSD_mm / 3d_prototype"] == pytest.approx(
-        found["3d_pca16", "RMSD_mm"] / found["3d_prototype", "RMSD_mm"]
+    found = {
+        (row["configuration"], row["statistic"]): float(row["value"])
+        for row in compared.rows()
+        if (row["metric"], row["region"]) == ("RMSD_mm", "hidden")
+    }
+    assert found["3d_prototype", "ratio"] == 1 and found["3d_prototype", "difference"] == 0
+    assert all(0.1 < found[model, "mean"] < 2 for model in MODELS)
+    assert found["3d_pca16", "ratio"] == pytest.approx(
+        found["3d_pca16", "mean"] / found["3d_prototype", "mean"], rel=1e-4
     )  # one patient
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_kept_scores_are_those_of_the_files(compared: Compared, model: str) -> None:
+def test_validation_scores_are_those_of_the_files(compared: Compared, model: str) -> None:
     (split, *_) = read_json(compared.folders.preprocessed / NAME / "splits_final.json")
     (case,) = split["val"]
-    (kept,) = compared.scores(model).cases
-    assert kept.case == case
+    kept = compared.scores(model)
+    assert kept.cases == (case,) and kept.regions == (HIDDEN, COMPOSITE)
     raw, validation = compared.folders.raw / NAME, compared.fold(model) / "validation"
     label = read_image(raw / "labelsTr" / f"{case}.nrrd")
     whole = read_image(validation / f"{case}.nrrd").array > 0
-    configuration = read_plan(compared.folders.plan_file(NAME)).configuration(model)
-    assert isinstance(configuration, BoneConfiguration)
-    low, high = configuration.preprocessing.window_hu
+    low, high = WINDOW_HU
 
     def scaled(file: Path, bone: np.ndarray) -> BoneVolume:
         ct = read_image(file).array.astype(np.float32)
@@ -114,24 +117,33 @@ def test_kept_scores_are_those_of_the_files(compared: Compared, model: str) -> N
         asked,
         label.geometry,
     )
-    assert set(kept.metrics) == {"region", "composite"} < set(PARTS)
-    for part, metrics in kept.metrics.items():
-        assert metrics == pytest.approx(scores[part], rel=1e-6)
-    assert kept.metrics["composite"] == pytest.approx(scores["whole"], rel=1e-4)  # visible bone was given
+    for region in (HIDDEN, COMPOSITE):
+        found = {row.metric: row.value for row in kept.rows if row.region == region}
+        assert found == pytest.approx(scores[region], rel=1e-6)
 
 
 def test_the_same_regions_were_hidden(compared: Compared) -> None:
     first, second = (compared.scores(model) for model in MODELS)
-    assert first.hidden == second.hidden and first.cases != second.cases
+    assert first.masks == second.masks and len(first.masks) == 1 and first.rows != second.rows
+
+
+def test_whole_bones_are_in_blocks_of_their_registration(compared: Compared) -> None:
+    text = (compared.home / "whole_bones.md").read_text()
+    assert [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| 3d")] == [
+        ["| 3d_ags", model] for model in MODELS
+    ] * 2
+    regions = {row["region"]: row for row in compared.rows("whole_bones") if row["metric"] == "RMSD_mm"}
+    assert [*regions] == ["nothing hidden", "a fifth hidden"]
 
 
 def test_the_best_is_that_of_the_smallest_distance_in_the_region(compared: Compared) -> None:
-    report, home = find_best_configuration(compared.folders, Candidates(NAME), lambda *_: None)
+    report, home = find_best_configuration(compared.folders, Candidates(NAME))
     found = BestConfiguration.model_validate(read_json(home / "best_configuration.json"))
-    rmsd_mm = {m: compared.scores(m).cases[0].metrics["region"]["RMSD_mm"] for m in MODELS}
+    rmsd_mm = {m: compared.scores(m).by_subject("RMSD_mm", HIDDEN)["phantom05"] for m in MODELS}
     assert [row.configuration for row in found.ranking] == sorted(MODELS, key=rmsd_mm.__getitem__)
     assert {row.configuration: row.score.mean for row in found.ranking} == pytest.approx(rmsd_mm)
     assert (found.lower_is_better, found.folds, found.cases) == (True, (0,), 1)
+    assert found.score == "mean RMSD in mm, hidden"
     planned = read_plan(compared.folders.plan_file(NAME)).configurations
     others = {name for name, c in planned.items() if c.task == "completion"} - {*MODELS}
     assert {line.partition(":")[0] for line in found.left_out} == others
@@ -141,11 +153,9 @@ def test_the_best_is_that_of_the_smallest_distance_in_the_region(compared: Compa
 
 def test_the_segmentation_beside_completions_is_not_compared_with_them(compared: Compared) -> None:
     with pytest.raises(KneeformerError, match=r"3d_pca16 \(completion\), 3d_segmentation \(segmentation\)"):
-        find_best_configuration(
-            compared.folders, Candidates(NAME, ("3d_pca16", "3d_segmentation")), lambda *_: None
-        )
+        find_best_configuration(compared.folders, Candidates(NAME, ("3d_pca16", "3d_segmentation")))
     with pytest.raises(KneeformerError, match=r"first type\n  kf_train .* 3d_segmentation fold_0 "):
-        find_best_configuration(compared.folders, Candidates(NAME, ("3d_segmentation",)), lambda *_: None)
+        find_best_configuration(compared.folders, Candidates(NAME, ("3d_segmentation",)))
 
 
 def test_what_is_there_is_only_read(
@@ -163,25 +173,11 @@ def test_what_is_there_is_only_read(
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_a_fold_that_was_validated_since_is_scored_anew(compared: Compared, tmp_path: Path) -> None:
-    place = compared.copy(tmp_path / "results")
-    validation = place.fold("3d_prototype") / "validation"
-    shutil.rmtree(validation / "masks")
-    compare(place.folders)  # what is kept needs no masks
-    summary = validation / "summary.json"
-    write_text(summary, summary.read_text())
-    with pytest.raises(KneeformerError, match=r"no such file") as fault:
-        compare(place.folders)
-    assert "1 cases cannot be scored" in str(fault.value) and "kf_train --val" in str(fault.value)
-
-
 def test_other_hidden_regions_are_refused(compared: Compared, tmp_path: Path) -> None:
     place = compared.copy(tmp_path / "results")
     validation = place.fold("3d_pca16") / "validation"
-    (mask,) = (validation / "masks").iterdir()
-    image = read_image(mask)
-    write_image(mask, np.where(image.array == COMPLETE, 0, image.array).astype(np.uint8), image.geometry)
-    (validation / "completion.json").unlink()
+    table = read_summary(validation).table
+    write_summary(summarise(replace(table, masks=dict.fromkeys(table.masks, "another"))), validation)
     with pytest.raises(KneeformerError, match="other regions were hidden") as fault:
         compare(place.folders)
     assert "3d_pca16 fold_0 -p kfPlans --val" in str(fault.value)

@@ -4,37 +4,41 @@ import math
 from collections.abc import Mapping
 
 import pytest
+from tables import table
 
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.summary import CaseScores
+from kneeformer.metrics import overlap
+from kneeformer.metrics.score_table import Score, ScoreTable
+from kneeformer.metrics.shape_completion import COMPOSITE, HIDDEN
+from kneeformer.metrics.shape_completion import RMSD as RMSD_MM
 from kneeformer.studies.ranking import Ranked, rank, ranking_table
-from kneeformer.tasks.comparison import LeadingScore
-from kneeformer.tasks.registry import registered, task_named, task_names
+from kneeformer.tasks.registry import evaluation_of, registered, task_named, task_names
+
+DICE, RMSD = (evaluation_of(task).leading for task in ("segmentation", "completion"))
 
 
-def leading(task: str) -> LeadingScore:
-    comparison = registered(task).comparison
-    assert comparison is not None
-    return comparison.leading
+def segmented(dice: Mapping[str, float], without: Mapping[str, tuple[str, ...]] | None = None) -> ScoreTable:
+    """Cases of the subject that their first letter is: a femur, and a patella that is 0.2 worse.
+
+    Args:
+        without: structures that a case says nothing of.
+    """
+    cases = {
+        c: {"femur": {overlap.DICE: d + 0.1}, "patella": {overlap.DICE: d - 0.1}} for c, d in dice.items()
+    }
+    for case, structures in (without or {}).items():
+        cases[case] |= {structure: {overlap.DICE: math.nan} for structure in structures}
+    return table(cases, {case: case[0] for case in dice})
 
 
-DICE, RMSD = leading("segmentation"), leading("completion")
-
-
-def segmented(dice: Mapping[str, float]) -> list[CaseScores]:
-    """Cases of the subject that their first letter is: a femur, and a patella that is 0.2 worse."""
-    return [
-        CaseScores(case=c, subject=c[0], metrics={"femur": {"Dice": d + 0.1}, "patella": {"Dice": d - 0.1}})
-        for c, d in dice.items()
+def completed(rmsd_mm: Mapping[str, float]) -> ScoreTable:
+    """Of which the composite would say the contrary."""
+    rows = [
+        Score(case, "tibia", region, RMSD_MM, value)
+        for case, v in rmsd_mm.items()
+        for region, value in ((HIDDEN, v), (COMPOSITE, 1 / v))
     ]
-
-
-def completed(rmsd_mm: Mapping[str, float]) -> list[CaseScores]:
-    """Of which the whole bone would say the contrary."""
-    return [
-        CaseScores(case=c, subject=c, metrics={"region": {"RMSD_mm": v}, "composite": {"RMSD_mm": 1 / v}})
-        for c, v in rmsd_mm.items()
-    ]
+    return ScoreTable(tuple(rows), {case: case for case in rmsd_mm})
 
 
 def numbers(row: Ranked) -> tuple[float, ...]:
@@ -43,7 +47,7 @@ def numbers(row: Ranked) -> tuple[float, ...]:
 
 def test_every_task_that_predicts_has_a_score_that_leads() -> None:
     for name in task_names():
-        assert (registered(name).comparison is not None) == task_named(name).predicts
+        assert (registered(name).evaluation is not None) == task_named(name).predicts
 
 
 def test_a_ranking_by_hand() -> None:
@@ -63,7 +67,7 @@ def test_a_ranking_by_hand() -> None:
     assert numbers(third) == pytest.approx((0.55, 0.5, 0.6, -0.25, -0.4, -0.1))
     assert [r.difference.beyond_chance for r in ranking if r.difference] == [False, True]
     text = ranking_table(ranking, DICE, (0, 1), 2)
-    assert "| best | 0 1 | 2 | 0.8000 (0.7000 to 0.9000) | |" in text
+    assert "| best | 0 1 | 2 | 0.8000 (0.7000 to 0.9000) |  |" in text
     assert "| second | 0 1 | 2 | 0.7750 (0.7500 to 0.8000) | -0.0250 (-0.1000 to +0.0500) |" in text
     assert "best is not better beyond chance than second: the interval of the difference holds 0" in text
 
@@ -89,22 +93,16 @@ def test_a_subject_counts_once() -> None:
 
 
 def test_what_a_case_says_nothing_of_does_not_count() -> None:
-    def without(cases: list[CaseScores], subject: str, *structures: str) -> list[CaseScores]:
-        empty = {structure: {"Dice": math.nan} for structure in structures}
-        return [
-            c.model_copy(update={"metrics": {**c.metrics, **empty}}) if c.subject == subject else c
-            for c in cases
-        ]
-
-    first, second = segmented({"a": 0.8, "b": 0.4, "c": 0.6}), segmented({"a": 0.7, "b": 0.9, "c": 0.6})
-    ranking = rank(
-        {"first": without(first, "a", "patella"), "second": without(second, "b", "femur", "patella")}, DICE
-    )
+    first = {"a": 0.8, "b": 0.4, "c": 0.6}
+    second = segmented({"a": 0.7, "b": 0.9, "c": 0.6}, {"b": ("femur", "patella")})
+    ranking = rank({"first": segmented(first, {"a": ("patella",)}), "second": second}, DICE)
     assert [set(row.subjects) for row in ranking] == [{"a", "c"}] * 2  # b is gone from both
     assert ranking[0].subjects == pytest.approx({"a": 0.9, "c": 0.6})
     assert numbers(ranking[1]) == pytest.approx((0.65, 0.6, 0.7, -0.1, -0.2, 0))
     with pytest.raises(KneeformerError, match="Dice is defined in no subject for all of first, second"):
-        rank({"first": without(first[:1], "a", "femur", "patella"), "second": second[:1]}, DICE)
+        rank(
+            {"first": segmented({"a": 0.8}, {"a": ("femur", "patella")}), "second": segmented({"a": 1})}, DICE
+        )
 
 
 def test_one_subject_cannot_tell() -> None:

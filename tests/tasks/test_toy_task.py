@@ -22,6 +22,7 @@ from kneeformer.engine.loop import Batch, Validation
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
+from kneeformer.metrics.overlap import DICE
 from kneeformer.paths import Folders
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -29,7 +30,8 @@ from kneeformer.plans import read_plan
 from kneeformer.sides import Side
 from kneeformer.tasks import registry
 from kneeformer.tasks.base import Outputs, PredictiveTask, PreparedCase, Scan, StoredCases
-from kneeformer.tasks.comparison import Comparison, LeadingScore, summary_scores
+from kneeformer.tasks.evaluation import Evaluation, LeadingScore
+from kneeformer.tasks.label_map_scores import score_label_maps
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
@@ -154,8 +156,8 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # the others of this process see no toy
-    comparison = Comparison(LeadingScore("Dice", "mean Dice"), summary_scores)
-    registry.register("toy", registry.Registered(ThresholdConfiguration, ThresholdTask, comparison))
+    evaluation = Evaluation(score_label_maps, LeadingScore(DICE))
+    registry.register("toy", registry.Registered(ThresholdConfiguration, ThresholdTask, evaluation))
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # child processes cannot import a test
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

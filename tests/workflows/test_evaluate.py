@@ -1,6 +1,7 @@
 """Which prediction a reference is compared with."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,18 +94,39 @@ def test_predictions_without_a_reference_are_told(tmp_path: Path, caplog: pytest
     assert caplog.messages == [f"{predictions}: no reference for b.nrrd, c.nrrd; not compared"]
 
 
+BONES = DatasetDescription(
+    channel_names={"0": "CT"},
+    labels={"background": 0, "shell": 2, "core": 3, "ignore": 4},
+    file_ending=".nrrd",
+    task="completion",
+)
+
+
 def test_a_completion_is_scored_as_one_bone_of_whatever_values(tmp_path: Path) -> None:
     """Of parts 2 and 3 and an ignored corner, the prediction has all but one voxel; the mask hides a half."""
-    bones = DatasetDescription(
-        channel_names={"0": "CT"},
-        labels={"background": 0, "shell": 2, "core": 3, "ignore": 4},
-        file_ending=".nrrd",
-        task="completion",
-    )
     true, found, mask = CUBE * 2, CUBE.copy(), np.ones_like(CUBE)
     true[1, 3, 3], true[0], found[2, 4, 4], found[0], mask[:, 3:] = 3, 4, 0, 1, 2
-    folders = [values(tmp_path / n, array) for n, array in (("t", true), ("found", found), ("m", mask))]
-    cases = [Case("a", (), folders[0] / "a.nrrd")]
-    summary = evaluate_cases(cases, folders[1], bones, tmp_path, 1, lambda *_: None, folders[2])
+    label, scan = (values(tmp_path / name, array) / "a.nrrd" for name, array in (("t", true), ("scan", CUBE)))
+    predictions = values(tmp_path / "found", found)
+    masks = values(tmp_path / "masks", mask)
+    shutil.copy(scan, predictions / "a_ct.nrrd")
+    cases = [Case("a", (scan,), label, mask=masks / "a.nrrd")]
+    summary = evaluate_cases(cases, "completion", predictions, BONES, 1, lambda *_: None)
     metrics = summary.metric_per_case[0].metrics["shell and core"]
     assert (metrics["TP"], metrics["FP"], metrics["FN"]) == (11, 0, 1)
+    assert summary.parts["shell and core"].region == "hidden"
+    assert set(summary.parts) == {"shell and core", "shell and core, composite"}
+    values(masks, mask * 0)
+    other = evaluate_cases(cases, "completion", predictions, BONES, 1, lambda *_: None)
+    assert other.table.masks != summary.table.masks and set(other.table.masks) == {"a"}
+
+
+def test_completions_without_masks_are_compared_as_whole_bones(tmp_path: Path) -> None:
+    references = values(tmp_path / "true", CUBE * 2)
+    for name, array in (("completed", CUBE), ("segmented", CUBE * 2)):
+        predictions = values(tmp_path / name, array)
+        summary = evaluate_folders(references, predictions, BONES, predictions, 1, lambda *_: None)
+        assert summary.mean["shell and core"]["Dice"] == 1
+    with pytest.raises(KneeformerError, match="label values 7 are not declared"):
+        wrong = values(tmp_path / "wrong", CUBE * 7)
+        evaluate_folders(references, wrong, BONES, wrong, 1, lambda *_: None)

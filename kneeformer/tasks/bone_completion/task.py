@@ -1,6 +1,6 @@
 """Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,7 @@ from kneeformer.engine.loop import Batch, Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import KEEP, LabelScheme
+from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
@@ -48,6 +49,7 @@ from kneeformer.tasks.bone_completion.settings import (
     BoneGridSettings,
     BoneLearningSettings,
 )
+from kneeformer.tasks.bone_completion.whole_bones import score_whole_bones
 
 _WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
 
@@ -194,6 +196,11 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts)],
         }
         return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
+
+    def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
+        """Of the whole bone, once with nothing hidden and once with a fifth."""
+        assert isinstance(network, CompletionModel)
+        return score_whole_bones(network, case, number)
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
         assert scan.mask is not None

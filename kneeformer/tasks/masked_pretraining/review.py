@@ -11,7 +11,7 @@ from kneeformer.config import CropConfiguration
 from kneeformer.data.files import write_json
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.engine.crops import blank_region, read_region
-from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.metrics.interpolation import interpolate_hidden
 from kneeformer.networks.compute import autocast
 from kneeformer.reporting.pictures import draw_masked_prediction
@@ -120,8 +120,7 @@ def _table(scores: dict[str, Scores]) -> str:
         return "the validation crops hold nothing but air"
     lines = [f"hidden voxels of {len(cases)} cases: mean (95 % CI)"]
     for method in cases[0]:
-        measured = {m: np.array([[case[method][m] for case in cases]]) for m in ("psnr", "ssim")}
-        ratio, similarity = (seeds_and_subjects_interval(values) for values in measured.values())
+        ratio, similarity = (mean_interval(case[method][m] for case in cases) for m in ("psnr", "ssim"))
         lines.append(
             "  {:<21} PSNR {:5.2f} dB ({:.2f} to {:.2f})   SSIM {:.3f} ({:.3f} to {:.3f})".format(
                 method, *ratio, *similarity

@@ -1,0 +1,126 @@
+"""The one table of scores: rows (case, structure, region, metric, value), written by any task."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.metric import Metric, Values
+
+WHOLE = "whole"  # the region of scores of all there is
+
+
+class Part(NamedTuple):
+    """A part of a case that is scored: a structure, in a region of the image."""
+
+    structure: str
+    region: str = WHOLE
+
+
+class Score(NamedTuple):
+    """A row; NaN where the case says nothing about the metric (its empty-mask rule)."""
+
+    case: str
+    structure: str
+    region: str
+    metric: Metric
+    value: float
+
+    @property
+    def part(self) -> Part:
+        return Part(self.structure, self.region)
+
+
+def rows_of(case: str, part: Part, values: Values) -> Iterator[Score]:
+    """The rows of one part of a case."""
+    return (Score(case, *part, metric, value) for metric, value in values.items())
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of a set of cases, in the order in which tables show parts and metrics: the first ones lead.
+
+    Attributes:
+        subjects: of each case the subject.
+        masks: of each case with a mask a digest of it; only scores of equal masks can be compared.
+
+    Raises:
+        KneeformerError: there is no row.
+        ValueError: a case without a subject, or with other parts or metrics than the first.
+    """
+
+    rows: tuple[Score, ...]
+    subjects: Mapping[str, str]
+    masks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise KneeformerError("there is no case to evaluate")
+        columns: dict[str, list[tuple[Part, str]]] = defaultdict(list)
+        for row in self.rows:
+            columns[row.case].append((row.part, row.metric.name))
+        first, *_ = columns
+        for case, found in columns.items():
+            if case not in self.subjects:
+                raise ValueError(f"case {case} has no subject")
+            if sorted(found) != sorted(set(columns[first])):
+                raise ValueError(f"case {case} has other scores than case {first}, or one twice")
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names, sorted."""
+        return tuple(sorted({row.case for row in self.rows}))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """In the order of the rows."""
+        return tuple(dict.fromkeys(row.part for row in self.rows))
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """In the order of the rows."""
+        return tuple(dict.fromkeys(row.region for row in self.rows))
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """By name, in the order of the rows."""
+        return {row.metric.name: row.metric for row in self.rows}
+
+    def metrics_in(self, region: str) -> dict[str, Metric]:
+        """Those of the parts in a region."""
+        return {row.metric.name: row.metric for row in self.rows if row.region == region}
+
+    def by_subject(self, metric: str, region: str) -> dict[str, float]:
+        """The score of each subject, sorted: the mean over its cases, of each the mean over its structures.
+
+        What is undefined is left out, and so are subjects of whom nothing is defined.
+        """
+        of_case: dict[str, list[float]] = defaultdict(list)
+        for row in self.rows:
+            if (row.metric.name, row.region) == (metric, region) and not math.isnan(row.value):
+                of_case[row.case].append(row.metric.averaged(row.value))
+        of_subject: dict[str, list[float]] = defaultdict(list)
+        for case, values in sorted(of_case.items()):
+            of_subject[self.subjects[case]].append(sum(values) / len(values))
+        return {subject: sum(v) / len(v) for subject, v in sorted(of_subject.items())}
+
+    @classmethod
+    def joined(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
+        """Tables of different cases as one.
+
+        Raises:
+            KneeformerError: a case is in two of them.
+        """
+        tables = list(tables)
+        counts = Counter(case for table in tables for case in table.cases)
+        if twice := sorted(case for case, number in counts.items() if number > 1):
+            raise KneeformerError(
+                f"{', '.join(twice)}: validated in two folds, which are of different splits; train them anew"
+            )
+        return cls(
+            tuple(row for table in tables for row in table.rows),
+            {case: subject for table in tables for case, subject in table.subjects.items()},
+            {case: mask for table in tables for case, mask in table.masks.items()},
+        )

@@ -1,0 +1,40 @@
+"""Scores of predicted label maps, structure by structure: the evaluation of tasks that predict such."""
+
+from collections.abc import Iterator
+
+from kneeformer.data.check_labels import meaning_problems
+from kneeformer.data.images import Image
+from kneeformer.data.label_map import read_label_map
+from kneeformer.errors import KneeformerError
+from kneeformer.metrics.score_table import Part, Score, rows_of
+from kneeformer.metrics.scores import score_case
+from kneeformer.tasks.evaluation import PredictedCase
+
+
+def score_label_maps(case: PredictedCase) -> Iterator[Score]:
+    """The rows of every structure of the dataset, in the whole image.
+
+    Raises:
+        KneeformerError: the grids differ, or values or segments are none that dataset.json declares.
+    """
+    reference, prediction = read_pair(case)
+    scheme = case.description.scheme
+    problems = [
+        line
+        for path, image in ((case.reference, reference), (case.prediction, prediction))
+        for line in meaning_problems(path, image.array, scheme)
+    ]
+    if problems:
+        raise KneeformerError("\n  ".join(problems))
+    scores = score_case(reference.array, prediction.array, reference.geometry.spacing, scheme)
+    for structure, values in scores.items():
+        yield from rows_of(case.name, Part(structure), values)
+
+
+def read_pair(case: PredictedCase) -> tuple[Image, Image]:
+    """Reference and prediction, label maps. Raises KneeformerError: their grids differ."""
+    reference, prediction = read_label_map(case.reference), read_label_map(case.prediction)
+    mismatch = reference.geometry.mismatch(prediction.geometry)
+    if mismatch is not None:
+        raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
+    return reference, prediction
