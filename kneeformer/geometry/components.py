@@ -1,9 +1,9 @@
-"""Parts of a mask that do not hang together."""
+"""Connected components of a mask."""
 
 import cc3d
 import numpy as np
 
-_SPLINTER = 0.02  # parts smaller than this share of the largest are no bone
+_SMALL = 0.02  # parts smaller than this share of the largest are no bone
 
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:
@@ -13,4 +13,4 @@ def without_small_components(mask: np.ndarray) -> np.ndarray:
         return mask
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return np.asarray((sizes >= _SPLINTER * sizes.max())[parts])
+    return np.asarray((sizes >= _SMALL * sizes.max())[parts])

@@ -126,7 +126,7 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
 
 
 def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
-    """Raises KneeformerError: the splits are wrong, or have no such fold as is asked for."""
+    """Raises KneeformerError: the splits are wrong, or have no such fold as requested."""
     splits = dataset_splits(folders, wanted.dataset)
     for fold in wanted.folds or ():
         fold_cases(splits, fold_name(fold))
@@ -136,10 +136,10 @@ def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
 def _validated(
     folders: Folders, wanted: Candidates, planned: Mapping[str, Configuration]
 ) -> dict[str, tuple[int, ...]]:
-    """Of each candidate the folds that are validated and, where folds are asked for, asked for."""
+    """Validated folds of each candidate; of these the requested ones, if any are requested."""
     found = {name: validated_folds(folders, wanted.dataset, name, wanted.plans) for name in planned}
-    asked = wanted.folds
-    return {n: tuple(k for k in folds if asked is None or k in asked) for n, folds in found.items()}
+    requested = wanted.folds
+    return {n: tuple(k for k in folds if requested is None or k in requested) for n, folds in found.items()}
 
 
 def _nothing_to_compare(wanted: Candidates, missing: list[str]) -> str:
