@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,9 +23,15 @@ from kneeformer.plans import Plan, read_plan
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 from kneeformer.tasks.registry import registered, task_names
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "documentation").rglob("*.md"))]
-SCRIPTS = {e.name: e for e in entry_points(group="console_scripts") if e.value.startswith("kneeformer.")}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SCRIPTS = {name: EntryPoint(name, value, "console_scripts") for name, value in PROJECT["scripts"].items()}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
