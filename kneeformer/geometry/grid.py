@@ -8,8 +8,9 @@ import numpy as np
 
 from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.aliases import Size, Spacing, Vector
-from kneeformer.geometry.boxes import Box
+from kneeformer.geometry.boxes import Box, box_shape
 from kneeformer.geometry.orientation import ENDS, patient_axes, permuted, turning
+from kneeformer.geometry.resampling import new_centres
 
 # Two headers of one scan written by different programs differ by rounding: this much is the same place.
 TOLERANCE_MM = 1e-3
@@ -89,6 +90,19 @@ class Grid:
             (max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
             for low, high, size in zip(index.min(0), index.max(0), self.shape, strict=True)
         )
+
+    def cut(self, box: Box) -> "Grid":
+        """The voxels of a box as a grid of their own."""
+        first = np.array([start for start, _ in box])
+        x, y, z = transformed(first, self.to_patient()).tolist()
+        return Grid(box_shape(box), self.spacing, (x, y, z), self.direction)
+
+    def resampled(self, shape: Size) -> "Grid":
+        """A grid of other voxels with the same outer faces, as kneeformer.geometry.resampling has it."""
+        first = np.array([new_centres(old, new)[0] for old, new in zip(self.shape, shape, strict=True)])
+        x, y, z = transformed(first, self.to_patient()).tolist()
+        thick, high, wide = (s * o / n for s, o, n in zip(self.spacing, self.shape, shape, strict=True))
+        return Grid(shape, (thick, high, wide), (x, y, z), self.direction)
 
     def mismatch(self, other: "Grid") -> str | None:
         """Describe the difference to another grid; None where both hold the same voxels of the patient."""

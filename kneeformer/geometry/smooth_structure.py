@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.boxes import Box, bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
+from kneeformer.geometry.resampling import new_centres
 
 _SMOOTHED = 1.5  # in-plane voxels: what steps a mask has
 _MARGIN = 4  # voxels around the structure: as far as smoothing reaches
@@ -101,7 +101,7 @@ def _distance(mask: np.ndarray, spacing: list[float]) -> np.ndarray:
 
 def _neighbours(number: int, factor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each thinner slice the slice before it and that behind it, and the share of the latter."""
-    place = ((np.arange(number * factor) + 0.5) / factor - 0.5).clip(0, number - 1)
+    place = new_centres(number, number * factor).clip(0, number - 1)
     below, above = np.floor(place + 1e-9).astype(int), np.ceil(place - 1e-9).astype(int)
     return below, above, (place - below).astype(np.float32)
 
@@ -119,11 +119,6 @@ def _level_around(depth: np.ndarray, voxels: int) -> float:
 
 def _refined(geometry: Grid, box: Box, factor: int) -> Grid:
     """The grid of a box of voxels, with `factor` slices for one."""
-    thick = int(np.argmax(geometry.spacing))
-    (z0, sz, nz), (y0, sy, ny), (x0, sx, nx) = (
-        (first + 0.5 / n - 0.5, step / n, (last - first) * n)
-        for axis, ((first, last), step) in enumerate(zip(box, geometry.spacing, strict=True))
-        for n in [factor if axis == thick else 1]
-    )
-    x, y, z = transformed(np.array([z0, y0, x0]), geometry.to_patient()).tolist()
-    return Grid((nz, ny, nx), (sz, sy, sx), (x, y, z), geometry.direction)
+    part, thick = geometry.cut(box), int(np.argmax(geometry.spacing))
+    z, y, x = (n * factor if axis == thick else n for axis, n in enumerate(part.shape))
+    return part.resampled((z, y, x))

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kneeformer.geometry.affine import rotation, transformed
+from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.orientation import ENDS, turn
 
@@ -146,3 +147,25 @@ def test_points_from_the_middle() -> None:
     assert z.tolist() == [[[0.0] * 3] * 2]
     assert y.tolist() == [[[-1.0] * 3, [1.0] * 3]]
     assert x.tolist() == [[[-0.5, 0.0, 0.5]] * 2]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_box_of_a_grid_keeps_the_places_of_its_voxels(mirrored: bool) -> None:
+    grid = oblique(mirrored)
+    part = grid.cut(((1, 4), (0, 6), (2, 5)))
+    assert part.shape == (3, 6, 3) and part.spacing == grid.spacing
+    np.testing.assert_allclose(part.voxel_centres(), grid.voxel_centres()[1:4, :, 2:5], atol=1e-10)
+
+
+def outer_corners(grid: Grid) -> np.ndarray:
+    """(2, 3) patient coordinates of the corner before the first voxel and of that behind the last."""
+    return transformed(np.array([[-0.5] * 3, np.array(grid.shape) - 0.5]), grid.to_patient())
+
+
+@pytest.mark.parametrize("shape", [(15, 6, 7), (5, 3, 14), (1, 1, 1)])
+def test_a_resampled_grid_has_the_same_outer_faces(shape: Size) -> None:
+    grid = oblique(mirrored=True)
+    fine = grid.resampled(shape)
+    np.testing.assert_allclose(outer_corners(fine), outer_corners(grid), atol=1e-10)
+    assert fine.voxel_mm3 * np.prod(fine.shape) == pytest.approx(grid.voxel_mm3 * np.prod(grid.shape))
+    assert fine.resampled(grid.shape).mismatch(grid) is None
