@@ -1,4 +1,4 @@
-"""A bone, registered to the prototype and then among shapes, completed there, and brought back."""
+"""A bone, registered to the prototype and then among shapes, and completed there."""
 
 from dataclasses import dataclass, replace
 
@@ -67,11 +67,15 @@ class CompletionModel(nn.Module):
         self.shapes = Pca(grid, spacing, prior) if places else None
         self.register_buffer("calibration", torch.ones(()))
 
+    @property
+    def device(self) -> torch.device:
+        return self.prior.mean.device
+
     def unfitted(self) -> "CompletionModel":
         """The same registration, shared, and a prior that knows nothing yet."""
         other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
         other.registration = self.registration
-        return other.to(self.prior.mean.device)
+        return other.to(self.device)
 
     def fit(self, bones: Tensor) -> None:
         """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x)."""
@@ -89,31 +93,53 @@ class CompletionModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor, known: Tensor) -> Completed:
-        """Complete one bone.
+        """Complete one bone, as `complete` does, that is resampled from its own grid.
 
         Args:
             image: (2, z, y, x) on the bone's own grid.
             known: (z, y, x) bool, where its distances are known: somewhere at its surface.
+        """
+        image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
+        fit = self.place(image, known, self.registration(image, known))
+        return self.complete(
+            self.registration.registered(image, fit.pose), self._carried(known, fit.pose), fit
+        )
+
+    @torch.no_grad()
+    def place(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
+        """Go on from where a bone lies on the prototype to where it lies among the shapes of the family.
+
+        Args:
+            image, known: as `forward` takes them.
+        """
+        family = self.family()
+        if family is None:
+            return fit
+        return replace(fit, pose=self.registration.among(image, known, fit.pose, family))
+
+    @torch.no_grad()
+    def complete(self, image: Tensor, known: Tensor, fit: Fit) -> Completed:
+        """Complete one bone.
+
+        Args:
+            image: (2, z, y, x) on the prototype's grid; distances are mm there.
+            known: (z, y, x) bool, where its distances are known.
+            fit: by which it was brought there.
 
         Raises:
             KneeformerError: nothing of the visible surface comes to lie on the prototype's grid.
         """
-        image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
-        fit = self.registration(image, known)
-        family = self.family()
-        if family is not None:
-            fit = replace(fit, pose=self.registration.among(image, known, fit.pose, family))
-        seen, there = self.registration.registered(image, fit.pose), self._carried(known, fit.pose)
-        guess = self.prior.complete(seen, there)
-        surface = there & (seen[DISTANCE].abs() < max(self.spacing))
+        image = torch.where(known, image, 0.0)
+        guess = self.prior.complete(image, known)
+        surface = known & (image[DISTANCE].abs() < max(self.spacing))
         if not surface.any():
             raise KneeformerError(
                 "the bone to keep cannot be registered: nothing of its visible surface comes to lie on the "
                 "prototype; keep more bone"
             )
         whole_surface = self.registration.prototype[DISTANCE].abs() < max(self.spacing)
-        error = (guess.image - seen)[DISTANCE, surface].square().mean().sqrt()
-        whole = self.prior.continued(guess, seen, there) if self.settings.residual else guess
+        error = (guess.image - image)[DISTANCE, surface].square().mean().sqrt()
+        whole = self.prior.continued(guess, image, known) if self.settings.residual else guess
         share = float(surface.sum() / whole_surface.sum())
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)

@@ -59,7 +59,7 @@ class Registration(nn.Module):
         self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
 
     @torch.no_grad()
-    def forward(self, image: Tensor, known: Tensor, start: Pose | None = None) -> Fit:
+    def forward(self, image: Tensor, known: Tensor, start: Pose | None = None, points: int = _POINTS) -> Fit:
         """Register one bone to the prototype.
 
         Args:
@@ -67,13 +67,14 @@ class Registration(nn.Module):
             known: (z, y, x) bool; what is not known does not count.
             start: where to go on; None begins where the localisation network says or, without one, with the
                 bone's middle on the prototype's, and takes the descent's steps of all rounds.
+            points: of the surface, by which the pose is found.
         """
         surface = self._surface(image, known)
         pose = start or first_guess(self.locnet, image, known)
         if self.settings.descent is not None:
             pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
         prototype = Family.of_one(self.prototype[DISTANCE])
-        return self._judged(surface, self._problem(prototype, surface.thinned(_POINTS)).solve(pose).pose)
+        return self._judged(surface, self._problem(prototype, surface.thinned(points)).solve(pose).pose)
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:

@@ -2,13 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.affine import rotation
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.tasks.bone_completion.isolation import Bone, frame, isolate, signed_distance
+from kneeformer.shape_models.pose import Pose
+from kneeformer.tasks.bone_completion.isolation import (
+    Bone,
+    Outline,
+    frame,
+    isolate,
+    signed_distance,
+)
+from kneeformer.tasks.bone_completion.right_way_round import Found
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 RADIUS = 14.0
@@ -264,3 +273,29 @@ def from_middle_of_grid(where: Grid) -> np.ndarray:
     """(z, y, x, 3) mm (x, y, z) from the middle of a grid that is not turned."""
     z, y, x = np.meshgrid(*(2.0 * (np.arange(60) - 29.5) for _ in range(3)), indexing="ij")
     return np.stack([x, y, z], -1)
+
+
+# ---- on the prototype's grid
+
+
+def test_a_bone_on_the_prototypes_grid_does_not_depend_on_its_own() -> None:
+    """Resampled once, from the scan: one place in the patient is one image, whatever grid the pose is of."""
+    where = geometry("oblique")
+    ct = (8 * from_middle(where, CENTRE + 5)).astype(np.int16)
+    outline = Outline.of(ct, ball(where), where, SETTINGS)
+    pose = Pose(torch.from_numpy(rotation((9, 4, -6))), torch.tensor([1.0, -2.0, 3.0]).double(), 0.9)
+    turn = Pose(torch.from_numpy(TURN), torch.tensor([4.0, 1.0, -1.0]).double(), 1.0)
+    own = frame(outline.bone, where, False)
+    turned = own @ turn.matrix().numpy()
+    first, second = (
+        Found(outline, outline.on(SETTINGS.grid, SETTINGS.spacing, grid), 0.0, ()).on_prototype(to, SETTINGS)
+        for grid, to in ((own, pose), (turned, pose.after(turn)))
+    )
+    np.testing.assert_allclose(first.image, second.image, atol=1e-4)
+    assert (first.known == second.known).mean() > 0.999
+    middle = points_from_middle(SETTINGS.grid, SETTINGS.spacing) - np.array([1.0, -2.0, 3.0]).reshape(
+        3, 1, 1, 1
+    )
+    true = np.linalg.norm(middle, axis=0) - 0.9 * RADIUS
+    near = np.abs(true) < 6
+    assert np.abs(first.image[1] - true)[near].max() < 0.8  # mm, of voxels of 0.8 to 1.1 mm

@@ -40,8 +40,7 @@ class BoneTask(Task[BoneConfiguration]):
             raise KneeformerError("a bone is isolated by its label map, and there is none")
         bone = np.where((labels > 0) & scheme.scored(labels), KEEP, 0)
         settings = configuration.preprocessing
-        mirrored = None not in (side, settings.side) and side != settings.side
-        return isolate(image[0], bone, geometry, settings, mirrored)
+        return isolate(image[0], bone, geometry, settings, settings.mirrors(side))
 
     def needed_gb(self, network: nn.Module, configuration: BoneConfiguration, device: torch.device) -> float:
         return training_state_gb(network, _values(configuration))

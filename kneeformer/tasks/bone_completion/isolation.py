@@ -16,6 +16,7 @@ from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.long_axis import straightening
 from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
@@ -80,6 +81,10 @@ class Outline:
         hidden = _depth(_seen(mask[cut], box, geometry.shape), geometry.spacing)
         real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
         return cls(geometry, box, bone, distance, hidden, real, _intensity(ct[cut], geometry, settings))
+
+    def frame(self, settings: BoneGridSettings, side: Side | None) -> np.ndarray:
+        """(4, 4) float64, as `frame`: mirrored where the plan mirrors bones of this side."""
+        return frame(self.bone, self.geometry, settings.mirrors(side), settings.straightened)
 
     def on(self, grid: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
         """The bone on a grid, whose frame is that of `Bone.to_patient`."""

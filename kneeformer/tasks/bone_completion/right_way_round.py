@@ -9,12 +9,15 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from kneeformer.errors import KneeformerError
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.pose import Pose
+from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.rotations import angle_between
-from kneeformer.tasks.bone_completion.isolation import Bone, Outline, frame
+from kneeformer.sides import Side
+from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _AS_LEARNT = math.radians(30)  # registration finds what is turned by less
@@ -26,14 +29,27 @@ class Found:
     """An isolated bone.
 
     Attributes:
+        bone: on the plan's grid.
         turned_degrees: by how much it lies otherwise than those that were learnt from; 0 where it is placed
             along the patient's axes, as they are.
         doubts: why it may be the wrong way round.
     """
 
+    outline: Outline
     bone: Bone
     turned_degrees: float
     doubts: tuple[str, ...]
+
+    def on_prototype(self, pose: Pose, settings: BoneGridSettings) -> Bone:
+        """The bone on the prototype's grid, to which a pose brings it; its distances are mm there.
+
+        It is resampled once, from the scan. Resampled from `bone` it would be another one for each way that
+        the bone lies in the scan, and so would be its completion, by up to 0.3 mm.
+        """
+        to_patient = self.bone.to_patient @ pose.inverse().matrix().numpy()
+        carried = self.outline.on(settings.grid, settings.spacing, to_patient)
+        carried.image[DISTANCE] *= pose.scale
+        return carried
 
 
 def right_way_round(
@@ -41,23 +57,23 @@ def right_way_round(
     registration: Registration,
     family: Family | None,
     settings: BoneGridSettings,
-    mirrored: bool = False,
+    side: Side | None = None,
     called: str = "the bone to keep",
 ) -> Found:
     """Bring a bone to the plan's grid.
 
     Args:
         family: shapes among which ways round are compared that fit the prototype about as well.
-        mirrored: the patient's left and right change places.
+        side: of the body, where it is told or tried.
 
     Raises:
         KneeformerError: nothing of the bone's surface is visible.
     """
-    as_learnt = frame(outline.bone, outline.geometry, mirrored, settings.straightened)
+    as_learnt = outline.frame(settings, side)
     edge = math.dist((0, 0, 0), [n * mm for n, mm in zip(settings.grid, settings.spacing, strict=True)])
     spacing = (edge / _VOXELS,) * 3
     coarse = outline.on((_VOXELS,) * 3, spacing, as_learnt)
-    ways = registration.ways_round(*_tensors(coarse, registration), spacing, family)
+    ways = registration.ways_round(*tensors(coarse, registration.prototype.device), spacing, family)
     turns = [way.pose.rotation for way in ways]
     away = [angle_between(turn, torch.eye(3, dtype=torch.float64)) for turn in turns]
     usual = [n for n, angle in enumerate(away) if angle < _AS_LEARNT]
@@ -77,9 +93,9 @@ def right_way_round(
             f"no surface of {called} is visible: it fills the scan, ends only at the region and at the "
             "scan's border, or is far smaller than a bone; mark more bone, and see that spacings are in mm"
         )
-    return Found(bone, 0.0 if usual else math.degrees(away[chosen]), doubts)
+    return Found(outline, bone, 0.0 if usual else math.degrees(away[chosen]), doubts)
 
 
-def _tensors(bone: Bone, registration: Registration) -> tuple[torch.Tensor, torch.Tensor]:
-    device = registration.prototype.device
+def tensors(bone: Bone, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Image and known of a bone."""
     return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)

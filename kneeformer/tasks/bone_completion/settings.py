@@ -26,6 +26,10 @@ class BoneGridSettings(GridSettings):
     straightened: bool = False
     window_hu: tuple[Hounsfield, Hounsfield] = (-200.0, 1500.0)
 
+    def mirrors(self, side: Side | None) -> bool:
+        """True for a bone of the other side; False where no side is told."""
+        return None not in (side, self.side) and side != self.side
+
     @field_validator("window_hu")
     @classmethod
     def _window_is_open(cls, window: tuple[float, float]) -> tuple[float, float]:

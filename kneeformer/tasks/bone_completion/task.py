@@ -1,13 +1,12 @@
 """Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, DatasetSettings
@@ -21,10 +20,9 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
 from kneeformer.shape_models.completion import Completed, CompletionModel
-from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.registration import Fit, Registration
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vqvae import VqVae
-from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.bone_completion.batches import bone_batches
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
@@ -43,15 +41,14 @@ from kneeformer.tasks.bone_completion.planning import (
     components,
     stepwise,
 )
-from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round
+from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round, tensors
 from kneeformer.tasks.bone_completion.settings import (
     BoneConfiguration,
     BoneGridSettings,
     BoneLearningSettings,
 )
+from kneeformer.tasks.bone_completion.which_side import register
 from kneeformer.tasks.bone_completion.whole_bones import score_whole_bones
-
-_WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
 
 
 class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
@@ -180,11 +177,11 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         models = _completions(networks)
         if configuration.needs_other_side:
             other = _other_side(scan, dataset.scheme, models[0].registration, settings)
-            models = [model.of_one(*_tensors(other, model)) for model in models]
-        found = _isolated(models, scan, mask, settings)
-        bone = found.bone
-        completed: list[Completed] = [model(*_tensors(bone, model)) for model in models]
-        native = resample_to_native(completed, bone, scan.image[0], mask, scan.geometry, settings)
+            models = [model.of_one(*tensors(other, model.device)) for model in models]
+        outline = Outline.of(scan.image[0], mask, scan.geometry, settings)
+        found, fits = register(models, outline, scan.side, settings)
+        completed = [_completed(model, found, fit, settings) for model, fit in zip(models, fits, strict=True)]
+        native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.geometry, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
@@ -195,7 +192,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             "bone_found_by": scan.bone_found_by or "mask",
             "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts)],
         }
-        return Outputs(volumes, surface, _to_model(bone, completed[0]), {**facts, **said})
+        return Outputs(volumes, surface, _to_model(found.bone, completed[0]), {**facts, **said})
 
     def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
         """Of the whole bone, once with nothing hidden and once with a fifth."""
@@ -205,28 +202,6 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
         assert scan.mask is not None
         draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.geometry, picture, reference)
-
-
-def _isolated(
-    networks: Sequence[CompletionModel], scan: Scan, mask: np.ndarray, settings: BoneGridSettings
-) -> Found:
-    """The bone on the side that is told or, where none is, that fits better."""
-    outline = Outline.of(scan.image[0], mask, scan.geometry, settings)
-    first = networks[0]
-    if settings.side is None:
-        return right_way_round(outline, first.registration, first.family(), settings)
-    sides: tuple[Side, Side] = ("left", "right")
-    found = {
-        s: right_way_round(outline, first.registration, first.family(), settings, s != settings.side)
-        for s in sides
-    }
-    outliers = {s: _outliers(networks, found[s].bone) for s in sides}
-    better = min(sides, key=lambda s: outliers[s])
-    side = scan.side or better
-    if outliers[side] < _WORSE * outliers[better]:
-        return found[side]
-    doubt = f"said to be a {side} bone, but fits better as a {better} one"
-    return replace(found[side], doubts=(*found[side].doubts, doubt))
 
 
 def _other_side(
@@ -241,19 +216,12 @@ def _other_side(
         )
     bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
     outline = Outline.of(other.image[0], bone, other.geometry, settings)
-    mirrored = other.side != settings.side
-    return right_way_round(outline, registration, None, settings, mirrored, "the other side").bone
+    return right_way_round(outline, registration, None, settings, other.side, "the other side").bone
 
 
-def _outliers(networks: Sequence[CompletionModel], bone: Bone) -> float:
-    """Share of the visible surface that does not lie on the prototype, never quite nothing."""
-    fits = [network.registration(*_tensors(bone, network)) for network in networks]
-    return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
-
-
-def _tensors(bone: Bone, network: CompletionModel) -> tuple[Tensor, Tensor]:
-    device = network.prior.mean.device
-    return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)
+def _completed(model: CompletionModel, found: Found, fit: Fit, settings: BoneGridSettings) -> Completed:
+    fit = model.place(*tensors(found.bone, model.device), fit)
+    return model.complete(*tensors(found.on_prototype(fit.pose, settings), model.device), fit)
 
 
 def _completions(networks: Sequence[nn.Module]) -> list[CompletionModel]:

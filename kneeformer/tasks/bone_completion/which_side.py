@@ -1,0 +1,57 @@
+"""The side of the body that a bone is of: the one that is told, else the one on which it fits better."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kneeformer.shape_models.completion import CompletionModel
+from kneeformer.shape_models.registration import Fit
+from kneeformer.sides import Side
+from kneeformer.tasks.bone_completion.isolation import Bone, Outline
+from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round, tensors
+from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+
+_SIDES: tuple[Side, Side] = ("left", "right")
+_WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
+_FEW_POINTS = 2_000  # tell the sides apart where one is told
+
+
+def register(
+    models: Sequence[CompletionModel], outline: Outline, side: Side | None, settings: BoneGridSettings
+) -> tuple[Found, list[Fit]]:
+    """Find a bone and register it to the prototype of each model: on both sides where it may be of either.
+
+    Args:
+        side: of the body, where it is told.
+
+    Raises:
+        KneeformerError: nothing of the bone's surface is visible.
+    """
+    first = models[0]
+
+    def on(side: Side | None) -> tuple[Found, list[Fit]]:
+        found = right_way_round(outline, first.registration, first.family(), settings, side)
+        return found, [model.registration(*tensors(found.bone, model.device)) for model in models]
+
+    if settings.side is None:
+        return on(None)
+    if side is None:
+        return min((on(side) for side in _SIDES), key=lambda placed: _outliers(placed[1]))
+    found, fits = on(side)
+    image, known = tensors(_mirrored(found.bone), first.device)
+    if _outliers(fits) < _WORSE * _outliers([first.registration(image, known, points=_FEW_POINTS)]):
+        return found, fits
+    other = _SIDES[side == "left"]
+    doubt = f"said to be a {side} bone, but fits better as a {other} one"
+    return replace(found, doubts=(*found.doubts, doubt)), fits
+
+
+def _outliers(fits: Sequence[Fit]) -> float:
+    """Share of the visible surface that does not lie on the prototype, never quite nothing."""
+    return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
+
+
+def _mirrored(bone: Bone) -> Bone:
+    """The same grid, left and right exchanged."""
+    return replace(bone, image=bone.image[..., ::-1].copy(), known=bone.known[..., ::-1].copy())
