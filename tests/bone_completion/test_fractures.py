@@ -1,4 +1,4 @@
-"""Regions to hide: a ball of the asked share of the bone, the same for the same draw."""
+"""Regions to hide: a ball of the requested share of the bone, the same for the same draw."""
 
 import numpy as np
 import pytest

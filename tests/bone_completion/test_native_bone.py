@@ -72,10 +72,10 @@ def test_visible_bone_comes_back_untouched(case: Case, native: NativeBone) -> No
 
 
 def test_only_the_region_is_completed(case: Case, native: NativeBone) -> None:
-    asked, kept = case.mask == COMPLETE, case.mask == KEEP
-    assert native.region.any() and not native.region[~asked].any()
+    hidden, kept = case.mask == COMPLETE, case.mask == KEEP
+    assert native.region.any() and not native.region[~hidden].any()
     assert np.array_equal(native.mask > 0, kept | (native.region > 0))
-    assert np.array_equal(native.region > 0, (native.raw > 0) & asked)
+    assert np.array_equal(native.region > 0, (native.raw > 0) & hidden)
     assert (native.ct[native.region > 0] == 650).all()  # half-way from -200 to 1500 HU
     assert (native.ct[native.mask == 0] == AIR_HU).all()
     for volume, kind in (
@@ -88,16 +88,16 @@ def test_only_the_region_is_completed(case: Case, native: NativeBone) -> None:
 
 
 def test_the_truth_comes_back_as_the_truth(case: Case, native: NativeBone) -> None:
-    asked, healthy = case.mask == COMPLETE, case.healthy > 0
-    assert dice((native.mask > 0)[asked], healthy[asked]) > 0.97
+    hidden, healthy = case.mask == COMPLETE, case.healthy > 0
+    assert dice((native.mask > 0)[hidden], healthy[hidden]) > 0.97
     assert dice(native.raw > 0, healthy) > 0.97
 
 
 def test_uncertainty_is_told_in_the_region_alone(case: Case, native: NativeBone) -> None:
     assert native.uncertainty is not None and native.uncertainty.dtype == np.float32
-    asked = case.mask == COMPLETE
-    assert np.allclose(native.uncertainty[asked], 0.5 / POSE.scale, atol=1e-5)  # mm of the patient
-    assert (native.uncertainty[~asked] == 0).all()
+    hidden = case.mask == COMPLETE
+    assert np.allclose(native.uncertainty[hidden], 0.5 / POSE.scale, atol=1e-5)  # mm of the patient
+    assert (native.uncertainty[~hidden] == 0).all()
     assert case.back(case.truth(deviation=None)).uncertainty is None
     assert case.back(case.truth(), case.truth(deviation=None)).uncertainty is None
 

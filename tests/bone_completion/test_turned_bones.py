@@ -28,8 +28,8 @@ def completed(number: int, turn: Rotation) -> tuple[Outputs, float]:
     """And its Dice in the region."""
     tibia, mask = masked(number)
     outputs = complete(tibia.ct, mask, tibia.turned(turn.as_matrix()).geometry)
-    asked = mask == COMPLETE
-    found, true = outputs.volumes[""][asked] > 0, tibia.bone[asked]
+    hidden = mask == COMPLETE
+    found, true = outputs.volumes[""][hidden] > 0, tibia.bone[hidden]
     return outputs, 2 * float((found & true).sum() / (found.sum() + true.sum()))
 
 

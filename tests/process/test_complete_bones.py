@@ -57,9 +57,9 @@ class Learnt:
     def predict(
         self, masks: Path | None, output: Path, *flags: str, images: Path | None = None, code: int = 0
     ) -> str:
-        asked = () if masks is None else ("-m", masks)
+        given = () if masks is None else ("-m", masks)
         what = ("-i", images or self.images, "-o", output, "-d", 1, "-c", MODEL)
-        return self.place.run("kf_predict", *what, *asked, *flags, code=code)
+        return self.place.run("kf_predict", *what, *given, *flags, code=code)
 
     def array(self, case: str, suffix: str = "") -> np.ndarray:
         return read_image(self.output / f"{case}{suffix}.nrrd").array
@@ -152,9 +152,9 @@ def test_a_fold_is_trained_after_its_registration_and_validated(learnt: Learnt) 
     assert {c.case for c in summary.metric_per_case} == set(split["val"])
     assert set(summary.mean) == {"tibia"}
     for case in split["val"]:
-        asked = read_image(learnt.fold / "validation" / "masks" / f"{case}.nrrd").array
+        hidden = read_image(learnt.fold / "validation" / "masks" / f"{case}.nrrd").array
         label = read_image(learnt.place.raw / "labelsTr" / f"{case}.nrrd").array
-        assert (asked[label > 0] == 2).mean() == pytest.approx(0.2, abs=0.01)
+        assert (hidden[label > 0] == 2).mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_every_file_is_there_on_the_scans_grid(learnt: Learnt) -> None:
@@ -175,17 +175,17 @@ def test_visible_bone_is_as_it_was_and_the_rest_is_completed(learnt: Learnt, cas
     mask, whole, region = learnt.mask(case), learnt.array(case), learnt.array(case, "_region")
     truth = read_image(learnt.place.raw / "labelsTs" / f"{case}.nrrd").array > 0
     scan = read_image(learnt.images / f"{case}_0000.nrrd").array
-    kept, asked = mask == 1, mask == 2
+    kept, hidden = mask == 1, mask == 2
     assert set(np.unique(whole).tolist()) == {0, 1}
     assert (whole[kept] == 1).all() and not whole[(mask == 0)].any()
-    assert np.array_equal(whole > 0, kept | (region > 0)) and not region[~asked].any()
-    assert np.array_equal(region > 0, (learnt.array(case, "_raw") > 0) & asked)
-    assert dice(region[asked] > 0, truth[asked]) > 0.8
+    assert np.array_equal(whole > 0, kept | (region > 0)) and not region[~hidden].any()
+    assert np.array_equal(region > 0, (learnt.array(case, "_raw") > 0) & hidden)
+    assert dice(region[hidden] > 0, truth[hidden]) > 0.8
     ct = learnt.array(case, "_ct")
     assert np.array_equal(ct[kept], scan[kept]) and (ct[whole == 0] == -1000).all()
     assert 100 < np.median(ct[region > 0]) < 900  # spongy bone and cortex
     uncertainty = learnt.array(case, "_uncertainty")
-    assert (uncertainty[~asked] == 0).all() and 0 < uncertainty[asked].max() < 10
+    assert (uncertainty[~hidden] == 0).all() and 0 < uncertainty[hidden].max() < 10
 
 
 @pytest.mark.parametrize("case", TESTS)

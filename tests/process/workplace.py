@@ -75,11 +75,11 @@ class Workplace:
         """Run a console script to its end; what it printed. Its exit status must be `code`."""
         return finish(self.start(*command), code)
 
-    def kill_when(self, moment: Callable[[], bool], *command: object) -> None:
-        """Start a script and SIGKILL it as soon as `moment` is true; it leaves no process behind."""
+    def kill_when(self, condition: Callable[[], bool], *command: object) -> None:
+        """Start a script and SIGKILL it as soon as `condition` is true; it leaves no process behind."""
         process = self.start(*command)
         try:
-            wait_for(lambda: process.poll() is not None or moment())
+            wait_for(lambda: process.poll() is not None or condition())
             assert process.poll() is None, f"{process.args}: ended before it could be killed"
             children = psutil.Process(process.pid).children(recursive=True)
         finally:
@@ -99,10 +99,10 @@ def finish(process: "subprocess.Popen[str] | Forked", code: int = 0) -> str:
     return out + err
 
 
-def wait_for(moment: Callable[[], bool], seconds: float = 300) -> None:
-    """Return as soon as `moment` is true."""
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
+    """Return as soon as `condition` is true."""
     end = time.monotonic() + seconds
-    while not moment():
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
 

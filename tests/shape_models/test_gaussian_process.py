@@ -42,8 +42,8 @@ def test_it_is_regression_with_the_covariance_of_the_bones() -> None:
     image[1] += (0.5 * (POINTS[:, 0] / 5).sin()).reshape(GRID)
     whole = prior.continued(prior.complete(image, known), image, known)
     seen = (known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
-    asked = (~known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
-    assert len(seen) > 60 and len(asked) > 60
+    hidden = (~known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
+    assert len(seen) > 60 and len(hidden) > 60
 
     modes, apart = prior.modes[:, 1].flatten(1).double(), torch.cdist(POINTS, POINTS).double()
     moved = pose_errors(prior.mean[1], POINTS, SPACING).double()
@@ -51,12 +51,12 @@ def test_it_is_regression_with_the_covariance_of_the_bones() -> None:
     bones = (modes.T @ modes) * (1 + matern(apart, 12.0)) / 2
     covariance = bones + error * matern(apart, 6.0) + moved.T @ moved
     among = covariance[seen][:, seen] + 0.1 * error * torch.eye(len(seen))
-    cross, away = covariance[asked][:, seen], (image - prior.mean)[1].flatten()[seen].double()
-    wanted = prior.mean[1].flatten()[asked] + cross @ torch.linalg.solve(among, away)
-    left = covariance.diagonal()[asked] - (cross * torch.linalg.solve(among, cross.T).T).sum(1)
-    assert torch.allclose(whole.image[1].flatten()[asked].double(), wanted, atol=1e-3)
+    cross, away = covariance[hidden][:, seen], (image - prior.mean)[1].flatten()[seen].double()
+    wanted = prior.mean[1].flatten()[hidden] + cross @ torch.linalg.solve(among, away)
+    left = covariance.diagonal()[hidden] - (cross * torch.linalg.solve(among, cross.T).T).sum(1)
+    assert torch.allclose(whole.image[1].flatten()[hidden].double(), wanted, atol=1e-3)
     assert whole.deviation_mm is not None
-    assert torch.allclose(whole.deviation_mm.flatten()[asked].double(), left.sqrt(), atol=5e-3)
+    assert torch.allclose(whole.deviation_mm.flatten()[hidden].double(), left.sqrt(), atol=5e-3)
 
 
 def test_what_is_known_stays_and_is_sure() -> None:

@@ -43,7 +43,7 @@ def change(file: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("left", [FINAL, LATEST])
 @pytest.mark.parametrize(
-    ("made", "asked", "said"),
+    ("made", "requested", "said"),
     [
         ({"epochs": 2}, {"epochs": 3}, "training.epochs was 2, is now 3"),
         ({"epochs": 2}, {}, "training.epochs was 2, is now 1"),
@@ -54,16 +54,16 @@ def change(file: Path, **values: Any) -> None:
     ],
 )
 def test_a_training_made_otherwise_is_told(
-    folders: Folders, left: str, made: dict[str, Any], asked: dict[str, Any], said: str
+    folders: Folders, left: str, made: dict[str, Any], requested: dict[str, Any], said: str
 ) -> None:
     make(KeptTraining(folders, replace(MAE, **made)), left)
-    assert KeptTraining(folders, replace(MAE, **asked)).differences() == [said]
+    assert KeptTraining(folders, replace(MAE, **requested)).differences() == [said]
 
 
-@pytest.mark.parametrize("asked", [{}, {"seed": 0}, {"epochs": 1}, {"device": "cpu"}, {"resume": True}])
-def test_a_training_asked_for_in_other_words_is_the_same(folders: Folders, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("requested", [{}, {"seed": 0}, {"epochs": 1}, {"device": "cpu"}, {"resume": True}])
+def test_a_training_requested_in_other_words_is_the_same(folders: Folders, requested: dict[str, Any]) -> None:
     make(KeptTraining(folders, MAE))
-    assert not KeptTraining(folders, replace(MAE, **asked)).differences()
+    assert not KeptTraining(folders, replace(MAE, **requested)).differences()
 
 
 def test_where_nothing_is_made_nothing_differs(folders: Folders) -> None:
@@ -102,9 +102,9 @@ def test_what_began_with_weights_that_are_gone_is_told(
 
 def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
     made = [make(KeptTraining(folders, replace(VIT, fold=fold, epochs=2))) for fold in range(3)]
-    asked = [replace(t, request=replace(t.request, epochs=2 + (i > 0))) for i, t in enumerate(made)]
+    requested = [replace(t, request=replace(t.request, epochs=2 + (i > 0))) for i, t in enumerate(made)]
     with pytest.raises(KneeformerError, match=r"^2 trainings differ from the request") as fault:
-        refuse_made_otherwise([*asked, asked[-1]])
+        refuse_made_otherwise([*requested, requested[-1]])
     first, *lines = str(fault.value).splitlines()
     assert "move their folders away" in first and "use the old settings" in first
     assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]

@@ -1,4 +1,4 @@
-"""CutMix takes voxels and labels of a block from one other image, and as much as was asked for."""
+"""CutMix takes voxels and labels of a block from one other image, and as much as requested."""
 
 import numpy as np
 import pytest

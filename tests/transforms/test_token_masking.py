@@ -1,4 +1,4 @@
-"""Hidden tokens: exactly as many as asked for, in the patterns they are named after."""
+"""Hidden tokens: exactly as many as requested, in the patterns they are named after."""
 
 import numpy as np
 import pytest

@@ -18,10 +18,10 @@ def scan(mask: np.ndarray) -> Scan:
     return Scan(CT[None], Grid((1, 1, 6), (1.0, 1.0, 1.0)), mask, "left")
 
 
-def threshold(asked: Scan) -> Outputs:
+def threshold(unmarked: Scan) -> Outputs:
     """Two structures, as a dataset may have: shaft 1, cortex 2."""
-    assert asked.mask is None and asked.side == "left"
-    (ct,) = asked.image
+    assert unmarked.mask is None and unmarked.side == "left"
+    (ct,) = unmarked.image
     return Outputs({"": np.where(ct > 800, 2, ct > 200).astype(np.uint8)})
 
 

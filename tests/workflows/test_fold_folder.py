@@ -30,8 +30,8 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     written = json.loads((tmp_path / RUN).read_text())
     assert written["pretrained"] == {"file": "/elsewhere/weights.pt", **vars(TAKEN)}
     assert written["set"] == ["training.epochs=2"] and written["minutes"] == 1.5
-    asked = Request("Dataset001_Knee", "3d_vit", 0, resume=True, settings=("training.batch_size=1",))
-    found, request, taken = read_begun(tmp_path, asked)
+    requested = Request("Dataset001_Knee", "3d_vit", 0, resume=True, settings=("training.batch_size=1",))
+    found, request, taken = read_begun(tmp_path, requested)
     assert found == plan().with_only("3d_vit") and taken == TAKEN
     assert (request.seed, request.minutes, request.subjects) == (3, 1.5, 4)
     assert request.settings == ("training.epochs=2", "training.batch_size=1")
