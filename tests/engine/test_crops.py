@@ -113,7 +113,11 @@ def test_crops_reach_every_corner(folder: Path) -> None:
     assert seen.all()
 
 
-@pytest.mark.parametrize("augmentation", [PLAIN, BUSY], ids=["plain", "augmented"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [PLAIN, BUSY, BUSY.model_copy(update={"backend": "batchgenerators"})],
+    ids=["plain", "augmented", "batchgenerators"],
+)
 def test_a_step_is_the_same_batch_in_any_order_and_any_process(
     folder: Path, augmentation: AugmentationSettings
 ) -> None:
