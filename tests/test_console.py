@@ -58,6 +58,14 @@ def test_a_disk_that_is_full_in_the_middle_of_the_work(tmp_path: Path) -> None:
     )
 
 
+def test_a_message_begins_on_a_line_of_its_own(tmp_path: Path) -> None:
+    bar = "from kneeformer.cli.console import Bars\nBars()('Predicting', 1, 3)\n"
+    _, said = ends(f"{bar}write_text(Path({str(tmp_path)!r}), 'x')")
+    lines = said.splitlines()  # Python makes line ends of a bar's carriage returns
+    assert any(line.startswith("Predicting:  33%") for line in lines)
+    assert any(line.startswith(f"error: {tmp_path}: ") for line in lines)
+
+
 def test_a_file_that_cannot_be_read() -> None:
     code, said = ends("open('/')")
     assert (code, said) == (

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
 
@@ -31,7 +31,10 @@ def run(command: Callable[[], None], resume_command: ResumeCommand) -> None:
     logging.getLogger("kneeformer").setLevel(logging.INFO)
     raise_interrupts()
     try:
-        command()
+        try:
+            command()
+        finally:
+            Bars.close_all()  # a message begins on a line of its own
         sys.stdout.flush()
     except KneeformerError as fault:
         print(f"error: {fault}", file=sys.stderr)
@@ -73,7 +76,10 @@ def _forget_output() -> None:
 class Bars:
     """Progress bars with an ETA, one a piece of work, opened as `watch(what, done, total)` is called."""
 
+    _all: ClassVar[list["Bars"]] = []
+
     def __init__(self) -> None:
+        self._all.append(self)
         self._bar: tqdm[Any] | None = None
         self._what = ""
 
@@ -92,6 +98,11 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
         self._bar, self._what = None, ""
+
+    @classmethod
+    def close_all(cls) -> None:
+        for bars in cls._all:
+            bars.close()
 
 
 def end_with(failed: list[str], done: str) -> None:

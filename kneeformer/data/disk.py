@@ -79,9 +79,14 @@ def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
     if free >= needed_bytes:
         return None
     return (
-        f"{folder}: the disk has {free / 1e9:.1f} GB free and about {needed_bytes / 1e9:.1f} GB are needed; "
-        f"free some space or choose a folder on another disk"
+        f"{folder}: the disk has {_size(free)} free and about {_size(needed_bytes)} are needed; free some "
+        f"space or choose a folder on another disk"
     )
+
+
+def _size(count: int) -> str:
+    """Bytes for people to read."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _problem(folder: Path, needed_bytes: int) -> str | None:

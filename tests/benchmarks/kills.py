@@ -3,7 +3,7 @@
 python tests/benchmarks/kills.py [KILLS A JOB, 5] [SEED, 0]
 
 A job gets SIGKILL, SIGTERM and SIGINT in turn, the last as a terminal sends it: to every process, three
-times. Where the command can still speak, the line that it tells is typed next.
+times. If the command can still print the line that resumes it, that line is typed next.
 """
 
 import os
@@ -11,12 +11,12 @@ import random
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def main(kills: int = 5, seed: int = 0) -> None:
     every: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for make, jobs in ((make_knees, KNEES), (make_bones, BONES)):
-            place = Workplace(Path(folder) / make.__name__, installed=True)
+            place = Workplace(Path(folder) / make.__name__)
             make(place)
             for what, job in jobs.items():
                 counts, seconds = counted(place, job, kills, chance, Path(folder))
@@ -173,7 +173,7 @@ def counted(
     seconds, wanted = time.monotonic() - started, job.result(place)
     within = seconds
     while counts["kills"] < kills:
-        disturbed = Workplace(folder / "disturbed", installed=True)
+        disturbed = Workplace(folder / "disturbed")
         shutil.copytree(before, disturbed.root)
         if not go_through(disturbed, job, min(kills, counts["kills"] + IN_A_ROW), within, chance, counts):
             within *= 0.7  # the machine has less to do than it had
@@ -214,34 +214,23 @@ def killed(
     place: Workplace, words: Words, number: signal.Signals, after: float, counts: "Counter[str]"
 ) -> str | None:
     """What a command said that got a signal so many seconds after its start; None where it ended before."""
-    folders = {f"kf_{name}": str(place.root / name) for name in ("raw", "preprocessed", "results")}
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / words[0]), *words[1:]],
-        cwd=place.root,
-        env=os.environ | folders,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        process.communicate(timeout=after)
-        return None
-    except subprocess.TimeoutExpired:
-        family = psutil.Process(process.pid).children(recursive=True)
-    if number == signal.SIGINT:
-        for _ in range(3):
-            os.killpg(process.pid, number)
-            time.sleep(0.05)
-    else:
-        process.send_signal(number)
-    _, said = process.communicate(timeout=300)
+    process, until = place.start(*words), time.monotonic() + after
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    family = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
+    for _ in range(3 if number == signal.SIGINT else 1):
+        for pid in (process.pid, *(child.pid for child in family if number == signal.SIGINT)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(0.05)
+    said = "".join(process.communicate(timeout=300))
     if process.returncode == 0:
         return None
     counts.update(["kills", number.name])
+    print(f"{shlex.join(words)}: {number.name} after {after:.1f} s", file=sys.stderr, flush=True)
     if "Traceback" in said or "Exception ignored" in said:
         counts["traceback"] += 1
-        print(f"{shlex.join(words)}, {number.name} after {after:.2f} s:\n{said}", flush=True)
+        print(said, file=sys.stderr, flush=True)
     _, alive = psutil.wait_procs(family, timeout=10)
     counts["orphan"] += len(alive)
     return said
