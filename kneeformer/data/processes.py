@@ -97,12 +97,12 @@ def run_each(
                 idle.append(worker)
                 if done is not None:
                     done(len(outcomes))
+        for worker in workers:
+            worker.end()
     except BaseException as fault:
         for worker in workers:
             worker.end(kill=not isinstance(fault, DiskError))
         raise
-    for worker in workers:
-        worker.end()
     return [outcomes[i] for i in range(len(items))]
 
 

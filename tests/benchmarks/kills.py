@@ -121,6 +121,7 @@ BONES = {
 
 def main(kills: int = 5, seed: int = 0) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # losses are equal on as many threads
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its background
     chance = random.Random(seed)
     print(f"| command | {' | '.join(COLUMNS)} | seconds undisturbed |")
     every: Counter[str] = Counter()

@@ -122,7 +122,7 @@ def nrrd_file(stem: Path, rng: Rng) -> Generated:
         "bzip2": bz2.compress(stored),
         "ascii": " ".join(map(repr, array.ravel().tolist())).encode() + b"\n",
     }[encoding]
-    path = stem.with_suffix(".nrrd")
+    path = stem.with_suffix(".nhdr" if detached else ".nrrd")
     data, open_ended = path, False
     if detached:
         data = stem.with_suffix(".bin")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,27 @@ def test_children_end_with_the_command(tmp_path: Path, death: signal.Signals) ->
     wait_until(lambda: not any(map(is_running, children)))
     assert command.returncode == (-signal.SIGKILL if death == signal.SIGKILL else -signal.SIGINT)
     assert death == signal.SIGKILL or b"KeyboardInterrupt" in errors
+
+
+def linger(_: int) -> None:
+    """The process ends a second after its work."""
+    threading.Thread(target=time.sleep, args=(1,)).start()
+
+
+def test_an_interrupt_while_children_end_leaves_none() -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def interrupt_soon(done: int) -> None:
+        if done == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+    try:
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            run_each(linger, [0, 1], ["a", "b"], 2, interrupt_soon)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    wait_until(lambda: not any("popen_loky" in " ".join(c.cmdline()) for c in psutil.Process().children()))
+    assert interrupt.tb is not None  # whose frames hold the executors, as those of a command's end do
 
 
 def test_a_worker_starts_without_torch_and_quickly() -> None:
