@@ -139,7 +139,7 @@ class CompletionModel(nn.Module):
             )
         whole_surface = self.registration.prototype[DISTANCE].abs() < max(self.spacing)
         error = (guess.image - image)[DISTANCE, surface].square().mean().sqrt()
-        whole = self.prior.continued(guess, image, known) if self.settings.residual else guess
+        whole = self.prior.corrected(guess, image, known) if self.settings.residual else guess
         share = float(surface.sum() / whole_surface.sum())
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)

@@ -28,9 +28,9 @@ _SHIFT_MM, _TURN, _SCALE = 1.0, math.radians(1), 0.015  # standard deviations of
 
 
 class GaussianProcess(Pca):
-    """Its guess is the posterior of the components; `continued` conditions the whole process."""
+    """Its guess is the posterior of the components; `corrected` conditions the whole process."""
 
-    def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+    def corrected(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
         near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
         at_surface = known & (image[DISTANCE].abs() < SURFACE_MM)
         supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])

@@ -67,7 +67,7 @@ class ShapePrior(nn.Module, ABC):
             known: (z, y, x) bool.
         """
 
-    def continued(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+    def corrected(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
         """Return the guess after residual kriging, which agrees with known voxels and corrects hidden ones.
 
         Args:

@@ -40,7 +40,7 @@ def test_it_is_regression_with_the_covariance_of_the_bones() -> None:
     prior, known = fitted(), left_half()
     image = planes()[1].clone()
     image[1] += (0.5 * (POINTS[:, 0] / 5).sin()).reshape(GRID)
-    whole = prior.continued(prior.complete(image, known), image, known)
+    whole = prior.corrected(prior.complete(image, known), image, known)
     seen = (known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
     hidden = (~known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
     assert len(seen) > 60 and len(hidden) > 60
@@ -61,7 +61,7 @@ def test_it_is_regression_with_the_covariance_of_the_bones() -> None:
 
 def test_what_is_known_stays_and_is_sure() -> None:
     prior, known, image = fitted(), left_half(), planes()[2]
-    whole = prior.continued(prior.complete(image, known), image, known)
+    whole = prior.corrected(prior.complete(image, known), image, known)
     assert torch.equal(whole.image[1][known], image[1][known])
     assert whole.deviation_mm is not None and (whole.deviation_mm[known] == 0).all()
     assert (whole.deviation_mm[~known] > 0).all()
@@ -70,7 +70,7 @@ def test_what_is_known_stays_and_is_sure() -> None:
 def test_with_nothing_visible_the_components_answer() -> None:
     prior, image, known = fitted(), planes()[2], torch.zeros(GRID, dtype=torch.bool)
     guess = prior.complete(image, known)
-    whole = prior.continued(guess, image, known)
+    whole = prior.corrected(guess, image, known)
     assert torch.equal(whole.image, guess.image)
     assert whole.deviation_mm is not None and guess.deviation_mm is not None
     assert torch.equal(whole.deviation_mm, guess.deviation_mm)
@@ -79,7 +79,7 @@ def test_with_nothing_visible_the_components_answer() -> None:
 def test_with_nothing_hidden_the_bone_is_as_it_is() -> None:
     prior, known = fitted(), torch.ones(GRID, dtype=torch.bool)
     image = planes()[2] + (POINTS[:, 2] / 5).sin().reshape(GRID)  # no combination of the others
-    whole = prior.continued(prior.complete(image, known), image, known)
+    whole = prior.corrected(prior.complete(image, known), image, known)
     assert torch.equal(whole.image[1], image[1])
     assert whole.deviation_mm is not None and (whole.deviation_mm == 0).all()
 
@@ -98,7 +98,7 @@ def test_what_components_cannot_span_is_followed_nearby() -> None:
         prior = made(COARSE.grid, COARSE.spacing, PriorSettings(components=5))
         prior.fit(bones)
         guess = prior.complete(image, known)
-        found = prior.continued(guess, image, known) if made is GaussianProcess else guess
+        found = prior.corrected(guess, image, known) if made is GaussianProcess else guess
         errors[made] = float((found.image[1] - image[1])[hidden].abs().mean())
     assert errors[GaussianProcess] < 0.6 * errors[Pca]
 
