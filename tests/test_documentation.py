@@ -154,7 +154,7 @@ def links(index: Path) -> set[Path]:
 def test_every_page_is_linked_from_the_index() -> None:
     index = ROOT / "documentation" / "README.md"
     pages = {p.resolve() for p in index.parent.rglob("*.md")}
-    indexes = [index, *(index.parent / part / "README.md" for part in ("decisions",))]
+    indexes = [index, *(index.parent / part / "README.md" for part in ("decisions", "reference/api"))]
     assert pages <= {index}.union(*map(links, indexes))
 
 
@@ -167,6 +167,12 @@ def test_every_page_for_users_is_linked_from_the_readme() -> None:
 
 
 # ---- the API reference against the docstrings
+
+
+def test_the_api_reference_is_current() -> None:
+    generator = runpy.run_path(str(ROOT / "documentation" / "api_reference.py"))
+    found = {file.name: file.read_text(encoding="utf-8") for file in generator["FOLDER"].glob("*.md")}
+    assert found == generator["pages"](), "run: python documentation/api_reference.py"
 
 
 def test_the_api_reference_shows_signature_sections_and_methods() -> None:
