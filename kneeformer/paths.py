@@ -85,6 +85,21 @@ class Folders:
         return self.results / dataset / f"{plans}__{configuration}"
 
 
+def results_from_environment() -> Path:
+    """The folder kf_results, where nothing else is needed.
+
+    Raises:
+        KneeformerError: it is not set; the text shows the export line to type.
+    """
+    variable = "kf_results"
+    if not (value := os.environ.get(variable, "")):
+        raise KneeformerError(
+            "kf_results not set: kneeformer does not know where trained models are. Type:\n"
+            '    export kf_results="$HOME/kneeformer/results"\nor name the folder of a model with -d'
+        )
+    return Path(value).expanduser()
+
+
 def is_plain_name(text: str) -> bool:
     """True where a text names a file in the folder where it is put, and no path elsewhere."""
     return re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", text) is not None

@@ -1,0 +1,128 @@
+"""The trained models that can predict, and the choice of one."""
+
+import logging
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneeformer.errors import KneeformerError
+from kneeformer.paths import PLANS
+from kneeformer.plans import read_fold_plan
+from kneeformer.tasks.registry import predictive, task_named
+
+_USUAL = (PLANS["default"], "3d_vit")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A configuration with trained folds.
+
+    Attributes:
+        folder: RESULTS/DATASET/PLANS__CONFIGURATION.
+        folds: their names.
+    """
+
+    folder: Path
+    task: str
+    folds: tuple[str, ...]
+
+    @property
+    def dataset(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def plans(self) -> str:
+        return self.folder.name.partition("__")[0]
+
+    @property
+    def configuration(self) -> str:
+        return self.folder.name.partition("__")[2]
+
+    @property
+    def requires_mask(self) -> bool:
+        return predictive(self.task).requires_mask
+
+    def flags(self) -> str:
+        """What to type to name it."""
+        plans = [] if self.plans == _USUAL[0] else ["-p", self.plans]
+        return shlex.join(["-d", self.dataset, "-c", self.configuration, *plans])
+
+
+def is_model_folder(folder: Path) -> bool:
+    """True of a folder that holds folds, trained or begun."""
+    return any(folder.glob("fold_*/plan.json"))
+
+
+def trained_models(results: Path, checkpoint: str = "final") -> list[TrainedModel]:
+    """The configurations in $kf_results that have a trained fold and predict cases, by name.
+
+    A fold whose plan cannot be read is logged and left out.
+    """
+    found = []
+    for folder in sorted(results.glob("Dataset*/*__*")):
+        folds = sorted(path.parent for path in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
+        if not folds:
+            continue
+        try:
+            (configuration,) = read_fold_plan(folds[0]).configurations.values()
+        except KneeformerError as fault:
+            logging.getLogger(__name__).warning("%s", fault)
+            continue
+        if task_named(configuration.task).predicts:
+            found.append(TrainedModel(folder, configuration.task, tuple(fold.name for fold in folds)))
+    return found
+
+
+def choose_model(
+    models: Sequence[TrainedModel],
+    masks: bool,
+    dataset: str | None = None,
+    configuration: str | None = None,
+    plans: str | None = None,
+) -> TrainedModel:
+    """The one model of a name that takes what is given.
+
+    Of several of one dataset those of kfPlans come first, and of these 3d_vit.
+
+    Args:
+        masks: whether masks are given, which a model must require then.
+        dataset, configuration, plans: None takes any.
+
+    Raises:
+        KneeformerError: there is none, or several: with a list of what there is.
+    """
+    named = [
+        model
+        for model in models
+        if dataset in (None, model.dataset)
+        and configuration in (None, model.configuration)
+        and plans in (None, model.plans)
+    ]
+    fitting = [model for model in named if model.requires_mask == masks]
+    if not fitting:
+        raise KneeformerError(_none_fits(models, named, masks))
+    if len({model.dataset for model in fitting}) == 1:
+        fitting = _preferred(fitting, lambda model: model.plans == _USUAL[0])
+        fitting = _preferred(fitting, lambda model: model.configuration == _USUAL[1])
+    if len(fitting) > 1:
+        raise KneeformerError(f"several models are trained; name one:{_listed(fitting)}")
+    return fitting[0]
+
+
+def _preferred(models: list[TrainedModel], usual: Callable[[TrainedModel], bool]) -> list[TrainedModel]:
+    return [model for model in models if usual(model)] or models
+
+
+def _none_fits(models: Sequence[TrainedModel], named: Sequence[TrainedModel], masks: bool) -> str:
+    if named and masks:
+        return f"masks are given with -m, and no trained model takes any; there are:{_listed(named)}"
+    if named:
+        return f"what is trained requires masks: give their folder with -m; there are:{_listed(named)}"
+    if models:
+        return f"no such model is trained; there are:{_listed(models)}"
+    return "no model is trained that predicts cases; train one with kf_train, or install one"
+
+
+def _listed(models: Sequence[TrainedModel]) -> str:
+    return "".join(f"\n  {m.flags()}  ({m.task}; {', '.join(m.folds)})" for m in models)
