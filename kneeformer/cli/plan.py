@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, resume_with, run
+from kneeformer.cli.what_if import add_what_if, print_what_if
 from kneeformer.paths import PLANS
 
 if TYPE_CHECKING:
@@ -12,9 +13,15 @@ if TYPE_CHECKING:
 
 def main() -> None:
     parser = argparse.ArgumentParser("kf_plan", description=__doc__)
-    add_planning(parser)
+    add_planning(parser, needs_dataset=False)
+    add_what_if(parser)
     arguments = parse_planning(parser)
-    run(lambda: _plan_all(arguments), resume_with("what was planned before; no plan is half-written"))
+    if arguments.what_if and not (arguments.shape and arguments.spacing):
+        parser.error("--what_if needs --shape and --spacing")
+    if not arguments.what_if and not arguments.dataset:
+        parser.error("the following arguments are required: -d/--dataset")
+    command = print_what_if if arguments.what_if else _plan_all
+    run(lambda: command(arguments), resume_with("what was planned before; no plan is half-written"))
 
 
 def _plan_all(arguments: argparse.Namespace) -> None:
@@ -22,9 +29,11 @@ def _plan_all(arguments: argparse.Namespace) -> None:
         make_plan(arguments, dataset)
 
 
-def add_planning(parser: argparse.ArgumentParser) -> None:
+def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) -> None:
     """Options of planning, shared with kf_plan_and_preprocess."""
-    parser.add_argument("-d", "--dataset", nargs="+", required=True, help="dataset numbers or folder names")
+    parser.add_argument(
+        "-d", "--dataset", nargs="+", required=needs_dataset, help="dataset numbers or folder names"
+    )
     parser.add_argument(
         "-pl",
         "--planner",
@@ -61,6 +70,7 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
     """Plan one dataset and print what was decided."""
     from kneeformer.data.processes import default_processes
     from kneeformer.paths import Folders
+    from kneeformer.plans.table import plan_table
     from kneeformer.workflows.plan import plan_dataset
 
     folders = Folders.from_environment()
@@ -75,30 +85,6 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
         arguments.gpu_memory_target,
         arguments.planner,
     )
-    print(describe(plan))
+    print(plan_table(plan))
     print(f"plan: {folders.plan_file(name, arguments.plans)}")
     return plan
-
-
-def describe(plan: "Plan") -> str:
-    """A few lines on each configuration."""
-    from kneeformer.config.settings import by
-
-    lines = []
-    for name, configuration in plan.configurations.items():
-        evidence = configuration.evidence
-        lines.append(
-            f"{name}: spacing {by(configuration.preprocessing.spacing)} mm, {configuration.summary()}"
-        )
-        if configuration.previous_stage is not None:
-            lines.append(f"    starts from the weights of {configuration.previous_stage}, which comes first")
-        if evidence is not None and evidence.parameters is not None:
-            sees = f"a crop sees {evidence.crop_share_of_volume:.0%} of the median volume"
-            lines.append(f"    {evidence.parameters / 1e6:.1f} M parameters; {sees}")
-        if evidence is not None and evidence.measured is not None:
-            cost = evidence.measured
-            lines.append(
-                f"    one training step on {cost.device}, measured: {cost.seconds_per_step:.2f} s, "
-                f"{cost.memory_mb:.0f} MB"
-            )
-    return "\n".join(lines)

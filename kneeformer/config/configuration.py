@@ -8,6 +8,7 @@ from kneeformer.config.settings import (
     Evidence,
     GridSettings,
     InferenceSettings,
+    Limit,
     MaskingSettings,
     NetworkSettings,
     PreprocessingSettings,
@@ -15,6 +16,14 @@ from kneeformer.config.settings import (
     TrainingSettings,
     by,
 )
+
+_BECAUSE: dict[Limit | None, str] = {
+    None: "",
+    "volume": ": all of it",
+    "memory": ": the memory holds no more",
+    "time": ": larger crops would leave too few steps",
+    "tokens": ": attention is not meant for more tokens",
+}
 
 
 class Configuration(Settings):
@@ -56,6 +65,10 @@ class Configuration(Settings):
         """Describe it in a few words."""
         return self.task
 
+    def decisions(self) -> list[tuple[str, str]]:
+        """Rows of a table: a name, and what was decided and why."""
+        return []
+
     def fault_for(self, dataset: DatasetSettings) -> str | None:
         """Return the key of a setting that does not suit a dataset, and the reason; None where all do."""
         return None
@@ -83,6 +96,23 @@ class CropConfiguration(Configuration):
             f"tokens of {by(network.token)} voxels, crop {by(training.crop)}, batch {training.batch_size}, "
             f"{network.decoder} decoder"
         )
+
+    def decisions(self) -> list[tuple[str, str]]:
+        grid, network, training = self.preprocessing, self.network, self.training
+        token_mm = tuple(round(t * mm, 1) for t, mm in zip(network.token, grid.spacing, strict=True))
+        crop = f"{by(training.crop)} of {by(grid.median_shape)} voxels"
+        encoder = f"{network.width} wide, {network.depth} deep"
+        if self.evidence is not None:
+            crop += f", {self.evidence.crop_share_of_volume:.0%}{_BECAUSE[self.evidence.limit]}"
+            encoder += "" if self.evidence.cases is None else f", for {self.evidence.cases} cases"
+        thick = "" if grid.thick_axis is None else "; slices are thick and stay so"
+        return [
+            ("spacing", f"{by(grid.spacing)} mm{thick}"),
+            ("crop", crop),
+            ("tokens", f"{by(network.token)} voxels, {by(token_mm)} mm"),
+            ("encoder", encoder),
+            ("batch", f"{training.batch_size}, learning rate {training.learning_rate:g}"),
+        ]
 
     def fault_for(self, dataset: DatasetSettings) -> str | None:
         planned, given = len(self.preprocessing.normalisation), len(dataset.channel_names)

@@ -266,11 +266,21 @@ class Cost(Settings):
     seconds_per_step: float
 
 
+Limit = Literal["volume", "memory", "time", "tokens"]  # of what a crop sees
+
+
 class Evidence(Settings):
-    """Reasons for the plan's decisions. Read by people, not by the program."""
+    """Reasons for the plan's decisions. Read by people, not by the program.
+
+    Attributes:
+        limit: why a crop sees no more.
+        cases: that the size of the network is for.
+    """
 
     crop_share_of_volume: Share
     tokens_per_crop: Count
+    limit: Limit | None = None
+    cases: int | None = None
     parameters: int | None = None
     estimate: Cost | None = None
     measured: Cost | None = None

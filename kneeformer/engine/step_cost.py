@@ -3,6 +3,9 @@
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -12,33 +15,34 @@ from torch import nn
 from kneeformer.config import Cost, CropConfiguration
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.optimiser import make_optimiser
-from kneeformer.networks.compute import autocast, half_precision_helps, to_device
+from kneeformer.networks.compute import autocast, to_device
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.step_cost import step_cost
 from kneeformer.transforms.token_masking import draw_visible
 
 
-def estimate_step(network: nn.Module, configuration: CropConfiguration, device: torch.device) -> Cost:
-    """Cost of a step by formula: features held for the backward pass, and weights four times over.
+def estimate_step(
+    network: nn.Module,
+    configuration: CropConfiguration,
+    budget: Budget,
+    outputs: int = 1,
+) -> Cost:
+    """Cost of a step by the formulas of `kneeformer.planning.step_cost`.
 
-    Each stem stage and its mirror in the decoder keep about six maps, a transformer block eight of tokens and
-    two of its MLP; the time is that of their
-    convolutions at a rate typical of the device. Good to a factor of two or three, hence `measure_step`.
+    Args:
+        budget: whose speed counts; its memory does not.
+        outputs: classes or regions that are predicted.
     """
-    training, stem = configuration.training, configuration.network.stem
-    bytes_per_value = 2 if half_precision_helps(device) else 4
-    voxels = training.batch_size * math.prod(training.crop)
-    values, operations = 4.0 * voxels, 0.0  # image, labels and outputs
-    for stage in stem:
-        voxels //= math.prod(stage.stride)
-        values += 6 * voxels * stage.channels
-        operations += 2 * 3 * 3 * voxels * stage.channels**2 * math.prod(stage.kernel)
-    blocks = configuration.network
-    values += voxels * blocks.width * blocks.depth * (8 + 2 * blocks.mlp_ratio)
-    parameters = sum(p.numel() for p in network.parameters())
-    rate = 2e11 if device.type == "cpu" else 4e13
+    training, settings = configuration.training, configuration.network
+    channels = len(configuration.preprocessing.normalisation)
+    cost = step_cost(settings, channels, outputs, budget.bfloat16)
+    cost = replace(cost, parameters=sum(p.numel() for p in network.parameters()))
+    voxels = math.prod(training.crop)
+    size = training.batch_size, voxels, voxels // math.prod(settings.token)
     return Cost(
-        device=str(device),
-        memory_mb=round((values * bytes_per_value + 16 * parameters) / 2**20 + 300),
-        seconds_per_step=round(operations / rate, 3),
+        device=budget.device,
+        memory_mb=round(cost.memory_gb(*size) * 1024),
+        seconds_per_step=round(cost.seconds(*size) / budget.speed, 3),
     )
 
 
@@ -52,23 +56,47 @@ def measure_step(
     """Run one real training step on random voxels: its seconds and its peak memory.
 
     The memory is this process's on a CPU, the device allocator's on a GPU. A step on a few tokens goes
-    before it and takes what only first steps take.
+    before it and takes what only first steps take. On a CPU it is run on one core, and the
+    others are taken to share its seconds: threads that wait for each other count what else a machine does.
     """
     settings = configuration.training
     network = to_device(network, device).train()
     optimiser = make_optimiser(network, settings)
     few = tuple(min(c, 2 * t) for c, t in zip(settings.crop, configuration.network.token, strict=True))
-    for size in (few, settings.crop):
-        batch = _random_batch(configuration, channels, size, device)
-        started = time.perf_counter()
-        with PeakMemory(device) as peak:
-            with autocast(device, settings.precision):
-                loss = objective.loss(network, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-    seconds = time.perf_counter() - started
+    with _one_core(device) as cores:
+        for size in (few, settings.crop):
+            batch = _random_batch(configuration, channels, size, device)
+            with PeakMemory(device) as peak:
+                started = _seconds(device)
+                with autocast(device, settings.precision):
+                    loss = objective.loss(network, batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                seconds = (_seconds(device) - started) / cores
     return Cost(device=str(device), memory_mb=round(peak.megabytes), seconds_per_step=round(seconds, 3))
+
+
+@contextmanager
+def _one_core(device: torch.device) -> Iterator[int]:
+    """Compute on one core of a CPU; yields how many there are."""
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    if cores > 1:
+        torch.set_num_threads(1)
+    try:
+        yield cores
+    finally:
+        if cores > 1:
+            torch.set_num_threads(cores)
+
+
+def _seconds(device: torch.device) -> float:
+    """A clock of the device's own work."""
+    if device.type == "cpu":
+        return time.process_time()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class PeakMemory:

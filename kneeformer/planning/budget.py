@@ -1,38 +1,67 @@
 """Budget of the machine, as far as the planning rules need it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psutil
 
-_FEWEST_TOKENS = 64
+from kneeformer.errors import KneeformerError
+
+_SPEED = {"cpu": 1.0, "mps": 10.0, "cuda": 100.0}  # typical, until a step is measured
+_HOURS = {"cpu": 1.0, "mps": 8.0, "cuda": 24.0}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The device a plan is made for.
+    """The device a plan is made for, and the time that a training may take on it.
 
     Attributes:
         device: "cpu", "cuda" or "mps".
-        memory_gb: what one training step may take.
-        token_limit: tokens a crop may hold, where the device's own limit was too much.
+        memory_gb: what one training step may take, in GiB.
+        measured_speed: as `speed`, where a step was measured; None takes what is typical of the device.
+        hours_given: as `hours`; None takes an hour of a CPU, a day of a GPU.
+        share: part of the longest step that this network is given.
+        bfloat16: features are kept in half precision.
     """
 
     device: str
     memory_gb: float
-    token_limit: int | None = None
+    measured_speed: float | None = None
+    hours_given: float | None = None
+    share: float = 1.0
+    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises KneeformerError: no such device."""
+        if self.device not in _SPEED:
+            raise KneeformerError(f"device {self.device!r:.80} is not one of {', '.join(_SPEED)}")
 
     @property
     def is_cpu(self) -> bool:
         return self.device == "cpu"
 
     @property
-    def tokens(self) -> int:
-        return self.token_limit or (1024 if self.is_cpu else 4096)
+    def speed(self) -> float:
+        """Times two cores that compute bfloat16, of which `kneeformer.planning.step_cost` is written."""
+        return self.measured_speed or _SPEED[self.device]
 
-    def with_fewer_tokens(self) -> "Budget | None":
-        """The same machine with a quarter fewer tokens a crop; None where no fewer make sense."""
-        fewer = self.tokens * 3 // 4
-        return None if fewer < _FEWEST_TOKENS else replace(self, token_limit=fewer)
+    @property
+    def hours(self) -> float:
+        return self.hours_given or _HOURS[self.device]
+
+    @property
+    def compute(self) -> float:
+        """All of a training, in hours of two such cores."""
+        return self.hours * self.speed
+
+    @property
+    def steps(self) -> int:
+        """Of a training: 3000 in an hour of two cores; eight times the compute allows twice as many."""
+        return round(3000 * float(self.compute ** (1 / 3)))
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds that a step may take on this machine."""
+        return self.share * 3600 * self.hours / self.steps
 
 
 def machine_memory_gb() -> float:

@@ -1,21 +1,19 @@
 """The vision transformer for a dataset and a machine: what segmentation and its pre-training share."""
 
-import math
-
 from kneeformer.config import (
     CropConfiguration,
     DatasetSettings,
     Evidence,
     FineTuningSettings,
     InferenceSettings,
-    NetworkSettings,
     PreprocessingSettings,
     TrainingSettings,
 )
-from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.spending import Spent, spend
 
 
 def hybrid_transformer(
@@ -24,9 +22,7 @@ def hybrid_transformer(
     """The configuration `3d_vit`: segmentation with the CNN decoder, on voxels no finer than `finest_mm`."""
     spacing = rules.target_spacing(fingerprint, finest_mm)
     shape = rules.median_shape(fingerprint, spacing)
-    token = rules.token_size(spacing, budget)
-    width, depth, heads = rules.encoder_size(len(fingerprint.cases), budget)
-    crop = rules.crop_size(shape, spacing, token, budget.tokens)
+    spent = spend_on(fingerprint, shape, spacing, budget)
     augmentation = rules.augmentation(fingerprint, spacing)
     return CropConfiguration(
         task="segmentation",
@@ -39,43 +35,47 @@ def hybrid_transformer(
             thick_axis=rules.thick_axis(spacing),
             normalisation=rules.normalisation(fingerprint, dataset.channel_names),
         ),
-        network=NetworkSettings(
-            stem=rules.stem_stages(spacing, token, width, 16 if budget.is_cpu else 32),
-            width=width,
-            depth=depth,
-            heads=heads,
-        ),
-        training=_training(crop, budget),
+        network=spent.network,
+        training=_training(spent, budget),
         augmentation=augmentation,
         inference=InferenceSettings(
             whole_volume_tokens=8192 if budget.is_cpu else 16384, mirror_axes=augmentation.mirror_axes
         ),
         evidence=Evidence(
-            crop_share_of_volume=rules.crop_share(crop, shape),
-            tokens_per_crop=math.prod(c // t for c, t in zip(crop, token, strict=True)),
+            crop_share_of_volume=rules.crop_share(spent.crop, shape),
+            tokens_per_crop=spent.tokens,
+            limit=spent.limit,
+            cases=learnt_from(fingerprint),
         ),
     )
 
 
-def _training(crop: Size, budget: Budget) -> TrainingSettings:
-    batch = rules.batch_size(crop, budget)
-    if budget.is_cpu:
-        return TrainingSettings(
-            crop=crop,
-            batch_size=batch,
-            epochs=60,
-            steps_per_epoch=50,
-            learning_rate=1e-3,
-            warmup_steps=50,
-            fine_tuning=FineTuningSettings(learning_rate=1e-3, frozen_steps=50, warmup_steps=50),
-        )
+def spend_on(fingerprint: Fingerprint, shape: Size, spacing: Spacing, budget: Budget) -> Spent:
+    """Network, crop and batch for a dataset whose cases are prepared to that median shape and spacing."""
+    channels, outputs = len(fingerprint.intensities), len(fingerprint.structures) + 1
+    return spend(shape, spacing, learnt_from(fingerprint), channels, outputs, budget)
+
+
+def learnt_from(fingerprint: Fingerprint) -> int:
+    """Cases, with those of the subjects without labels where pre-training comes first."""
+    unlabelled = fingerprint.unlabelled if rules.worth_pretraining(fingerprint) else 0
+    return len(fingerprint.cases) + unlabelled
+
+
+def _training(spent: Spent, budget: Budget) -> TrainingSettings:
+    """As many steps as the budget has, the rate lower the longer: 0.001 for 3000, with the cube root."""
+    steps = budget.steps
+    epoch = min(250, max(50, 50 * round(steps / 3000)))
+    rate = float(f"{1e-3 * (3000 / steps) ** (1 / 3):.1e}")
     return TrainingSettings(
-        crop=crop,
-        batch_size=batch,
-        epochs=400,
-        steps_per_epoch=250,
-        validation_crops=64,
-        learning_rate=3e-4,
-        warmup_steps=2000,
-        fine_tuning=FineTuningSettings(learning_rate=3e-4, frozen_steps=1000, warmup_steps=2000),
+        crop=spent.crop,
+        batch_size=spent.batch,
+        epochs=max(1, round(steps / epoch)),
+        steps_per_epoch=epoch,
+        validation_crops=16 if budget.is_cpu else 64,
+        learning_rate=rate,
+        warmup_steps=steps // 60,
+        fine_tuning=FineTuningSettings(
+            learning_rate=rate, frozen_steps=steps // 60, warmup_steps=steps // 60
+        ),
     )

@@ -16,6 +16,8 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.planning.hybrid import learnt_from, spend_on
+from kneeformer.planning.spending import Spent
 
 _IN_PLANE, _SLICES = 320, 36
 _TRAINING_SHARE = 0.8  # of the cases, printed; five folds are that
@@ -33,10 +35,8 @@ def knee_paper(
     not printed follows our rules on that grid: tokens, stem, crop, batch, width and depth.
     """
     shape, spacing = paper_grid(fingerprint)
-    token = rules.token_size(spacing, budget)
-    crop = rules.crop_size(shape, spacing, token, budget.tokens)
+    spent = spend_on(fingerprint, shape, spacing, budget)
     network, masking = configuration.network, configuration.masking
-    stem = rules.stem_stages(spacing, token, network.width, network.stem[0].channels)
     return configuration.model_copy(
         update={
             "previous_stage": "3d_mae" if masking is None else None,
@@ -51,13 +51,17 @@ def knee_paper(
                 crop_to_nonzero=False,
                 normalisation=(Normalisation(kind="unit"),) * len(configuration.preprocessing.normalisation),
             ),
-            "network": network.model_copy(update={"stem": stem}),
-            "training": _training(configuration, fingerprint, budget, crop, shape),
+            "network": spent.network.model_copy(
+                update={"decoder": network.decoder, "drop_path": network.drop_path}
+            ),
+            "training": _training(configuration, fingerprint, spent, shape),
             "augmentation": _augmentation(configuration, fingerprint, spacing),
             "masking": masking and masking.model_copy(update={"target": "intensity"}),
             "evidence": Evidence(
-                crop_share_of_volume=rules.crop_share(crop, shape),
-                tokens_per_crop=math.prod(c // t for c, t in zip(crop, token, strict=True)),
+                crop_share_of_volume=rules.crop_share(spent.crop, shape),
+                tokens_per_crop=spent.tokens,
+                limit=spent.limit,
+                cases=learnt_from(fingerprint),
             ),
         }
     )
@@ -73,20 +77,18 @@ def paper_grid(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
 
 
 def _training(
-    configuration: CropConfiguration, fingerprint: Fingerprint, budget: Budget, crop: Size, shape: Size
+    configuration: CropConfiguration, fingerprint: Fingerprint, spent: Spent, shape: Size
 ) -> TrainingSettings:
     """An epoch shows as many voxels as the training cases have: the paper's pass over them, in crops."""
     proposed = configuration.training
-    usual = rules.batch_size(proposed.crop, budget)
-    batch = proposed.batch_size * rules.batch_size(crop, budget) // usual  # a task's own factor is kept
     cases = _TRAINING_SHARE * fingerprint.labelled
     if configuration.masking is not None:
         cases += fingerprint.unlabelled
-    steps = math.ceil(cases / (batch * rules.crop_share(crop, shape)))
+    steps = math.ceil(cases / (spent.batch * rules.crop_share(spent.crop, shape)))
     return proposed.model_copy(
         update={
-            "crop": crop,
-            "batch_size": batch,
+            "crop": spent.crop,
+            "batch_size": spent.batch,
             "epochs": 100,
             "steps_per_epoch": steps,
             "optimiser": "adam",

@@ -3,19 +3,14 @@
 They know vision transformers on anisotropic data. All triples are (z, y, x).
 """
 
-import math
-
 import numpy as np
 
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name
 
 ANISOTROPIC = 3.0  # an axis this much coarser than the finest has thick slices
-_FACTORS = (1, 2, 4, 8, 16)
-_VOXELS_PER_TOKEN = 1024
 _NORMALISATIONS = {"ct": "ct", "nonorm": "none", "none": "none", "zscore": "zscore", "rescaleto01": "unit"}
 
 
@@ -46,24 +41,6 @@ def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
     return _size(np.maximum(1, np.round(np.median(extents, 0) / spacing)).astype(int).tolist())
 
 
-def token_size(spacing: Spacing, budget: Budget) -> Size:
-    """Voxels a token covers: powers of two up to 16, as near to a cube in mm as they come.
-
-    The edge is at most 5 mm (8 on a CPU, where the number of tokens is what costs), or eight voxels of the
-    finest spacing where those are longer; a thick axis takes at most 2 slices, a token 1024 voxels.
-    """
-    thick = thick_axis(spacing)
-    edge = max(8.0 if budget.is_cpu else 5.0, 8 * min(spacing))
-    token = [
-        max(f for f in _FACTORS if f == 1 or (f * s <= edge and (axis != thick or f <= 2)))
-        for axis, s in enumerate(spacing)
-    ]
-    while math.prod(token) > _VOXELS_PER_TOKEN:
-        edges = [f * s for f, s in zip(token, spacing, strict=True)]
-        token = [f // 2 if e > 0.99 * max(edges) else f for f, e in zip(token, edges, strict=True)]
-    return _size(token)
-
-
 def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) -> tuple[StemStage, ...]:
     """From voxels to tokens: halve an axis only while its spacing is the finest within 2 x.
 
@@ -83,34 +60,6 @@ def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) 
     if len(stages) == 1:  # tokens of one voxel
         stages.append(StemStage(channels=width, stride=(1, 1, 1), kernel=_kernel(current)))
     return tuple(stages)
-
-
-def crop_size(shape: Size, spacing: Spacing, token: Size, tokens: int) -> Size:
-    """The largest crop of at most `tokens`, whole tokens along each axis, no larger than the volume needs.
-
-    Starting from the median volume, the side that is longest in mm gives up a token until the rest fit:
-    crops come out as near to a cube as the volume lets them.
-    """
-    grid = [math.ceil(n / t) for n, t in zip(shape, token, strict=True)]
-    while math.prod(grid) > tokens:
-        longest = max((a for a in range(3) if grid[a] > 1), key=lambda a: grid[a] * token[a] * spacing[a])
-        grid[longest] -= 1
-    return _size([g * t for g, t in zip(grid, token, strict=True)])
-
-
-def batch_size(crop: Size, budget: Budget) -> int:
-    """Crops a step of segmentation: 2 to 4 on a CPU, 2 to 16 on a GPU, as many as the voxels allow."""
-    voxels = math.prod(crop)
-    return min(4, max(2, 360_000 // voxels)) if budget.is_cpu else min(16, max(2, 4_000_000 // voxels))
-
-
-def encoder_size(cases: int, budget: Budget) -> tuple[int, int, int]:
-    """Width, depth and heads: about 4 M parameters on a CPU; S, B or M with the number of cases on a GPU."""
-    if budget.is_cpu:
-        return 192, 6, 4
-    if cases < 500:
-        return 384, 12, 8
-    return (768, 12, 16) if cases < 3000 else (864, 16, 12)
 
 
 def normalisation(fingerprint: Fingerprint, channel_names: tuple[str, ...]) -> tuple[Normalisation, ...]:

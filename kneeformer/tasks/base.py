@@ -146,8 +146,19 @@ class Task(ABC, Generic[Planned]):
     def needed_gb(self, network: nn.Module, configuration: Planned, device: torch.device) -> float:
         """Memory of a training step in GiB, by formula; of the network only sizes are read."""
 
-    def estimate_step(self, network: nn.Module, configuration: Planned, device: torch.device) -> Cost | None:
-        """Return the cost of a training step by formula; None where none is known."""
+    def estimate_step(
+        self,
+        network: nn.Module,
+        dataset: DatasetSettings,
+        configuration: Planned,
+        budget: Budget,
+    ) -> Cost | None:
+        """Return the cost of a training step by formula; None where none is known.
+
+        Args:
+            network: of which only sizes are read.
+            budget: whose speed counts; its memory does not.
+        """
         return None
 
     def measure_step(

@@ -10,6 +10,7 @@ from kneeformer.config import Configuration, Cost, CropConfiguration, DatasetSet
 from kneeformer.engine.step_cost import estimate_step, measure_step
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
+from kneeformer.networks.compute import half_precision_helps
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.knee_paper import knee_paper
@@ -39,12 +40,17 @@ class CropTask(Task[CropConfiguration]):
         return {name: knee_paper(crop, fingerprint, budget) for name, crop in crops.items()}
 
     def needed_gb(self, network: nn.Module, configuration: CropConfiguration, device: torch.device) -> float:
-        return estimate_step(network, configuration, device).memory_mb / 1024
+        here = Budget(device.type, 0, bfloat16=half_precision_helps(device))
+        return estimate_step(network, configuration, here).memory_mb / 1024
 
     def estimate_step(
-        self, network: nn.Module, configuration: CropConfiguration, device: torch.device
+        self,
+        network: nn.Module,
+        dataset: DatasetSettings,
+        configuration: CropConfiguration,
+        budget: Budget,
     ) -> Cost:
-        return estimate_step(network, configuration, device)
+        return estimate_step(network, configuration, budget, dataset.scheme.outputs)
 
     def measure_step(
         self,

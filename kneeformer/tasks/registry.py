@@ -29,11 +29,13 @@ class Registered:
         settings: of its configurations.
         load: the task itself; imports torch.
         evaluation: of its predictions; None where its configurations only prepare networks for others.
+        recommended: the configuration to begin with, where the plan has it.
     """
 
     settings: type[Configuration]
     load: "Callable[[], Task[Any]]"
     evaluation: Evaluation | None = None
+    recommended: str | None = None
 
 
 def _segmentation() -> "Task[Any]":
@@ -62,10 +64,13 @@ def _bone_registration() -> "Task[Any]":
 
 _TASKS = {
     "segmentation": Registered(
-        CropConfiguration, _segmentation, Evaluation(score_label_maps, LeadingScore(DICE))
+        CropConfiguration,
+        _segmentation,
+        Evaluation(score_label_maps, LeadingScore(DICE)),
+        recommended="3d_vit",
     ),
-    "pretraining": Registered(CropConfiguration, _masked_pretraining),
-    "completion": Registered(BoneConfiguration, _bone_completion, BONE_EVALUATION),
+    "pretraining": Registered(CropConfiguration, _masked_pretraining, recommended="3d_mae"),
+    "completion": Registered(BoneConfiguration, _bone_completion, BONE_EVALUATION, recommended="3d_gp"),
     "registration": Registered(BoneConfiguration, _bone_registration),
 }
 

@@ -1,19 +1,21 @@
 """From a fingerprint and a machine to a plan, with one real training step measured."""
 
 import logging
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
-from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_bytes, write_text
 from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError, is_memory_short
-from kneeformer.networks.compute import choose_device
+from kneeformer.networks.compute import choose_device, half_precision_helps
 from kneeformer.paths import PLANS, Folders
 from kneeformer.planning.budget import Budget, machine_memory_gb
 from kneeformer.planning.coverage import uncovered
@@ -24,6 +26,8 @@ from kneeformer.tasks.registry import predictive, task_named, tasks_for
 from kneeformer.workflows.fingerprint import take_fingerprint
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.outputs import shared_outputs
+
+_NOTHING_FITS_GB = 0.2  # less than the program itself takes
 
 
 def plan_dataset(
@@ -57,7 +61,8 @@ def plan_dataset(
     with one_at_a_time(folder, "kf_plan"):
         write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
         split_cases(dataset, fingerprint, folder / "splits_final.json")
-        budget = Budget(chosen.type, memory_gb or _device_memory_gb(chosen))
+        memory = memory_gb or _device_memory_gb(chosen)
+        budget = Budget(chosen.type, memory, bfloat16=half_precision_helps(chosen))
         settings = DatasetSettings(
             name=name,
             channel_names=dataset.description.channels,
@@ -121,15 +126,12 @@ def _measured(
     device: torch.device,
     planner: str,
 ) -> dict[str, Configuration]:
-    """The tasks' configurations with their costs. A real step is run of the first one, where there is one to
-    measure; a crop whose step does not fit is made smaller.
+    """The tasks' configurations with their costs. Where there is one to measure, a real step is run of the
+    first one: what it takes corrects what is taken for granted of the machine, until plan and machine agree.
     """
-    tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
+    given = budget.memory_gb
     while True:
-        each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
-        proposed = {name: c for configurations in each for name, c in configurations.items()}
-        planned = proposed if planner == "default" else tasks[0].published(proposed, fingerprint, budget)
-        costed = {n: _with_estimate(c, dataset, device) for n, c in planned.items()}
+        costed = propose(fingerprint, task_name, dataset, budget, planner)
         name, first = next(iter(costed.items()))
         task = task_named(first.task)
         try:
@@ -137,29 +139,60 @@ def _measured(
         except (MemoryError, RuntimeError) as fault:
             if not is_memory_short(fault):
                 raise
-            taken = "more than there is"
+            taken, found = "more than there is", replace(budget, memory_gb=budget.memory_gb / 2)
         else:
             if measured is None:
                 return costed
-            if measured.memory_mb <= budget.memory_gb * 1024:
+            taken, found = f"{measured.memory_mb:.0f} MB", corrected(budget, first, measured, given)
+            if measured.memory_mb <= given * 1024 and found.speed == budget.speed:
                 return {**costed, name: _with_evidence(first, {"measured": measured})}
-            taken = f"{measured.memory_mb:.0f} MB"
-        smaller = budget.with_fewer_tokens()
-        if smaller is None:
+        if found.memory_gb < _NOTHING_FITS_GB:
             raise KneeformerError(
-                f"a training step of the smallest crop takes {taken} on {device}, and "
-                f"{budget.memory_gb:g} GB are given; raise -gpu_memory_target or choose another -device"
+                f"a training step of the smallest crop takes {taken} on {device}, of {given:g} GB given; "
+                f"raise -gpu_memory_target or choose another -device"
             )
-        budget = smaller
+        budget = found
 
 
-def _with_estimate(
-    configuration: Configuration, dataset: DatasetSettings, device: torch.device
-) -> Configuration:
+def propose(
+    fingerprint: Fingerprint,
+    task_name: str,
+    dataset: DatasetSettings,
+    budget: Budget,
+    planner: str = "default",
+) -> dict[str, Configuration]:
+    """The configurations of a dataset's task and of those that prepare for it, with costs by formula."""
+    tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
+    each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
+    proposed = {name: c for configurations in each for name, c in configurations.items()}
+    planned = proposed if planner == "default" else tasks[0].published(proposed, fingerprint, budget)
+    return {name: _with_estimate(c, dataset, budget) for name, c in planned.items()}
+
+
+def corrected(budget: Budget, configuration: Configuration, measured: Cost, given_gb: float) -> Budget:
+    """The budget by a step that was measured.
+
+    The speed is measured once, believed where it is more than twice or less than half of what is typical, and
+    then to a power of two: a plan is not to hang on what else a machine does. Less memory is promised where
+    a step took more than is given.
+    """
+    speed, memory = budget.measured_speed, budget.memory_gb
+    estimate = None if configuration.evidence is None else configuration.evidence.estimate
+    if speed is None and estimate is not None:
+        times = max(estimate.seconds_per_step, 1e-3) / max(measured.seconds_per_step, 1e-3)
+        speed = budget.speed if 0.5 <= times <= 2 else budget.speed * 2.0 ** round(math.log2(times))
+    if measured.memory_mb > given_gb * 1024:
+        memory *= 0.9 * given_gb * 1024 / measured.memory_mb
+    return replace(budget, measured_speed=speed, memory_gb=memory)
+
+
+def _with_estimate(configuration: Configuration, dataset: DatasetSettings, budget: Budget) -> Configuration:
     task = task_named(configuration.task)
-    network = task.network(dataset, configuration)
+    with torch.device("meta"):
+        network = task.network(dataset, configuration)
     parameters = sum(p.numel() for p in network.parameters())
-    update = {"parameters": parameters, "estimate": task.estimate_step(network, configuration, device)}
+    estimate = task.estimate_step(network, dataset, configuration, budget)
+    update = {"parameters": parameters, "estimate": estimate}
     return _with_evidence(configuration, update)
 
 

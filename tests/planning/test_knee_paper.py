@@ -1,7 +1,6 @@
 """The published recipe: its printed values, and our rules on its grid."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 from kneeformer.planning.knee_paper import paper_grid
+from kneeformer.planning.spending import spend
 from kneeformer.plans import Plan, parse_plan
 from kneeformer.tasks.registry import task_named, tasks_for
 
@@ -103,11 +103,11 @@ def test_what_is_not_printed_follows_our_rules_on_its_grid(budget: Budget) -> No
     for configuration in configurations(TEN, budget).values():
         network, crop = configuration.network, configuration.training.crop
         assert configuration.preprocessing.spacing == pytest.approx(spacing)
-        assert network.token == rules.token_size(spacing, budget)
-        assert math.prod(c // t for c, t in zip(crop, network.token, strict=True)) <= budget.tokens
+        ours = spend((36, 320, 320), spacing, cases=10, channels=1, outputs=3, budget=budget)
+        assert (crop, configuration.training.batch_size) == (ours.crop, ours.batch)
         assert configuration.evidence is not None
         assert configuration.evidence.crop_share_of_volume == rules.crop_share(crop, (36, 320, 320))
-        assert (network.width, network.depth, network.heads) == rules.encoder_size(10, budget)
+        assert network.stem == ours.network.stem
 
 
 def test_an_epoch_shows_the_voxels_of_the_training_cases() -> None:

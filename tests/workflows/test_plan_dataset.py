@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from prepared import LABELLED, NAME, Place, plan
 
+from kneeformer.config import Cost, Evidence
 from kneeformer.data.dataset import Dataset
 from kneeformer.errors import KneeformerError
+from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint
 from kneeformer.plans import Plan, override
 from kneeformer.workflows.folder_lock import one_at_a_time
-from kneeformer.workflows.plan import plan_dataset, replace_plan, split_cases
+from kneeformer.workflows.plan import corrected, plan_dataset, replace_plan, split_cases
 
 
 def planned(epochs: int) -> Plan:
@@ -69,3 +71,22 @@ def test_a_task_that_there_is_not_is_refused(place: Place, task: str, message: s
     place.write(NAME, {}, task=task)
     with pytest.raises(KneeformerError, match=rf"dataset\.json: {message}"):
         plan_dataset(place.folders, NAME, 1, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "speed"), [(0.6, 1.0), (1.9, 1.0), (1.0 / 4.2, 4.0), (1.0 / 7.6, 8.0), (5.3, 0.25)]
+)
+def test_a_measured_speed_counts_where_it_is_far_from_the_typical(seconds: float, speed: float) -> None:
+    estimate = Cost(device="cpu", memory_mb=900, seconds_per_step=1.0)
+    seen = Evidence(crop_share_of_volume=1, tokens_per_crop=8, estimate=estimate)
+    configuration = plan().configuration("3d_vit").model_copy(update={"evidence": seen})
+    measured = Cost(device="cpu", memory_mb=900, seconds_per_step=seconds)
+    found = corrected(Budget("cpu", 1.0), configuration, measured, given_gb=1.0)
+    assert found == Budget("cpu", 1.0, measured_speed=speed)
+    assert corrected(found, configuration, estimate, given_gb=1.0) == found  # once
+
+
+def test_where_a_step_took_too_much_memory_the_next_is_promised_less() -> None:
+    measured = Cost(device="cpu", memory_mb=2048, seconds_per_step=1.0)
+    found = corrected(Budget("cpu", 1.0, 1.0), plan().configuration("3d_vit"), measured, given_gb=1.0)
+    assert found.memory_gb == pytest.approx(0.45)

@@ -18,7 +18,7 @@ from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGri
 SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
 _MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
 _CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
-_FINDING = 4  # times fewer tokens a crop than other segmentations have: a piece tells the bone
+_FINDING = 0.25  # of the time of a step that other segmentations have: a piece tells the bone
 _MUCH_SMALLER = 0.7
 _MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
 
@@ -127,11 +127,11 @@ def bone_segmentation(
     Args:
         finest_mm: spacing of the grid on which the bones are compared; the scans' own where that is coarser.
     """
-    less = replace(budget, token_limit=budget.tokens // _FINDING)
-    hybrid = hybrid_transformer(fingerprint, dataset, less, finest_mm)
+    hybrid = hybrid_transformer(fingerprint, dataset, replace(budget, share=_FINDING), finest_mm)
+    tokens = math.prod(hybrid.training.crop) // math.prod(hybrid.network.token)
     update = {
         "preprocessing": hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"}),
-        "inference": hybrid.inference.model_copy(update={"whole_volume_tokens": less.tokens}),
+        "inference": hybrid.inference.model_copy(update={"whole_volume_tokens": tokens}),
         "previous_stage": None,
     }
     return hybrid.model_copy(update=update)

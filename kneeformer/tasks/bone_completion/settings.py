@@ -96,6 +96,15 @@ class BoneConfiguration(Configuration):
         what = "registration" if self.prior is None else f"prior {self.prior.kind}"
         return f"grid {by(grid.grid)}{side}, {what}"
 
+    def decisions(self) -> list[tuple[str, str]]:
+        grid = self.preprocessing
+        side = "" if grid.side is None else f", bones mirrored to the {grid.side}"
+        straight = ", turned with each bone" if grid.straightened else ""
+        rows = [("grid", f"{by(grid.grid)} voxels of {by(grid.spacing)} mm{side}{straight}")]
+        if self.prior is not None:
+            rows.append(("prior", f"{self.prior.kind}, {self.prior.components} components"))
+        return rows
+
     @property
     def requires_mask(self) -> bool:
         return True

@@ -1,0 +1,74 @@
+"""Options of kf_plan --what_if: a plan for data and a machine that are only described."""
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from kneeformer.cli.console import positive
+
+Number = TypeVar("Number", int, float)
+
+_MEMORY_GB = 8.0
+
+
+def add_what_if(parser: argparse.ArgumentParser) -> None:
+    """Options that describe data; the device need not be there."""
+    group = parser.add_argument_group("what if", "the plan that described data would get, on any machine")
+    group.add_argument("--what_if", action="store_true", help="print that plan; nothing is written")
+    group.add_argument("--shape", type=_triple(_count), metavar="ZxYxX", help="voxels, as 36x320x320")
+    group.add_argument("--spacing", type=_triple(positive), metavar="ZxYxX", help="mm, as 3.1x0.44x0.44")
+    group.add_argument("--cases", type=_count, default=50, metavar="N", help="with labels (default: 50)")
+    group.add_argument(
+        "--unlabelled", type=int, default=0, metavar="N", help="subjects without labels (default: 0)"
+    )
+    group.add_argument("--structures", type=_count, default=1, metavar="N", help="labels (default: 1)")
+    group.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "mps"),
+        default=argparse.SUPPRESS,
+        help="as -device (default: cuda)",
+    )
+    group.add_argument(
+        "--memory",
+        dest="gpu_memory_target",
+        type=positive,
+        default=argparse.SUPPRESS,
+        metavar="GB",
+        help=f"as -gpu_memory_target (default: {_MEMORY_GB:g})",
+    )
+    group.add_argument("--json", action="store_true", help="print the whole plan, as JSON")
+
+
+def print_what_if(arguments: argparse.Namespace) -> None:
+    """Plan what is described, and print it."""
+    from kneeformer.planning.budget import Budget
+    from kneeformer.plans.table import plan_table
+    from kneeformer.workflows.what_if import plan_what_if
+
+    plan = plan_what_if(
+        arguments.shape,
+        arguments.spacing,
+        arguments.cases,
+        arguments.unlabelled,
+        arguments.structures,
+        Budget(arguments.device or "cuda", arguments.gpu_memory_target or _MEMORY_GB),
+    )
+    print(plan.to_text() if arguments.json else plan_table(plan))
+
+
+def _triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
+    def triple(text: str) -> tuple[Number, Number, Number]:
+        try:
+            z, y, x = map(number, text.split("x"))
+        except ValueError as fault:
+            raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, as 36x320x320") from fault
+        return z, y, x
+
+    return triple
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value

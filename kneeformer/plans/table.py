@@ -1,0 +1,77 @@
+"""The plan in words: a row for each configuration, and why the recommended one is as it is."""
+
+from kneeformer.config import Configuration, Cost
+from kneeformer.config.settings import by
+from kneeformer.plans.plan import Plan
+from kneeformer.tasks.registry import registered
+
+_HEADER = ("configuration", "task", "starts from", "sees", "parameters", "a step", "a training")
+
+
+def plan_table(plan: Plan) -> str:
+    """Lines of text, at most 110 characters wide where names are short."""
+    rows = [_HEADER, *(_row(name, c) for name, c in plan.configurations.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    if (name := recommended(plan)) is not None:
+        lines += ["", f"recommended: {name}"]
+        lines += [f"    {what:10}{why}" for what, why in _decisions(plan.configurations[name])]
+    return "\n".join(lines)
+
+
+def recommended(plan: Plan) -> str | None:
+    """The configuration to begin with, by the task of the plan's first one; None where it is not planned."""
+    first = next(iter(plan.configurations.values()))
+    name = registered(first.task).recommended
+    return name if name in plan.configurations else None
+
+
+def training_hours(configuration: Configuration) -> float | None:
+    """Of all steps, by the measured one or the estimate; None where neither is known."""
+    cost, _ = _cost(configuration)
+    if cost is None or not configuration.by_steps:
+        return None
+    settings = configuration.training
+    return settings.epochs * settings.steps_per_epoch * cost.seconds_per_step / 3600
+
+
+def _row(name: str, configuration: Configuration) -> tuple[str, ...]:
+    evidence = configuration.evidence
+    cost, _ = _cost(configuration)
+    hours = training_hours(configuration)
+    return (
+        name,
+        configuration.task,
+        configuration.previous_stage or "",
+        "" if evidence is None or cost is None else f"{evidence.crop_share_of_volume:.0%}",
+        "" if evidence is None or not evidence.parameters else f"{evidence.parameters / 1e6:.1f} M",
+        "" if cost is None else f"{cost.seconds_per_step:.2f} s",
+        "closed form" if not configuration.by_steps else "" if hours is None else _duration(hours),
+    )
+
+
+def _decisions(configuration: Configuration) -> list[tuple[str, str]]:
+    rows = configuration.decisions()
+    cost, how = _cost(configuration)
+    hours = training_hours(configuration)
+    if cost is not None:
+        rows.append(
+            ("step", f"{cost.seconds_per_step:.2f} s, {cost.memory_mb:,.0f} MB on {cost.device}, {how}")
+        )
+    if hours is not None:
+        steps = by((configuration.training.epochs, configuration.training.steps_per_epoch))
+        rows.append(("training", f"{steps} steps, about {_duration(hours)} and validation"))
+    return rows
+
+
+def _cost(configuration: Configuration) -> tuple[Cost | None, str]:
+    evidence = configuration.evidence
+    if evidence is None:
+        return None, ""
+    return (evidence.measured, "measured") if evidence.measured else (evidence.estimate, "estimated")
+
+
+def _duration(hours: float) -> str:
+    return f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.0f} h"

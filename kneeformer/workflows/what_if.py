@@ -1,0 +1,46 @@
+"""The plan that data would get on a machine, without the data and without the machine."""
+
+from kneeformer.config import DatasetSettings
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
+from kneeformer.plans import Plan
+from kneeformer.workflows.plan import propose
+
+_NAME, _ORIENTATION = "Dataset000_WhatIf", "SPL"
+
+
+def plan_what_if(
+    shape: Size, spacing: Spacing, cases: int, unlabelled: int, structures: int, budget: Budget
+) -> Plan:
+    """The plan of segmentation for cases that are all alike; costs are by formula, nothing is measured.
+
+    Args:
+        shape: voxels (z, y, x), at a spacing in mm.
+        cases: with labels.
+        unlabelled: subjects of images without labels.
+        structures: that are labelled, beside the background.
+    """
+    names = tuple(f"structure_{n}" for n in range(1, structures + 1))
+    case = CaseFingerprint(
+        shape=shape,
+        file_shape=shape,
+        spacing=spacing,
+        orientation=_ORIENTATION,
+        volumes_mm3=dict.fromkeys(names, 1.0),
+    )
+    usual = Intensities(mean=0, deviation=1, percentile_00_5=-2, percentile_99_5=2, minimum=-3, maximum=3)
+    fingerprint = Fingerprint(
+        cases={f"case_{n}": case for n in range(cases)},
+        intensities=(usual,),
+        structures=names,
+        orientations=(_ORIENTATION,),
+        unlabelled=unlabelled,
+    )
+    dataset = DatasetSettings(
+        name=_NAME,
+        channel_names=("image",),
+        labels={"background": 0, **{name: n for n, name in enumerate(names, 1)}},
+        file_ending=".nrrd",
+    )
+    return Plan(dataset=dataset, configurations=propose(fingerprint, "segmentation", dataset, budget))
