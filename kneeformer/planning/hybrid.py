@@ -57,9 +57,10 @@ def spend_on(fingerprint: Fingerprint, shape: Size, spacing: Spacing, budget: Bu
 
 
 def learnt_from(fingerprint: Fingerprint) -> int:
-    """Cases, with those of the subjects without labels where pre-training comes first."""
-    unlabelled = fingerprint.unlabelled if rules.worth_pretraining(fingerprint) else 0
-    return len(fingerprint.cases) + unlabelled
+    """Cases, with the subjects that have no labels where pre-training on these comes first."""
+    if rules.worth_pretraining(fingerprint):
+        return fingerprint.labelled + fingerprint.unlabelled
+    return len(fingerprint.cases)
 
 
 def _training(spent: Spent, budget: Budget) -> TrainingSettings:
