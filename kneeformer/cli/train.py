@@ -32,7 +32,7 @@ def main() -> None:
         type=positive,
         default=None,
         metavar="M",
-        help="end after M minutes, the learning rate falling to zero; whole-case validation follows",
+        help="end after M minutes, or after --epochs if both are given; the learning rate falls to zero",
     )
     parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold again")

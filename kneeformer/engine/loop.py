@@ -58,7 +58,8 @@ class TrainingRun:
     Attributes:
         training: batch of each step, by number.
         validation: the same few batches every epoch.
-        minutes: end by the clock instead of after `settings.epochs`; validation crops included.
+        minutes: end by the clock, validation crops included; None sets no limit of time.
+        ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
         pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
     """
@@ -72,6 +73,7 @@ class TrainingRun:
     device: torch.device
     seed: int
     minutes: float | None = None
+    ends_by_epochs: bool = True
     workers: int = 0
     pretrained: frozenset[str] = frozenset()
 
@@ -259,10 +261,14 @@ class _Training:
             self.drawn = time.monotonic()
 
     def _share(self) -> float:
-        if self.training_run.minutes is not None:
-            return min(1.0, (time.monotonic() - self.started) / (60 * self.training_run.minutes))
-        steps = self.settings.epochs * self.settings.steps_per_epoch
-        return self.state.step / steps if steps else 1.0
+        """Share of the training that is done, from 0 to 1: of its time or of its steps, whichever is more."""
+        run, shares = self.training_run, [0.0]
+        if run.minutes is not None:
+            shares.append((time.monotonic() - self.started) / (60 * run.minutes))
+        if run.ends_by_epochs:
+            steps = self.settings.epochs * self.settings.steps_per_epoch
+            shares.append(self.state.step / steps if steps else 1.0)
+        return min(1.0, max(shares))
 
     def _over(self) -> bool:
         return self._share() >= 1

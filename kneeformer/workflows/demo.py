@@ -1,4 +1,4 @@
-"""The whole of kneeformer on knees it makes up: phantom, plan, preprocess, train, predict, evaluate, draw."""
+"""All that kneeformer does, on data it makes up: knees are segmented and a broken tibia is completed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ from pathlib import Path
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import default_processes
+from kneeformer.engine.log import read_log
 from kneeformer.engine.loop import ProgressEvent
 from kneeformer.metrics.summary import Summary
 from kneeformer.paths import Folders
+from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.phantoms.knee import write_phantom_dataset
+from kneeformer.plans import Plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.pictures import draw_segmentation
 from kneeformer.workflows.evaluate import evaluate_folders
@@ -21,17 +24,24 @@ from kneeformer.workflows.preprocess import preprocess_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
-NAME = "Dataset000_Phantom"
-CASES, TESTS = 12, 2
+KNEES, TIBIAE = "Dataset000_PhantomKnee", "Dataset001_PhantomTibia"
+STEPS_PER_EPOCH, EPOCHS = 40, 5
+_KNEES, _TEST_KNEES = 12, 2
 _SHAPE, _SPACING_MM = (20, 64, 64), (4.2, 1.8, 1.8)  # a crop is a whole knee
-_BATCH = ("training.batch_size=2",)  # small steps: a slow CPU must make many of them in minutes
+_BONES, _BONE_SPACING_MM = 6, (2.5, 1.5, 1.5)
+_SHORT = (  # small steps: a slow CPU makes them all in some minutes
+    "training.batch_size=2",
+    f"training.steps_per_epoch={STEPS_PER_EPOCH}",
+    f"training.epochs={EPOCHS}",
+)
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Result of the demo: scores of test cases, and the paths of its pictures."""
+    """Scores of the test knees, the steps they were trained by, and the paths of the pictures."""
 
     summary: Summary
+    steps: int
     pictures: list[Path]
 
 
@@ -41,29 +51,66 @@ def run_demo(
     """Run everything in `folder`, which gets the raw, preprocessed and results folders of its own.
 
     Args:
-        minutes: of training; the rest takes about one more.
+        minutes: after which the training ends, if it has not made all of its steps by then.
     """
-    folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")
-    raw = folders.raw / NAME
     require_writable(folder)
+    folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")
+    summary, steps, pictures = _segment_knees(folders, folder, minutes, seed, watch_training, watch)
+    return DemoResult(summary, steps, [*pictures, _complete_tibia(folders, folder, seed, watch)])
+
+
+def _segment_knees(
+    folders: Folders,
+    folder: Path,
+    minutes: float,
+    seed: int,
+    watch_training: Callable[[ProgressEvent], None],
+    watch: Progress,
+) -> tuple[Summary, int, list[Path]]:
+    raw = folders.raw / KNEES
     if not (raw / "dataset.json").is_file():
         watch("Making phantom knees", 0, 1)
-        write_phantom_dataset(raw, CASES, seed, test=TESTS, shape=_SHAPE, spacing_mm=_SPACING_MM)
+        write_phantom_dataset(raw, _KNEES, seed, test=_TEST_KNEES, shape=_SHAPE, spacing_mm=_SPACING_MM)
         watch("Making phantom knees", 1, 1)
-    plan = plan_dataset(folders, NAME, default_processes(), watch)
-    preprocess_dataset(folders, plan, ["3d_vit"], default_processes(), watch)
-    request = Request(NAME, "3d_vit", 0, minutes=minutes, seed=seed, overwrite=True, settings=_BATCH)
+    plan = _planned(folders, KNEES, "3d_vit", watch)
+    request = Request(KNEES, "3d_vit", 0, minutes=minutes, seed=seed, overwrite=True, settings=_SHORT)
     train_fold(folders, request, watch_training, watch)
-    model = folders.model(NAME, "3d_vit")
-    output = folder / "predictions"
+    model = folders.model(KNEES, "3d_vit")
+    output = folder / "segmented_knees"
     predict_folder(Predictor.from_model_folder(model), raw / "imagesTs", output, watch)
     description = Dataset.open(raw).description
     summary = evaluate_folders(raw / "labelsTs", output, description, output, default_processes(), watch)
-    cases = [c.case for c in summary.metric_per_case]
-    pictures = [folder / f"{case}.png" for case in cases]
-    for case, picture in zip(cases, pictures, strict=True):
-        image = raw / "imagesTs" / f"{case}_0000.nrrd"
-        draw_segmentation(
-            image, raw / "labelsTs" / f"{case}.nrrd", output / f"{case}.nrrd", plan.dataset.scheme, picture
-        )
-    return DemoResult(summary, [*pictures, model / "fold_0" / "progress.png"])
+    fold = request.folder(folders)
+    steps = read_log(fold / "training_log.jsonl")[-1]["step"]
+    cases = [scored.case for scored in summary.metric_per_case]
+    pictures = [_draw(plan, raw, output, case, folder / f"{case}.png") for case in cases]
+    return summary, steps, [*pictures, fold / "progress.png"]
+
+
+def _complete_tibia(folders: Folders, folder: Path, seed: int, watch: Progress) -> Path:
+    """Complete a broken phantom tibia and return the path of its picture."""
+    raw = folders.raw / TIBIAE
+    if not (raw / "dataset.json").is_file():
+        watch("Making phantom tibiae", 0, 1)
+        write_bone_dataset(raw, _BONES, seed, test=1, spacing_mm=_BONE_SPACING_MM)
+        watch("Making phantom tibiae", 1, 1)
+    _planned(folders, TIBIAE, "3d_gp", watch)
+    request = Request(TIBIAE, "3d_gp", "all", seed=seed, overwrite=True)
+    train_fold(folders, request, lambda _: None, watch)
+    predictor = Predictor.from_model_folder(folders.model(TIBIAE, "3d_gp"))
+    output = folder / "completed_tibia"
+    predict_folder(predictor, raw / "imagesTs", output, watch, masks=raw / "masksTs")
+    (picture,) = output.glob("*.png")
+    return picture
+
+
+def _planned(folders: Folders, dataset: str, configuration: str, watch: Progress) -> Plan:
+    plan = plan_dataset(folders, dataset, default_processes(), watch)
+    preprocess_dataset(folders, plan, [configuration], default_processes(), watch)
+    return plan
+
+
+def _draw(plan: Plan, raw: Path, output: Path, case: str, picture: Path) -> Path:
+    image, label = raw / "imagesTs" / f"{case}_0000.nrrd", raw / "labelsTs" / f"{case}.nrrd"
+    draw_segmentation(image, label, output / f"{case}.nrrd", plan.dataset.scheme, picture)
+    return picture

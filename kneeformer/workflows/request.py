@@ -41,6 +41,11 @@ class Request:
         return [*self.settings, *([] if self.epochs is None else [f"training.epochs={self.epochs}"])]
 
     @property
+    def ends_by_epochs(self) -> bool:
+        """Whether epochs end the training: those of the plan give way to `minutes`, those given do not."""
+        return self.minutes is None or any(a.startswith("training.epochs=") for a in self.assignments)
+
+    @property
     def fold_name(self) -> str:
         return fold_name(self.fold)
 

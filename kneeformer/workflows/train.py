@@ -1,4 +1,4 @@
-"""Train one fold of a configuration, and the previous stage it where the plan has one; then validate it."""
+"""Train one fold of a configuration, after the previous stage where the plan has one; then validate it."""
 
 import logging
 from collections.abc import Callable
@@ -205,6 +205,7 @@ def _train(
         device=device,
         seed=seed,
         minutes=request.minutes,
+        ends_by_epochs=request.ends_by_epochs,
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )

@@ -323,14 +323,19 @@ def test_another_fault_of_torch_stays_a_bug(tmp_path: Path) -> None:
 def test_it_ends_by_the_clock(tmp_path: Path) -> None:
     endless = SETTINGS.model_copy(update={"epochs": 1, "steps_per_epoch": 10**6})
     shares: list[float] = []
-    made = run(tmp_path, settings=endless, minutes=0.01, training=Noise(10**6))
+    made = run(tmp_path, settings=endless, minutes=0.01, ends_by_epochs=False, training=Noise(10**6))
     train(made, watch=lambda m: shares.append(m.share))
     lines = read_log(tmp_path / "training_log.jsonl")
     rates = [line["learning_rate"] for line in lines if "loss" in line]
     assert (tmp_path / FINAL).is_file()
     assert shares == sorted(shares) and shares[-1] == 1
-    assert rates[:2] == pytest.approx([0.005, 0.01])  # the warm-up
+    assert rates[0] == pytest.approx(0.005) and 0.005 < rates[1] <= 0.01  # the warm-up
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.5 * rates[2]
+
+
+def test_it_ends_by_epochs_or_by_the_clock_whichever_comes_first(tmp_path: Path) -> None:
+    assert train(run(tmp_path / "epochs", minutes=10)).step == 12
+    assert train(run(tmp_path / "clock", minutes=1e-6)).step < 12
 
 
 def test_the_clock_counts_what_was_spent_before_a_kill(tmp_path: Path) -> None:

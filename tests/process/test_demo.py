@@ -17,10 +17,11 @@ def test_demo_needs_nothing_and_shows_its_work(tmp_path: Path) -> None:
         text=True,
     )
     said = finish(process)
+    assert "ended by the clock after" in said and "of 200 steps" in said
     assert "femoral_cartilage" in said
     assert "2 cases of 2 subjects" in said
     pictures = [line.strip() for line in said.splitlines() if line.strip().endswith(".png")]
-    assert len(pictures) == 3
+    assert len(pictures) == 4 and pictures[-1].endswith("completed_tibia/phantom07_R.png")
     for picture in pictures:
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["kf_demo"]

@@ -204,7 +204,7 @@ def test_one_seed_one_course(trained: Workplace, fresh: Workplace, tmp_path: Pat
 
 def test_minutes_end_on_time_and_well(fresh: Workplace) -> None:
     one_epoch = ("--set", "training.steps_per_epoch=100000")  # so that the clock ends a step, not an epoch
-    fresh.run("kf_train", 1, "3d_vit", "0", *TINY, *one_epoch, "--minutes", 0.07)
+    fresh.run("kf_train", 1, "3d_vit", "0", *TINY, *one_epoch, "--minutes", 0.07)  # with --epochs 2
     steps = [line for line in log_lines(fresh.model / "fold_0") if "loss" in line]
     (last,) = [line for line in log_lines(fresh.model / "fold_0") if "validation_loss" in line]
     assert 4.2 <= last["seconds"] <= 4.2 + 4
