@@ -34,7 +34,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     planned = EPOCHS * STEPS_PER_EPOCH
     if result.steps < planned:
         print(
-            f"\nThe training ended by the clock after {result.steps} of {planned} steps, so its scores are low; "
+            f"\nThe clock ended the training after {result.steps} of {planned} steps: its scores are low; "
             f"--minutes {2 * arguments.minutes:g} gives it twice the time."
         )
     print("\nScores of two synthetic test knees:")
