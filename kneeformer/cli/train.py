@@ -118,7 +118,7 @@ class TrainingBar:
                 total=1.0, initial=event.share, desc="Training", bar_format=form, file=sys.stderr
             )
         self._bar.update(event.share - self._bar.n)
-        text = f", step {event.step}, loss {event.loss:.3f}"
+        text = f"step {event.step}, loss {event.loss:.3f}"
         if event.scores:
             text += f", validation {sum(event.scores.values()) / len(event.scores):.3f}"
         self._bar.set_postfix_str(text, refresh=False)
