@@ -139,7 +139,7 @@ def faces(text: str) -> int:
 
 def add_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--faces", type=faces, default=None, metavar="N", help="triangles a surface (default: all there are)"
+        "--faces", type=faces, default=None, metavar="N", help="triangles per surface (default: all)"
     )
 
 

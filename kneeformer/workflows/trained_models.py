@@ -44,7 +44,7 @@ class TrainedModel:
         return predictive(self.task).requires_mask
 
     def flags(self) -> str:
-        """What to type to name it."""
+        """Return the command-line flags that name it."""
         plans = [] if self.plans == _USUAL[0] else ["-p", self.plans]
         return shlex.join(["-d", self.dataset, "-c", self.configuration, *plans])
 
