@@ -225,3 +225,19 @@ def test_sizes_spacings_and_batches_are_named_once() -> None:
         "Affine": 1,
         "Batch": 1,
     }
+
+
+def words_of(node: ast.AST) -> set[str]:
+    """Words of the name that a node defines or uses: `make_StepCost` has make, step and cost."""
+    name = next(
+        (getattr(node, field) for field in ("name", "id", "attr", "arg") if hasattr(node, field)), None
+    )
+    return {w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name or "")}
+
+
+def test_names_are_of_the_fields_words() -> None:
+    """Words of our own that the field does not know; the glossary has those to use."""
+    own = {"lesson", "course", "moment", "hung", "splinter", "splinters", "essence", "uncounted"}
+    assert words_of(ast.parse("Hung_upSplinters").body[0].value) == {"hung", "up", "splinters"}
+    found = [place(file, node) for file in MODULES for node in ast.walk(tree(file)) if own & words_of(node)]
+    assert not found

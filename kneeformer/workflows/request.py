@@ -42,7 +42,7 @@ class Request:
 
     @property
     def ends_by_epochs(self) -> bool:
-        """Whether epochs end the training: those of the plan give way to `minutes`, those given do not."""
+        """True where epochs end the training: the plan's give way to `minutes`, requested ones do not."""
         return self.minutes is None or any(a.startswith("training.epochs=") for a in self.assignments)
 
     @property
