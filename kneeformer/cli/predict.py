@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import Bars, add_device, add_faces, end_with, resume_with, run
+from kneeformer.cli.model_options import add_model, model_folder
 
 if TYPE_CHECKING:
     from kneeformer.workflows.predict import Predictor
@@ -16,15 +17,7 @@ def main() -> None:
         "-i", "--input", type=Path, required=True, help="folder of CASE_0000 files, or one file"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
-    parser.add_argument(
-        "-d",
-        "--dataset",
-        default=None,
-        help="dataset number or folder name, or folder of a trained model (default: the only one)",
-    )
-    parser.add_argument(
-        "-c", "--configuration", default=None, help="default: the only one trained, of several 3d_vit"
-    )
+    add_model(parser)
     parser.add_argument(
         "-m",
         "--masks",
@@ -38,10 +31,6 @@ def main() -> None:
         default=None,
         metavar="FOLDER",
         help="for 3d_mirrored: folder of the other sides, scans CASE_0000 and label maps CASE",
-    )
-    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
-    parser.add_argument(
-        "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
     )
     parser.add_argument(
         "--disable_tta", action="store_true", help="no mirroring: faster, a little less accurate"
@@ -70,13 +59,6 @@ def main() -> None:
     )
     parser.add_argument(
         "-part_id", type=int, default=0, metavar="I", help="... of which this is the I-th, from 0"
-    )
-    parser.add_argument(
-        "-p",
-        "--plans",
-        default=None,
-        metavar="NAME",
-        help="name of the plan (default: kfPlans if trained)",
     )
     add_device(parser)
     arguments = parser.parse_args()
@@ -121,35 +103,9 @@ def _load(arguments: argparse.Namespace) -> "Predictor":
     from kneeformer.workflows.predict import Predictor
 
     return Predictor.from_model_folder(
-        _model_folder(arguments),
+        model_folder(arguments, arguments.masks is not None),
         arguments.folds,
         arguments.checkpoint,
         arguments.device,
         mirroring=not arguments.disable_tta,
     )
-
-
-def _model_folder(arguments: argparse.Namespace) -> Path:
-    from kneeformer.errors import KneeformerError
-    from kneeformer.paths import PLANS, Folders, results_from_environment
-    from kneeformer.workflows.trained_models import choose_model, is_model_folder, trained_models
-
-    dataset: str | None = arguments.dataset
-    if dataset is not None and is_model_folder(Path(dataset)):
-        if arguments.configuration or arguments.plans:
-            raise KneeformerError(f"-d {dataset}: names a trained model; omit -c and -p")
-        return Path(dataset)
-    if dataset is not None:
-        folders = Folders.from_environment()
-        dataset = folders.resolve(dataset)
-        if arguments.configuration is not None:
-            return folders.model(dataset, arguments.configuration, arguments.plans or PLANS["default"])
-    model = choose_model(
-        trained_models(results_from_environment(), arguments.checkpoint),
-        arguments.masks is not None,
-        dataset,
-        arguments.configuration,
-        arguments.plans,
-    )
-    print(f"model: {model.flags()}")
-    return model.folder

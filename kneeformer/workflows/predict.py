@@ -66,7 +66,7 @@ class Predictor:
         Raises:
             KneeformerError: no trained fold, or folds trained by different plans.
         """
-        paths = _fold_folders(Path(folder), folds, checkpoint)
+        paths = fold_folders(Path(folder), folds, checkpoint)
         plans = [read_fold_plan(path) for path in paths]
         (configuration,) = plans[0].configurations.values()
         for path, plan in zip(paths, plans, strict=True):
@@ -193,7 +193,8 @@ class Predictor:
                 write_image(path, volume, geometry)
 
 
-def _fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
+def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
+    """The folders of a model's trained folds: all but fold_all, or those named. Raises KneeformerError."""
     found = sorted(p.parent for p in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
     if not found:
         raise KneeformerError(

@@ -62,7 +62,7 @@ def trained_models(results: Path, checkpoint: str = "final") -> list[TrainedMode
     found = []
     for folder in sorted(results.glob("Dataset*/*__*")):
         folds = sorted(path.parent for path in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
-        if not folds:
+        if not folds or folder.name.startswith("."):  # nothing, or what an interrupted install left
             continue
         try:
             (configuration,) = read_fold_plan(folds[0]).configurations.values()
@@ -76,7 +76,7 @@ def trained_models(results: Path, checkpoint: str = "final") -> list[TrainedMode
 
 def choose_model(
     models: Sequence[TrainedModel],
-    masks: bool,
+    masks: bool | None,
     dataset: str | None = None,
     configuration: str | None = None,
     plans: str | None = None,
@@ -86,7 +86,7 @@ def choose_model(
     Of several of one dataset those of kfPlans come first, and of these 3d_vit.
 
     Args:
-        masks: whether masks are given, which a model must require then.
+        masks: whether masks are given, which a model must require then; None takes any model.
         dataset, configuration, plans: None takes any.
 
     Raises:
@@ -99,7 +99,7 @@ def choose_model(
         and configuration in (None, model.configuration)
         and plans in (None, model.plans)
     ]
-    fitting = [model for model in named if model.requires_mask == masks]
+    fitting = [model for model in named if masks in (None, model.requires_mask)]
     if not fitting:
         raise KneeformerError(_none_fits(models, named, masks))
     if len({model.dataset for model in fitting}) == 1:
@@ -114,7 +114,7 @@ def _preferred(models: list[TrainedModel], usual: Callable[[TrainedModel], bool]
     return [model for model in models if usual(model)] or models
 
 
-def _none_fits(models: Sequence[TrainedModel], named: Sequence[TrainedModel], masks: bool) -> str:
+def _none_fits(models: Sequence[TrainedModel], named: Sequence[TrainedModel], masks: bool | None) -> str:
     if named and masks:
         return f"masks are given with -m, and no trained model takes any; there are:{_listed(named)}"
     if named:

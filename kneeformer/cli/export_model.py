@@ -1,0 +1,24 @@
+"""kf_export_model: write a trained model as one file, to be installed elsewhere."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.model_options import add_model, model_folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_export_model", description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, MODEL.kfm")
+    add_model(parser)
+    arguments = parser.parse_args()
+    run(lambda: _export(arguments), resume_with("nothing of the file"))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from kneeformer.workflows.share_model import export_model
+
+    folds = export_model(
+        model_folder(arguments, masks=None), arguments.output, arguments.folds, arguments.checkpoint
+    )
+    print(f"model with {', '.join(folds)}: {arguments.output}")

@@ -1,0 +1,20 @@
+"""kf_install_model: check a model's file, and install it in kf_results."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import resume_with, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("kf_install_model", description=__doc__)
+    parser.add_argument("model", type=Path, help="file that kf_export_model has written, MODEL.kfm")
+    arguments = parser.parse_args()
+    run(lambda: _install(arguments), resume_with("nothing of the model"))
+
+
+def _install(arguments: argparse.Namespace) -> None:
+    from kneeformer.paths import results_from_environment
+    from kneeformer.workflows.share_model import install_model
+
+    print(f"model: {install_model(arguments.model, results_from_environment())}")

@@ -1,0 +1,54 @@
+"""Options that name a trained model, of the commands that use one."""
+
+import argparse
+from pathlib import Path
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d",
+        "--dataset",
+        default=None,
+        help="dataset number or folder name, or folder of a trained model (default: the only one)",
+    )
+    parser.add_argument(
+        "-c", "--configuration", default=None, help="default: the only one trained, of several 3d_vit"
+    )
+    parser.add_argument(
+        "-p",
+        "--plans",
+        default=None,
+        metavar="NAME",
+        help="name of the plan (default: kfPlans if trained)",
+    )
+    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
+    parser.add_argument(
+        "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
+    )
+
+
+def model_folder(arguments: argparse.Namespace, masks: bool | None) -> Path:
+    """The folder of the model that is named, or of the only one that takes what is given; prints its name."""
+    from kneeformer.errors import KneeformerError
+    from kneeformer.paths import PLANS, Folders, results_from_environment
+    from kneeformer.workflows.trained_models import choose_model, is_model_folder, trained_models
+
+    dataset: str | None = arguments.dataset
+    if dataset is not None and is_model_folder(Path(dataset)):
+        if arguments.configuration or arguments.plans:
+            raise KneeformerError(f"-d {dataset}: names a trained model; omit -c and -p")
+        return Path(dataset)
+    if dataset is not None:
+        folders = Folders.from_environment()
+        dataset = folders.resolve(dataset)
+        if arguments.configuration is not None:
+            return folders.model(dataset, arguments.configuration, arguments.plans or PLANS["default"])
+    model = choose_model(
+        trained_models(results_from_environment(), arguments.checkpoint),
+        masks,
+        dataset,
+        arguments.configuration,
+        arguments.plans,
+    )
+    print(f"model: {model.flags()}")
+    return model.folder
