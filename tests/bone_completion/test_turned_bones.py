@@ -4,12 +4,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
-from small_completion import Tibia, complete
+from small_completion import GRID, Tibia, complete, learnt
 
 from kneeformer.labels import COMPLETE
 from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.bone_completion.isolation import isolate
+from kneeformer.tasks.bone_completion.right_way_round import turned_degrees
 
 TURNS = {
     **{f"180 about {axis}": Rotation.from_euler(axis, 180, degrees=True) for axis in "xyz"},
@@ -49,6 +52,15 @@ def test_a_turned_bone_is_completed_as_an_upright_one(turn: Rotation) -> None:
         assert outputs.facts["turned_degrees"] == pytest.approx(
             np.degrees(turn.magnitude()), abs=30
         )  # lies tilted
+
+
+def test_a_training_bone_that_lies_turned_is_found() -> None:
+    tibia = Tibia.scanned(3)
+    for turn, degrees in ((Rotation.identity(), 0), (TURNS["180 about z"], 180), (TURNS["90 about x"], 90)):
+        lies = tibia.turned(turn.as_matrix())
+        bone = isolate(lies.ct, lies.bone.astype(np.uint8), lies.geometry, GRID)
+        found = turned_degrees(learnt().registration, torch.from_numpy(bone.image))
+        assert found == pytest.approx(degrees, abs=30)
 
 
 def test_a_turned_bone_of_the_other_side_is_found() -> None:

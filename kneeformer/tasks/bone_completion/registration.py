@@ -1,5 +1,6 @@
 """Registration: bones brought to a prototype that is learnt from them."""
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.planning import bone_configuration, stepwise
 from kneeformer.tasks.bone_completion.registration_objectives import PoseObjective, SimilarityObjective
 from kneeformer.tasks.bone_completion.registration_review import review_registration
+from kneeformer.tasks.bone_completion.right_way_round import turned_degrees
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
 
 
@@ -79,6 +81,7 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
             registration.prototype.data.copy_(torch.stack(bones).mean(0))
         else:
             fit_prototype(registration, bones, partial(watch, "Learning the prototype"))
+            _warn_of_turned(registration, training.cases, bones)
 
     def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
         return SimilarityObjective() if configuration.training.loss == "dssim" else PoseObjective()
@@ -109,6 +112,17 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
         return review_registration(_stage(network).registration, validation.cases, output)
 
 
+def _warn_of_turned(registration: Registration, cases: list[Path], bones: list[Tensor]) -> None:
+    for case, bone in zip(cases, bones, strict=True):
+        if turned := turned_degrees(registration, bone):
+            _log().warning(
+                "%s: lies turned by %.0f degrees against the other training bones, which spoils the model; "
+                "correct the direction in the header of its scan and label map, or remove the case",
+                case.name,
+                turned,
+            )
+
+
 class RegistrationStage(nn.Module):
     """A registration under the name that it has in the stages after it.
 
@@ -136,3 +150,7 @@ class RegistrationStage(nn.Module):
 def _stage(network: nn.Module) -> RegistrationStage:
     assert isinstance(network, RegistrationStage)
     return network
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

@@ -96,6 +96,15 @@ def right_way_round(
     return Found(outline, bone, 0.0 if usual else math.degrees(away[chosen]), doubts)
 
 
+def turned_degrees(registration: Registration, image: Tensor) -> float:
+    """Angle between a prepared whole bone (2, z, y, x) and the prototype; 0 below 30 degrees."""
+    whole = torch.ones_like(image[DISTANCE], dtype=torch.bool)
+    ways = registration.ways_round(image, whole, registration.spacing, None)
+    upright = torch.eye(3, dtype=torch.float64)
+    away = [angle_between(way.pose.rotation, upright) for way in ways]
+    return 0.0 if min(away) < _AS_LEARNT else math.degrees(away[0])
+
+
 def tensors(bone: Bone, device: torch.device) -> tuple[Tensor, Tensor]:
     """Image and known of a bone."""
     return torch.from_numpy(bone.image).to(device), torch.from_numpy(bone.known).to(device)
