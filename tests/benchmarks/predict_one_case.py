@@ -1,4 +1,4 @@
-"""Wall time and peak memory of kf_predict on one file, from start to written label map, default settings.
+"""Wall and CPU seconds and peak memory of kf_predict on one file, from start to written label map.
 
     python tests/benchmarks/predict_one_case.py IMAGE -d DATASET [-n 3] [kf_predict options]
 
@@ -32,7 +32,8 @@ def main() -> None:
         if status or not written:
             sys.exit(f"kf_predict failed with status {status}")
         peak = usage.ru_maxrss / 2**20
-        print(f"run {run + 1}: {seconds:.1f} s, largest process {peak:.2f} GiB, wrote {written}")
+        cpu = usage.ru_utime + usage.ru_stime
+        print(f"run {run + 1}: {seconds:.1f} s, CPU {cpu:.1f} s, largest process {peak:.2f} GiB, {written}")
 
 
 if __name__ == "__main__":
