@@ -69,6 +69,7 @@ class CompletionModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """On which it computes."""
         return self.prior.mean.device
 
     def unfitted(self) -> "CompletionModel":

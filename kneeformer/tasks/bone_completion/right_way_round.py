@@ -21,6 +21,9 @@ from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _AS_LEARNT = math.radians(30)  # registration finds what is turned by less
+_TURNED = math.radians(
+    45
+)  # a training bone, by more than any of 24 tibiae in poses of up to 15 degrees an axis
 _VOXELS = 48  # of each side of the coarse grid
 
 
@@ -97,12 +100,12 @@ def right_way_round(
 
 
 def turned_degrees(registration: Registration, image: Tensor) -> float:
-    """Angle between a prepared whole bone (2, z, y, x) and the prototype; 0 below 30 degrees."""
+    """Angle between a prepared whole bone (2, z, y, x) and the prototype; 0 below 45 degrees."""
     whole = torch.ones_like(image[DISTANCE], dtype=torch.bool)
     ways = registration.ways_round(image, whole, registration.spacing, None)
     upright = torch.eye(3, dtype=torch.float64)
     away = [angle_between(way.pose.rotation, upright) for way in ways]
-    return 0.0 if min(away) < _AS_LEARNT else math.degrees(away[0])
+    return 0.0 if min(away) < _TURNED else math.degrees(away[0])
 
 
 def tensors(bone: Bone, device: torch.device) -> tuple[Tensor, Tensor]:
