@@ -53,7 +53,7 @@ def spreadsheet(table: ScoreTable) -> str:
     Six significant digits; what is undefined, or no metric of the region, is an empty cell.
     """
     cells = {(row.case, row.part, row.metric.name): row.value for row in table.rows}
-    names = [*table.metrics]
+    names, parts = [*table.metrics], table.parts
     return csv_text(
         ["case", "subject", "structure", "region", *names],
         (
@@ -61,10 +61,10 @@ def spreadsheet(table: ScoreTable) -> str:
                 case,
                 table.subjects[case],
                 *part,
-                *(cells.get((case, part, m), math.nan) for m in table.metrics),
+                *(cells.get((case, part, m), math.nan) for m in names),
             ]
             for case in table.cases
-            for part in table.parts
+            for part in parts
         ),
     )
 
