@@ -45,7 +45,7 @@ class Found:
         """The bone on the prototype's grid, to which a pose brings it; its distances are mm there.
 
         It is resampled once, from the scan. Resampled from `bone` it would be another one for each way that
-        the bone lies in the scan, and so would be its completion, by up to 0.3 mm.
+        the bone lies in the scan, and so would be its completion, by up to 0.2 mm.
         """
         to_patient = self.bone.to_patient @ pose.inverse().matrix().numpy()
         carried = self.outline.on(settings.grid, settings.spacing, to_patient)
