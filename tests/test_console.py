@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import kneeformer
+from kneeformer.cli.console import command_parser
+
 HEAD = """
 import errno, os, signal, sys
 from pathlib import Path
@@ -88,3 +91,9 @@ def test_nobody_reads_on() -> None:
     line = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} | head -n 1"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert done.stdout == "0\n" and done.stderr == ""
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_parser("kf_predict", None).parse_args(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"kf_predict {kneeformer.__version__}\n"

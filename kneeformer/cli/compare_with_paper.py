@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.console import command_parser, resume_with, run
 
 NO_CONTEST = (
     "The published figures come from other scans and labels: do not compare directly. Ours are means over\n"
@@ -11,7 +11,7 @@ NO_CONTEST = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_compare_with_paper", description=__doc__)
+    parser = command_parser("kf_compare_with_paper", __doc__)
     parser.add_argument("-d", "--dataset", required=True, help="dataset number or folder name")
     arguments = parser.parse_args()
     run(lambda: _compare(arguments), resume_with("everything: nothing is written"))

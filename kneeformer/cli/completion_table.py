@@ -3,11 +3,11 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, resume_with, run
+from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_completion_table", description=__doc__)
+    parser = command_parser("kf_completion_table", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument(
         "-c",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ def end_with(failed: list[str], done: str) -> None:
         print(f"error: {len(failed)} problems; the other cases are {done}:", file=sys.stderr)
         print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
         sys.exit(1)
+
+
+def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of a command's arguments, with -h and --version."""
+    parser = argparse.ArgumentParser(name, description=description)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {__version__}",
+        help="print the version of kneeformer",
+    )
+    return parser
 
 
 def positive(text: str) -> float:

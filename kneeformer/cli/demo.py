@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, positive, resume_with, run, seed
+from kneeformer.cli.console import Bars, command_parser, positive, resume_with, run, seed
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_demo", description=__doc__)
+    parser = command_parser("kf_demo", __doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("kf_demo"), help="default: ./kf_demo")
     parser.add_argument(
         "--minutes",

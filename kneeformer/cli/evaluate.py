@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_processes, resume_with, run
+from kneeformer.cli.console import Bars, add_processes, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_evaluate", description=__doc__)
+    parser = command_parser("kf_evaluate", __doc__)
     parser.add_argument("references", type=Path, help="folder of reference label maps")
     parser.add_argument("predictions", type=Path, help="folder of predicted label maps, of the same names")
     parser.add_argument(

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_faces, add_processes, end_with, resume_with, run
+from kneeformer.cli.console import Bars, add_faces, add_processes, command_parser, end_with, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_export_mesh", description=__doc__)
+    parser = command_parser("kf_export_mesh", __doc__)
     parser.add_argument("labels", type=Path, help="folder of label maps, or one file")
     parser.add_argument("output", type=Path, help="folder for CASE_STRUCTURE.stl and CASE.json")
     parser.add_argument(

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.console import command_parser, resume_with, run
 from kneeformer.cli.model_options import add_model, model_folder
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_export_model", description=__doc__)
+    parser = command_parser("kf_export_model", __doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, MODEL.kfm")
     add_model(parser)
     arguments = parser.parse_args()

@@ -2,11 +2,11 @@
 
 import argparse
 
-from kneeformer.cli.console import add_plans, resume_with, run
+from kneeformer.cli.console import add_plans, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_find_best_configuration", description=__doc__)
+    parser = command_parser("kf_find_best_configuration", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument(
         "-c",

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.console import Bars, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_import_msd", description=__doc__)
+    parser = command_parser("kf_import_msd", __doc__)
     parser.add_argument("folder", type=Path, help="folder with the Decathlon's dataset.json")
     parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
     parser.add_argument("--name", default=None, help="its name (default: the folder's, without TaskNN_)")

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.console import Bars, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_import_slicer", description=__doc__)
+    parser = command_parser("kf_import_slicer", __doc__)
     parser.add_argument("folder", type=Path, help="folder of volumes and of their segmentations (.seg.nrrd)")
     parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
     parser.add_argument("--name", required=True, help="its name, as Knee for DatasetNNN_Knee")

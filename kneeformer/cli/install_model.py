@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.console import command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_install_model", description=__doc__)
+    parser = command_parser("kf_install_model", __doc__)
     parser.add_argument("model", type=Path, help="file that kf_export_model has written, MODEL.kfm")
     arguments = parser.parse_args()
     run(lambda: _install(arguments), resume_with("nothing of the model"))

@@ -3,7 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_plans, add_processes, resume_with, run
+from kneeformer.cli.console import (
+    Bars,
+    add_device,
+    add_plans,
+    add_processes,
+    command_parser,
+    resume_with,
+    run,
+)
 from kneeformer.cli.what_if import add_what_if, print_what_if
 from kneeformer.paths import PLANS
 
@@ -12,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_plan", description=__doc__)
+    parser = command_parser("kf_plan", __doc__)
     add_planning(parser, needs_dataset=False)
     add_what_if(parser)
     arguments = parse_planning(parser)

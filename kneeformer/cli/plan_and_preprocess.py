@@ -2,13 +2,13 @@
 
 import argparse
 
-from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.console import command_parser, resume_with, run
 from kneeformer.cli.plan import add_planning, make_plan, parse_planning
 from kneeformer.cli.preprocess import add_configurations, preprocess
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_plan_and_preprocess", description=__doc__)
+    parser = command_parser("kf_plan_and_preprocess", __doc__)
     add_planning(parser)
     add_configurations(parser)
     arguments = parse_planning(parser)

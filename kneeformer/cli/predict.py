@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_faces, end_with, resume_with, run
+from kneeformer.cli.console import Bars, add_device, add_faces, command_parser, end_with, resume_with, run
 from kneeformer.cli.model_options import add_model, model_folder
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_predict", description=__doc__)
+    parser = command_parser("kf_predict", __doc__)
     parser.add_argument(
         "-i", "--input", type=Path, required=True, help="folder of CASE_0000 files, or one file"
     )

@@ -2,11 +2,11 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, add_processes, resume_with, run
+from kneeformer.cli.console import Bars, add_plans, add_processes, command_parser, resume_with, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_preprocess", description=__doc__)
+    parser = command_parser("kf_preprocess", __doc__)
     parser.add_argument("-d", "--dataset", nargs="+", required=True, help="dataset numbers or folder names")
     add_configurations(parser)
     add_plans(parser)

@@ -3,11 +3,20 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, positive, resume_with, run, seed
+from kneeformer.cli.console import (
+    Bars,
+    add_device,
+    add_plans,
+    command_parser,
+    positive,
+    resume_with,
+    run,
+    seed,
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_pretraining_study", description=__doc__)
+    parser = command_parser("kf_pretraining_study", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument(
         "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kneeformer.cli.console import Bars, add_device, add_plans, positive, run, seed
+from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, positive, run, seed
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kf_train", description=__doc__)
+    parser = command_parser("kf_train", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument("configuration", help="such as 3d_vit")
     parser.add_argument("fold", help="0, fold0, ... or all")
