@@ -20,8 +20,8 @@ class LabelScheme:
     """The labels of dataset.json, as nnU-Net writes them.
 
     A plain scheme has one output channel a label, background first, and the classes exclude each
-    other. A scheme with regions (a label given as a list of values) has one output channel a region,
-    without background; regions may overlap.
+    other; a list of values is one label. With `regions_class_order`, lists of values are regions: one output
+    channel a region, without background; regions may overlap.
 
     Attributes:
         names: name of each foreground output channel.
@@ -30,6 +30,7 @@ class LabelScheme:
             order of `names` (regions: `regions_class_order`, later ones painted over earlier ones).
         has_regions: outputs overlap (sigmoid) instead of excluding each other (softmax).
         ignore: value of voxels that count neither in the loss nor in a metric, or None.
+        background: values of files that are background: 0, and those that are not wanted.
     """
 
     names: tuple[str, ...]
@@ -37,6 +38,7 @@ class LabelScheme:
     painted: Values
     has_regions: bool
     ignore: int | None
+    background: Values = (0,)
 
     @classmethod
     def from_json(cls, labels: LabelValues, regions_class_order: list[int] | None = None) -> "LabelScheme":
@@ -47,8 +49,9 @@ class LabelScheme:
         if not labels:
             return cls((), (), (), False, None)
         named = dict(labels)
-        background, ignore = named.pop("background", None), named.pop("ignore", None)
-        if background != 0:
+        background, ignore = named.pop("background", []), named.pop("ignore", None)
+        unused = tuple(background) if isinstance(background, list) else (background,)
+        if 0 not in unused:
             raise KneeformerError('labels must contain "background": 0')
         if not named:
             raise KneeformerError("labels name no structure besides the background")
@@ -57,15 +60,19 @@ class LabelScheme:
         names = tuple(named)
         values = tuple(tuple(v) if isinstance(v, list) else (v,) for v in named.values())
         _require_distinct(names, values, ignore)
-        if not any(isinstance(v, list) for v in named.values()):
-            return cls(names, values, tuple(v[0] for v in values), False, ignore)
+        of_structures = [v for group in values for v in group]
+        if both := sorted({*unused} & {*of_structures, ignore}):
+            raise KneeformerError(f"{both[0]} is the background's and has another name; remove one of them")
+        merges = regions_class_order is None and len({*of_structures}) == len(of_structures)
+        if merges or not any(isinstance(v, list) for v in named.values()):
+            return cls(names, values, tuple(v[0] for v in values), False, ignore, unused)
         if regions_class_order is None or len(regions_class_order) != len(named):
             raise KneeformerError(
                 f"labels with regions (lists of values) need regions_class_order, {len(named)} numbers: the "
                 f"value to write for {', '.join(named)}, later ones over earlier ones"
             )
         _require_painted_back(names, values, tuple(regions_class_order))
-        return cls(names, values, tuple(regions_class_order), True, ignore)
+        return cls(names, values, tuple(regions_class_order), True, ignore, unused)
 
     @property
     def outputs(self) -> int:
@@ -74,7 +81,7 @@ class LabelScheme:
 
     def declared(self) -> set[int]:
         """Every value a label file may hold."""
-        found = {0, *(v for group in self.values for v in group)}
+        found = {*self.background, *(v for group in self.values for v in group)}
         return found if self.ignore is None else found | {self.ignore}
 
     def merged(self) -> "LabelScheme":
@@ -85,6 +92,11 @@ class LabelScheme:
         """Boolean mask of one structure or region of a label map; same shape."""
         group = self.values[self.names.index(name)]
         return labels == group[0] if len(group) == 1 else np.isin(labels, group)
+
+    def foreground(self, labels: np.ndarray) -> np.ndarray:
+        """Boolean mask of the voxels of any structure; same shape."""
+        found: np.ndarray = ~np.isin(labels, self.background) & self.scored(labels)
+        return found
 
     def scored(self, labels: np.ndarray) -> np.ndarray:
         """Boolean mask of the voxels that count (not ignored); same shape."""

@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from kneeformer.engine.losses import IGNORE_INDEX, class_indices, region_targets
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues
 
@@ -100,3 +102,36 @@ def test_accepted_is_what_painting_gives_back_and_the_order_that_is_told_is_acce
             counts["order told"] += 1
     print(counts)
     assert min(counts.values()) > 100
+
+
+def test_lists_without_an_order_merge_values_and_the_background_takes_others() -> None:
+    scheme = LabelScheme.from_json({"background": [0, 7, 8], "bone": [1, 3], "cartilage": [2, 4]})
+    assert (scheme.has_regions, scheme.outputs, scheme.painted) == (False, 3, (1, 2))
+    assert scheme.declared() == {0, 1, 2, 3, 4, 7, 8}
+    files = torch.tensor([[[[0, 1, 2, 3, 4, 7, 8, IGNORE_INDEX]]]])
+    assert class_indices(files, scheme).flatten().tolist() == [0, 1, 2, 1, 2, 0, 0, IGNORE_INDEX]
+    bone = region_targets(files, scheme)[0, 0].flatten().tolist()
+    assert bone == [False, True, False, True, False, False, False, False]
+
+
+def test_what_is_mapped_to_background_is_no_foreground() -> None:
+    scheme = LabelScheme.from_json({"background": [0, 9], "femur": [1, 3], "ignore": 12})
+    assert scheme.foreground(np.array([0, 1, 3, 9, 12])).tolist() == [False, True, True, False, False]
+
+
+def test_values_beside_the_usual_ones_are_background_where_that_is_said() -> None:
+    scheme = LabelScheme.from_json({"background": [0, 9], "femur": 1, "tibia": 2})
+    assert class_indices(torch.tensor([0, 1, 2, 9]), scheme).tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "labels", [{"background": [0, 1], "femur": 1}, {"background": [0, 3], "a": 1, "ignore": 3}]
+)
+def test_a_value_of_the_background_has_no_other_name(labels: dict[str, int | list[int]]) -> None:
+    with pytest.raises(KneeformerError, match="is the background's and has another name"):
+        LabelScheme.from_json(labels)
+
+
+def test_lists_that_overlap_need_an_order() -> None:
+    with pytest.raises(KneeformerError, match="need regions_class_order"):
+        LabelScheme.from_json({"background": 0, "bone": [1, 2], "femur": 1})

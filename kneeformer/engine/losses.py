@@ -86,10 +86,11 @@ def region_targets(labels: Tensor, scheme: LabelScheme) -> Tensor:
 
 def class_indices(labels: Tensor, scheme: LabelScheme) -> Tensor:
     """Map label values (batch, z, y, x) to output channels 0, 1, 2, ... as int64; IGNORE_INDEX stays."""
-    values = [v[0] for v in scheme.values]
-    if values == list(range(1, len(values) + 1)):
+    numbered = tuple((channel,) for channel in range(1, len(scheme.values) + 1))
+    if scheme.values == numbered and scheme.background == (0,):
         return labels.long()
     indices = torch.where(labels == IGNORE_INDEX, IGNORE_INDEX, 0).long()
-    for channel, value in enumerate(values, 1):
-        indices[labels == value] = channel
+    for channel, group in enumerate(scheme.values, 1):
+        for value in group:
+            indices[labels == value] = channel
     return indices

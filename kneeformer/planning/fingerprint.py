@@ -137,7 +137,7 @@ def case_fingerprint(
             name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
             for name, values in zip(scheme.names, scheme.values, strict=True)
         }
-        extent, straight = _extents_mm((labels > 0) & scheme.scored(labels), geometry)
+        extent, straight = _extents_mm(scheme.foreground(labels), geometry)
     facts = CaseFingerprint(
         shape=_shape([last - first for first, last in box]),
         file_shape=geometry.shape,
@@ -148,7 +148,7 @@ def case_fingerprint(
         straight_mm=straight,
         side=side,
     )
-    structures = None if labels is None else (labels > 0) & scheme.scored(labels)
+    structures = None if labels is None else scheme.foreground(labels)
     return facts, _sample(images, structures, seed)
 
 

@@ -38,7 +38,7 @@ class BoneTask(Task[BoneConfiguration]):
     ) -> Bone:
         if labels is None:
             raise KneeformerError("a bone is isolated by its label map, and there is none")
-        bone = np.where((labels > 0) & scheme.scored(labels), KEEP, 0)
+        bone = np.where(scheme.foreground(labels), KEEP, 0)
         settings = configuration.preprocessing
         return isolate(image[0], bone, geometry, settings, settings.mirrors(side))
 

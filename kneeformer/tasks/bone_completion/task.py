@@ -157,7 +157,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
     def make_validation_mask(
         self, labels: np.ndarray, geometry: Grid, scheme: LabelScheme, number: int
     ) -> np.ndarray:
-        bone = (labels > 0) & scheme.scored(labels)
+        bone = scheme.foreground(labels)
         return hide(bone, geometry, np.random.default_rng([20, number]))
 
     def predict(
@@ -214,7 +214,7 @@ def _other_side(
             "it is completed by the same person's other side, and there is none: give the folder of those "
             "with --other_side"
         )
-    bone = np.where((other.mask > 0) & scheme.scored(other.mask), KEEP, 0)
+    bone = np.where(scheme.foreground(other.mask), KEEP, 0)
     outline = Outline.of(other.image[0], bone, other.geometry, settings)
     return right_way_round(outline, registration, None, settings, other.side, "the other side").bone
 
