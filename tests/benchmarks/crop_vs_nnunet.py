@@ -2,8 +2,8 @@
 
     python tests/benchmarks/crop_vs_nnunet.py [--memory 8 24] [--environment FOLDER]
 
-nnU-Net is installed into FOLDER, without its dependencies, which are ours. Its planner is asked in a process of
-its own, which has that folder first on its path. Nothing is trained.
+nnU-Net is installed into FOLDER, without its dependencies, which are ours. Its planner is asked in a process
+of its own, which has that folder first on its path. Nothing is trained.
 """
 
 import argparse
