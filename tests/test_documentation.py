@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from kneeformer.config import Configuration, CropConfiguration
 from kneeformer.plans import Plan, read_plan
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
+from kneeformer.tasks.mri_reconstruction.settings import KSpaceSettings, ReconstructionConfiguration
 from kneeformer.tasks.registry import registered, task_names
 
 if sys.version_info >= (3, 11):
@@ -273,7 +274,9 @@ def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
 @pytest.mark.parametrize(("name", "model"), models("plan", Plan))
 def test_every_field_of_the_plan_is_documented(name: str, model: type[BaseModel]) -> None:
     titles = sections(page("documentation/reference/plan.md"))
-    title = f"{name} of bones" if issubclass(model, (BoneConfiguration, BoneGridSettings)) else name
+    of_bones = issubclass(model, (BoneConfiguration, BoneGridSettings))
+    of_reconstructions = issubclass(model, (ReconstructionConfiguration, KSpaceSettings))
+    title = f"{name}{' of bones' * of_bones}{' of reconstructions' * of_reconstructions}"
     (section,) = (text for heading, text in titles.items() if title in heading.split(", "))
     documented = {row[0].strip("| `"): row[1].strip("| `") for row in rows(section)}
     assert set(documented) == set(model.model_fields)

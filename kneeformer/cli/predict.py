@@ -52,6 +52,13 @@ def main() -> None:
     )
     add_faces(parser)
     parser.add_argument(
+        "--simulate",
+        type=float,
+        default=None,
+        metavar="R",
+        help="for reconstruction: keep one sample in R of fully sampled k-space; the same for every -c",
+    )
+    parser.add_argument(
         "--continue_prediction", action="store_true", help="skip cases that are predicted already"
     )
     parser.add_argument(
@@ -102,10 +109,31 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _load(arguments: argparse.Namespace) -> "Predictor":
     from kneeformer.workflows.predict import Predictor
 
+    model = model_folder(arguments, arguments.masks is not None)
+    if (untrained := _untrained(arguments, model)) is not None:
+        return untrained
     return Predictor.from_model_folder(
-        model_folder(arguments, arguments.masks is not None),
+        model,
         arguments.folds,
         arguments.checkpoint,
         arguments.device,
         mirroring=not arguments.disable_tta,
+        simulate=arguments.simulate,
     )
+
+
+def _untrained(arguments: argparse.Namespace, model: Path) -> "Predictor | None":
+    """A configuration that has no trained fold and needs none, as its plan has it."""
+    from kneeformer.paths import PLANS, Folders
+    from kneeformer.plans import read_plan
+    from kneeformer.workflows.predict import Predictor
+
+    name: str | None = arguments.configuration
+    if name is None or arguments.folds is not None or any(model.glob("fold_*/*.pt")):
+        return None
+    folders = Folders.from_environment()
+    file = folders.plan_file(folders.resolve(arguments.dataset), arguments.plans or PLANS["default"])
+    plan = read_plan(file) if file.is_file() else None
+    if plan is None or name not in plan.configurations or not plan.configuration(name).predicts_untrained:
+        return None
+    return Predictor.untrained(plan, name, arguments.device, arguments.simulate)

@@ -48,6 +48,11 @@ class Configuration(Settings):
         return True
 
     @property
+    def predicts_untrained(self) -> bool:
+        """True where it can be applied to cases before any training."""
+        return False
+
+    @property
     def requires_mask(self) -> bool:
         """True where the prediction of a case needs a mask of what to keep and where to complete."""
         return False
@@ -138,6 +143,7 @@ class CropConfiguration(Configuration):
 
     @model_validator(mode="after")
     def _loss_is_of_voxels(self) -> "CropConfiguration":
-        if self.training.loss in ("dssim", "points"):
-            raise ValueError(f"training.loss {self.training.loss!r} is of registration, not of {self.task}")
+        if self.training.loss in ("l1_ssim", "dssim", "points"):
+            other = "reconstruction" if self.training.loss == "l1_ssim" else "registration"
+            raise ValueError(f"training.loss {self.training.loss!r} is of {other}, not of {self.task}")
         return self

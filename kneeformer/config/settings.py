@@ -227,7 +227,7 @@ class TrainingSettings(Settings):
     warmup_steps: Steps = 50
     gradient_clip: Positive = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    loss: Literal["dice_ce", "mse", "ssim_mse", "dssim", "points"] = "dice_ce"
+    loss: Literal["dice_ce", "mse", "ssim_mse", "l1_ssim", "dssim", "points"] = "dice_ce"
     foreground_share: Share = 0.5
     fine_tuning: FineTuningSettings | None = None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kneeformer.data.description import DatasetDescription, read_description
 from kneeformer.data.image_folder import ImageFolder, existing, image_folder
-from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, file_ending
+from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, READABLE_ENDINGS, file_ending
 from kneeformer.sides import Side
 
 
@@ -102,7 +102,7 @@ def case_folder(folder: Path, description: DatasetDescription, any_ending: bool 
         any_ending: take images of all formats, not only those of the dataset's ending.
     """
     ending = description.file_ending
-    known = (*FILE_ENDINGS, *KSPACE_ENDINGS) if ending in KSPACE_ENDINGS else FILE_ENDINGS
+    known = READABLE_ENDINGS if ending in KSPACE_ENDINGS else FILE_ENDINGS
     found = _numbered(image_folder(folder, None if any_ending else ending, known))
     names, ignored = set(), dict(found.ignored)
     for stem, path in found.files.items():

@@ -20,7 +20,7 @@ from pydantic import (
 from kneeformer.data import nnunet_v1
 from kneeformer.data.files import read_json
 from kneeformer.data.image_folder import composed
-from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS
+from kneeformer.data.images import READABLE_ENDINGS
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.sides import Side, side_in_name, without_side
@@ -48,9 +48,8 @@ def _number(name: str, value: Any, in_list: bool = False) -> Any:
 
 
 def _known_ending(ending: str) -> str:
-    known = (*FILE_ENDINGS, *KSPACE_ENDINGS)
-    if ending not in known:
-        raise ValueError(f"{ending!r} is not one of {', '.join(known)}")
+    if ending not in READABLE_ENDINGS:
+        raise ValueError(f"{ending!r} is not one of {', '.join(READABLE_ENDINGS)}")
     return ending
 
 

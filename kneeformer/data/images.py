@@ -14,6 +14,7 @@ from kneeformer.geometry.grid import Grid
 __all__ = [
     "FILE_ENDINGS",
     "KSPACE_ENDINGS",
+    "READABLE_ENDINGS",
     "Image",
     "file_ending",
     "output_ending",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 FILE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if not form.holds_kspace)
+READABLE_ENDINGS = tuple(BY_ENDING)
 KSPACE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if form.holds_kspace)
 
 

@@ -37,6 +37,6 @@ def coil_sensitivities(kspace: np.ndarray, axes: tuple[int, ...], width: int) ->
 
 
 def _hann(size: int, width: int) -> np.ndarray:
-    """(size,) weights around the middle sample, size // 2; 0 at a distance of (width + 1) / 2."""
-    away = np.abs(np.arange(size) - size // 2) / ((width + 1) / 2)
+    """(size,) weights around the middle sample, size // 2; 0 from a distance of width / 2 on."""
+    away = np.abs(np.arange(size) - size // 2) / (width / 2)
     return np.where(away < 1, 0.5 + 0.5 * np.cos(np.pi * away), 0.0)

@@ -41,3 +41,13 @@ def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 def root_sum_of_squares(coil_images: np.ndarray) -> np.ndarray:
     """(coils, ...) complex -> (...) float: the magnitude image of several coils (Roemer et al. 1990)."""
     return np.asarray(np.sqrt((coil_images.real**2 + coil_images.imag**2).sum(0)))
+
+
+def zero_filled(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The magnitude image of what was measured, (slices, rows, columns), cut to `shape`.
+
+    Args:
+        kspace: (coils, slices, rows, columns) complex, samples along rows and columns.
+    """
+    slices = [root_sum_of_squares(to_image(kspace[:, z])) for z in range(kspace.shape[1])]
+    return centre_crop(np.stack(slices), shape)

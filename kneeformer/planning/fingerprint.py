@@ -17,6 +17,7 @@ from kneeformer.geometry.orientation import (
     permuted,
     turning,
 )
+from kneeformer.kspace.fourier import zero_filled
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 
@@ -124,9 +125,11 @@ def case_fingerprint(
     """Fingerprint of a case and a sample of its intensities, (channels, up to SAMPLES_PER_CASE) float32.
 
     Args:
-        images: (channels, z, y, x).
+        images: (channels, z, y, x), or complex k-space, (coils, slices, rows, columns).
         labels: (z, y, x) or None.
     """
+    if np.iscomplexobj(images):
+        images = zero_filled(images, geometry.shape)[None]
     box = filled_box(images, labels)
     voxel = geometry.voxel_mm3
     volumes = {}

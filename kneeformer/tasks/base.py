@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.memory import refuse_too_large
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh
 from kneeformer.labels import LabelScheme
@@ -32,11 +33,13 @@ class Scan:
     """Image, mask and side of a case on its native grid.
 
     Attributes:
-        image: (channels, z, y, x) on the native grid.
+        image: (channels, z, y, x) on the native grid; or complex k-space, (coils, slices, rows, columns),
+            of the image on that grid.
         mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
         side: of the body, if known from its name or dataset.json.
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
         other_side: of the same person, where it is needed; its mask is a label map of the dataset.
+        facts: what was done to it before, for CASE.json.
     """
 
     image: np.ndarray
@@ -45,6 +48,7 @@ class Scan:
     side: Side | None = None
     bone_found_by: str | None = None
     other_side: "Scan | None" = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Task(ABC, Generic[Planned]):
         """A case as the network takes it: the same for training and for prediction.
 
         Args:
-            image: (channels, z, y, x) on the native grid.
+            image: (channels, z, y, x) on the native grid, or complex k-space, as in a Scan.
             labels: (z, y, x) on the same grid, or None.
             side: of the body, if known.
         """
@@ -253,6 +257,18 @@ class PredictiveTask(Task[Planned]):
             labels: (z, y, x) reference on the native grid.
             number: of the case, which seeds the draw.
         """
+        return None
+
+    def undersampled(self, scan: Scan, acceleration: float, name: str, configuration: Planned) -> Scan:
+        """The scan with the samples alone that a scan so many times faster measures; `name` seeds which.
+
+        Raises:
+            KneeformerError: the task does not reconstruct.
+        """
+        raise KneeformerError(f"task {configuration.task!r} does not reconstruct; leave --simulate away")
+
+    def simulated_acceleration(self, configuration: Planned) -> float | None:
+        """The acceleration at which whole validation cases are predicted; None as they are."""
         return None
 
     @abstractmethod

@@ -57,7 +57,10 @@ class Evaluation:
         score: the rows of a case, the same parts and metrics of every case, those first that lead. Called in
             a child process; raises KneeformerError where the files do not fit each other or mean something
             else.
+        against_images: references are the images of the cases, as fully sampled k-space is of its own
+            reconstruction; else their labels are.
     """
 
     score: Callable[[PredictedCase], Iterable[Score]]
     leading: LeadingScore
+    against_images: bool = False

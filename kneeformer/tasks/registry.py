@@ -16,6 +16,8 @@ from kneeformer.tasks.bone_completion.evaluation import EVALUATION as BONE_EVALU
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
+from kneeformer.tasks.mri_reconstruction.evaluation import EVALUATION as RECONSTRUCTION_EVALUATION
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
 if TYPE_CHECKING:
     from kneeformer.tasks.base import PredictiveTask, Task
@@ -62,6 +64,12 @@ def _bone_registration() -> "Task[Any]":
     return BoneRegistration()
 
 
+def _mri_reconstruction() -> "Task[Any]":
+    from kneeformer.tasks.mri_reconstruction.task import Reconstruction
+
+    return Reconstruction()
+
+
 _TASKS = {
     "segmentation": Registered(
         CropConfiguration,
@@ -72,6 +80,7 @@ _TASKS = {
     "pretraining": Registered(CropConfiguration, _masked_pretraining, recommended="3d_mae"),
     "completion": Registered(BoneConfiguration, _bone_completion, BONE_EVALUATION, recommended="3d_gp"),
     "registration": Registered(BoneConfiguration, _bone_registration),
+    "reconstruction": Registered(ReconstructionConfiguration, _mri_reconstruction, RECONSTRUCTION_EVALUATION),
 }
 
 

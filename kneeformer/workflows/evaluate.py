@@ -11,6 +11,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.image_folder import image_folder, lines_of
+from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
@@ -40,7 +41,9 @@ def evaluate_folders(
             differ, unreadable files, two of one name, or label maps with values that dataset.json does not
             declare or segments that it numbers otherwise: all of them in one list.
     """
-    true, predicted = image_folder(references), image_folder(predictions)
+    evaluation, ending = evaluation_of(description.task), output_ending(description.file_ending)
+    known = READABLE_ENDINGS if evaluation.against_images else FILE_ENDINGS
+    true, predicted = image_folder(references, known=known), image_folder(predictions)
     if left := lines_of(true.ignored | predicted.ignored):
         _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     if not true.files:
@@ -56,10 +59,10 @@ def evaluate_folders(
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
         _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
     found = [
-        PredictedCase(name, file, predicted.file(name, description.file_ending), description)
+        PredictedCase(name, file, predicted.file(name, ending), description)
         for name, file in true.files.items()
     ]
-    return _evaluate(found, evaluation_of(description.task), output, processes, watch)
+    return _evaluate(found, evaluation, output, processes, watch)
 
 
 def evaluate_cases(
@@ -73,22 +76,25 @@ def evaluate_cases(
     """As `evaluate_folders`, of validation cases; the summary goes into the folder of their predictions.
 
     Args:
-        cases: their labels are the references; with the masks that they were predicted with.
+        cases: their labels are the references, or their images are; with the masks that they were predicted
+            with.
         task: that has predicted them.
     """
+    evaluation, ending = evaluation_of(task), output_ending(description.file_ending)
+    pairs = [(case, case.images[0] if evaluation.against_images else case.label) for case in cases]
     found = [
         PredictedCase(
             name=case.name,
-            reference=case.label,
-            prediction=predictions / f"{case.name}{description.file_ending}",
+            reference=reference,
+            prediction=predictions / f"{case.name}{ending}",
             description=description,
             images=case.images,
             mask=case.mask,
         )
-        for case in cases
-        if case.label is not None
+        for case, reference in pairs
+        if reference is not None
     ]
-    return _evaluate(found, evaluation_of(task), predictions, processes, watch)
+    return _evaluate(found, evaluation, predictions, processes, watch)
 
 
 def _evaluate(

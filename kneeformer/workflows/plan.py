@@ -13,6 +13,7 @@ from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_bytes, write_text
+from kneeformer.data.images import output_ending
 from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.networks.compute import choose_device, half_precision_helps
@@ -54,6 +55,7 @@ def plan_dataset(
         raise KneeformerError(f"planner {planner!r} is not one of {', '.join(PLANS)}")
     dataset = Dataset.open(folders.raw / name)
     _refuse_shared_outputs(dataset)
+    _require_structures(dataset)
     chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
     require_writable(folder)
@@ -91,12 +93,23 @@ def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
 def _refuse_shared_outputs(dataset: Dataset) -> None:
     """Raises KneeformerError: in a validation two cases would write one file, or there is no such task."""
     try:
-        outputs, ending = predictive(dataset.description.task).outputs, dataset.description.file_ending
+        outputs = predictive(dataset.description.task).outputs
+        ending = output_ending(dataset.description.file_ending)
     except KneeformerError as fault:
         raise KneeformerError(f"{dataset.folder / 'dataset.json'}: {fault}") from fault
     if shared := shared_outputs((c.name for c in dataset.training_cases()), outputs, ending):
         lines = "".join(f"\n  {line}" for line in shared)
         raise KneeformerError(f"{dataset.folder}: predictions of two cases would be one file:{lines}")
+
+
+def _require_structures(dataset: Dataset) -> None:
+    """Raises KneeformerError: the task learns from label maps, and dataset.json names no structure."""
+    task = dataset.description.task
+    if task_named(task).needs_labels and not dataset.description.labels:
+        raise KneeformerError(
+            f"{dataset.folder / 'dataset.json'}: labels is empty, and {task} learns from label maps; name "
+            f'the structures, as in {{"background": 0, "femur": 1}}'
+        )
 
 
 def replace_plan(file: Path, plan: Plan) -> None:

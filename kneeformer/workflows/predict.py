@@ -12,7 +12,7 @@ from torch import nn
 from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
 from kneeformer.data.files import write_json, written_whole
-from kneeformer.data.images import read_image, write_image
+from kneeformer.data.images import output_ending, read_image, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.mesh_files import write_stl
 from kneeformer.data.segmentation_file import write_label_map
@@ -36,6 +36,7 @@ class Predictor:
 
     Attributes:
         finder: finds the bone to keep where a mask marks none; None where no masks are required.
+        simulate: undersample k-space so many times before it is reconstructed; None takes it as it is.
 
     >>> predictor = Predictor.from_model_folder("results/Dataset001_Knee/kfPlans__3d_vit")  # doctest: +SKIP
     >>> labels = predictor.predict(array, spacing=(3.1, 0.44, 0.44))  # doctest: +SKIP
@@ -45,6 +46,25 @@ class Predictor:
     configuration: Configuration
     networks: tuple[nn.Module, ...]
     finder: BoneFinder | None = None
+    simulate: float | None = None
+
+    @classmethod
+    def untrained(
+        cls, plan: Plan, name: str, device: str | None = None, simulate: float | None = None
+    ) -> "Predictor":
+        """A configuration that predicts without training, as its plan has it.
+
+        Raises:
+            KneeformerError: it has to be trained first.
+        """
+        configuration = plan.configuration(name)
+        if not configuration.predicts_untrained:
+            raise KneeformerError(f"{name}: not trained yet; train it with kf_train")
+        task = predictive(configuration.task)
+        network = task.network(plan.dataset, configuration)
+        where = choose_device(device, task.needs_float64)
+        networks = (to_device(network, where).eval(),)
+        return cls(plan.with_only(name), configuration, networks, simulate=simulate)
 
     @classmethod
     def from_model_folder(
@@ -54,6 +74,7 @@ class Predictor:
         checkpoint: str = "final",
         device: str | None = None,
         mirroring: bool = True,
+        simulate: float | None = None,
     ) -> "Predictor":
         """Load trained folds.
 
@@ -62,6 +83,7 @@ class Predictor:
             folds: None takes every finished one.
             checkpoint: "final", "best" or "latest".
             mirroring: average over the plan's mirrorings too.
+            simulate: see the attribute.
 
         Raises:
             KneeformerError: no trained fold, or folds trained by different plans.
@@ -90,7 +112,7 @@ class Predictor:
             finder = BoneFinder(
                 beside, lambda: cls.from_model_folder(beside, device=device, mirroring=mirroring).predict_scan
             )
-        return cls(plans[0], configuration, tuple(networks), finder)
+        return cls(plans[0], configuration, tuple(networks), finder, simulate)
 
     def predict(
         self,
@@ -137,6 +159,11 @@ class Predictor:
         dataset = self.plan.dataset.model_copy(update={"file_ending": file_ending})
         return replace(self, plan=self.plan.model_copy(update={"dataset": dataset}))
 
+    def undersampling_as_planned(self) -> "Predictor":
+        """The same, undersampling as whole validation cases are; of most tasks they are taken as they are."""
+        task = predictive(self.configuration.task)
+        return replace(self, simulate=task.simulated_acceleration(self.configuration))
+
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
         """Everything the task predicts of a scan."""
         task = predictive(self.configuration.task)
@@ -161,6 +188,8 @@ class Predictor:
         if self.configuration.needs_other_side and case.other_side is not None:
             scan = replace(scan, other_side=_read_other_side(case.other_side))
         try:
+            if self.simulate is not None:
+                scan = task.undersampled(scan, self.simulate, case.images[0].name, self.configuration)
             scan = self.with_bone_to_keep(scan)
             outputs = self.predict_scan(scan, probabilities)
         except KneeformerError as fault:
@@ -184,7 +213,7 @@ class Predictor:
         for suffix, volume in sorted(
             outputs.volumes.items(), reverse=True
         ):  # the main one last: it says "done"
-            path = output / f"{case.name}{suffix}{self.plan.dataset.file_ending}"
+            path = output / f"{case.name}{suffix}{output_ending(self.plan.dataset.file_ending)}"
             if volume.ndim != 3:
                 _write_array(output / f"{case.name}{suffix}.npz", volume)
             elif suffix == "" and predictive(self.configuration.task).predicts_structures:
@@ -218,7 +247,9 @@ def _read_scan(case: Case) -> Scan:
         if mismatch := channels[0].geometry.mismatch(channel.geometry):
             raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
     mask = None if case.mask is None else read_label_map(case.mask).array
-    return Scan(np.stack([c.array for c in channels]), channels[0].geometry, mask, case.side)
+    kspace = np.iscomplexobj(channels[0].array)
+    image = channels[0].array if kspace else np.stack([c.array for c in channels])
+    return Scan(image, channels[0].geometry, mask, case.side)
 
 
 def _read_other_side(case: Case) -> Scan:

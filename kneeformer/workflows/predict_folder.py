@@ -7,6 +7,7 @@ from pathlib import Path
 from kneeformer.data.dataset import Case
 from kneeformer.data.disk import DiskError, in_words, require_writable
 from kneeformer.data.files import write_text
+from kneeformer.data.images import output_ending
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
@@ -50,13 +51,14 @@ def predict_folder(
     """
     require_writable(output)
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
+    ending = output_ending(dataset.file_ending)
     inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
     cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
-        cases = [c for c in cases if not (output / f"{c.name}{dataset.file_ending}").is_file()]
+        cases = [c for c in cases if not (output / f"{c.name}{ending}").is_file()]
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
-    refuse_outputs(inputs, cases, output, outputs, dataset.file_ending)
-    remove_leftovers(cases, output, outputs, dataset.file_ending)
+    refuse_outputs(inputs, cases, output, outputs, ending)
+    remove_leftovers(cases, output, outputs, ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
     failed: list[str] = []

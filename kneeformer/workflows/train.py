@@ -227,6 +227,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     there = dataset.training_cases()
     wanted = [c for c in there if c.name in set(cases)]
     predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
+    predictor = predictor.undersampling_as_planned()
     output = folder / "validation"
     masks = output / "masks"
     task, masked = predictor.configuration.task, []

@@ -1,0 +1,125 @@
+"""Unrolled reconstruction: denoisers in image space and steps towards the measured samples, by turns.
+
+After Schlemper et al. 2018 and Hammernik et al. 2018; here the first denoiser sees far, by attention, and the
+others are light.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kneeformer.geometry.aliases import Size
+from kneeformer.networks.sense import Measurement, root_sum_of_squares
+
+
+class Reconstruction(NamedTuple):
+    """Complex images of each coil, (batch, coils, slices, rows, columns), and one magnitude without coils."""
+
+    coil_images: Tensor
+    magnitude: Tensor
+
+
+class UnrolledNetwork(nn.Module):
+    """Cascades of a denoiser and a gradient step of learnt length; at the end all coils are made consistent.
+
+    Args:
+        denoisers: (batch, 2, slices, rows, columns), (batch, 3) mm of its centre -> what to add, same shape.
+        hard: the final consistency; else its share is learnt.
+    """
+
+    def __init__(self, denoisers: list[nn.Module], hard: bool) -> None:
+        super().__init__()
+        self.denoisers = nn.ModuleList(denoisers)
+        self.gains = nn.Parameter(torch.full((len(denoisers),), 0.1))
+        self.steps = nn.Parameter(torch.full((len(denoisers),), 3.0))
+        self.final = None if hard else nn.Parameter(torch.tensor(3.0))
+        self.bias = RootSumOfSquaresBias()
+
+    def forward(self, measured: Measurement, centre_mm: Tensor) -> Reconstruction:
+        """The reconstruction of samples scaled to about 1; centre_mm (batch, 3) as for the encoder."""
+        image = measured.combine(measured.samples)
+        for denoiser, gain, step in zip(self.denoisers, self.gains, self.steps, strict=True):
+            change = denoiser(as_channels(image), centre_mm).float()
+            image = measured.step_towards(image + gain * as_complex(change), step.sigmoid())
+        share = 1.0 if self.final is None else self.final.sigmoid()
+        coil_images = measured.consistent_coil_images(image, share)
+        return Reconstruction(coil_images, self.bias(root_sum_of_squares(coil_images)))
+
+
+class RootSumOfSquaresBias(nn.Module):
+    """Corrects the magnitude for the noise that a fully sampled root sum of squares has in it.
+
+    A light convolutional network of the magnitude alone; it begins as the identity.
+    """
+
+    def __init__(self, channels: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(channels, 1, 3, padding=1),
+        )
+        _begin_at_zero(self.layers[-1])
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        slices = magnitude.flatten(0, 1).unsqueeze(1)
+        added: Tensor = self.layers(slices).float().view_as(magnitude)
+        return (magnitude + added).relu()
+
+
+class LightDenoiser(nn.Module):
+    """Convolutions of 3 x 3 in each slice.
+
+    Shapes: (batch, 2, slices, rows, columns), (batch, 3) which is left alone -> as the first.
+    """
+
+    def __init__(self, channels: int, layers: int) -> None:
+        super().__init__()
+        widths = [2, *[channels] * (layers - 1), 2]
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+
+    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+        features = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        for layer in self.layers[:-1]:
+            features = F.leaky_relu(layer(features), 0.1)
+        added: Tensor = self.layers[-1](features)
+        return added.view(len(image), -1, *added.shape[1:]).transpose(1, 2)
+
+
+class TokenDenoiser(nn.Module):
+    """A vision transformer as a denoiser of images of any size: they are padded to whole tokens.
+
+    Shapes: as LightDenoiser; centre_mm tells the transformer where the image lies in its volume.
+    """
+
+    def __init__(self, transformer: nn.Module, token: Size) -> None:
+        super().__init__()
+        self.transformer, self.token = transformer, token
+
+    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+        missing = [-n % t for n, t in zip(image.shape[2:], self.token, strict=True)]
+        pairs = [(m // 2, m - m // 2) for m in missing]
+        padded = F.pad(image, [side for pair in pairs[::-1] for side in pair])
+        added: Tensor = self.transformer(padded, centre_mm)
+        z, y, x = (slice(before, before + n) for (before, _), n in zip(pairs, image.shape[2:], strict=True))
+        return added[:, :, z, y, x]
+
+
+def as_channels(image: Tensor) -> Tensor:
+    """(batch, ...) complex -> (batch, 2, ...) real and imaginary parts."""
+    return torch.stack([image.real, image.imag], 1)
+
+
+def as_complex(channels: Tensor) -> Tensor:
+    """Inverse of `as_channels`."""
+    return torch.complex(channels[:, 0], channels[:, 1])
+
+
+def _begin_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

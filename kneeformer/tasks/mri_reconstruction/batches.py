@@ -1,0 +1,136 @@
+"""Batches of undersampled slabs: all of each phase-encoding axis, a part of the slices and of the readout."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from kneeformer.data.storage import StoredCase, open_case
+from kneeformer.engine.loop import Batch
+from kneeformer.kspace.coils import coil_sensitivities
+from kneeformer.kspace.fourier import root_sum_of_squares, to_image
+from kneeformer.kspace.sampling import draw_mask
+from kneeformer.networks.sense import Measurement
+from kneeformer.tasks.mri_reconstruction.prepare import (
+    as_mask,
+    calibration_width,
+    encoded_axes,
+    measured,
+    scale_of,
+    zero_filled_volume,
+)
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+
+
+@dataclass(frozen=True)
+class OpenCase:
+    """A stored case and what is known of its whole volume.
+
+    Attributes:
+        acquired: bool over the phase-encoding axes.
+        scale: its samples are divided by it.
+        peak: the maximum of its fully sampled image, after that.
+    """
+
+    stored: StoredCase
+    acquired: np.ndarray
+    scale: float
+    peak: float
+
+    @classmethod
+    def of(cls, file: Path, axes: tuple[int, ...]) -> "OpenCase":
+        """Read a case once."""
+        stored = open_case(file.parent, file.name)
+        with stored.reading():
+            kspace = np.asarray(stored.image[:])
+        scale = scale_of(kspace, axes)
+        peak = float(zero_filled_volume(kspace, axes, stored.record.shape).max())
+        return cls(stored, measured(kspace, axes), scale, peak / scale)
+
+
+class SlabBatches(Dataset[Batch]):
+    """Batches of slabs of one case each, by number; a new mask for each slab.
+
+    "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
+    samples, "target" (b, z, rows, columns) float32 the root sum of squares of all samples, "peak" (b,) the
+    maximum of its volume, "centre_mm" (b, 3).
+    """
+
+    def __init__(
+        self, cases: list[Path], configuration: ReconstructionConfiguration, seed: int, training: bool
+    ) -> None:
+        self.cases, self.configuration, self.seed, self.training = cases, configuration, seed, training
+        self.axes = configuration.preprocessing.phase_encoding_axes
+        self._open: dict[Path, OpenCase] = {}
+
+    def __len__(self) -> int:
+        settings = self.configuration.training
+        return 2**40 if self.training else -(-settings.validation_crops // settings.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= len(self):
+            raise IndexError(step)
+        rng = np.random.default_rng([self.seed, step])
+        number = rng.integers(len(self.cases)) if self.training else step % len(self.cases)
+        case = self._case(self.cases[number])
+        slabs = [
+            self._slab(case, rng, [self.seed, step, b]) for b in range(self.configuration.training.batch_size)
+        ]
+        return {name: torch.from_numpy(np.stack([slab[name] for slab in slabs])) for name in slabs[0]}
+
+    def _slab(self, case: OpenCase, rng: np.random.Generator, seed: list[int]) -> dict[str, np.ndarray]:
+        settings = self.configuration.sampling
+        acceleration = (
+            rng.uniform(*settings.accelerations) if self.training else settings.validation_acceleration
+        )
+        mask = draw_mask(settings.kind, case.acquired, float(acceleration), seed)
+        slices, rows = self._place(case, rng)
+        with case.stored.reading():
+            kspace = np.asarray(case.stored.image[:, slices]) / np.float32(case.scale)
+        if self.training and rng.random() < 0.5:
+            kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
+        return _slab_of(kspace, mask, rows, self.axes, case, slices)
+
+    def _place(self, case: OpenCase, rng: np.random.Generator) -> tuple[slice, slice]:
+        z, y, _ = case.stored.record.shape
+        deep, high, _ = self.configuration.training.crop
+        deep = z if 0 in self.axes else min(deep, z)
+        high = min(high, y)
+        first, top = int(rng.integers(z - deep + 1)), int(rng.integers(y - high + 1))
+        return slice(first, first + deep), slice(top, top + high)
+
+    def _case(self, file: Path) -> OpenCase:
+        if file not in self._open:
+            self._open[file] = OpenCase.of(file, self.axes)
+        return self._open[file]
+
+
+def _slab_of(
+    kspace: np.ndarray, mask: np.ndarray, rows: slice, axes: tuple[int, ...], case: OpenCase, slices: slice
+) -> dict[str, np.ndarray]:
+    """The slab as the network takes it; sensitivities come from all rows, then rows are cut."""
+    wide = as_mask(mask, axes)
+    samples = kspace * wide
+    maps = coil_sensitivities(samples, encoded_axes(axes), calibration_width(mask))
+    truth = root_sum_of_squares(to_image(kspace[:, :, rows], encoded_axes(axes)))
+    return {
+        "samples": np.ascontiguousarray(samples[:, :, rows], np.complex64),
+        "mask": wide,
+        "sensitivities": np.ascontiguousarray(maps[:, :, rows], np.complex64),
+        "target": truth.astype(np.float32),
+        "peak": np.float32(case.peak),
+        "centre_mm": _centre_mm(case.stored, slices, rows),
+    }
+
+
+def _centre_mm(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
+    (z, y, _), spacing = stored.record.shape, stored.record.spacing
+    away = [(s.start + s.stop - n) / 2 for s, n in ((slices, z), (rows, y))]
+    return np.array([away[0] * spacing[0], away[1] * spacing[1], 0], np.float32)
+
+
+def measurement_of(batch: Batch, axes: tuple[int, ...]) -> Measurement:
+    """The measurement of a batch; axes (0 slices, 2 columns) of the volume."""
+    return Measurement(batch["samples"], batch["mask"], batch["sensitivities"], tuple(a - 3 for a in axes))

@@ -1,0 +1,38 @@
+"""Scores of reconstructions, against the image that all samples of their own file give."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kneeformer.data.images import Image, read_image
+from kneeformer.errors import KneeformerError
+from kneeformer.kspace.fourier import zero_filled
+from kneeformer.metrics.reconstruction import PSNR, limb, reconstruction_metrics
+from kneeformer.metrics.score_table import Part, Score, rows_of
+from kneeformer.tasks.evaluation import Evaluation, LeadingScore, PredictedCase
+
+IMAGE = Part("image")
+LIMB = Part("image", "limb")
+
+
+def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
+    """The rows of the whole volume, as fastMRI evaluates it, and of the limb alone.
+
+    Raises:
+        KneeformerError: the grids differ.
+    """
+    reference, found = _magnitude(read_image(case.reference)), read_image(case.prediction)
+    if mismatch := reference.geometry.mismatch(found.geometry):
+        raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
+    truth, image = reference.array, found.array
+    yield from rows_of(case.name, IMAGE, reconstruction_metrics(truth, image))
+    yield from rows_of(case.name, LIMB, reconstruction_metrics(truth, image, limb(truth)))
+
+
+def _magnitude(image: Image) -> Image:
+    if np.iscomplexobj(image.array):
+        return Image(zero_filled(image.array, image.geometry.shape), image.geometry)
+    return Image(image.array.astype(np.float32), image.geometry)
+
+
+EVALUATION = Evaluation(score_reconstruction, LeadingScore(PSNR), against_images=True)

@@ -1,0 +1,98 @@
+"""Configurations of reconstructions: a network and its ablation, and the classical solvers beside them."""
+
+import math
+
+from kneeformer.config import Evidence, NetworkSettings, TrainingSettings
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.planning import rules
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.tasks.mri_reconstruction.settings import (
+    CascadeSettings,
+    KSpaceSettings,
+    ReconstructionConfiguration,
+    SamplingSettings,
+    SolverSettings,
+)
+
+_EDGE = 8  # voxels of a token in the plane of a slice
+_SLICES = 4  # of a crop: neighbours help little where slices are thick
+_WEIGHTS = {
+    "tv": (0.005, 0.01, 0.02, 0.04, 0.08),
+    "wavelet": (0.02, 0.04, 0.08, 0.16, 0.32),
+}
+
+
+def reconstruction_configurations(
+    fingerprint: Fingerprint, budget: Budget
+) -> dict[str, ReconstructionConfiguration]:
+    """`3d_vit`, its ablation `3d_vit_once`, and `zero_filled`, `tv` and `wavelet`; all share their cases."""
+    network = unrolled_transformer(fingerprint, budget)
+    once = network.model_copy(
+        update={"inherits_from": "3d_vit", "cascades": CascadeSettings(count=1)},
+    )
+    kinds = ("zero_filled", "tv", "wavelet")
+    return {"3d_vit": network, "3d_vit_once": once, **{kind: _solver(kind, network) for kind in kinds}}
+
+
+def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> ReconstructionConfiguration:
+    """Three cascades, of which the first has the transformer; its crops keep every column."""
+    spacing = fingerprint.median_spacing
+    shape = rules.median_shape(fingerprint, spacing)
+    token = token_size(shape, spacing)
+    width, depth, heads = (192, 4, 4) if budget.is_cpu else (384, 12, 8)
+    crop = crop_size(shape, token, 1024 if budget.is_cpu else 4096)
+    return ReconstructionConfiguration(
+        task="reconstruction",
+        preprocessing=KSpaceSettings(folder="kspace", spacing=spacing),
+        sampling=SamplingSettings(),
+        network=NetworkSettings(
+            stem=rules.stem_stages(spacing, token, width, 16 if budget.is_cpu else 32),
+            width=width,
+            depth=depth,
+            heads=heads,
+        ),
+        cascades=CascadeSettings(),
+        training=TrainingSettings(
+            crop=crop,
+            batch_size=1 if budget.is_cpu else 4,
+            epochs=60 if budget.is_cpu else 400,
+            steps_per_epoch=50 if budget.is_cpu else 250,
+            learning_rate=1e-3 if budget.is_cpu else 3e-4,
+            warmup_steps=50 if budget.is_cpu else 1000,
+            weight_decay=0.01,
+            precision="fp32",  # in bf16 gradients overflowed
+            loss="l1_ssim",
+        ),
+        evidence=Evidence(
+            crop_share_of_volume=rules.crop_share(crop, shape),
+            tokens_per_crop=math.prod(-(-c // t) for c, t in zip(crop, token, strict=True)),
+        ),
+    )
+
+
+def token_size(shape: Size, spacing: Spacing) -> Size:
+    """Eight voxels along rows and columns, and as many slices, a power of two, as are no thicker together."""
+    slices = max(1.0, _EDGE * min(spacing[1:]) / spacing[0])
+    return (min(2 ** math.floor(math.log2(slices)), shape[0]), min(_EDGE, shape[1]), min(_EDGE, shape[2]))
+
+
+def crop_size(shape: Size, token: Size, tokens: int) -> Size:
+    """A few slices with all columns, and as much of the readout as the tokens allow."""
+    slices = min(shape[0], _SLICES)
+    across = -(-shape[2] // token[2]) * -(-slices // token[0])
+    rows = min(shape[1], max(1, tokens // across) * token[1])
+    return (slices, rows, shape[2])
+
+
+def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionConfiguration:
+    candidates = _WEIGHTS.get(kind, ())
+    weight = candidates[len(candidates) // 2] if candidates else 0.0
+    settings = SolverSettings.model_validate({"kind": kind, "weight": weight, "candidates": candidates})
+    return ReconstructionConfiguration(
+        task=network.task,
+        preprocessing=network.preprocessing,
+        sampling=network.sampling,
+        solver=settings,
+        training=network.training.model_copy(update={"epochs": 0}),
+    )

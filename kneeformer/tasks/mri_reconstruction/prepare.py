@@ -1,0 +1,85 @@
+"""Raw k-space as networks take it: an image along the readout, samples along the phase encoding."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size
+from kneeformer.kspace.coils import low_resolution
+from kneeformer.kspace.fourier import centre_crop, root_sum_of_squares, to_image, to_kspace
+from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width
+
+READOUT = 2  # array axis of (coils, slices, rows, columns)
+
+
+@dataclass(frozen=True)
+class PreparedKSpace:
+    """Samples as they are stored: (coils, slices, rows, columns) complex64, an image along the rows."""
+
+    image: np.ndarray
+    labels: None = None
+
+
+def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:
+    """Transform the readout, and cut its oversampling: what lies outside the image holds nothing.
+
+    Args:
+        kspace: (coils, slices, rows, columns) complex.
+        rows: of the image.
+    """
+    image = to_image(kspace, (READOUT,))
+    return np.ascontiguousarray(np.moveaxis(centre_crop(np.moveaxis(image, READOUT, 3), (rows,)), 3, READOUT))
+
+
+def from_magnitudes(image: np.ndarray) -> np.ndarray:
+    """(1, slices, rows, columns) k-space of one coil that magnitudes (1, slices, rows, columns) would have.
+
+    Raises:
+        KneeformerError: more than one channel.
+    """
+    if len(image) != 1:
+        raise KneeformerError(f"{len(image)} channels; k-space is simulated from one image of magnitudes")
+    return to_kspace(image.astype(np.complex64), (-2, -1))
+
+
+def encoded_axes(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes (0 slices, 2 columns) of a volume as axes of (coils, slices, rows, columns)."""
+    return tuple(axis + 1 for axis in axes)
+
+
+def measured(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Bool over the phase-encoding axes: samples that are not zero in every coil and row."""
+    others = tuple(axis for axis in range(4) if axis not in encoded_axes(axes))
+    return np.asarray(kspace.any(others))
+
+
+def as_mask(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """A mask over phase-encoding axes, so shaped that it multiplies (coils, slices, rows, columns)."""
+    shape = [1, 1, 1, 1]
+    for axis, n in zip(encoded_axes(axes), mask.shape, strict=True):
+        shape[axis] = n
+    return mask.reshape(shape)
+
+
+def calibration_width(mask: np.ndarray, most: int = 24) -> int:
+    """Width of the fully measured centre, at most `most` samples: sensitivities come from it."""
+    if mask.ndim == 1:
+        return min(most, centre_width(mask))
+    middle = [mask[mask.shape[0] // 2], mask[:, mask.shape[1] // 2]]
+    return min(most, *(centre_width(line) for line in middle))
+
+
+def scale_of(kspace: np.ndarray, axes: tuple[int, ...]) -> float:
+    """The number that samples are divided by: the maximum of the image that the fewest centre lines give.
+
+    It is the same for every mask of a volume.
+    """
+    small = root_sum_of_squares(low_resolution(kspace, encoded_axes(axes), FEWEST_CENTRE_LINES))
+    return float(small.max())
+
+
+def zero_filled_volume(kspace: np.ndarray, axes: tuple[int, ...], shape: Size) -> np.ndarray:
+    """(slices, rows, columns) float32: root sum of squares of what was measured, cut to the image."""
+    images = to_image(kspace, encoded_axes(axes))
+    return centre_crop(root_sum_of_squares(images), shape).astype(np.float32)

@@ -1,0 +1,108 @@
+"""Settings of reconstructions: what is measured, by what network or solver it is undone. Needs no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from kneeformer.config import Configuration, GridSettings, NetworkSettings
+from kneeformer.config.ranges import Axis, Count, Weight, ascending
+from kneeformer.config.settings import Settings, by
+from kneeformer.kspace.sampling import MASK_KINDS
+
+Acceleration = Annotated[float, Field(ge=1, le=64)]
+MaskKind = Annotated[str, Field(pattern=f"^({'|'.join(MASK_KINDS)})$")]
+
+
+class KSpaceSettings(GridSettings):
+    """Of prepared k-space: an image along the readout (rows), samples along the phase-encoding axes.
+
+    Nothing is resampled. `spacing` is that of the median case.
+    """
+
+    phase_encoding_axes: tuple[Axis, ...] = (2,)
+
+    @field_validator("phase_encoding_axes")
+    @classmethod
+    def _readout_is_not_encoded(cls, axes: tuple[int, ...]) -> tuple[int, ...]:
+        if axes not in ((2,), (0, 2)):
+            raise ValueError(f"{list(axes)} is neither [2] (columns) nor [0, 2] (slices and columns)")
+        return axes
+
+
+class SamplingSettings(Settings):
+    """The masks that a network learns from, a new one for each crop, and those it is validated with."""
+
+    kind: MaskKind = "random"
+    accelerations: Annotated[tuple[Acceleration, Acceleration], ascending] = (4.0, 8.0)
+    validation_acceleration: Acceleration = 4.0
+
+
+class CascadeSettings(Settings):
+    """Cascades of a denoiser and data consistency.
+
+    The first denoiser is the vision transformer of `network`, each of the others `layers` convolutions.
+    """
+
+    count: Annotated[int, Field(ge=1, le=32)] = 3
+    channels: Count = 32
+    layers: Annotated[int, Field(ge=2, le=32)] = 5
+    final_consistency: Literal["soft", "hard"] = "hard"
+
+
+class SolverSettings(Settings):
+    """A reconstruction without training: zero-filled, or compressed sensing to convergence.
+
+    `weight` is that of the regularisation, for images scaled as networks see them; a training chooses it
+    among `candidates` by the mean `tuned_for` of its cases.
+    """
+
+    kind: Literal["zero_filled", "tv", "wavelet"]
+    weight: Weight = 0.0
+    candidates: tuple[Weight, ...] = ()
+    tuned_for: Literal["PSNR", "SSIM"] = "PSNR"
+    iterations: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class ReconstructionConfiguration(Configuration):
+    """A network that learns from undersampled k-space, or a classical solver."""
+
+    preprocessing: KSpaceSettings
+    sampling: SamplingSettings
+    network: NetworkSettings | None = None
+    cascades: CascadeSettings | None = None
+    solver: SolverSettings | None = None
+
+    @model_validator(mode="after")
+    def _is_a_network_or_a_solver(self) -> "ReconstructionConfiguration":
+        if (self.network is None) != (self.cascades is None) or (self.network is None) == (
+            self.solver is None
+        ):
+            raise ValueError("has `network` and `cascades`, or `solver`")
+        if (self.sampling.kind == "poisson_disc") != (len(self.preprocessing.phase_encoding_axes) == 2):
+            raise ValueError(
+                'sampling.kind "poisson_disc" is of phase_encoding_axes [0, 2], all others of [2]'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _loss_is_of_images(self) -> "ReconstructionConfiguration":
+        if self.network is not None and self.training.loss not in ("mse", "ssim_mse", "l1_ssim"):
+            raise ValueError(f"training.loss {self.training.loss!r} is not one of mse, ssim_mse, l1_ssim")
+        return self
+
+    @property
+    def by_steps(self) -> bool:
+        return self.solver is None
+
+    @property
+    def predicts_untrained(self) -> bool:
+        return self.solver is not None
+
+    def compatibility_key(self) -> tuple[object, ...]:
+        return self.task, self.preprocessing, self.network, self.cascades, self.solver
+
+    def summary(self) -> str:
+        if self.solver is not None:
+            return self.solver.kind
+        assert self.network is not None and self.cascades is not None
+        return f"{self.cascades.count} cascades, tokens of {by(self.network.token)} voxels"

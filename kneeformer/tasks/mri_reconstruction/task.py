@@ -1,0 +1,200 @@
+"""Reconstruction: magnitude images from undersampled k-space of one or more coils."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.memory import training_state_gb
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Grid
+from kneeformer.kspace.coils import coil_sensitivities
+from kneeformer.kspace.fastmri_masks import seed_of_file
+from kneeformer.kspace.fourier import centre_crop, to_kspace
+from kneeformer.kspace.sampling import draw_mask, true_acceleration
+from kneeformer.labels import LabelScheme
+from kneeformer.networks.compressed_sensing import ClassicalReconstruction
+from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.sense import Measurement
+from kneeformer.networks.unrolled import LightDenoiser, TokenDenoiser, UnrolledNetwork
+from kneeformer.networks.vit import HybridTransformer
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.progress import Progress
+from kneeformer.sides import Side
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
+from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjective
+from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
+from kneeformer.tasks.mri_reconstruction.prepare import (
+    PreparedKSpace,
+    as_mask,
+    calibration_width,
+    encoded_axes,
+    from_magnitudes,
+    hybrid_kspace,
+    measured,
+    scale_of,
+)
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+from kneeformer.tasks.mri_reconstruction.tuning import tune
+
+
+class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
+    """Configurations `3d_vit` and `3d_vit_once` (learnt), `zero_filled`, `tv` and `wavelet` (classical)."""
+
+    needs_labels = False
+    stores_labels = False
+    outputs: ClassVar[tuple[str, ...]] = ("*", ".json")
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> Mapping[str, Configuration]:
+        return reconstruction_configurations(fingerprint, budget)
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray | None,
+        geometry: Grid,
+        configuration: ReconstructionConfiguration,
+        scheme: LabelScheme,
+        side: Side | None = None,
+    ) -> PreparedKSpace:
+        kspace = image if np.iscomplexobj(image) else from_magnitudes(image)
+        hybrid = hybrid_kspace(kspace, geometry.shape[1])
+        if 0 in configuration.preprocessing.phase_encoding_axes:
+            hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
+        return PreparedKSpace(hybrid)
+
+    def undersampled(
+        self, scan: Scan, acceleration: float, name: str, configuration: ReconstructionConfiguration
+    ) -> Scan:
+        kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
+        axes = configuration.preprocessing.phase_encoding_axes
+        along_slices = 0 in axes
+        encoded = to_kspace(kspace, (1,)) if along_slices else kspace
+        acquired = measured(encoded, axes)
+        mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
+        facts = {
+            **scan.facts,
+            "data": "k-space" if np.iscomplexobj(scan.image) else "simulated from magnitudes",
+            "nominal_acceleration": acceleration,
+            "true_acceleration": true_acceleration(mask, acquired),
+        }
+        kept = encoded * as_mask(mask, axes)
+        return replace(scan, image=kept, facts=facts)
+
+    def simulated_acceleration(self, configuration: ReconstructionConfiguration) -> float:
+        return configuration.sampling.validation_acceleration
+
+    def needed_gb(
+        self, network: nn.Module, configuration: ReconstructionConfiguration, device: torch.device
+    ) -> float:
+        if configuration.network is None or configuration.cascades is None:
+            return training_state_gb(network, 0)
+        voxels = configuration.training.batch_size * int(np.prod(configuration.training.crop))
+        maps = sum(6 * s.channels for s in configuration.network.stem[:1])
+        maps += configuration.cascades.count * configuration.cascades.channels * configuration.cascades.layers
+        return training_state_gb(network, 2 * voxels * maps)
+
+    def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
+        if (solver := configuration.solver) is not None:
+            return ClassicalReconstruction(solver.kind, solver.weight, solver.iterations)
+        settings, cascades = configuration.network, configuration.cascades
+        assert settings is not None and cascades is not None
+        decoder = build_decoder(settings, 2)
+        transformer = HybridTransformer(2, settings, configuration.preprocessing.spacing, decoder)
+        light = [LightDenoiser(cascades.channels, cascades.layers) for _ in range(cascades.count - 1)]
+        denoisers = [TokenDenoiser(transformer, settings.token), *light]
+        return UnrolledNetwork(denoisers, cascades.final_consistency == "hard")
+
+    def begin(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        configuration: ReconstructionConfiguration,
+        watch: Progress,
+    ) -> None:
+        if configuration.solver is not None and configuration.solver.candidates:
+            tune(network, training.cases, configuration, watch)
+
+    def objective(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> Objective:
+        axes = configuration.preprocessing.phase_encoding_axes
+        return ReconstructionObjective(configuration.training.loss, axes)
+
+    def batches(
+        self,
+        network: nn.Module,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: ReconstructionConfiguration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        return SlabBatches(stored.cases, configuration, seed, training)
+
+    def predict(
+        self,
+        networks: Sequence[nn.Module],
+        scan: Scan,
+        dataset: DatasetSettings,
+        configuration: ReconstructionConfiguration,
+        probabilities: bool = False,
+    ) -> Outputs:
+        if not np.iscomplexobj(scan.image):
+            raise KneeformerError("magnitudes miss no samples; undersample them with --simulate 4")
+        if 0 in configuration.preprocessing.phase_encoding_axes and not scan.facts:
+            raise KneeformerError("of two phase-encoding axes no files are read; give --simulate 4")
+        kspace = hybrid_kspace(scan.image, scan.geometry.shape[1])
+        volume = reconstruct(networks, kspace, configuration, scan.geometry.spacing)
+        magnitude = centre_crop(volume, scan.geometry.shape)
+        return Outputs({"": magnitude}, facts=dict(scan.facts))
+
+
+def reconstruct(
+    networks: Sequence[nn.Module],
+    kspace: np.ndarray,
+    configuration: ReconstructionConfiguration,
+    spacing: tuple[float, float, float],
+) -> np.ndarray:
+    """(slices, rows, columns) float32 magnitudes of a volume, slab by slab; of several networks their mean.
+
+    Args:
+        kspace: (coils, slices, rows, columns) complex64 as prepared, zero where nothing was measured.
+    """
+    axes = configuration.preprocessing.phase_encoding_axes
+    mask, scale = measured(kspace, axes), scale_of(kspace, axes)
+    slices = kspace.shape[1]
+    deep = slices if 0 in axes else min(slices, configuration.training.crop[0])
+    volume = np.empty(kspace.shape[1:], np.float32)
+    for first in (min(start, slices - deep) for start in range(0, slices, deep)):
+        slab = kspace[:, first : first + deep] / np.float32(scale)
+        maps = coil_sensitivities(slab, encoded_axes(axes), calibration_width(mask))
+        centre = ((first + deep / 2) - slices / 2) * spacing[0]
+        magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, centre)
+        volume[first : first + deep] = magnitude * scale
+    return volume
+
+
+def _slab(
+    networks: Sequence[nn.Module],
+    samples: np.ndarray,
+    mask: np.ndarray,
+    maps: np.ndarray,
+    axes: tuple[int, ...],
+    centre: float,
+) -> np.ndarray:
+    device = next(iter((*networks[0].parameters(), *networks[0].buffers()))).device
+    tensors = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in (samples, mask, maps)]
+    operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
+    where = torch.tensor([[centre, 0.0, 0.0]], device=device)
+    with torch.no_grad():
+        found = [network(operator, where).magnitude[0] for network in networks]
+    return np.asarray(torch.stack(found).mean(0).float().cpu().numpy())

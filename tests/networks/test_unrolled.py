@@ -1,0 +1,58 @@
+"""The unrolled network: consistent with what was measured, for images of any size."""
+
+import pytest
+import torch
+
+from kneeformer.networks.sense import Measurement, root_sum_of_squares, to_kspace
+from kneeformer.networks.unrolled import (
+    LightDenoiser,
+    RootSumOfSquaresBias,
+    TokenDenoiser,
+    UnrolledNetwork,
+    as_channels,
+    as_complex,
+)
+
+SHAPE = (2, 3, 2, 7, 9)  # odd, and no whole tokens
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, image: torch.Tensor, centre_mm: torch.Tensor) -> torch.Tensor:
+        assert image.shape[3] % 4 == 0 and image.shape[4] % 4 == 0
+        return 2 * image
+
+
+def measurement() -> Measurement:
+    torch.manual_seed(0)
+    maps = torch.randn(SHAPE, dtype=torch.complex64)
+    mask = torch.arange(9).remainder(2).eq(0).view(1, 1, 1, 1, 9)
+    samples = mask * torch.randn(SHAPE, dtype=torch.complex64)
+    return Measurement(samples, mask, maps / root_sum_of_squares(maps).unsqueeze(1))
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_hard_consistency_returns_every_measured_sample(hard: bool) -> None:
+    network = UnrolledNetwork([LightDenoiser(4, 3), LightDenoiser(4, 2)], hard)
+    operator = measurement()
+    found = network(operator, torch.zeros(2, 3))
+    kept = operator.mask * to_kspace(found.coil_images, (-1,))
+    assert ((kept - operator.samples).abs().max() < 1e-5) == hard
+    assert found.magnitude.shape == (2, 2, 7, 9) and (found.magnitude >= 0).all()
+    found.magnitude.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_tokens_are_made_whole_around_the_image_and_taken_away_again() -> None:
+    image = torch.randn(1, 2, 2, 7, 9)
+    assert torch.equal(TokenDenoiser(Doubled(), (1, 4, 4))(image, torch.zeros(1, 3)), 2 * image)
+
+
+def test_a_new_bias_is_none() -> None:
+    magnitude = torch.rand(1, 2, 7, 9)
+    assert torch.equal(RootSumOfSquaresBias()(magnitude), magnitude)
+
+
+def test_complex_images_are_two_channels() -> None:
+    image = torch.randn(1, 2, 3, 4, dtype=torch.complex64)
+    assert as_channels(image).shape == (1, 2, 2, 3, 4)
+    assert torch.equal(as_complex(as_channels(image)), image)
