@@ -136,7 +136,8 @@ def test_the_plan_is_of_bones(learnt: Learnt) -> None:
     plan = read_plan(learnt.place.preprocessed / "kfPlans.json")
     configuration = plan.configurations[MODEL]
     assert configuration.task == "completion" and configuration.previous_stage == "3d_ags"
-    assert MODEL in learnt.planning and "mirrored into" in learnt.planning
+    assert MODEL in learnt.planning and "bones mirrored to the" in learnt.planning
+    assert "recommended: 3d_gp" in learnt.planning
     stored = learnt.place.preprocessed / configuration.preprocessing.folder
     assert len(list(stored.glob("phantom*.b2nd"))) == TRAINING
 
