@@ -85,7 +85,7 @@ def worked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]
 
 def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, str]) -> None:
     folder, printed = worked_through
-    assert "3d_vit: spacing 3.5 x 1.25 x 1.25 mm" in printed
+    assert "recommended: 3d_vit" in printed and "spacing   3.5 x 1.25 x 1.25 mm" in printed
     assert "patellar_cartilage" in printed
     assert (folder / "predictions" / "K06.nrrd").is_file()
     assert json.loads((folder / "predictions" / "summary.json").read_text())["cases"] == 1

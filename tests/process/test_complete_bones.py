@@ -151,7 +151,7 @@ def test_a_fold_is_trained_after_its_registration_and_validated(learnt: Learnt) 
     (split, *_) = read_json(learnt.place.preprocessed / "splits_final.json")
     summary = read_summary(learnt.fold / "validation")
     assert {c.case for c in summary.metric_per_case} == set(split["val"])
-    assert set(summary.mean) == {"tibia"}
+    assert set(summary.mean) == {"tibia", "tibia, composite"}
     for case in split["val"]:
         hidden = read_image(learnt.fold / "validation" / "masks" / f"{case}.nrrd").array
         label = read_image(learnt.place.raw / "labelsTr" / f"{case}.nrrd").array

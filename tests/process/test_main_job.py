@@ -130,7 +130,7 @@ def test_the_linear_baseline_shares_the_prepared_cases(fresh: Workplace) -> None
 
 def test_every_case_trains_in_fold_all(fresh: Workplace) -> None:
     said = fresh.run("kf_train", NAME, "3d_vit", "all", *TINY)
-    assert "none to validate on" in said
+    assert "none is left to validate on" in said
     assert (fresh.model / "fold_all" / "checkpoint_final.pt").is_file()
     assert not (fresh.model / "fold_all" / "validation").exists()
     fresh.run("kf_predict", "-i", fresh.raw / "imagesTs", "-o", fresh.root / "out", "-d", 1, "-f", "all")

@@ -120,7 +120,7 @@ def test_run_json_tells_what_was_taken_over(pretrained: tuple[Workplace, str]) -
     assert {name.split(".")[0] for name in outcome["loaded"]} == {"stem", "encoder", "decoder"}
     assert {name.rpartition(".")[0] for name in outcome["new"]} == {"decoder.head"}
     assert not outcome["resized"]
-    counts = f"{len(outcome['loaded'])} tensors loaded, 0 resized, {len(outcome['left'])} left in the"
+    counts = f"{len(outcome['loaded'])} tensors loaded, 0 resized, {len(outcome['unused'])} unused;"
     assert counts in said
     source, network = (
         weights_of(fold_of(place, name) / "checkpoint_final.pt") for name in ("3d_mae", "3d_vit")
