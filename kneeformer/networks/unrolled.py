@@ -1,4 +1,4 @@
-"""Unrolled reconstruction: denoisers in image space and steps towards the measured samples, by turns.
+"""Unrolled reconstruction: denoisers in image space and consistency with the measured samples, by turns.
 
 After Schlemper et al. 2018 and Hammernik et al. 2018; here the first denoiser sees far, by attention, and the
 others are light.
@@ -23,7 +23,7 @@ class Reconstruction(NamedTuple):
 
 
 class UnrolledNetwork(nn.Module):
-    """Cascades of a denoiser and a gradient step of learnt length; at the end all coils are made consistent.
+    """Cascades of a denoiser and of data consistency; at the end each coil is made consistent alone.
 
     Args:
         denoisers: (batch, 2, slices, rows, columns), (batch, 3) mm of its centre -> what to add, same shape.
@@ -34,16 +34,17 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.denoisers = nn.ModuleList(denoisers)
         self.gains = nn.Parameter(torch.full((len(denoisers),), 0.1))
-        self.steps = nn.Parameter(torch.full((len(denoisers),), 3.0))
+        self.log_trust = nn.Parameter(torch.full((len(denoisers),), -3.0))
         self.final = None if hard else nn.Parameter(torch.tensor(3.0))
         self.bias = RootSumOfSquaresBias()
 
     def forward(self, measured: Measurement, centre_mm: Tensor) -> Reconstruction:
         """The reconstruction of samples scaled to about 1; centre_mm (batch, 3) as for the encoder."""
-        image = measured.combine(measured.samples)
-        for denoiser, gain, step in zip(self.denoisers, self.gains, self.steps, strict=True):
+        trust = self.log_trust.exp()
+        image = measured.nearest(measured.combine(measured.samples), trust[0])
+        for denoiser, gain, doubt in zip(self.denoisers, self.gains, trust, strict=True):
             change = denoiser(as_channels(image), centre_mm).float()
-            image = measured.step_towards(image + gain * as_complex(change), step.sigmoid())
+            image = measured.nearest(image + gain * as_complex(change), doubt)
         share = 1.0 if self.final is None else self.final.sigmoid()
         coil_images = measured.consistent_coil_images(image, share)
         return Reconstruction(coil_images, self.bias(root_sum_of_squares(coil_images)))

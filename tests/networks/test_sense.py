@@ -54,6 +54,16 @@ def test_a_step_lessens_the_distance_to_the_samples() -> None:
     assert after < before
 
 
+def test_conjugate_gradients_reach_the_minimum_of_both_distances() -> None:
+    operator, image, trust = measurement((-1,)), noise(9, 2, 4, 6, 7), 0.3
+    found = operator.nearest(image, trust, iterations=40)
+    slope = operator.combine(operator.measure(found) - operator.samples) + trust * (found - image)
+    assert slope.abs().max() < 1e-4
+    exact = operator.measure(image)
+    unchanged = Measurement(exact, operator.mask, operator.sensitivities).nearest(image, trust)
+    assert torch.allclose(unchanged, image, atol=1e-5)
+
+
 def test_it_is_the_transform_that_data_are_prepared_by() -> None:
     volume = noise(8, 3, 4, 5).numpy()
     for axes in ((-1,), (-3, -1)):
