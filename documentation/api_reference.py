@@ -31,8 +31,7 @@ def pages() -> dict[str, str]:
 
 INDEX = """# API reference
 
-Generated from the docstrings by `python documentation/api_reference.py`; a test keeps it current. Arrays are
-(z, y, x), with channels and batch before; lengths are in mm. Start with [Use kneeformer from
+Arrays are (z, y, x), with channels and batch before; lengths are in mm. Start with [Use kneeformer from
 Python](../../how-to/python-api.md).
 """
 
@@ -109,10 +108,11 @@ def about(room: Path) -> str:
 
 def write() -> None:
     """Write all pages, and remove those of rooms that are gone."""
+    written = pages()
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.md"):
         old.unlink()
-    for name, text in pages().items():
+    for name, text in written.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
 
 
