@@ -10,7 +10,7 @@ from kneeformer.data.files import write_json, write_text
 from kneeformer.paths import Folders
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is loaded; child processes inherit it
-LONG = ("process", "studies")
+SLOW_ROOMS = ("process", "studies")  # whole commands, whole trainings
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -19,9 +19,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named else min(os.cpu_count() or 1, 8)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long comes first, so that no worker is left alone with it."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    """Tests of SLOW_ROOMS are slow; what is slow comes first, so that no worker is left alone with it."""
+    for item in items:
+        if item.path.parent.name in SLOW_ROOMS:
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

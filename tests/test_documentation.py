@@ -84,6 +84,7 @@ def worked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]
     return folder, run.stdout
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, str]) -> None:
     folder, printed = worked_through
     assert "recommended: 3d_vit" in printed and "spacing   3.5 x 1.25 x 1.25 mm" in printed
@@ -95,6 +96,7 @@ def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, st
     assert isinstance(configuration, CropConfiguration) and configuration.network.depth == 4
 
 
+@pytest.mark.slow
 def test_every_file_of_a_fold_is_documented(worked_through: tuple[Path, str]) -> None:
     folder, _ = worked_through
     fold = folder / "results" / "Dataset001_Knee" / "kfPlans__3d_vit" / "fold_0"
@@ -102,6 +104,7 @@ def test_every_file_of_a_fold_is_documented(worked_through: tuple[Path, str]) ->
     assert {p.name for p in fold.iterdir() if p.is_file() and not p.name.startswith(".")} <= set(named)
 
 
+@pytest.mark.slow
 def test_the_python_pages_run(worked_through: tuple[Path, str]) -> None:
     folder, _ = worked_through
     shutil.copy(folder / "exports" / "K06.nrrd", folder / "scan.nrrd")

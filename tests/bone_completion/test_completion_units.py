@@ -7,6 +7,8 @@ from small_completion import Tibia, complete
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.bone_completion.native import AIR_HU
 
+pytestmark = pytest.mark.slow
+
 TIBIA = Tibia.scanned(21)
 Z, Y, X = (int(v.mean()) for v in np.nonzero(TIBIA.bone))
 MASK = np.where(TIBIA.bone, KEEP, 0)

@@ -11,6 +11,8 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.tasks.base import Outputs
 
+pytestmark = pytest.mark.slow
+
 TIBIA = Tibia.scanned(20)
 BONE = TIBIA.bone
 Z, Y, X = (int(v.mean()) for v in np.nonzero(BONE))  # its middle

@@ -17,6 +17,8 @@ from kneeformer.tasks.bone_completion.isolation import Bone, isolate
 from kneeformer.tasks.bone_completion.native import AIR_HU, NativeBone, resample_to_native
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = BoneGridSettings(folder="test", spacing=(2.0, 2.0, 2.0), grid=(72, 48, 64))
 POSE = Pose(rotation_matrix(torch.tensor([0.1, -0.15, 0.2])), torch.tensor([2.0, -3.0, 1.0]).double(), 0.95)
 

@@ -21,6 +21,8 @@ from kneeformer.tasks.bone_completion.batches import BoneBatches, Posed
 from kneeformer.tasks.bone_completion.objective import PriorObjective
 from kneeformer.tasks.bone_completion.settings import BoneLearningSettings
 
+pytestmark = pytest.mark.slow
+
 GRID: Size = (16, 16, 16)
 SPACING: Spacing = (8.0, 8.0, 8.0)
 CODE = {"width": 8, "latent_channels": 4, "kl_weight": 1e-3, "codes": 16, "depth": 1}

@@ -14,6 +14,8 @@ from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.isolation import isolate
 from kneeformer.tasks.bone_completion.right_way_round import turned_degrees
 
+pytestmark = pytest.mark.slow
+
 TURNS = {
     **{f"180 about {axis}": Rotation.from_euler(axis, 180, degrees=True) for axis in "xyz"},
     **{f"90 about {axis}": Rotation.from_euler(axis, 90, degrees=True) for axis in "xyz"},

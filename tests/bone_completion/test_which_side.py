@@ -9,6 +9,8 @@ from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.fractures import hide
 
+pytestmark = pytest.mark.slow
+
 LEFT = Tibia.scanned(22, left=True)
 MASK = hide(LEFT.bone, LEFT.geometry, np.random.default_rng(22))
 

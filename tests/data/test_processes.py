@@ -17,6 +17,8 @@ from kneeformer.data.disk import DiskError
 from kneeformer.data.processes import WorkerDied, run_each
 from kneeformer.errors import KneeformerError
 
+pytestmark = pytest.mark.slow
+
 DEATHS = {"segfault": signal.SIGSEGV, "abort": signal.SIGABRT, "kill": signal.SIGKILL}
 
 

@@ -24,6 +24,8 @@ from kneeformer.engine.loop import Batch, ProgressEvent, TrainingRun, Validation
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import BEST, FINAL, LATEST
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     crop=(2, 4, 4),
     batch_size=2,

@@ -7,6 +7,8 @@ import pytest
 
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
 
+pytestmark = pytest.mark.slow
+
 
 def simulated(rng: np.random.Generator, seeds: int, subjects: int, noise: float = 0.0) -> np.ndarray:
     """Scores that differ by seed (deviation 1), by subject (1), and by chance."""

@@ -22,6 +22,8 @@ from kneeformer.metrics.shape_completion import (
 )
 from kneeformer.metrics.surface_distance import ASSD, HD95, surface_distances
 
+pytestmark = pytest.mark.slow
+
 GRID = Grid((32, 36, 40), (1.0, 0.8, 0.9), (-100.0, 50.0, 20.0))
 PERFECT = {RMSD: 0.0, PSNR: 100.0, RMSE: 0.0, **dict.fromkeys(D_SSIM.values(), 0.0)}
 REGIONS = (HIDDEN, COMPOSITE)

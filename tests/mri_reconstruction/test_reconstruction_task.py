@@ -23,6 +23,8 @@ from kneeformer.workflows.preprocess import preprocess_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
+pytestmark = pytest.mark.slow
+
 NAME = "Dataset120_KSpace"
 SMALL = (
     "network.depth=1",

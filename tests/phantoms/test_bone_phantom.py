@@ -24,6 +24,8 @@ from kneeformer.phantoms.bone import (
 )
 from kneeformer.phantoms.bone_shape import BoneAnatomy, Fracture, draw_pose, scale_of
 
+pytestmark = pytest.mark.slow
+
 SPACING_MM, COARSE_MM = (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)  # of one bone, and of those in a dataset
 
 

@@ -16,6 +16,8 @@ from kneeformer.shape_models.vae import Vae, divergence
 from kneeformer.shape_models.vit_prior import VitPrior, equally_many, transformer
 from kneeformer.shape_models.vqvae import Codebook, VqVae, k_means, nearest, perplexity, unused
 
+pytestmark = pytest.mark.slow
+
 GRID: Size = (16, 16, 24)
 SPACING: Spacing = (2.0, 2.0, 2.0)
 SETTINGS = PriorSettings(code=CodeSettings(width=8, latent_channels=4, codes=8, entropy_weight=0.1))

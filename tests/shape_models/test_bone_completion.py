@@ -11,6 +11,8 @@ from kneeformer.shape_models.completion import Completed, CompletionModel
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 
+pytestmark = pytest.mark.slow
+
 KNOWN = COARSE.everywhere
 SEEDS = (1, 2, 3, 4, 5, 6)
 POSE = turned(10, 12, 0.95, seed=0)

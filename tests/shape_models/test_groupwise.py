@@ -12,6 +12,8 @@ from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.registration import Registration
 from kneeformer.shape_models.settings import RegistrationSettings
 
+pytestmark = pytest.mark.slow
+
 GRID, SPACING = (48, 36, 48), (2.5, 2.5, 2.5)
 POINTS = points_from_middle(GRID, SPACING)
 TIBIA = BoneAnatomy.draw(np.random.default_rng(3))

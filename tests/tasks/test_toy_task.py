@@ -40,6 +40,8 @@ from kneeformer.workflows.preprocess import preprocess_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
+pytestmark = pytest.mark.slow
+
 NAME, SHAPE = "Dataset077_Bright", (6, 10, 12)
 LABELS = {"background": 0, "bright": 1}
 

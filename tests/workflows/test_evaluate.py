@@ -15,6 +15,8 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.metrics.summary import Summary
 from kneeformer.workflows.evaluate import evaluate_cases, evaluate_folders
 
+pytestmark = pytest.mark.slow
+
 KNEE = DatasetDescription(
     channel_names={"0": "PD"}, labels={"background": 0, "femur": 1}, file_ending=".nrrd"
 )

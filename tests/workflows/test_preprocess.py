@@ -14,6 +14,8 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
 from kneeformer.workflows.preprocess import preprocess_cases, preprocess_dataset
 
+pytestmark = pytest.mark.slow
+
 GRID = Grid(SHAPE, (1.0, 1.0, 1.0))
 SCAN = np.arange(256, dtype=np.int16).reshape(SHAPE)
 LABELS = (SCAN % 3 == 0).astype(np.uint8)

@@ -13,6 +13,8 @@ from kneeformer.plans import Plan, parse_plan
 from kneeformer.plans.table import plan_table, recommended, training_hours
 from kneeformer.workflows.what_if import plan_what_if
 
+pytestmark = pytest.mark.slow
+
 KNEE, SPACING = (36, 320, 320), (3.1, 0.44, 0.44)
 
 
