@@ -66,10 +66,6 @@ class Configuration(Settings):
         """Settings that folds must share to be averaged, and a training to resume from a checkpoint."""
         return self.task, self.preprocessing
 
-    def summary(self) -> str:
-        """Describe it in a few words."""
-        return self.task
-
     def decisions(self) -> list[tuple[str, str]]:
         """Rows of a table: a name, and what was decided and why."""
         return []
@@ -94,13 +90,6 @@ class CropConfiguration(Configuration):
 
     def compatibility_key(self) -> tuple[object, ...]:
         return self.task, self.preprocessing, self.network
-
-    def summary(self) -> str:
-        network, training = self.network, self.training
-        return (
-            f"tokens of {by(network.token)} voxels, crop {by(training.crop)}, batch {training.batch_size}, "
-            f"{network.decoder} decoder"
-        )
 
     def decisions(self) -> list[tuple[str, str]]:
         grid, network, training = self.preprocessing, self.network, self.training

@@ -48,7 +48,7 @@ def _row(name: str, configuration: Configuration) -> tuple[str, ...]:
         "" if evidence is None or cost is None else f"{evidence.crop_share_of_volume:.0%}",
         "" if evidence is None or not evidence.parameters else f"{evidence.parameters / 1e6:.1f} M",
         "" if cost is None else f"{cost.seconds_per_step:.2f} s",
-        "closed form" if not configuration.by_steps else "" if hours is None else _duration(hours),
+        "closed form" if not configuration.by_steps else "" if hours is None else duration(hours),
     )
 
 
@@ -62,7 +62,7 @@ def _decisions(configuration: Configuration) -> list[tuple[str, str]]:
         )
     if hours is not None:
         steps = by((configuration.training.epochs, configuration.training.steps_per_epoch))
-        rows.append(("training", f"{steps} steps, about {_duration(hours)} and validation"))
+        rows.append(("training", f"{steps} steps, about {duration(hours)} and validation"))
     return rows
 
 
@@ -73,5 +73,7 @@ def _cost(configuration: Configuration) -> tuple[Cost | None, str]:
     return (evidence.measured, "measured") if evidence.measured else (evidence.estimate, "estimated")
 
 
-def _duration(hours: float) -> str:
-    return f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.0f} h"
+def duration(hours: float) -> str:
+    """Hours in words: minutes where they are few."""
+    minutes = round(60 * hours)
+    return "a minute" if minutes < 2 else f"{minutes} min" if hours < 2 else f"{hours:.0f} h"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kneeformer.config.settings import by
 from kneeformer.data.dataset import Dataset, with_other_sides
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import clear_unfinished
@@ -21,6 +22,7 @@ from kneeformer.metrics.summary import Summary
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
+from kneeformer.plans.table import duration, training_hours
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.evaluate import evaluate_cases
@@ -209,7 +211,23 @@ def _train(
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )
+    _log().info("%s", _start(run, request, len(training.cases), len(validation.cases)))
     train(run, begun, watch_training)
+
+
+def _start(run: TrainingRun, request: Request, training: int, validation: int) -> str:
+    """Return a line that says what is about to be trained: on how many cases, how and for how long."""
+    settings, plan = run.settings, read_fold_plan(run.folder)
+    hours = training_hours(plan.configuration(request.configuration))
+    steps = f"{by((settings.epochs, settings.steps_per_epoch))} steps"
+    if hours is not None:
+        steps += f", about {duration(hours)}"
+    limits = [steps] if run.ends_by_epochs else []
+    limits += [] if run.minutes is None else [f"{run.minutes:g} min"]
+    return (
+        f"training {request.configuration} on {run.device}: {training} cases, {validation} for validation; "
+        f"crop {by(settings.crop)}, batch {settings.batch_size}; {', at most '.join(limits)}; in {run.folder}"
+    )
 
 
 def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:

@@ -6,6 +6,7 @@ Mounts file systems and takes the rights of root away, so it runs as root on Lin
 """
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -22,8 +23,10 @@ sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "pr
 
 from coarse_bones import coarsen
 from faulty_disks import read_only, small_disk
-from workplace import SCRIPTS, SHAPE, SPACING_MM, TINY, Workplace
+from workplace import SCRIPTS, SHAPE, SPACING_MM, TINY, Workplace, read_json
 
+from kneeformer.data.images import read_image, write_image
+from kneeformer.data.segmentation_file import Segment, write_segmentation
 from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.phantoms.knee import write_phantom_dataset
 
@@ -72,6 +75,11 @@ JOBS = {
     "kf_demo": Job("raw", "out", ("kf_demo", "out", "--minutes", 0.05)),
     "kf_train of bones": Job("bones", "results", TRAIN_BONES),
     "kf_predict of bones": Job("trained bones", "out", predict("-c", "3d_pca16", "-m", MASKS)),
+    "kf_export_mesh": Job("raw", "out", ("kf_export_mesh", LABELS, "out", "-d", 1)),
+    "kf_export_model": Job("trained", "out", ("kf_export_model", "-d", 1, "-o", "out/knee.kfm")),
+    "kf_install_model": Job("exported", "results", ("kf_install_model", "knee.kfm")),
+    "kf_import_slicer": Job("exports", "raw", ("kf_import_slicer", "exports", "-d", 7, "--name", "Knee")),
+    "kf_import_msd": Job("exports", "raw", ("kf_import_msd", "decathlon", "-d", 8, "--name", "Knee")),
     "kf_completion_table": Job("bones", "results", ("kf_completion_table", 1, "-c", "3d_pca16", "-f", 0)),
 }
 
@@ -111,7 +119,34 @@ def make_states(folder: Path) -> dict[str, Workplace]:
     ):
         states[state] = states[before].copy(folder / state)
         states[state].run(*words)
+    states["exports"] = knees.copy(folder / "exports")
+    make_exports(states["exports"])
+    states["exported"] = states["trained"].copy(folder / "exported")
+    states["exported"].run("kf_export_model", "-d", 1, "-c", "3d_vit", "-o", "knee.kfm")
+    shutil.rmtree(states["exported"].root / "results")
+    (states["exported"].root / "results").mkdir()
     return states
+
+
+def make_exports(place: Workplace) -> None:
+    """Write the training knees as 3D Slicer would, in `exports`, and as the Decathlon, in `decathlon`."""
+    slicer, decathlon = place.root / "exports", place.root / "decathlon"
+    labels = read_json(place.raw / "dataset.json")["labels"]
+    segments = [Segment(name, value) for name, value in labels.items() if value]
+    cases = sorted(file.stem for file in (place.raw / "labelsTr").glob("[!.]*.nrrd"))
+    for case in cases:
+        scan, label = (
+            read_image(place.raw / folder / name)
+            for folder, name in (("imagesTr", f"{case}_0000.nrrd"), ("labelsTr", f"{case}.nrrd"))
+        )
+        write_image(slicer / f"{case}.nrrd", scan.array, scan.geometry)
+        write_segmentation(slicer / f"{case}.seg.nrrd", label.array, label.geometry, segments)
+        write_image(decathlon / "imagesTr" / f"{case}.nii.gz", scan.array, scan.geometry)
+        write_image(decathlon / "labelsTr" / f"{case}.nii.gz", label.array, label.geometry)
+    training = [{k: f"./{k}sTr/{case}.nii.gz" for k in ("image", "label")} for case in cases]
+    names = {str(value): name for name, value in labels.items()}
+    description = {"modality": {"0": "MRI"}, "labels": names, "training": training, "test": []}
+    (decathlon / "dataset.json").write_text(json.dumps(description))
 
 
 def befall(state: Workplace, job: Job, name: str, fault: str) -> "Counter[str]":

@@ -90,12 +90,6 @@ class BoneConfiguration(Configuration):
     def compatibility_key(self) -> tuple[object, ...]:
         return self.task, self.preprocessing, self.registration, self.prior
 
-    def summary(self) -> str:
-        grid = self.preprocessing
-        side = "" if grid.side is None else f", mirrored into {grid.side}"
-        what = "registration" if self.prior is None else f"prior {self.prior.kind}"
-        return f"grid {by(grid.grid)}{side}, {what}"
-
     def decisions(self) -> list[tuple[str, str]]:
         grid = self.preprocessing
         side = "" if grid.side is None else f", bones mirrored to the {grid.side}"

@@ -101,8 +101,14 @@ class ReconstructionConfiguration(Configuration):
     def compatibility_key(self) -> tuple[object, ...]:
         return self.task, self.preprocessing, self.network, self.cascades, self.solver
 
-    def summary(self) -> str:
-        if self.solver is not None:
-            return self.solver.kind
-        assert self.network is not None and self.cascades is not None
-        return f"{self.cascades.count} cascades, tokens of {by(self.network.token)} voxels"
+    def decisions(self) -> list[tuple[str, str]]:
+        if self.network is None or self.cascades is None:
+            return []
+        network, training = self.network, self.training
+        return [
+            ("cascades", f"{self.cascades.count}, each a denoiser and data consistency"),
+            ("crop", f"{by(training.crop)} voxels: all columns"),
+            ("tokens", f"{by(network.token)} voxels"),
+            ("encoder", f"{network.width} wide, {network.depth} deep"),
+            ("batch", f"{training.batch_size}, learning rate {training.learning_rate:g}"),
+        ]
