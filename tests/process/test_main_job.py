@@ -70,7 +70,7 @@ def test_main_job(task: str, raw: Workplace, tmp_path: Path) -> None:
 
     said = place.run("kf_train", 1, name, "fold0", *TINY)
     fold = place.root / "results" / NAME / f"kfPlans__{name}" / "fold_0"
-    assert f"training {name} on cpu: 5 cases, 1 for validation; crop " in said and "; 2 x 4 steps, " in said
+    assert f"training {name} on cpu: 4 cases, 2 for validation; crop " in said and "; 2 x 4 steps, " in said
     assert str(fold) in said
     files = {str(p.relative_to(fold)) for p in fold.rglob("*") if p.is_file()}
     wanted = {f"checkpoint_{c}.pt" for c in ("best", "latest", "final")}
