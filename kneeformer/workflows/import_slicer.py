@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.disk import DiskError
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.segment_names import plain_name
 from kneeformer.data.segmentation_file import (
@@ -63,6 +64,7 @@ def import_slicer(
 
     Raises:
         KneeformerError: no case could be imported, or a wanted structure is nowhere.
+        DiskError: the disk took no more; nothing is left of the dataset.
     """
     found = slicer_folder(source)
     notes = list(found.ignored)
@@ -73,6 +75,8 @@ def import_slicer(
             watch("Importing", done, len(found.cases))
             try:
                 numbers[_import(case, beside, structures, notes)] += 1
+            except DiskError:  # every further case would be missing too
+                raise
             except KneeformerError as fault:
                 notes.append(str(fault))
         watch("Importing", len(found.cases), len(found.cases))

@@ -6,8 +6,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from faulty_disks import largest_file
 
 from kneeformer.data.dataset import Dataset
+from kneeformer.data.disk import DiskError
 from kneeformer.data.images import read_image, write_image
 from kneeformer.data.segmentation_file import Segment, read_segments, write_segmentation
 from kneeformer.errors import KneeformerError
@@ -67,6 +69,18 @@ def test_names_tell_structures_whatever_their_values_and_extents(tmp_path: Path)
     assert [c.name for c in dataset.training_cases()] == ["A", "B", "C"]
     assert [c.name for c in dataset.unlabelled_cases()] == ["D"]
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_a_full_disk_ends_the_import_and_leaves_no_part_of_a_dataset(tmp_path: Path) -> None:
+    source, target = tmp_path / "slicer", tmp_path / "raw" / "Dataset007_Knee"
+    noise = np.random.default_rng(0).integers(0, 9999, (24, *GRID.shape[1:]), np.int16)
+    for case, scan in (("A", voxels().astype(np.int16)), ("B", noise)):
+        grid = Grid(scan.shape, GRID.spacing, GRID.origin, GRID.direction)
+        write_image(source / f"{case}.nrrd", scan, grid)
+        write_segmentation(source / f"{case}.seg.nrrd", voxels(), GRID, [FEMUR, TIBIA])
+    with largest_file(3000), pytest.raises(DiskError, match="larger than this disk"):
+        imported(source, target)
+    assert not list((tmp_path / "raw").iterdir())
 
 
 def test_swapped_values_are_put_right(tmp_path: Path) -> None:
