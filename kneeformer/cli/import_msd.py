@@ -1,6 +1,7 @@
 """kf_import_msd: make a dataset of a folder of the Medical Segmentation Decathlon."""
 
 import argparse
+import re
 from pathlib import Path
 
 from kneeformer.cli.console import Bars, command_parser, resume_with, run
@@ -16,8 +17,6 @@ def main() -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    import re
-
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import Folders
     from kneeformer.workflows.import_msd import import_msd

@@ -74,7 +74,7 @@ def read_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
         if any("no such case" in problem for problem in problems):
             problems.append(f"the cases are {_listed(subject_of)}")
         raise KneeformerError(
-            f"{file}: fix it, or delete it and make new splits with kf_plan\n"
+            f"{file}: fix it, or move it away and make new splits with kf_plan\n"
             + "\n".join(f"  {problem}" for problem in problems)
         )
     return splits

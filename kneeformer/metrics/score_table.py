@@ -117,7 +117,7 @@ class ScoreTable:
         counts = Counter(case for table in tables for case in table.cases)
         if twice := sorted(case for case, number in counts.items() if number > 1):
             raise KneeformerError(
-                f"{', '.join(twice)}: validated in two folds, which are of different splits; train them anew"
+                f"{', '.join(twice)}: validated in two folds, which are of different splits; retrain them"
             )
         return cls(
             tuple(row for table in tables for row in table.rows),

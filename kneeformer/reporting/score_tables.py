@@ -144,6 +144,8 @@ def _notes(summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
 def _short(value: float) -> str:
     if math.isnan(value):
         return ""
+    if math.isinf(value):  # PSNR of a perfect reconstruction
+        return str(value)
     if value == int(value):
         return str(int(value))
     return np.format_float_positional(value, _DIGITS, unique=False, fractional=False, trim="-")

@@ -1,4 +1,4 @@
-"""The contract of a task: all that differs between segmentation, completion and pre-training."""
+"""The contract of a task: all that differs between one kind of job and another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -265,7 +265,7 @@ class PredictiveTask(Task[Planned]):
         Raises:
             KneeformerError: the task does not reconstruct.
         """
-        raise KneeformerError(f"task {configuration.task!r} does not reconstruct; leave --simulate away")
+        raise KneeformerError(f"task {configuration.task!r} does not reconstruct; omit --simulate")
 
     def simulated_acceleration(self, configuration: Planned) -> float | None:
         """The acceleration at which whole validation cases are predicted; None as they are."""

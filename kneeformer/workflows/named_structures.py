@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,11 +79,7 @@ def with_parts(
             if sizes[s.key] > sizes[key] > 0 and shared[key, s.key] >= _PART * sizes[key]
         ]
         around.sort(key=lambda k: -sizes[k])
-        found.append(
-            NamedStructure(
-                key, structure.name, structure.value, structure.cases, structure.colour, tuple(around)
-            )
-        )
+        found.append(replace(structure, parts_of=tuple(around)))
     return sorted(found, key=lambda s: (len(s.parts_of), s.value))
 
 

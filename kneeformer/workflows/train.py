@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kneeformer.config import Configuration
 from kneeformer.config.settings import by
 from kneeformer.data.dataset import Dataset, with_other_sides
 from kneeformer.data.disk import require_writable
@@ -24,6 +25,7 @@ from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.plans.table import duration, training_hours
 from kneeformer.progress import Progress
+from kneeformer.tasks.base import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.evaluate import evaluate_cases
 from kneeformer.workflows.fold_folder import (
@@ -211,22 +213,24 @@ def _train(
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )
-    _log().info("%s", _start(run, request, len(training.cases), len(validation.cases)))
+    _log().info("%s", _start(run, request.configuration, configuration, training, validation))
     train(run, begun, watch_training)
 
 
-def _start(run: TrainingRun, request: Request, training: int, validation: int) -> str:
+def _start(
+    run: TrainingRun, name: str, configuration: Configuration, training: StoredCases, validation: StoredCases
+) -> str:
     """Return a line that says what is about to be trained: on how many cases, how and for how long."""
-    settings, plan = run.settings, read_fold_plan(run.folder)
-    hours = training_hours(plan.configuration(request.configuration))
+    settings, hours = run.settings, training_hours(configuration)
+    cases = f"{len(training.cases)} cases, {len(validation.cases)} for validation"
     steps = f"{by((settings.epochs, settings.steps_per_epoch))} steps"
     if hours is not None:
         steps += f", about {duration(hours)}"
     limits = [steps] if run.ends_by_epochs else []
     limits += [] if run.minutes is None else [f"{run.minutes:g} min"]
     return (
-        f"training {request.configuration} on {run.device}: {training} cases, {validation} for validation; "
-        f"crop {by(settings.crop)}, batch {settings.batch_size}; {', at most '.join(limits)}; in {run.folder}"
+        f"training {name} on {run.device}: {cases}; crop {by(settings.crop)}, batch {settings.batch_size}; "
+        f"{', at most '.join(limits)}; in {run.folder}"
     )
 
 

@@ -361,7 +361,7 @@ class TestSplits:
         with pytest.raises(KneeformerError) as caught:
             read_splits(file, visits(3))
         first, *lines = str(caught.value).splitlines()
-        assert first == f"{file}: fix it, or delete it and make new splits with kf_plan"
+        assert first == f"{file}: fix it, or move it away and make new splits with kf_plan"
         known = ["  the cases are s00_T0, s00_T1, s01_T0, s01_T1, s02_T0, s02_T1"]
         wanted = [f"  fold {k}: {fault}" for k in (1, 2) for fault in faults]
         assert lines == wanted + (known if "gone" in str(split) else [])

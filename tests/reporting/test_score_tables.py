@@ -11,7 +11,7 @@ from kneeformer.metrics.overlap import DICE, REFERENCE_VOLUME, TRUE_POSITIVES, V
 from kneeformer.metrics.score_table import Part, ScoreTable, rows_of
 from kneeformer.metrics.summary import summarise
 from kneeformer.metrics.surface_distance import HD95
-from kneeformer.reporting.score_tables import spreadsheet, terminal_table
+from kneeformer.reporting.score_tables import csv_text, spreadsheet, terminal_table
 
 
 def knees() -> ScoreTable:
@@ -81,3 +81,7 @@ def test_a_spreadsheet_has_a_column_a_metric_and_six_digits() -> None:
 def test_counts_keep_all_their_digits() -> None:
     counted = table({"a": {"femur": {TRUE_POSITIVES: 12345678, DICE: 1 / 3}}})
     assert spreadsheet(counted).splitlines()[1] == "a,a,femur,whole,12345678,0.333333"
+
+
+def test_the_psnr_of_a_perfect_reconstruction_is_a_cell_too() -> None:
+    assert csv_text(["PSNR", "SSIM", "NMSE"], [[math.inf, 1.0, math.nan]]) == "PSNR,SSIM,NMSE\ninf,1,\n"

@@ -91,7 +91,7 @@ def _number(header: ElementTree.Element, field: str, kind: type = float) -> Any:
         number = None
     if number is None or not np.isfinite(number):
         said = "nothing" if element is None else repr(element.text)
-        raise FileFault(f"its ismrmrd_header says {said} for {field}; correct it or take the header away")
+        raise FileFault(f"its ismrmrd_header says {said} for {field}; correct it or remove the header")
     return number
 
 

@@ -26,7 +26,7 @@ from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.tasks.bone_completion.batches import stored_bone
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
 
-MASKINGS = ("nothing hidden", "a fifth hidden")  # names of regions: of the same voxels, asked differently
+MASKINGS = ("nothing hidden", "a fifth hidden")  # as regions of the scores: the voxels are the same
 
 
 def score_whole_bones(network: CompletionModel, case: Path, number: int) -> Iterator[Score]:

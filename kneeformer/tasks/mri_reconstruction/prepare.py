@@ -6,11 +6,9 @@ import numpy as np
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
-from kneeformer.kspace.coils import low_resolution
+from kneeformer.kspace.coils import READOUT, low_resolution
 from kneeformer.kspace.fourier import centre_crop, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width
-
-READOUT = 2  # array axis of (coils, slices, rows, columns)
 
 
 @dataclass(frozen=True)
