@@ -64,9 +64,28 @@ def test_a_disk_that_is_full_in_the_middle_of_the_work(tmp_path: Path) -> None:
 def test_a_message_begins_on_a_line_of_its_own(tmp_path: Path) -> None:
     bar = "from kneeformer.cli.console import Bars\nBars()('Predicting', 1, 3)\n"
     _, said = ends(f"{bar}write_text(Path({str(tmp_path)!r}), 'x')")
-    lines = said.splitlines()  # Python makes line ends of a bar's carriage returns
-    assert any(line.startswith("Predicting:  33%") for line in lines)
-    assert any(line.startswith(f"error: {tmp_path}: ") for line in lines)
+    bar, error, *_ = said.splitlines()
+    assert bar == "Predicting: 1 of 3, 00:00" and error.startswith(f"error: {tmp_path}: ")
+
+
+BARS = "from kneeformer.cli.console import Bars\nwatch = Bars()\n"
+
+
+def test_a_bar_is_one_line_where_there_is_no_terminal_and_none_for_what_is_done_already() -> None:
+    work = "for done in range(1, 4):\n    watch('Checking', done, 3)\n"
+    assert ends(f"{BARS}watch('Reading', 1, 1)\n{work}watch('Reading', 1, 1)") == (
+        0,
+        "Checking: 3 of 3, 00:00\n",
+    )
+
+
+def test_a_quiet_command_shows_no_bars_and_warnings_alone() -> None:
+    body = "import logging\nBars.quiet = True\nwatch('Checking', 1, 2)\n"
+    assert ends(f"{BARS}{body}") == (0, "")
+    quiet = HEAD.replace('"--continue_prediction")', '"--continue_prediction"), quiet=True')
+    said = "from logging import getLogger\n    log = getLogger('kneeformer'); log.info('a'); log.warning('b')"
+    done = subprocess.run([sys.executable, "-c", quiet.format(said)], capture_output=True, check=True)
+    assert done.stderr == b"b\n"
 
 
 def test_a_file_that_cannot_be_read() -> None:

@@ -5,22 +5,20 @@ import logging
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
 ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
 
 
-def run(command: Callable[[], None], resume_command: ResumeCommand) -> None:
-    """Run a command to its end, or end the process in words.
+def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool = False) -> None:
+    """Run a command to its end, or end the process in words; `quiet` shows only warnings and the result.
 
     A fault that is the user's or the disk's is one message and exit status 1. SIGINT and SIGTERM stop the
     command with 130 and 143. Where work was lost, it prints what is kept and the command that resumes.
@@ -29,7 +27,8 @@ def run(command: Callable[[], None], resume_command: ResumeCommand) -> None:
     from kneeformer.errors import KneeformerError
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("kneeformer").setLevel(logging.INFO)
+    logging.getLogger("kneeformer").setLevel(logging.WARNING if quiet else logging.INFO)
+    Bars.quiet = quiet
     raise_interrupts()
     try:
         try:
@@ -74,24 +73,63 @@ def _forget_output() -> None:
     os.dup2(nowhere, sys.stdout.fileno())
 
 
-class Bars:
-    """Progress bars with an ETA, one a piece of work, opened as `watch(what, done, total)` is called."""
+class Bar:
+    """A progress bar with the time left; where standard error is no terminal, one line when it closes.
 
+    Args:
+        form: of the bar, as tqdm takes it.
+    """
+
+    def __init__(self, what: str, total: float, form: str, done: float = 0) -> None:
+        from tqdm import tqdm
+
+        self._what, self._started, self._text = what, time.monotonic(), ""
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=what,
+            bar_format=form,
+            file=sys.stderr,
+            disable=Bars.quiet or not self._terminal,
+        )
+
+    def update(self, done: float, text: str, beside: str = "") -> None:
+        """Show what is done: the bar so far, and `beside` it; `text` is the line that replaces it."""
+        self._text = text
+        self._bar.set_postfix_str(beside, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+        if self._text and not (Bars.quiet or self._terminal):
+            passed = self._bar.format_interval(time.monotonic() - self._started)
+            print(f"{self._what}: {self._text}, {passed}", file=sys.stderr)
+
+
+class Bars:
+    """Progress bars, one a piece of work, opened as `watch(what, done, total)` is called.
+
+    Work that is finished when it is first heard of gets none.
+    """
+
+    quiet: ClassVar[bool] = False
     _all: ClassVar[list["Bars"]] = []
 
     def __init__(self) -> None:
         self._all.append(self)
-        self._bar: tqdm[Any] | None = None
+        self._bar: Bar | None = None
         self._what = ""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
         if what != self._what:
             self.close()
-            self._bar, self._what = tqdm(total=total, desc=what, file=sys.stderr), what
+            if done >= total:
+                return
+            form = "{desc}: {n_fmt}/{total_fmt}|{bar}| {elapsed}<{remaining}"
+            self._bar, self._what = Bar(what, total, form), what
         assert self._bar is not None
-        self._bar.update(done - self._bar.n)
+        self._bar.update(done, f"{done} of {total}")
         if done >= total:
             self.close()
 
@@ -164,6 +202,12 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="N",
         help="cases processed at a time (default: one per core)",
+    )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print only warnings, errors and the result"
     )
 
 

@@ -8,6 +8,7 @@ from kneeformer.cli.console import (
     add_device,
     add_plans,
     add_processes,
+    add_quiet,
     command_parser,
     resume_with,
     run,
@@ -29,7 +30,8 @@ def main() -> None:
     if not arguments.what_if and not arguments.dataset:
         parser.error("the following arguments are required: -d/--dataset")
     command = print_what_if if arguments.what_if else _plan_all
-    run(lambda: command(arguments), resume_with("what was planned before; no plan is half-written"))
+    resume = resume_with("what was planned before; no plan is half-written")
+    run(lambda: command(arguments), resume, arguments.quiet)
 
 
 def _plan_all(arguments: argparse.Namespace) -> None:
@@ -65,6 +67,7 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
     parser.set_defaults(plans=None)
     add_processes(parser)
     add_device(parser)
+    add_quiet(parser)
 
 
 def parse_planning(parser: argparse.ArgumentParser) -> argparse.Namespace:

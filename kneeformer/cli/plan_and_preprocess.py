@@ -12,7 +12,7 @@ def main() -> None:
     add_planning(parser)
     add_configurations(parser)
     arguments = parse_planning(parser)
-    run(lambda: _plan_and_preprocess(arguments), resume_with("finished cases"))
+    run(lambda: _plan_and_preprocess(arguments), resume_with("finished cases"), arguments.quiet)
 
 
 def _plan_and_preprocess(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_faces, command_parser, end_with, resume_with, run
+from kneeformer.cli.console import (
+    Bars,
+    add_device,
+    add_faces,
+    add_quiet,
+    command_parser,
+    end_with,
+    resume_with,
+    run,
+)
 from kneeformer.cli.model_options import add_model, model_folder
 
 if TYPE_CHECKING:
@@ -68,13 +77,15 @@ def main() -> None:
         "-part_id", type=int, default=0, metavar="I", help="... of which this is the I-th, from 0"
     )
     add_device(parser)
+    add_quiet(parser)
     arguments = parser.parse_args()
     last = arguments.num_parts - 1
     if not 0 <= arguments.part_id <= last:
         parser.error(f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}")
     if arguments.faces is not None and arguments.save_mesh is None:
         parser.error("--faces: give --save_mesh stl, ply or vtp as well")
-    run(lambda: _predict(arguments), resume_with("predicted cases", "--continue_prediction"))
+    resume = resume_with("predicted cases", "--continue_prediction")
+    run(lambda: _predict(arguments), resume, arguments.quiet)
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, add_processes, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, add_plans, add_processes, add_quiet, command_parser, resume_with, run
 
 
 def main() -> None:
@@ -11,8 +11,9 @@ def main() -> None:
     add_configurations(parser)
     add_plans(parser)
     add_processes(parser)
+    add_quiet(parser)
     arguments = parser.parse_args()
-    run(lambda: _preprocess_all(arguments), resume_with("finished cases"))
+    run(lambda: _preprocess_all(arguments), resume_with("finished cases"), arguments.quiet)
 
 
 def _preprocess_all(arguments: argparse.Namespace) -> None:

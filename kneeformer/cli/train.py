@@ -1,17 +1,24 @@
 """kf_train: train one fold of a configuration, then validate it on whole cases."""
 
 import argparse
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, positive, run, seed
+from kneeformer.cli.console import (
+    Bar,
+    Bars,
+    add_device,
+    add_plans,
+    add_quiet,
+    command_parser,
+    positive,
+    run,
+    seed,
+)
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from kneeformer.engine.loop import ProgressEvent
     from kneeformer.paths import Folders
     from kneeformer.workflows.request import Request
@@ -64,8 +71,9 @@ def main() -> None:
     )
     add_plans(parser)
     add_device(parser)
+    add_quiet(parser)
     arguments, since = parser.parse_args(), time.time()
-    run(lambda: _train(arguments), lambda typed: _resume_command(arguments, since, typed))
+    run(lambda: _train(arguments), lambda typed: _resume_command(arguments, since, typed), arguments.quiet)
 
 
 def _resume_command(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:
@@ -82,7 +90,9 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
     folders = Folders.from_environment()
     other = None if arguments.pretrain_from is None else folders.resolve(arguments.pretrain_from)
     wanted = dict(vars(arguments), settings=tuple(arguments.settings), pretrain_from=other)
-    return folders, Request(**{**wanted, "dataset": folders.resolve(arguments.dataset)})
+    wanted["dataset"] = folders.resolve(arguments.dataset)
+    del wanted["quiet"]
+    return folders, Request(**wanted)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -106,22 +116,18 @@ def _train(arguments: argparse.Namespace) -> None:
 class TrainingBar:
     """One bar over the whole training, by its share of steps or minutes, with loss and latest scores."""
 
+    _form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: Bar | None = None
 
     def __call__(self, event: "ProgressEvent") -> None:
-        from tqdm import tqdm
-
         if self._bar is None:
-            form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
-            self._bar = tqdm(
-                total=1.0, initial=event.share, desc="Training", bar_format=form, file=sys.stderr
-            )
-        self._bar.update(event.share - self._bar.n)
+            self._bar = Bar("Training", 1.0, self._form, event.share)
         text = f"step {event.step}, loss {event.loss:.3f}"
         if event.scores:
             text += f", validation {sum(event.scores.values()) / len(event.scores):.3f}"
-        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(event.share, f"{event.share:.1%}, {text}", text)
         if event.share >= 1:
             self.close()
 

@@ -1,7 +1,10 @@
-"""training_log.jsonl: one line per step and one per epoch, continuous across kills."""
+"""Logs of a training: training_log.jsonl, a line per step and per epoch, continuous across kills; and
+training.log, what happened and when, as text.
+"""
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from kneeformer.data.disk import DiskError, in_words
 from kneeformer.data.files import write_text
 
 Line = dict[str, Any]
+TEXT = "training.log"
 
 
 class TrainingLog:
@@ -47,6 +51,16 @@ def read_log(file: Path) -> list[Line]:
             "%s: %d lines are damaged and left out, the first is line %d", file, len(damaged), damaged[0]
         )
     return [line for line in found if line is not None]
+
+
+def note(folder: Path, text: str) -> None:
+    """Append a line to training.log in a folder, after date and time. Raises DiskError."""
+    file = folder / TEXT
+    try:
+        with file.open("a", encoding="utf-8") as handle:
+            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+    except OSError as fault:
+        raise DiskError(in_words(fault, file)) from fault
 
 
 def _parsed(text: str) -> Line | None:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -14,15 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.config import TrainingSettings
-from kneeformer.engine.checkpoint import is_finite, load_checkpoint, restore, save_checkpoint
-from kneeformer.engine.log import TrainingLog, read_log
-from kneeformer.engine.optimiser import (
-    fine_tuning_rate,
-    is_frozen,
-    learning_rate,
-    make_optimiser,
-    restore_moments,
-)
+from kneeformer.data.disk import DiskError
+from kneeformer.engine.checkpoint import load_checkpoint, restore, save_checkpoint
+from kneeformer.engine.divergence import divergence, refuse_broken_weights
+from kneeformer.engine.log import TrainingLog, note, read_log
+from kneeformer.engine.optimiser import make_optimiser, restore_moments, set_rates
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
@@ -62,6 +58,7 @@ class TrainingRun:
         ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
         pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
+        keep_seconds: write the latest checkpoint that often within an epoch, too.
     """
 
     network: nn.Module
@@ -76,6 +73,7 @@ class TrainingRun:
     ends_by_epochs: bool = True
     workers: int = 0
     pretrained: frozenset[str] = frozenset()
+    keep_seconds: float = 120.0
 
 
 @dataclass
@@ -101,10 +99,10 @@ class ProgressEvent:
 def train(
     run: TrainingRun, resume: bool = False, watch: Callable[[ProgressEvent], None] = lambda _: None
 ) -> State:
-    """Train to the end, leaving checkpoints, log and picture in the run's folder.
+    """Train to the end, leaving checkpoints, logs and picture in the run's folder.
 
     An interrupt waits for the end of a step and is raised then; a resumed training
-    ends as one that was never interrupted.
+    ends as one that was never interrupted. A kill costs the steps since the latest checkpoint.
 
     Raises:
         KneeformerError: loss, gradient or weights are no longer numbers; memory ran out; or there is nothing
@@ -112,15 +110,22 @@ def train(
     """
     try:
         return _Training(run, resume, watch).run()
-    except (MemoryError, RuntimeError) as fault:
-        if not is_memory_short(fault):
+    except (KneeformerError, MemoryError, RuntimeError) as fault:
+        told = _memory_short(run) if is_memory_short(fault) else fault
+        with suppress(DiskError):
+            note(run.folder, f"ended: {told}")
+        if told is fault:
             raise
-        batch = " x ".join(map(str, (run.settings.batch_size, *run.settings.crop)))
-        raise KneeformerError(
-            f"{run.folder}: memory ran out on {run.device}, where a batch is {batch} voxels; lower "
-            f"training.batch_size or training.crop, in the plan or with --set, or train while nothing else "
-            f"runs; the last checkpoint is kept"
-        ) from fault
+        raise told from fault
+
+
+def _memory_short(run: TrainingRun) -> KneeformerError:
+    batch = " x ".join(map(str, (run.settings.batch_size, *run.settings.crop)))
+    return KneeformerError(
+        f"{run.folder}: memory ran out on {run.device}, where a batch is {batch} voxels; lower "
+        f"training.batch_size or training.crop, in the plan or with --set, or train while nothing else "
+        f"runs; the last checkpoint is kept"
+    )
 
 
 class _Training:
@@ -134,19 +139,23 @@ class _Training:
         self.log = TrainingLog(run.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
-        self.drawn = time.monotonic()
+        self.losses: list[float] = []  # since the last validation
+        self.drawn = self.kept = time.monotonic()
+        if resume:
+            self._note("resumed")
 
     def run(self) -> State:
         with closing(self.log), deferred_interrupts() as interrupted:
             while not self._over():
                 if self._epoch(interrupted):
                     self._validate()
-                self._save(LATEST)
-                self._draw(every_seconds=30)
+                self._keep()
                 if interrupted():
+                    self._note(f"interrupted; {LATEST} is of this step")
                     return self.state
             self._draw()
             self._save(FINAL)
+            self._note(f"trained; {FINAL} is of this step")
         return self.state
 
     def _epoch(self, interrupted: Callable[[], bool]) -> bool:
@@ -154,17 +163,21 @@ class _Training:
         self.network.train()
         first = self.state.step
         for step, batch in enumerate(self._batches(first), first):
-            share = self._share()
-            rate = self._set_rates(step, share)
+            rate = set_rates(self.optimiser, self.settings, step, self._share())
             loss = self._step(step, batch)
             self.state.step = step + 1
             self.state.seconds = time.monotonic() - self.started
+            self.losses.append(loss)
             self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
             self.watch(ProgressEvent(step + 1, self._share(), loss, self.state.seconds, self.scores))
             if self._over():
                 break
-            if interrupted() and self.state.step % self.settings.steps_per_epoch:
+            if self.state.step % self.settings.steps_per_epoch == 0:
+                break  # it is kept once it is validated, or a resumed training would not validate it
+            if interrupted():
                 return False
+            if time.monotonic() - self.kept >= self.training_run.keep_seconds:
+                self._keep()
         return True
 
     def _batches(self, first: int) -> Iterable[Batch]:
@@ -178,61 +191,24 @@ class _Training:
         )
         return (self._to_device(batch) for batch in loader)
 
-    def _set_rates(self, step: int, share: float) -> float:
-        """Learning rates of a step; what does not learn yet is left out of the backward pass.
-
-        A network that is pre-trained as a whole waits for nothing.
-        """
-        groups = self.optimiser.param_groups
-        waits = not all(group["pretrained"] for group in groups)
-        frozen = waits and is_frozen(self.settings, step, share)
-        rate = learning_rate(self.settings, step, share)
-        tuned = fine_tuning_rate(self.settings, step, share, waits)
-        for group in groups:
-            group["lr"] = tuned if group["pretrained"] else rate
-            for parameter in group["params"]:
-                parameter.requires_grad_(not (frozen and group["pretrained"]))
-        return rate
-
     def _step(self, step: int, batch: Batch) -> float:
         torch.manual_seed(hash((self.training_run.seed, step)) % 2**63)
         with autocast(self.training_run.device, self.settings.precision):
             loss = self.training_run.objective.loss(self.network, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise self._diverged("loss", step, batch)
+            raise divergence(self.training_run.folder, "loss", step + 1, self.network, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
         if not math.isfinite(float(norm)):
-            raise self._diverged("gradient", step, batch)
+            raise divergence(self.training_run.folder, "gradient", step + 1, self.network, batch)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return value
 
-    def _diverged(self, what: str, step: int, batch: Batch) -> KneeformerError:
-        """Build the error for a step whose loss or gradient is not a number, naming its cause."""
-        where = f"{self.training_run.folder}: the {what} is not a number at step {step + 1}"
-        lower = "lower training.learning_rate or set training.precision=fp32, then resume with --c"
-        if broken := self._broken_weights():
-            return KneeformerError(f"{where}: weights are not before it ({broken[0]}); {lower}")
-        if unread := [key for key, part in batch.items() if not is_finite(part)]:
-            return KneeformerError(
-                f"{where}: its batch holds NaN or infinite values ({', '.join(unread)}), so prepared cases "
-                f"do; prepare them again with kf_preprocess"
-            )
-        return KneeformerError(f"{where}; {lower}")
-
-    def _broken_weights(self) -> list[str]:
-        return [name for name, weights in self.network.named_parameters() if not is_finite(weights)]
-
     @torch.no_grad()
     def _validate(self) -> None:
-        if broken := self._broken_weights():  # which no checkpoint is to hold
-            step = self.state.step
-            raise KneeformerError(
-                f"{self.training_run.folder}: weights are not numbers after step {step} ({broken[0]}); "
-                f"lower training.learning_rate, then resume with --c"
-            )
+        refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         self.network.eval()
         batches = (
             self._to_device(batch) for batch in DataLoader(self.training_run.validation, batch_size=None)
@@ -251,9 +227,22 @@ class _Training:
             }
         )
         score = sum(self.scores.values()) / max(1, len(self.scores))
-        if score > self.state.best:
+        best = score > self.state.best
+        self._note(_epoch_text(self.losses, validation, score) + "; the best so far" * best)
+        self.losses = []
+        if best:
             self.state.best = score
             self._save(BEST)
+
+    def _keep(self) -> None:
+        """Write the checkpoint that a resumed training begins with, and a picture now and then."""
+        refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
+        self._save(LATEST)
+        self.kept = time.monotonic()
+        self._draw(every_seconds=30)
+
+    def _note(self, text: str) -> None:
+        note(self.training_run.folder, f"step {self.state.step}, {self._share():.1%}: {text}")
 
     def _draw(self, every_seconds: float = 0) -> None:
         if time.monotonic() - self.drawn >= every_seconds:
@@ -294,3 +283,10 @@ class _Training:
             ) from fault
         except ValueError as fault:
             raise KneeformerError(f"{file}: {fault}; restart with --overwrite") from fault
+
+
+def _epoch_text(losses: Sequence[float], validation: Validation, score: float) -> str:
+    """Losses and scores of an epoch, for people."""
+    loss = f"loss {sum(losses) / len(losses):.4f}, " if losses else ""
+    each = ", ".join(f"{name} {value:.3f}" for name, value in validation.scores.items())
+    return f"{loss}validation loss {validation.loss:.4f}, score {score:.3f} ({each})"

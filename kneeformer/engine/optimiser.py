@@ -64,6 +64,26 @@ def _are_moments_of(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
     return found == shapes and all(t.is_floating_point() and bool(t.isfinite().all()) for t in kept.values())
 
 
+def set_rates(optimiser: torch.optim.Optimizer, settings: TrainingSettings, step: int, share: float) -> float:
+    """Set the learning rates of a step, and return that of new parameters.
+
+    What does not learn yet is left out of the backward pass. A network that is pre-trained as a whole waits
+    for nothing.
+
+    Args:
+        step, share: as of `learning_rate`.
+    """
+    waits = not all(group["pretrained"] for group in optimiser.param_groups)
+    frozen = waits and is_frozen(settings, step, share)
+    rate = learning_rate(settings, step, share)
+    tuned = fine_tuning_rate(settings, step, share, waits)
+    for group in optimiser.param_groups:
+        group["lr"] = tuned if group["pretrained"] else rate
+        for parameter in group["params"]:
+            parameter.requires_grad_(not (frozen and group["pretrained"]))
+    return rate
+
+
 def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
     """Linear warm-up over the first steps, then a cosine that reaches zero when the training ends.
 

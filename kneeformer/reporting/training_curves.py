@@ -35,7 +35,8 @@ def draw_training_curves(lines: list[dict[str, Any]], picture: Path) -> None:
     if epochs:
         scores.legend(fontsize=8, loc="lower right")
     rate = scores.twinx()
-    rate.plot(at, [line["learning_rate"] for line in steps], color="0.8", lw=1, zorder=0)
+    rate.plot(at, [line["learning_rate"] for line in steps], color="0.8", lw=1)
+    scores.set(zorder=rate.get_zorder() + 1, frame_on=False)  # scores and their legend before the rate
     rate.set_ylabel("learning rate", color="0.6")
     with written_whole(picture) as beside:
         figure.savefig(beside, format="png")

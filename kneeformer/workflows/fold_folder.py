@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kneeformer import __version__
 from kneeformer.data.files import read_model, write_text
+from kneeformer.engine.log import TEXT
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import LATEST
@@ -95,7 +96,7 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
 def clear(folder: Path) -> None:
     """Remove what an earlier training left to resume from."""
     scored = (folder / "validation").rglob("summary.json")  # of another network, from now on
-    for file in (folder / RUN, *scored, *folder.glob("checkpoint_*.pt")):
+    for file in (folder / RUN, folder / TEXT, *scored, *folder.glob("checkpoint_*.pt")):
         file.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Prediction of a folder, case by case: one that fails does not stop the next."""
 
+import logging
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -53,9 +54,11 @@ def predict_folder(
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
     ending = output_ending(dataset.file_ending)
     inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
-    cases = inputs.cases[part[0] :: part[1]]
+    every = cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
-        cases = [c for c in cases if not (output / f"{c.name}{ending}").is_file()]
+        cases = [c for c in every if not (output / f"{c.name}{ending}").is_file()]
+        if kept := len(every) - len(cases):
+            _log().info("%s: %d of %d cases are predicted already and kept", output, kept, len(every))
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
@@ -102,6 +105,10 @@ def _predicted(
             write_text(kept, "".join(traceback.format_exception(fault)))
         return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
     return []
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)
 
 
 def _memory_remedy(fault: Exception, probabilities: bool) -> str:

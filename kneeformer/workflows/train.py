@@ -16,6 +16,7 @@ from kneeformer.data.disk import require_writable
 from kneeformer.data.files import clear_unfinished
 from kneeformer.data.processes import default_processes
 from kneeformer.engine.checkpoint import load_network, load_weights, save_checkpoint
+from kneeformer.engine.log import note
 from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
 from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
@@ -198,6 +199,8 @@ def _train(
     write_run(folder, plan, request, device, pretrained)
     if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})
+        cases = _cases(training, validation)
+        note(folder, f"trained {request.configuration} on {device}, in closed form: {cases}")
         return
     run = TrainingRun(
         network=network,
@@ -213,16 +216,19 @@ def _train(
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
     )
-    _log().info("%s", _start(run, request.configuration, configuration, training, validation))
+    start = _start(run, request.configuration, configuration, _cases(training, validation))
+    note(folder, start)
+    _log().info("%s", start)
     train(run, begun, watch_training)
 
 
-def _start(
-    run: TrainingRun, name: str, configuration: Configuration, training: StoredCases, validation: StoredCases
-) -> str:
+def _cases(training: StoredCases, validation: StoredCases) -> str:
+    return f"{len(training.cases)} cases, {len(validation.cases)} for validation"
+
+
+def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str) -> str:
     """Return a line that says what is about to be trained: on how many cases, how and for how long."""
     settings, hours = run.settings, training_hours(configuration)
-    cases = f"{len(training.cases)} cases, {len(validation.cases)} for validation"
     steps = f"{by((settings.epochs, settings.steps_per_epoch))} steps"
     if hours is not None:
         steps += f", about {duration(hours)}"
@@ -257,7 +263,9 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
         masked.append(with_validation_mask(case, task, dataset.description, masks, done))
         predictor.predict_case(masked[-1], output)
         watch("Validating on whole cases", done, len(wanted))
-    return evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
+    summary = evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
+    note(folder, f"validated on {len(masked)} whole cases; scores are in {output / 'summary.json'}")
+    return summary
 
 
 def _review(folders: Folders, folder: Path, request: Request, watch: Progress) -> str:

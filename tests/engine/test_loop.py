@@ -2,6 +2,7 @@
 fine-tuning.
 """
 
+import re
 import signal
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -124,7 +125,8 @@ def test_it_learns_and_leaves_its_files(tmp_path: Path) -> None:
     assert state.step == 45
     found = [loss for _, loss in losses(tmp_path)]
     assert len(found) == 45 and sum(found[-9:]) < 0.5 * sum(found[:9])
-    assert {p.name for p in tmp_path.iterdir()} == {BEST, LATEST, FINAL, "training_log.jsonl", "progress.png"}
+    logs = {"training.log", "training_log.jsonl", "progress.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {BEST, LATEST, FINAL} | logs
 
 
 def test_the_log_holds_each_step_once_and_each_epoch(tmp_path: Path) -> None:
@@ -192,6 +194,42 @@ def test_going_on_after_an_interrupt_loses_no_step(
     assert course_of(tmp_path / "stopped") == course_of(whole)
     for name in (FINAL, BEST, LATEST):
         assert equal(weights(tmp_path / "stopped", name), weights(whole, name))
+
+
+@pytest.mark.parametrize("step", [2, 5, 6, 8])
+def test_checkpoints_by_the_clock_lose_no_more_steps_than_it_ticked(
+    whole: Path, tmp_path: Path, step: int
+) -> None:
+    """A clock that always has run out: each step is kept, but the last of an epoch until it is validated."""
+    killed_at(step, run(tmp_path, keep_seconds=0))
+    kept = step - 1  # the kill comes before the step is kept
+    assert load_checkpoint(tmp_path / LATEST)["state"]["step"] == kept
+    seen: list[int] = []
+    train(run(tmp_path), True, lambda moment: seen.append(moment.step))
+    assert seen == list(range(kept + 1, 13))
+    assert course_of(tmp_path) == course_of(whole)
+    for name in (FINAL, BEST, LATEST):
+        assert equal(weights(tmp_path, name), weights(whole, name))
+
+
+def test_training_log_says_when_what_happened(tmp_path: Path) -> None:
+    interrupted_at(4, run(tmp_path, objective=Regression([0.25])))
+    train(run(tmp_path, objective=Regression([0.5, 0.25, 0.75])), resume=True)
+    lines = (tmp_path / "training.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  step \d+, ", line) for line in lines)
+    said = [line[21:] for line in lines]
+    losses = r"step 3, 25\.0%: loss \d\.\d{4}, validation loss \d\.\d{4}, "
+    assert re.fullmatch(rf"{losses}score 0\.250 \(quality 0\.250\); the best so far", said[0])
+    assert said[1:3] == [
+        "step 4, 33.3%: interrupted; checkpoint_latest.pt is of this step",
+        "step 4, 33.3%: resumed",
+    ]
+    assert [number for number, line in enumerate(said) if line.endswith("the best so far")] == [0, 3, 5]
+    assert said[-1] == "step 12, 100.0%: trained; checkpoint_final.pt is of this step"
+    with pytest.raises(KneeformerError):
+        train(run(tmp_path, training=Noise(10_000, broken_step=1)))
+    last = (tmp_path / "training.log").read_text().splitlines()[-1]
+    assert last[21:].startswith(f"ended: {tmp_path}: the loss is not a number at step 2")
 
 
 def interrupted_at(step: int, made: TrainingRun, resume: bool = False) -> None:
