@@ -38,6 +38,7 @@ def draw_training_curves(lines: list[dict[str, Any]], picture: Path) -> None:
     rate.plot(at, [line["learning_rate"] for line in steps], color="0.8", lw=1)
     scores.set(zorder=rate.get_zorder() + 1, frame_on=False)  # scores and their legend before the rate
     rate.set_ylabel("learning rate", color="0.6")
+    rate.set_ylim(bottom=0)
     with written_whole(picture) as beside:
         figure.savefig(beside, format="png")
 
