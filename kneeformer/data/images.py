@@ -1,4 +1,4 @@
-"""Image files in and out, with their geometry: NRRD, NIfTI and MetaImage."""
+"""Image files in and out, with their geometry: NRRD, NIfTI and MetaImage; DICOM series in."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from kneeformer.data.disk import DiskError, in_words
 from kneeformer.data.files import write_bytes
 from kneeformer.data.formats.base import FileFault, Image
-from kneeformer.data.formats.registry import BY_ENDING, ending_of
+from kneeformer.data.formats.registry import BY_ENDING, ending_of, format_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 
@@ -28,7 +28,9 @@ KSPACE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if form.hold
 
 
 def read_image(path: Path) -> Image:
-    """Read a three-dimensional scalar file or raw k-space, verified against its own sizes and checksums.
+    """Read a three-dimensional scalar file, raw k-space, or the DICOM series that a file belongs to.
+
+    All is verified against its own sizes and checksums.
 
     Returns:
         The voxels (z, y, x) in the file's own type, NIfTI's scaled ones as floats, and their grid in LPS mm;
@@ -39,13 +41,13 @@ def read_image(path: Path) -> Image:
         KneeformerError: missing, empty, cut short, damaged, no format that is known, a header number that
             cannot be right, sheared, not three-dimensional, or more than one value per voxel.
     """
-    ending = file_ending(path)
+    form = format_of(path) or BY_ENDING[file_ending(path)]
     try:
         if not path.is_file():
             raise KneeformerError(f"{path}: no such file")
         if path.stat().st_size == 0:
             raise KneeformerError(f"{path}: empty file (0 bytes); export it again")
-        return BY_ENDING[ending].read(path)
+        return form.read(path)
     except FileFault as fault:
         raise KneeformerError(f"{path}: {fault}") from fault
     except OSError as fault:

@@ -1,13 +1,15 @@
 """Cases of a prediction: their files, masks and faults."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.check_mask import check_input
 from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_masks, with_other_sides
 from kneeformer.data.description import DatasetDescription
+from kneeformer.data.dicom_folder import DicomSeries, case_names, dicom_folder
+from kneeformer.data.formats.dicom_planes import is_dicom
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
 from kneeformer.data.label_map import read_label_map
@@ -27,11 +29,13 @@ class Inputs:
         cases: with their masks and other sides, where these are needed.
         folders: that hold them.
         duplicates: a line for each two files of which only one can be used.
+        series: the DICOM series of each case, where the input is DICOM.
     """
 
     cases: list[Case]
     folders: list[Path]
     duplicates: list[str]
+    series: dict[str, DicomSeries] = field(default_factory=dict)
 
 
 def gather_inputs(
@@ -43,13 +47,15 @@ def gather_inputs(
 ) -> Inputs:
     """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
 
+    A folder without files called CASE_0000 may be a tree of DICOM series: each is a case.
+
     Image files that are ignored are logged, each with the reason.
 
     Raises:
         KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
     """
     _require_what_is_needed(masks, other_sides, configuration)
-    found, description = _images(source, dataset), _description(dataset)
+    (found, series), description = _images(source, dataset), _description(dataset)
     cases, ignored, duplicates = found.cases, dict(found.ignored), list(found.duplicates)
     if masks is not None:
         drawn = image_folder(masks)
@@ -73,22 +79,40 @@ def gather_inputs(
     if left:
         _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     folders = [source.parent if source.is_file() else source, masks, other_sides]
-    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)))
+    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)), series)
 
 
-def _images(source: Path, dataset: DatasetSettings) -> CaseFolder:
-    if not source.is_file():
-        return case_folder(source, _description(dataset), any_ending=True)
-    if len(dataset.channel_names) > 1:
-        raise KneeformerError(
-            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder"
-        )
+def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[str, DicomSeries]]:
+    found = None if source.is_file() else case_folder(source, _description(dataset), any_ending=True)
+    if found is None and not is_dicom(source):
+        return _one_file(source, dataset), {}
+    if found is not None and found.cases:
+        return found, {}
+    listed = dicom_folder(source)
+    if not listed.series and not listed.scattered and found is not None:
+        return replace(found, ignored={**found.ignored, **listed.ignored}), {}
+    _require_one_channel(source, dataset)
+    series = case_names(listed.series)
+    cases = [Case(n, (s.files[0],), side=side_in_name(n) or s.side) for n, s in series.items()]
+    return CaseFolder(cases, listed.ignored, listed.scattered), series
+
+
+def _one_file(source: Path, dataset: DatasetSettings) -> CaseFolder:
+    _require_one_channel(source, dataset)
     if has_unusable_name(source):
         raise KneeformerError(
             f"{printable(source)}: its name holds control characters or is not UTF-8; rename it"
         )
     name = composed(source.name[: -len(file_ending(source))]).removesuffix("_0000")
     return CaseFolder([Case(name, (source,), side=side_in_name(name))], {}, [])
+
+
+def _require_one_channel(source: Path, dataset: DatasetSettings) -> None:
+    if len(dataset.channel_names) > 1:
+        raise KneeformerError(
+            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder of CASE_0000, "
+            f"CASE_0001, ... files"
+        )
 
 
 def _require_what_is_needed(

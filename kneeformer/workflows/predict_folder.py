@@ -16,6 +16,7 @@ from kneeformer.workflows.inputs import gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.series_table import write_series_table
 
 
 def predict_folder(
@@ -33,7 +34,7 @@ def predict_folder(
     """Predict every case of a folder, or one file, into a folder.
 
     Every input is opened once before the work, and its faults are listed then: one that crashes its
-    reader costs a line.
+    reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which.
 
     Args:
         part: (id, number of parts): this call takes every n-th case, from the id-th.
@@ -64,6 +65,8 @@ def predict_folder(
     remove_leftovers(cases, output, outputs, ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
+    if inputs.series:
+        write_series_table(output, inputs.series)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
         failed += faults or _predicted(predictor, case, output, probabilities, meshes)

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dicom_series import OBLIQUE, save, scan, slices
 from prepared import SHAPE, plan
 from torch import Tensor, nn
 
+from kneeformer.data.dataset import Case
 from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
@@ -36,6 +38,17 @@ class ByFirstVoxel(nn.Module):
             case 5:
                 raise PermissionError(13, "Permission denied", "cache")
         return torch.cat([image, -image], 1)
+
+
+class Thresholds(nn.Module):
+    """Foreground where a voxel is above 500."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+        return torch.cat([500 - image, image - 500], 1)
 
 
 @pytest.fixture
@@ -93,3 +106,27 @@ def test_an_array_with_voxels_that_are_no_numbers_is_refused(value: float) -> No
     voxels[1, 2, 3] = value
     with pytest.raises(KneeformerError, match="NaN, infinite or over 3e38"):
         predictor.predict(voxels, (1.0, 1.0, 1.0))
+
+
+def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path) -> None:
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (Thresholds(),))
+    tree = tmp_path / "dicom"
+    for number, folder in ((1, "a"), (2, "b")):
+        save(tree / folder, slices(scan(number), SeriesNumber=number))
+        write_image(tmp_path / f"{number}.nii.gz", scan(number), OBLIQUE)
+        case = Case(f"K01_s{number}", (tmp_path / f"{number}.nii.gz",))
+        predictor.predict_case(case, tmp_path / "of files")
+    save(tree / "scout", slices(scan(), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+    assert predict_folder(predictor, tree, tmp_path / "of dicom", lambda *_: None) == []
+    for name in ("K01_s1.nrrd", "K01_s2.nrrd"):
+        one, other = (read_image(tmp_path / of / name) for of in ("of dicom", "of files"))
+        np.testing.assert_array_equal(one.array, other.array)
+        assert 0 < one.array.mean() < 1 and one.geometry.mismatch(other.geometry) is None
+    written = sorted(p.name for p in (tmp_path / "of dicom").iterdir())
+    assert written == ["K01_s1.nrrd", "K01_s2.nrrd", "dicom_series.csv"]
+    table = (tmp_path / "of dicom" / "dicom_series.csv").read_text().splitlines()
+    assert [row.split(",")[:4] for row in table[1:]] == [
+        ["K01_s1", "MR", "1", "5"],
+        ["K01_s2", "MR", "2", "5"],
+    ]
+    assert "Jane" not in "".join(table)

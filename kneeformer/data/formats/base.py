@@ -29,18 +29,20 @@ class Format:
     """A file format.
 
     Attributes:
-        endings: of its files, lower case, with the dot.
+        endings: of its files, lower case, with the dot; none of a format that is recognised by its content.
         read: the image of a file that exists and is not empty. Checks every number of the header and every
             checksum of the format before it hands voxels out. Raises FileFault.
         encode: the files of an image that shall be called `name`, as (name, content), in the order in which
             they must appear: the last one makes the image visible and carries `name`.
         holds_kspace: a file holds raw data of all channels; it is read, and never written.
+        recognises: tells a file by its content, whatever its name; None where the ending tells.
     """
 
     endings: tuple[str, ...]
     read: Callable[[Path], Image]
     encode: Callable[[str, Image], list[tuple[str, bytes]]]
     holds_kspace: bool = False
+    recognises: Callable[[Path], bool] | None = None
 
 
 class FileFault(Exception):
