@@ -58,10 +58,10 @@ def plan() -> Plan:
                     "learning_rate": 0.001,
                 },
                 "augmentation": {
-                    f"{change}_chance": 0
+                    f"{change}_probability": 0
                     for change in ("affine", "noise", "blur", "brightness", "contrast", "gamma")
                 }
-                | {"low_resolution_chance": 0},
+                | {"low_resolution_probability": 0},
                 "inference": {"whole_volume_tokens": 1000},
             },
             "3d_mae": {"inherits_from": "3d_vit", "task": "pretraining", "masking": {}},

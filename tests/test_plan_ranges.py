@@ -78,7 +78,7 @@ def bones(**changes: Any) -> dict[str, Any]:
         ("augmentation.scale", [0, 1]),
         ("augmentation.rotation_degrees", [-15, 0, 0]),
         ("augmentation.rotation_degrees", [math.inf, 0, 0]),
-        ("augmentation.noise_chance", 1.1),
+        ("augmentation.noise_probability", 1.1),
         ("augmentation.position_jitter_mm", 1e9),
         ("inference.mirror_axes", [0, 0]),
         ("inference.window_overlap", 0.9999),

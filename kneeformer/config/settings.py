@@ -233,20 +233,20 @@ class TrainingSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """Random changes of a training crop; angles in degrees about each axis, `*_chance` per crop."""
+    """Random changes of a training crop; angles in degrees about each axis, `*_probability` per crop."""
 
     backend: Literal["kneeformer", "batchgenerators"] = "kneeformer"
     mirror_axes: Axes = ()
     rotation_degrees: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
     scale: Zooms = (1.0, 1.0)
-    affine_chance: Share = 0.3
-    noise_chance: Share = 0.1
-    blur_chance: Share = 0.1
-    brightness_chance: Share = 0.15
-    contrast_chance: Share = 0.15
-    gamma_chance: Share = 0.2
-    low_resolution_chance: Share = 0.1
-    cutmix_chance: Share = 0.0
+    affine_probability: Share = 0.3
+    noise_probability: Share = 0.1
+    blur_probability: Share = 0.1
+    brightness_probability: Share = 0.15
+    contrast_probability: Share = 0.15
+    gamma_probability: Share = 0.2
+    low_resolution_probability: Share = 0.1
+    cutmix_probability: Share = 0.0
     position_jitter_mm: Annotated[float, Field(ge=0, le=1000)] = 10.0
 
 

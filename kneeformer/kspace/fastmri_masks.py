@@ -56,8 +56,8 @@ def centre_lines(columns: int, count: int) -> np.ndarray:
 
 
 def _random(rng: np.random.RandomState, columns: int, acceleration: int, centre: int) -> np.ndarray:
-    chance = (columns / acceleration - centre) / (columns - centre)
-    return np.asarray(rng.uniform(size=columns) < chance)
+    probability = (columns / acceleration - centre) / (columns - centre)
+    return np.asarray(rng.uniform(size=columns) < probability)
 
 
 def _equispaced(rng: np.random.RandomState, columns: int, acceleration: int, centre: int) -> np.ndarray:

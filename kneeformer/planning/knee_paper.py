@@ -22,7 +22,7 @@ from kneeformer.planning.spending import Spent
 _IN_PLANE, _SLICES = 320, 36
 _TRAINING_SHARE = 0.8  # of the cases, printed; five folds are that
 _WEIGHT_DECAY = 1e-4  # printed without a value
-_CUTMIX_CHANCE = 0.3  # likewise
+_CUTMIX_PROBABILITY = 0.3  # likewise
 
 
 def knee_paper(
@@ -111,11 +111,11 @@ def _augmentation(
             "mirror_axes": spatial.mirror_axes,
             "rotation_degrees": spatial.rotation_degrees,
             "scale": spatial.scale,
-            "blur_chance": 0.0,
-            "brightness_chance": 0.0,
-            "contrast_chance": 0.0,
-            "gamma_chance": 0.0,
-            "low_resolution_chance": 0.0,
-            "cutmix_chance": _CUTMIX_CHANCE if configuration.masking is None else 0.0,
+            "blur_probability": 0.0,
+            "brightness_probability": 0.0,
+            "contrast_probability": 0.0,
+            "gamma_probability": 0.0,
+            "low_resolution_probability": 0.0,
+            "cutmix_probability": _CUTMIX_PROBABILITY if configuration.masking is None else 0.0,
         }
     )

@@ -44,7 +44,7 @@ class VitPrior(Autoencoder):
 
 
 def equally_many(visible: Tensor) -> Tensor:
-    """Of each image's visible tokens as many, drawn by chance, as the image with the fewest has.
+    """Of each image's visible tokens as many, drawn at random, as the image with the fewest has.
 
     An image alone keeps all of its own. Where nothing is visible, a token is kept in which nothing is known.
 

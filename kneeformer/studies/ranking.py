@@ -22,8 +22,8 @@ class Estimate(Record):
         return Interval(self.mean, self.low, self.high)
 
     @property
-    def beyond_chance(self) -> bool:
-        """Of a difference: whether its interval does not hold 0."""
+    def significant(self) -> bool:
+        """Whether the interval of a difference excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -90,17 +90,17 @@ def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -
     if not others:
         return [f"{best.configuration} is the only one: there is nothing to compare it with."]
     if subjects < 2:
-        return [f"One subject, {order}: without a second one, a difference may be chance."]
+        return [f"One subject, {order}: significance cannot be estimated."]
     basis = (
         f"Means over {subjects} subjects, {order}; intervals by bootstrap over subjects, differences paired."
     )
-    equal = [row.configuration for row in others if row.difference and not row.difference.beyond_chance]
+    equal = [row.configuration for row in others if row.difference and not row.difference.significant]
     if not equal:
-        return [basis, f"{best.configuration} is better than all others beyond chance."]
+        return [basis, f"{best.configuration} is significantly better than all others: no interval includes 0."]
     return [
         basis,
-        f"{best.configuration} is not better beyond chance than {', '.join(equal)}: the interval of the "
-        f"difference holds 0. Of these, take what is cheapest to run.",
+        f"{best.configuration} is not significantly better than {', '.join(equal)}: the interval of the "
+        f"difference includes 0. Of these, take what is cheapest to run.",
     ]
 
 

@@ -19,13 +19,13 @@ from kneeformer.transforms.intensity import IntensityChange
 from kneeformer.transforms.spatial import Role
 
 UNCHANGED = AugmentationSettings(
-    affine_chance=0,
-    noise_chance=0,
-    blur_chance=0,
-    brightness_chance=0,
-    contrast_chance=0,
-    gamma_chance=0,
-    low_resolution_chance=0,
+    affine_probability=0,
+    noise_probability=0,
+    blur_probability=0,
+    brightness_probability=0,
+    contrast_probability=0,
+    gamma_probability=0,
+    low_resolution_probability=0,
     position_jitter_mm=0,
 )
 Warp = Callable[[np.ndarray, np.ndarray, Size, Role, float], np.ndarray]
@@ -76,7 +76,7 @@ class Augmentation:
         self.spacing_mm = spacing_mm
         self.warp, changes = _backend(settings.backend)
         self.intensity_changes = [
-            (getattr(settings, f"{name}_chance"), change) for name, change in changes(thick_axis).items()
+            (getattr(settings, f"{name}_probability"), change) for name, change in changes(thick_axis).items()
         ]
 
     def draw(self, rng: np.random.Generator, crop: Size) -> Draw:
@@ -120,8 +120,8 @@ class Augmentation:
 
     def change_intensity(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A (c, z, y, x) float32 image after randomly chosen intensity changes, in fixed order."""
-        for chance, change in self.intensity_changes:
-            if rng.random() < chance:
+        for probability, change in self.intensity_changes:
+            if rng.random() < probability:
                 image = change(image, rng)
         return image
 
@@ -129,10 +129,10 @@ class Augmentation:
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """CutMix of a batch: (b, c, z, y, x) images and (b, l, z, y, x) labels, by the same blocks."""
-        if self.settings.cutmix_chance == 0:
+        if self.settings.cutmix_probability == 0:
             return images, labels
         batch_size, _, z, y, x = images.shape
-        cutmix = masking.draw_cutmix(rng, batch_size, (z, y, x), self.settings.cutmix_chance)
+        cutmix = masking.draw_cutmix(rng, batch_size, (z, y, x), self.settings.cutmix_probability)
         return cutmix.apply(images), cutmix.apply(labels)
 
 

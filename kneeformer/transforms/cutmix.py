@@ -29,9 +29,9 @@ class CutMix:
 
 
 def draw_cutmix(
-    rng: np.random.Generator, batch_size: int, crop: Size, chance: float, share: Span = (0.1, 0.3)
+    rng: np.random.Generator, batch_size: int, crop: Size, probability: float, share: Span = (0.1, 0.3)
 ) -> CutMix:
-    """Draw, with `chance` for each image, another image of the batch and the blocks that it fills.
+    """Draw, with `probability` for each image, another image of the batch and the blocks that it fills.
 
     Args:
         crop: (z, y, x) voxels of each image.
@@ -40,7 +40,7 @@ def draw_cutmix(
     source = np.arange(batch_size)
     mask = np.zeros((batch_size, *crop), dtype=bool)
     if batch_size > 1:
-        for target in np.flatnonzero(rng.random(batch_size) < chance):
+        for target in np.flatnonzero(rng.random(batch_size) < probability):
             source[target] = (target + rng.integers(1, batch_size)) % batch_size
             mask[target] = draw_blocks(rng, crop, rng.uniform(*share))
     return CutMix(source, mask)

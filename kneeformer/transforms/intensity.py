@@ -73,14 +73,14 @@ def gamma(
     image: np.ndarray,
     rng: np.random.Generator,
     exponents: Span = (0.7, 1.5),
-    inverted_chance: float = 0.25,
+    inverted_probability: float = 0.25,
     retain_stats: bool = True,
 ) -> np.ndarray:
     """Raise the channel, scaled from its own range to [0, 1], to a power; inverted: seen from the bright end.
 
     With `retain_stats` mean and deviation of each channel stay, and its range gives way; else the reverse.
     """
-    flipped = rng.random((len(image), 1, 1, 1)) < inverted_chance
+    flipped = rng.random((len(image), 1, 1, 1)) < inverted_probability
     exponent = _log_uniform(rng, image, exponents)
     lowest, highest = (f(image, axis=_PER_CHANNEL, keepdims=True) for f in (np.min, np.max))
     start, reach = np.where(flipped, highest, lowest), np.where(flipped, lowest - highest, highest - lowest)

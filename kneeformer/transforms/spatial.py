@@ -29,9 +29,9 @@ def draw_affine(
 
     Returns:
         (3, 3) float64 from an output voxel's offset to its input's, both (z, y, x) from the centre; or None,
-        where chance or settings leave the crop as it is.
+        where the draw or the settings leave the crop as it is.
     """
-    if rng.random() >= settings.affine_chance:
+    if rng.random() >= settings.affine_probability:
         return None
     limits = np.array(settings.rotation_degrees)
     # scipy calls the three coordinates x, y, z in their order; here they are z, y, x

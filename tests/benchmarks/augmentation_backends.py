@@ -37,7 +37,9 @@ def pieces(crop: Size, spacing: Spacing, thick_axis: int | None, backend: str) -
     )
     rng = np.random.default_rng(0)
     turns = AugmentationSettings(
-        affine_chance=1, rotation_degrees=(15, 0, 0) if thick_axis == 0 else (15, 15, 15), scale=(0.85, 1.18)
+        affine_probability=1,
+        rotation_degrees=(15, 0, 0) if thick_axis == 0 else (15, 15, 15),
+        scale=(0.85, 1.18),
     )
     matrix = spatial.draw_affine(rng, turns, spacing)
     assert matrix is not None
@@ -50,7 +52,7 @@ def pieces(crop: Size, spacing: Spacing, thick_axis: int | None, backend: str) -
     }
     for name, change in module.changes(thick_axis).items():
         timed[name] = partial(change, image)
-    plan = turns.model_copy(update={"backend": backend, "affine_chance": 0.3, "mirror_axes": (1, 2)})
+    plan = turns.model_copy(update={"backend": backend, "affine_probability": 0.3, "mirror_axes": (1, 2)})
     volume = rng.standard_normal((1, *(2 * n for n in crop))).astype(np.float32)
     whole = partial(whole_crop, volume, (volume > 1).astype(np.int16), crop)
     return timed | {WHOLE: partial(whole, Augmentation(plan, spacing, thick_axis))}

@@ -56,14 +56,14 @@ def test_a_step_is_the_same_batch_again_and_another_is_not() -> None:
     assert not torch.equal(one["image"], other["image"])
 
 
-def test_nothing_is_hidden_without_a_chance_and_something_with_certainty() -> None:
-    assert batches(hidden_chance=0)[0]["known"].all()
-    shares = [float(batches(hidden_chance=1)[step]["known"].float().mean()) for step in range(5)]
+def test_nothing_is_hidden_at_probability_zero_and_something_at_one() -> None:
+    assert batches(hidden_probability=0)[0]["known"].all()
+    shares = [float(batches(hidden_probability=1)[step]["known"].float().mean()) for step in range(5)]
     assert max(shares) < 1
 
 
 def test_what_is_visible_lies_around_the_middle() -> None:
-    batch = batches(hidden_chance=0, shift_mm=0)[0]
+    batch = batches(hidden_probability=0, shift_mm=0)[0]
     inside = points_from_middle(GRID, SPACING)[(batch["image"][0, DISTANCE] < 0).flatten()]
     assert inside.mean(0).abs().max() < 0.5
 
@@ -107,7 +107,7 @@ def test_a_bone_on_its_prototype_is_like_it_and_one_pushed_away_is_not() -> None
 @pytest.mark.parametrize("objective", [SimilarityObjective(), PoseObjective()])
 def test_steps_bring_the_bones_nearer(objective: SimilarityObjective | PoseObjective) -> None:
     stage = Stage()
-    learning = {"rotation_degrees": 0, "scale": (1.0, 1.0), "hidden_chance": 0, "shift_mm": 8}
+    learning = {"rotation_degrees": 0, "scale": (1.0, 1.0), "hidden_probability": 0, "shift_mm": 8}
     examples = [batches(**learning)[step] for step in range(3)]
     optimiser = torch.optim.AdamW(stage.registration.locnet.parameters(), 3e-3)
     before = objective.validate(stage, examples).loss

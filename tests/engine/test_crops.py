@@ -23,14 +23,14 @@ ORIGIN = Origin(settings="", files="")
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "tibia": 2})
 IGNORING = LabelScheme.from_json({"background": 0, "femur": 1, "ignore": 2})
 PLAIN = AugmentationSettings.model_validate(
-    {k: 0 for k in AugmentationSettings().model_dump() if k.endswith(("_chance", "_mm"))}
+    {k: 0 for k in AugmentationSettings().model_dump() if k.endswith(("_probability", "_mm"))}
 )
 BUSY = AugmentationSettings.model_validate(
     {
         "mirror_axes": (2,),
         "rotation_degrees": (20, 0, 0),
         "scale": (0.8, 1.2),
-        **{k: 1 for k in AugmentationSettings().model_dump() if k.endswith("_chance")},
+        **{k: 1 for k in AugmentationSettings().model_dump() if k.endswith("_probability")},
     }
 )
 

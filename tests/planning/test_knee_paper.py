@@ -85,14 +85,16 @@ def test_the_printed_values(budget: Budget) -> None:
         assert (training.optimiser, training.learning_rate, training.epochs) == ("adam", 1e-4, 100)
         assert training.weight_decay > 0 and training.loss == "mse" and training.fine_tuning is None
         changes = configuration.augmentation
-        assert changes.mirror_axes == (0,) and changes.affine_chance > 0
-        assert changes.blur_chance == changes.gamma_chance == changes.low_resolution_chance == 0
-        assert changes.brightness_chance == changes.contrast_chance == 0
+        assert changes.mirror_axes == (0,) and changes.affine_probability > 0
+        assert (
+            changes.blur_probability == changes.gamma_probability == changes.low_resolution_probability == 0
+        )
+        assert changes.brightness_probability == changes.contrast_probability == 0
     hybrid, linear, masked = (planned[n] for n in ("3d_vit", "3d_vit_linear", "3d_mae"))
     assert (hybrid.network.decoder, linear.network.decoder) == ("cnn", "linear")
     assert hybrid.previous_stage == linear.previous_stage == "3d_mae" and masked.previous_stage is None
-    assert hybrid.augmentation.noise_chance > 0 and hybrid.augmentation.cutmix_chance > 0
-    assert masked.augmentation.noise_chance == masked.augmentation.cutmix_chance == 0
+    assert hybrid.augmentation.noise_probability > 0 and hybrid.augmentation.cutmix_probability > 0
+    assert masked.augmentation.noise_probability == masked.augmentation.cutmix_probability == 0
     assert masked.masking is not None and masked.masking.target == "intensity"
     assert hybrid.masking is None
 

@@ -82,9 +82,13 @@ def test_the_printed_values() -> None:
 
 def test_plain_priors_see_whole_bones_and_robust_ones_never() -> None:
     plan = planned()
-    hidden = {n: c.learning.hidden_chance for n, c in plan.items() if c.learning is not None}
-    assert {n for n, chance in hidden.items() if chance == 1} == {"3d_stn_robust", "3d_vae", "3d_vqvae"}
-    assert all(chance in (0, 1) for chance in hidden.values())
+    hidden = {n: c.learning.hidden_probability for n, c in plan.items() if c.learning is not None}
+    assert {n for n, probability in hidden.items() if probability == 1} == {
+        "3d_stn_robust",
+        "3d_vae",
+        "3d_vqvae",
+    }
+    assert all(probability in (0, 1) for probability in hidden.values())
 
 
 @pytest.mark.parametrize(("budget", "spacing"), [(CPU, 4.0), (GPU, 1.0)])

@@ -93,7 +93,7 @@ def after(pretrained: tuple[Workplace, str]) -> tuple[Workplace, dict[str, str]]
     images, out = place.raw / "imagesTs", place.root / "out"
     commands: dict[str, tuple[int, tuple[object, ...]]] = {
         "linear": (0, ("kf_train", 1, "3d_vit_linear", 0)),
-        "chance": (0, ("kf_train", 1, "3d_vit", 1, "--no_pretraining")),
+        "random": (0, ("kf_train", 1, "3d_vit", 1, "--no_pretraining")),
         "file": (0, ("kf_train", 1, "3d_vit", 2, "-pretrained_weights", "mine.pt", *held)),
         "review": (0, ("kf_train", 1, "3d_mae", 0, "--val")),
         "borrowed": (0, ("kf_train", 1, "3d_mae", 2, "--pretrain_from", 2, "--epochs", 1)),
@@ -162,9 +162,9 @@ def test_what_is_trained_is_taken_and_not_trained_again(after: tuple[Workplace, 
     assert {name.split(".")[0] for name in taken(linear)["new"]} == {"decoder"}
 
 
-def test_no_pretraining_starts_from_chance(after: tuple[Workplace, dict[str, str]]) -> None:
+def test_no_pretraining_starts_from_random_initialisation(after: tuple[Workplace, dict[str, str]]) -> None:
     place, said = after
-    assert "3d_mae" not in said["chance"] and "loaded" not in said["chance"]
+    assert "3d_mae" not in said["random"] and "loaded" not in said["random"]
     assert taken(fold_of(place, "3d_vit", 1)) is None
     assert not fold_of(place, "3d_mae", 1).exists()
 

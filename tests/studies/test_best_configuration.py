@@ -74,7 +74,7 @@ def test_all_that_is_validated_is_compared_and_ranked(folders: Folders) -> None:
     assert other.difference is not None  # 0.05 in every subject: the interval has no width
     assert other.difference.interval == pytest.approx((-0.05, -0.05, -0.05))
     assert "| 3d_vit | 0 1 | 5 | 0.7000 (" in report and "-0.0500 (-0.0500 to -0.0500) |" in report
-    assert "3d_vit_linear is better than all others beyond chance" in report
+    assert "3d_vit_linear is significantly better than all others" in report
     assert found.prediction == (
         f'kf_predict -i "$kf_raw"/{NAME}/imagesTs -o "$kf_results"/{NAME}/best_configuration/predictions '
         f"-d {NAME} -p kfPlans -c 3d_vit_linear -f 0 1"

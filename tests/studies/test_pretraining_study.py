@@ -132,7 +132,7 @@ def test_a_fold_that_holds_nobody_out_is_refused(folders: Folders, fold: str) ->
     assert not folders.results.exists()
 
 
-def test_to_start_from_chance_and_from_weights_is_refused(folders: Folders) -> None:
+def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:
     weights = Path("mine.pt")
     with pytest.raises(KneeformerError, match=r"-pretrained_weights exclude each other: .* from mine\.pt"):
         refuse_ignored(folders, replace(VIT, no_pretraining=True, pretrained_weights=weights))

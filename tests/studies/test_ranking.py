@@ -1,4 +1,4 @@
-"""Configurations ranked: by hand, of subjects and not of cases, and never by chance alone."""
+"""Configurations ranked: by hand, of subjects and not of cases, with the significance of each difference."""
 
 import math
 from collections.abc import Mapping
@@ -65,11 +65,11 @@ def test_a_ranking_by_hand() -> None:
     assert numbers(best) == pytest.approx((0.8, 0.7, 0.9)) and best.difference is None
     assert numbers(second) == pytest.approx((0.775, 0.75, 0.8, -0.025, -0.1, 0.05))
     assert numbers(third) == pytest.approx((0.55, 0.5, 0.6, -0.25, -0.4, -0.1))
-    assert [r.difference.beyond_chance for r in ranking if r.difference] == [False, True]
+    assert [r.difference.significant for r in ranking if r.difference] == [False, True]
     text = ranking_table(ranking, DICE, (0, 1), 2)
     assert "| best | 0 1 | 2 | 0.8000 (0.7000 to 0.9000) |  |" in text
     assert "| second | 0 1 | 2 | 0.7750 (0.7500 to 0.8000) | -0.0250 (-0.1000 to +0.0500) |" in text
-    assert "best is not better beyond chance than second: the interval of the difference holds 0" in text
+    assert "best is not significantly better than second: the interval of the difference includes 0" in text
 
 
 def test_of_completions_the_nearest_region_is_best() -> None:
@@ -77,7 +77,7 @@ def test_of_completions_the_nearest_region_is_best() -> None:
     assert [row.configuration for row in ranking] == ["near", "far"]
     assert numbers(ranking[1]) == pytest.approx((3, 2, 4, 1.5, 1, 2))
     text = ranking_table(ranking, RMSD, (0,), 2)
-    assert "lower is better" in text and "near is better than all others beyond chance" in text
+    assert "lower is better" in text and "near is significantly better than all others" in text
 
 
 def test_a_subject_counts_once() -> None:
@@ -107,15 +107,15 @@ def test_what_a_case_says_nothing_of_does_not_count() -> None:
 
 def test_one_subject_cannot_tell() -> None:
     ranking = rank({"best": segmented({"a": 0.9}), "other": segmented({"a": 0.7})}, DICE)
-    assert ranking[1].difference is not None and not ranking[1].difference.beyond_chance
+    assert ranking[1].difference is not None and not ranking[1].difference.significant
     text = ranking_table(ranking, DICE, (0,), 1)
-    assert "| other | 0 | 1 | 0.7000 | -0.2000 |" in text and "without a second one" in text
+    assert "| other | 0 | 1 | 0.7000 | -0.2000 |" in text and "significance cannot be estimated" in text
 
 
 def test_of_equal_ones_the_first_leads() -> None:
     scores = {name: segmented({"a": 0.7, "b": 0.8}) for name in ("3d_vit", "3d_vit_linear")}
     ranking = rank(scores, DICE)
     assert [row.configuration for row in ranking] == ["3d_vit", "3d_vit_linear"]
-    assert numbers(ranking[1])[3:] == (0, 0, 0) and not ranking[1].difference.beyond_chance  # type: ignore[union-attr]
+    assert numbers(ranking[1])[3:] == (0, 0, 0) and not ranking[1].difference.significant  # type: ignore[union-attr]
     alone = ranking_table(rank({"3d_vit": scores["3d_vit"]}, DICE), DICE, (0,), 2)
     assert "3d_vit is the only one" in alone

@@ -12,19 +12,19 @@ EVERYTHING = AugmentationSettings(
     mirror_axes=(0, 1, 2),
     rotation_degrees=(30, 0, 0),
     scale=(0.8, 1.25),
-    affine_chance=1,
-    noise_chance=1,
-    blur_chance=1,
-    brightness_chance=1,
-    contrast_chance=1,
-    gamma_chance=1,
-    low_resolution_chance=1,
-    cutmix_chance=1,
+    affine_probability=1,
+    noise_probability=1,
+    blur_probability=1,
+    brightness_probability=1,
+    contrast_probability=1,
+    gamma_probability=1,
+    low_resolution_probability=1,
+    cutmix_probability=1,
 )
 NOTHING = EVERYTHING.model_copy(
-    update={"mirror_axes": (), **{k: 0.0 for k in EVERYTHING.model_dump() if k.endswith("_chance")}}
+    update={"mirror_axes": (), **{k: 0.0 for k in EVERYTHING.model_dump() if k.endswith("_probability")}}
 )
-SPATIAL = NOTHING.model_copy(update={"mirror_axes": (0, 1, 2), "affine_chance": 1.0})
+SPATIAL = NOTHING.model_copy(update={"mirror_axes": (0, 1, 2), "affine_probability": 1.0})
 
 
 def ball(region: Size) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def test_the_seed_decides_the_whole_crop() -> None:
     assert np.array_equal(first, same) and not np.allclose(first, other)
 
 
-def test_without_any_chance_the_crop_is_the_middle_of_the_region() -> None:
+def test_at_probability_zero_the_crop_is_the_middle_of_the_region() -> None:
     augmentation = Augmentation(NOTHING, SPACING_MM)
     rng = np.random.default_rng(0)
     draw = augmentation.draw(rng, CROP)
@@ -81,7 +81,9 @@ def test_the_region_suffices_and_beyond_a_smaller_one_the_label_is_outside() -> 
 
 
 def test_thick_slices_do_not_mix_under_in_plane_settings() -> None:
-    settings = EVERYTHING.model_copy(update={"scale": (1.0, 1.0), "noise_chance": 0.0, "mirror_axes": ()})
+    settings = EVERYTHING.model_copy(
+        update={"scale": (1.0, 1.0), "noise_probability": 0.0, "mirror_axes": ()}
+    )
     rng = np.random.default_rng(0)
     augmentation = Augmentation(settings, SPACING_MM, thick_axis=0)
     draw = augmentation.draw(rng, CROP)
@@ -92,7 +94,7 @@ def test_thick_slices_do_not_mix_under_in_plane_settings() -> None:
     assert np.allclose(others, others.flat[0], atol=1e-3) and image[:, 3].min() > others.max()
 
 
-def test_cutmix_mixes_images_and_labels_alike_and_only_by_chance() -> None:
+def test_cutmix_mixes_images_and_labels_alike_and_only_at_its_probability() -> None:
     images = np.stack([np.full((1, *CROP), b, np.float32) for b in range(2)])
     labels = images.astype(np.int16)
     mixed, mixed_labels = Augmentation(EVERYTHING, SPACING_MM).mix(images, labels, np.random.default_rng(0))

@@ -18,13 +18,13 @@ EVERYTHING = AugmentationSettings(
     mirror_axes=(0, 1, 2),
     rotation_degrees=(30, 0, 0),
     scale=(0.8, 1.25),
-    affine_chance=1,
-    noise_chance=1,
-    blur_chance=1,
-    brightness_chance=1,
-    contrast_chance=1,
-    gamma_chance=1,
-    low_resolution_chance=1,
+    affine_probability=1,
+    noise_probability=1,
+    blur_probability=1,
+    brightness_probability=1,
+    contrast_probability=1,
+    gamma_probability=1,
+    low_resolution_probability=1,
 )
 CHANGES = by_batchgenerators.changes(thick_axis=0)
 

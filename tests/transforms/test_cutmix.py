@@ -18,7 +18,7 @@ def identified(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_voxels_and_labels_come_from_one_image_and_the_same_place() -> None:
     images, labels = identified(4)
-    cutmix = masking.draw_cutmix(np.random.default_rng(0), 4, CROP, chance=1.0)
+    cutmix = masking.draw_cutmix(np.random.default_rng(0), 4, CROP, probability=1.0)
     mixed, mixed_labels = cutmix.apply(images), cutmix.apply(labels)
     assert mixed.dtype == np.float32 and mixed_labels.dtype == np.int16
     for b in range(4):
@@ -32,13 +32,13 @@ def test_voxels_and_labels_come_from_one_image_and_the_same_place() -> None:
 def test_the_batch_itself_stays() -> None:
     images, _ = identified(2)
     before = images.copy()
-    masking.draw_cutmix(np.random.default_rng(0), 2, CROP, chance=1.0).apply(images)
+    masking.draw_cutmix(np.random.default_rng(0), 2, CROP, probability=1.0).apply(images)
     assert np.array_equal(images, before)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_share_is_the_one_asked_for(seed: int) -> None:
-    cutmix = masking.draw_cutmix(np.random.default_rng(seed), 3, CROP, chance=1.0, share=(0.1, 0.3))
+    cutmix = masking.draw_cutmix(np.random.default_rng(seed), 3, CROP, probability=1.0, share=(0.1, 0.3))
     shares = cutmix.mask.mean((1, 2, 3))
     assert (shares > 0.05).all() and (shares < 0.37).all()
     assert masking.draw_blocks(np.random.default_rng(seed), CROP, 0.2).mean() == pytest.approx(0.2, abs=0.05)
@@ -50,18 +50,20 @@ def test_blocks_are_blocks() -> None:
     assert np.diff(mask.astype(int), axis=2).astype(bool).mean() < 0.1
 
 
-def test_an_image_is_never_its_own_source_and_chance_holds() -> None:
+def test_an_image_is_never_its_own_source_and_the_probability_holds() -> None:
     rng = np.random.default_rng(0)
-    draws = [masking.draw_cutmix(rng, 3, (2, 4, 4), chance=0.4) for _ in range(300)]
+    draws = [masking.draw_cutmix(rng, 3, (2, 4, 4), probability=0.4) for _ in range(300)]
     mixed = np.array([d.source != np.arange(3) for d in draws])
     assert mixed.mean() == pytest.approx(0.4, abs=0.05)
     assert all((d.mask.any((1, 2, 3)) <= m).all() for d, m in zip(draws, mixed, strict=True))
 
 
-@pytest.mark.parametrize(("batch_size", "chance"), [(1, 1.0), (4, 0.0)])
-def test_nothing_happens_to_one_image_alone_or_without_chance(batch_size: int, chance: float) -> None:
+@pytest.mark.parametrize(("batch_size", "probability"), [(1, 1.0), (4, 0.0)])
+def test_nothing_happens_to_one_image_alone_or_at_probability_zero(
+    batch_size: int, probability: float
+) -> None:
     images, _ = identified(batch_size)
-    cutmix = masking.draw_cutmix(np.random.default_rng(0), batch_size, CROP, chance)
+    cutmix = masking.draw_cutmix(np.random.default_rng(0), batch_size, CROP, probability)
     assert np.array_equal(cutmix.apply(images), images)
 
 

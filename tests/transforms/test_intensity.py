@@ -107,7 +107,9 @@ def test_gamma_retains_mean_and_deviation_or_the_range(image: np.ndarray, invert
 def test_gamma_by_hand() -> None:
     ramp = np.array([10, 11, 12, 14], np.float32).reshape(1, 1, 1, 4)
     rng = np.random.default_rng(0)
-    plain, inverted = (intensity.gamma(ramp, rng, (2, 2), chance, retain_stats=False) for chance in (0, 1))
+    plain, inverted = (
+        intensity.gamma(ramp, rng, (2, 2), probability, retain_stats=False) for probability in (0, 1)
+    )
     assert np.allclose(plain.ravel(), [10, 10.25, 11, 14])  # 0, 1/4, 1/2, 1 squared
     assert np.allclose(inverted.ravel(), [10, 11.75, 13, 14])  # 1, 3/4, 1/2, 0 squared, from the top
 

@@ -7,7 +7,7 @@ from kneeformer.config import AugmentationSettings
 from kneeformer.transforms import spatial
 
 KNEE_MM = (3.0, 0.5, 0.5)
-ALWAYS = AugmentationSettings(rotation_degrees=(30, 10, 10), scale=(0.8, 1.25), affine_chance=1.0)
+ALWAYS = AugmentationSettings(rotation_degrees=(30, 10, 10), scale=(0.8, 1.25), affine_probability=1.0)
 
 
 def rotation_about_z(degrees: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_an_in_plane_rotation_keeps_distances_in_millimetres() -> None:
 
 
 def test_a_scale_above_one_makes_objects_larger() -> None:
-    settings = AugmentationSettings(scale=(1.5, 1.5), affine_chance=1.0)
+    settings = AugmentationSettings(scale=(1.5, 1.5), affine_probability=1.0)
     matrix = spatial.draw_affine(np.random.default_rng(0), settings, KNEE_MM)
     assert matrix is not None
     moved = spatial.warp(blob((3, 65, 65), (0, 0, 12), width=3), matrix, (3, 65, 65), "image")
@@ -86,19 +86,19 @@ def test_draws_are_rotations_and_scales_within_the_settings() -> None:
 
 
 def test_rotation_about_the_thick_axis_alone_stays_in_the_slice() -> None:
-    settings = AugmentationSettings(rotation_degrees=(30, 0, 0), affine_chance=1.0)
+    settings = AugmentationSettings(rotation_degrees=(30, 0, 0), affine_probability=1.0)
     matrix = spatial.draw_affine(np.random.default_rng(0), settings, KNEE_MM)
     assert matrix is not None
     assert np.allclose(matrix[0], [1, 0, 0]) and np.allclose(matrix[:, 0], [1, 0, 0])
     assert spatial.region_needed(matrix, (9, 20, 20))[0] == 9
 
 
-def test_no_matrix_where_chance_or_settings_say_so() -> None:
+def test_no_matrix_where_the_draw_or_the_settings_say_so() -> None:
     rng = np.random.default_rng(0)
-    never = ALWAYS.model_copy(update={"affine_chance": 0.0})
+    never = ALWAYS.model_copy(update={"affine_probability": 0.0})
     assert spatial.draw_affine(rng, never, KNEE_MM) is None
-    assert spatial.draw_affine(rng, AugmentationSettings(affine_chance=1.0), KNEE_MM) is None
-    often = ALWAYS.model_copy(update={"affine_chance": 0.3})
+    assert spatial.draw_affine(rng, AugmentationSettings(affine_probability=1.0), KNEE_MM) is None
+    often = ALWAYS.model_copy(update={"affine_probability": 0.3})
     drawn = [spatial.draw_affine(rng, often, KNEE_MM) is not None for _ in range(1000)]
     assert np.mean(drawn) == pytest.approx(0.3, abs=0.05)
 

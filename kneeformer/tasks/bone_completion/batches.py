@@ -81,7 +81,7 @@ class BoneBatches(Dataset[Batch]):
         bone = self.bones[rng.integers(len(self.bones))]
         distance = bone.image[DISTANCE]
         hidden = torch.zeros_like(distance)
-        if rng.random() < self.settings.hidden_chance:
+        if rng.random() < self.settings.hidden_probability:
             hidden = torch.from_numpy(draw_hidden(distance.numpy(), self.spacing, rng)).float()
         move = draw_pose(rng, self.settings)
         if self.on_prototype:

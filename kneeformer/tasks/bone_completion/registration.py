@@ -51,7 +51,7 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
         whole = {
             "inherits_from": "3d_ags",
             "registration": transformer,
-            "learning": learning.model_copy(update={"hidden_chance": 0.0}),
+            "learning": learning.model_copy(update={"hidden_probability": 0.0}),
             "training": stepwise(direct.training, budget, "dssim"),
         }
         return {

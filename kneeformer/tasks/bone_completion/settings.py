@@ -45,13 +45,13 @@ class BoneLearningSettings(Settings):
         rotation_degrees: about each axis, at most.
         shift_mm: along each axis, at most.
         scale: range of factors.
-        hidden_chance: of a part being hidden; 0 learns from whole bones alone.
+        hidden_probability: of a part being hidden; 0 learns from whole bones alone.
     """
 
     rotation_degrees: Angle = 15.0
     shift_mm: Annotated[float, Field(ge=0, le=1000)] = 5.0
     scale: Zooms = (0.9, 1.1)
-    hidden_chance: Share = 0.8
+    hidden_probability: Share = 0.8
 
 
 class BoneConfiguration(Configuration):

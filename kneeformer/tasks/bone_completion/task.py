@@ -98,7 +98,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         for name, prior in {**fitted, **trained}.items():
             update = {"inherits_from": "3d_pca32", "prior": prior, **(by_steps if name in trained else {})}
             planned[name] = first.model_copy(update=update)
-        whole = learning.model_copy(update={"hidden_chance": 0.0})
+        whole = learning.model_copy(update={"hidden_probability": 0.0})
         for name in ("3d_vae", "3d_vqvae"):
             update = {"inherits_from": name, "learning": whole}
             planned[f"{name}_plain"] = planned[name].model_copy(update=update)

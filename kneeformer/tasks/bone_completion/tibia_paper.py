@@ -38,7 +38,7 @@ _PASSES = 10  # over the bones, between two looks at the validation bones
 _TRAINING_SHARE = 0.8  # of the bones
 _WEIGHT_DECAY = 0.01  # AdamW's own
 _CPU_VOXELS = 40_000  # thousands of epochs: a grid for which a CPU has the time
-_STILL = BoneLearningSettings(rotation_degrees=0, shift_mm=0, scale=(1, 1), hidden_chance=0)
+_STILL = BoneLearningSettings(rotation_degrees=0, shift_mm=0, scale=(1, 1), hidden_probability=0)
 
 
 def tibia_paper(
@@ -79,7 +79,7 @@ def _registrations(base: BoneConfiguration, fingerprint: Fingerprint) -> dict[st
         "3d_stn_robust": {
             "registration": transformer,
             "previous_stage": "3d_stn",
-            "learning": BoneLearningSettings(shift_mm=25, hidden_chance=1),
+            "learning": BoneLearningSettings(shift_mm=25, hidden_probability=1),
             "training": _stepwise(base, fingerprint, _LOCNET_EPOCHS, "points"),
         },
     }
@@ -120,7 +120,7 @@ def _plain(prior: PriorSettings | None) -> PriorSettings:
 
 
 def _shown(masked: bool) -> BoneLearningSettings:
-    return _STILL.model_copy(update={"hidden_chance": 1.0 if masked else 0.0})
+    return _STILL.model_copy(update={"hidden_probability": 1.0 if masked else 0.0})
 
 
 def _stepwise(base: BoneConfiguration, fingerprint: Fingerprint, epochs: int, loss: str) -> TrainingSettings:
