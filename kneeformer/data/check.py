@@ -29,14 +29,14 @@ class CheckedCase:
             channels differ in size.
         label: (z, y, x) uint8, int16 or int32, the first that holds its values; None where there is
             none or it cannot be used.
-        geometry: of the first channel; None where it cannot be read.
+        grid: of the first channel; None where it cannot be read.
         warnings: what may be wrong with it, one line each, beginning with the file.
     """
 
     problems: list[str]
     images: np.ndarray | None
     label: np.ndarray | None
-    geometry: Grid | None
+    grid: Grid | None
     warnings: list[str] = field(default_factory=list)
 
 
@@ -100,8 +100,8 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
         label = None if faults else as_label_map(opened.array)
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
-    geometry = None if channels[0][1] is None else channels[0][1].geometry
-    return CheckedCase(problems, _stack([image for _, image in channels]), label, geometry, warnings)
+    grid = None if channels[0][1] is None else channels[0][1].grid
+    return CheckedCase(problems, _stack([image for _, image in channels]), label, grid, warnings)
 
 
 def _missing_files(case: Case) -> list[str]:
@@ -163,7 +163,7 @@ def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
     return [
         f"{path}: its grid differs from {first.name}: {differs}; resample one onto the other"
         for path, image in opened[1:]
-        if (differs := image.geometry.mismatch(reference.geometry))
+        if (differs := image.grid.mismatch(reference.grid))
     ]
 
 

@@ -31,18 +31,18 @@ def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[
     checked = check_case(case, description)
     problems, warnings = list(checked.problems), list(checked.warnings)
     if case.mask is not None:
-        problems += mask_problems(case.mask, case.images[0], checked.geometry, unmarked)
+        problems += mask_problems(case.mask, case.images[0], checked.grid, unmarked)
     if case.other_side is not None:
         other = check_case(case.other_side, description)
         problems, warnings = problems + other.problems, warnings + other.warnings
     return problems, warnings
 
 
-def mask_problems(file: Path, scan: Path, geometry: Grid | None, unmarked: str | None) -> list[str]:
+def mask_problems(file: Path, scan: Path, grid: Grid | None, unmarked: str | None) -> list[str]:
     """Open a mask once and list what is wrong with it; as `check_case`, in a child process.
 
     Args:
-        scan, geometry: what it belongs to; None where that cannot be read.
+        scan, grid: what it belongs to; None where that cannot be read.
         unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
     """
     if not file.is_file():
@@ -54,7 +54,7 @@ def mask_problems(file: Path, scan: Path, geometry: Grid | None, unmarked: str |
     except KneeformerError as fault:
         return [str(fault)]
     problems = segment_problems(file, MASK, "a mask")
-    differs = None if geometry is None else mask.geometry.mismatch(geometry)
+    differs = None if grid is None else mask.grid.mismatch(grid)
     if (content := _content_problem(mask.array, unmarked)) is not None:
         problems.append(f"{file}: {content}")
     if differs is not None:

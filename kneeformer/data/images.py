@@ -1,4 +1,4 @@
-"""Image files in and out, with their geometry: NRRD, NIfTI and MetaImage; DICOM series in."""
+"""Image files in and out, with their grids: NRRD, NIfTI and MetaImage; DICOM series in."""
 
 from pathlib import Path
 
@@ -54,8 +54,8 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(in_words(fault, path)) from fault
 
 
-def write_image(path: Path, array: np.ndarray, geometry: Grid) -> None:
-    """Write `array` (z, y, x) on `geometry`, compressed; the file appears whole or not at all.
+def write_image(path: Path, array: np.ndarray, grid: Grid) -> None:
+    """Write `array` (z, y, x) on `grid`, compressed; the file appears whole or not at all.
 
     A format of two files shows its header last, so that a header always has its voxels.
 
@@ -63,7 +63,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Grid) -> None:
         KneeformerError: no format that is known; DiskError: the file cannot be written.
     """
     try:
-        *beside, (name, content) = BY_ENDING[file_ending(path)].encode(path.name, Image(array, geometry))
+        *beside, (name, content) = BY_ENDING[file_ending(path)].encode(path.name, Image(array, grid))
         if beside:
             path.unlink(missing_ok=True)  # an old header must not speak of new voxels
         for other, data in beside:

@@ -14,7 +14,7 @@ WHOLE_WITHIN = 1e-3
 def read_label_map(path: Path) -> Image:
     """As `read_image`, the array as `as_label_map` gives it."""
     image = read_image(path)
-    return Image(as_label_map(image.array), image.geometry)
+    return Image(as_label_map(image.array), image.grid)
 
 
 def as_label_map(array: np.ndarray) -> np.ndarray:

@@ -70,12 +70,12 @@ class Segmentation:
 
     segments: tuple[Segment, ...]
     layers: np.ndarray
-    geometry: Grid
+    grid: Grid
 
     def mask(self, segment: Segment) -> np.ndarray:
         """(z, y, x) bool; empty where the file does not have the segment's layer."""
         if segment.layer >= len(self.layers):
-            return np.zeros(self.geometry.shape, bool)
+            return np.zeros(self.grid.shape, bool)
         return np.asarray(self.layers[segment.layer] == segment.value)
 
 
@@ -117,17 +117,17 @@ def read_segmentation(path: Path) -> Segmentation:
     if not segments:
         raise KneeformerError(f"{path}: its header names no segments; save it as a segmentation in 3D Slicer")
     try:
-        layers, geometry = nrrd.read_layers(path)
+        layers, grid = nrrd.read_layers(path)
     except FileFault as fault:
         raise KneeformerError(f"{path}: {fault}") from fault
     except OSError as fault:
         raise KneeformerError(in_words(fault, path)) from fault
     if not_whole(layers):
         raise KneeformerError(f"{path}: its voxels are no whole numbers; save it as binary label map")
-    return Segmentation(tuple(segments), as_label_map(layers), geometry)
+    return Segmentation(tuple(segments), as_label_map(layers), grid)
 
 
-def write_segmentation(path: Path, labels: np.ndarray, geometry: Grid, segments: Sequence[Segment]) -> None:
+def write_segmentation(path: Path, labels: np.ndarray, grid: Grid, segments: Sequence[Segment]) -> None:
     """Write a (z, y, x) label map as NRRD of one layer, whose header names its segments.
 
     Raises:
@@ -154,20 +154,20 @@ def write_segmentation(path: Path, labels: np.ndarray, geometry: Grid, segments:
         "Segmentation_MasterRepresentation:=Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset:=0 0 0",
     ]
-    ((_, content),) = nrrd.encode(path.name, Image(labels, geometry), lines)
+    ((_, content),) = nrrd.encode(path.name, Image(labels, grid), lines)
     write_bytes(path, content)
 
 
-def write_label_map(path: Path, labels: np.ndarray, geometry: Grid, scheme: LabelScheme) -> None:
+def write_label_map(path: Path, labels: np.ndarray, grid: Grid, scheme: LabelScheme) -> None:
     """Write a (z, y, x) label map; as NRRD, its header names the structures for 3D Slicer.
 
     Regions that overlap are segments of one layer: of each the voxels of the value that is written for it.
     """
     if path.name.lower().endswith(".nrrd"):
         segments = [Segment(name, value) for name, value in zip(scheme.names, scheme.painted, strict=True)]
-        write_segmentation(path, labels, geometry, segments)
+        write_segmentation(path, labels, grid, segments)
     else:
-        write_image(path, labels, geometry)
+        write_image(path, labels, grid)
 
 
 def colour_of(name: str, number: int) -> Colour:

@@ -74,7 +74,7 @@ class Mesh:
         return Mesh(transformed(self.vertices, matrix), faces)
 
 
-def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
+def surface_of(field: np.ndarray, level: float, grid: Grid) -> Mesh:
     """The surface between the voxels above a level and the others, by marching cubes.
 
     Closed always: outside the volume there is no object, and one that the border cuts ends at the outer
@@ -87,7 +87,7 @@ def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
     Args:
         field: (z, y, x) bool or finite real numbers; a mask's level is 0.5.
         level: of the same unit.
-        geometry: where the voxels lie; oblique and mirrored grids too.
+        grid: where the voxels lie; oblique and mirrored grids too.
 
     Raises:
         KneeformerError: no voxel is above the level.
@@ -102,7 +102,7 @@ def surface_of(field: np.ndarray, level: float, geometry: Grid) -> Mesh:
     vertices, faces, _, _ = marching_cubes(_off_the_level(_closed(above)), 0.0, method="lorensen")
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)
     outward = faces[:, ::-1].astype(np.int64)  # as they come, they point inward in (z, y, x)
-    return Mesh(index, outward).transformed(geometry.to_patient())
+    return Mesh(index, outward).transformed(grid.to_patient())
 
 
 def _closed(above: np.ndarray) -> np.ndarray:

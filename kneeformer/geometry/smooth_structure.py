@@ -25,19 +25,19 @@ class SmoothStructure:
     Attributes:
         depth: (z, y, x) float32 mm below its surface, negative above it.
         bone_depth: the same of the bone that it covers; None where it covers none.
-        geometry: where the grid lies.
+        grid: where the grid lies.
     """
 
     depth: np.ndarray
     bone_depth: np.ndarray | None
-    geometry: Grid
+    grid: Grid
 
     def surface(self) -> Mesh:
         """In patient coordinates; closed, by the border where that cuts the structure."""
-        return surface_of(self.depth, 0.0, self.geometry)
+        return surface_of(self.depth, 0.0, self.grid)
 
 
-def smooth_structure(mask: np.ndarray, geometry: Grid, bone: np.ndarray | None = None) -> SmoothStructure:
+def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = None) -> SmoothStructure:
     """Smooth a structure without shrinking it.
 
     1. Signed distance to the border of the mask. Where slices are thick it is that within each slice,
@@ -56,17 +56,17 @@ def smooth_structure(mask: np.ndarray, geometry: Grid, bone: np.ndarray | None =
         bone: (z, y, x) bool of the bone that the structure covers.
     """
     box = grown(bounding_box(mask), (_MARGIN,) * 3, mask.shape)
-    factor = slices_from_one(geometry.spacing)
-    part, fine = mask[slices(box)], _refined(geometry, box, factor)
+    factor = slices_from_one(grid.spacing)
+    part, fine = mask[slices(box)], _refined(grid, box, factor)
     under = np.zeros_like(part) if bone is None else bone[slices(box)]
-    bone_depth, depth = None, _depth_between(part | under, geometry.spacing, factor)
+    bone_depth, depth = None, _depth_between(part | under, grid.spacing, factor)
     if bone is not None:
-        bone_depth = _depth_between(under, geometry.spacing, factor)
+        bone_depth = _depth_between(under, grid.spacing, factor)
         depth = np.minimum(depth, -bone_depth)
-    in_plane = sorted(geometry.spacing)[1]
+    in_plane = sorted(grid.spacing)[1]
     depth = ndimage.gaussian_filter(depth, [_SMOOTHED * in_plane / s for s in fine.spacing], mode="nearest")
     depth -= _level_around(depth, factor * np.count_nonzero(part))
-    thick, least = int(np.argmax(geometry.spacing)), np.float32(_KEPT * min(geometry.spacing))
+    thick, least = int(np.argmax(grid.spacing)), np.float32(_KEPT * min(grid.spacing))
     inside = _in_both(part, thick, factor)
     outside = _in_both(under, thick, factor) | _in_both(~(part | under), thick, factor)
     np.copyto(depth, least, where=inside & (depth < least))
@@ -117,8 +117,8 @@ def _level_around(depth: np.ndarray, voxels: int) -> float:
     return float(np.partition(depth, -voxels, axis=None)[-voxels])
 
 
-def _refined(geometry: Grid, box: Box, factor: int) -> Grid:
+def _refined(grid: Grid, box: Box, factor: int) -> Grid:
     """The grid of a box of voxels, with `factor` slices for one."""
-    part, thick = geometry.cut(box), int(np.argmax(geometry.spacing))
+    part, thick = grid.cut(box), int(np.argmax(grid.spacing))
     z, y, x = (n * factor if axis == thick else n for axis, n in enumerate(part.shape))
     return part.resampled((z, y, x))

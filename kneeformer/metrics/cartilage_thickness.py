@@ -24,17 +24,17 @@ def mean_thickness_mm(cartilage: SmoothStructure, surface: Mesh) -> float | None
     Returns:
         Millimetres; None where no face of the surface lies on bone.
     """
-    bone, geometry = cartilage.bone_depth, cartilage.geometry
+    bone, grid = cartilage.bone_depth, cartilage.grid
     if bone is None:
         return None
-    places = transformed(surface.triangles.mean(1), geometry.to_index())
-    near = np.abs(_at(bone, places)) < min(geometry.spacing)
-    away = -np.stack([_at(slope, places) for slope in np.gradient(bone, *geometry.spacing)], 1)
+    places = transformed(surface.triangles.mean(1), grid.to_index())
+    near = np.abs(_at(bone, places)) < min(grid.spacing)
+    away = -np.stack([_at(slope, places) for slope in np.gradient(bone, *grid.spacing)], 1)
     away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    outward = (surface.normals @ geometry.cosines)[:, ::-1]  # along the grid's axes (z, y, x)
+    outward = (surface.normals @ grid.cosines)[:, ::-1]  # along the grid's axes (z, y, x)
     facing = (outward * away).sum(1) < -_FACING_BONE * np.linalg.norm(outward, axis=1)
     interface = near & facing
-    thickness = _through(cartilage, places[interface], away[interface] / geometry.spacing)
+    thickness = _through(cartilage, places[interface], away[interface] / grid.spacing)
     known = np.isfinite(thickness)
     if not known.any():
         return None

@@ -99,7 +99,7 @@ class BoneVolume:
 
 
 def score_completion(
-    reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Grid
+    reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, grid: Grid
 ) -> dict[str, Values]:
     """HIDDEN and COMPOSITE -> metric -> value, as the head of this file defines them.
 
@@ -107,19 +107,19 @@ def score_completion(
         reference: the bone as it was.
         prediction: the completed bone; what it has outside the region does not matter.
         region: (z, y, x) bool, voxels to complete.
-        geometry: of all of them.
+        grid: of all of them.
 
     Raises:
         ValueError: shapes differ, or a mask is not boolean.
     """
-    _check(reference, prediction, region, geometry)
+    _check(reference, prediction, region, grid)
     composite = prediction.pasted_into(reference, region)
-    there, here = _surface(reference.mask, geometry), _surface(composite.mask, geometry)
+    there, here = _surface(reference.mask, grid), _surface(composite.mask, grid)
     voxels = {HIDDEN: region, COMPOSITE: np.ones_like(region)}
-    surfaces = {name: {RMSD: _rmsd_mm(there, here, part, geometry)} for name, part in voxels.items()}
+    surfaces = {name: {RMSD: _rmsd_mm(there, here, part, grid)} for name, part in voxels.items()}
     intensities = intensity_metrics(reference.ct, composite.ct, voxels)
-    masks = score_masks(reference.mask & region, composite.mask & region, geometry.spacing)
-    boundary = {BOUNDARY_DICE: boundary_dice(reference.mask, composite.mask, region, geometry.spacing)}
+    masks = score_masks(reference.mask & region, composite.mask & region, grid.spacing)
+    boundary = {BOUNDARY_DICE: boundary_dice(reference.mask, composite.mask, region, grid.spacing)}
     return {
         HIDDEN: {**surfaces[HIDDEN], **boundary, **masks, **intensities[HIDDEN]},
         COMPOSITE: {**surfaces[COMPOSITE], **intensities[COMPOSITE]},
@@ -170,30 +170,30 @@ def boundary_dice(
     return dice(count(reference[box] & close, prediction[box] & close))
 
 
-def _check(reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, geometry: Grid) -> None:
+def _check(reference: BoneVolume, prediction: BoneVolume, region: np.ndarray, grid: Grid) -> None:
     check_masks(reference.mask, prediction.mask)
     check_masks(reference.mask, region)
-    for shape in (reference.ct.shape, prediction.ct.shape, geometry.shape):
+    for shape in (reference.ct.shape, prediction.ct.shape, grid.shape):
         if shape != region.shape:
             raise ValueError(f"volumes of shape {shape} and masks of shape {region.shape}")
 
 
-def _rmsd_mm(first: Mesh | None, second: Mesh | None, voxels: np.ndarray, geometry: Grid) -> float:
+def _rmsd_mm(first: Mesh | None, second: Mesh | None, voxels: np.ndarray, grid: Grid) -> float:
     if not voxels.any() or (first is None and second is None):
         return math.nan
     if first is None or second is None:
-        return diagonal_mm(geometry.shape, geometry.spacing)
-    return rmsd(first, second, within=_in_voxels(voxels, geometry))
+        return diagonal_mm(grid.shape, grid.spacing)
+    return rmsd(first, second, within=_in_voxels(voxels, grid))
 
 
-def _surface(mask: np.ndarray, geometry: Grid) -> Mesh | None:
-    return surface_of(mask, 0.5, geometry) if mask.any() else None
+def _surface(mask: np.ndarray, grid: Grid) -> Mesh | None:
+    return surface_of(mask, 0.5, grid) if mask.any() else None
 
 
-def _in_voxels(voxels: np.ndarray, geometry: Grid) -> Predicate:
+def _in_voxels(voxels: np.ndarray, grid: Grid) -> Predicate:
     """Return a test for points in one of `voxels`; just outside the grid the nearest voxel decides."""
-    to_index = geometry.to_index()
-    last = np.array(geometry.shape) - 1
+    to_index = grid.to_index()
+    last = np.array(grid.shape) - 1
 
     def within(points: np.ndarray) -> np.ndarray:
         index = np.rint(transformed(points, to_index)).astype(np.int64)

@@ -30,7 +30,7 @@ class MeasuredStructure:
 
 
 def measured_structures(
-    labels: np.ndarray, geometry: Grid, scheme: LabelScheme, faces: int | None = None
+    labels: np.ndarray, grid: Grid, scheme: LabelScheme, faces: int | None = None
 ) -> Iterator[MeasuredStructure]:
     """Surface and measurements of each structure or region, in the order of the scheme.
 
@@ -42,14 +42,14 @@ def measured_structures(
     for name in scheme.names:
         mask = scheme.structure(labels, name)
         facts: dict[str, Any] = {
-            "volume_mm3": float(np.count_nonzero(mask) * geometry.voxel_mm3),
+            "volume_mm3": float(np.count_nonzero(mask) * grid.voxel_mm3),
             "touches_border": _touches_border(mask),
         }
         if not mask.any():
             yield MeasuredStructure(name, None, facts)
             continue
         bone = _bone_under(name, mask, labels, scheme) if is_cartilage(name) else None
-        smooth = smooth_structure(mask, geometry, None if bone is None else scheme.structure(labels, bone))
+        smooth = smooth_structure(mask, grid, None if bone is None else scheme.structure(labels, bone))
         surface = smooth.surface()
         facts |= {
             "surface_volume_mm3": surface.signed_volume_mm3,

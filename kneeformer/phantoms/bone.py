@@ -31,7 +31,7 @@ Scan = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
 def scan_bone(
     anatomy: BoneAnatomy,
     pose: Affine,
-    geometry: Grid,
+    grid: Grid,
     rng: np.random.Generator,
     fracture: Fracture | None = None,
 ) -> Scan:
@@ -40,7 +40,7 @@ def scan_bone(
     Args:
         anatomy: the bone.
         pose: (4, 4) from the bone frame to the patient, in mm.
-        geometry: any grid, oblique or not.
+        grid: any grid, oblique or not.
         rng: source of tissue values, texture and noise: equal states give equal tissues, so that a healthy
             and a broken scan differ by the fracture alone.
         fracture: drawn for this bone in this pose.
@@ -49,12 +49,12 @@ def scan_bone(
         ct: (z, y, x) int16, Hounsfield units.
         mask: (z, y, x) uint8, 1 in the bone.
     """
-    points = geometry.voxel_centres()
+    points = grid.voxel_centres()
     in_bone_frame = transformed(points, np.linalg.inv(pose))
     distance = anatomy.signed_distance(in_bone_frame) * scale_of(pose)
     if fracture is not None:
         _break(distance, points, anatomy, pose, fracture)
-    ct = _paint(distance, in_bone_frame, anatomy, geometry.spacing, rng)
+    ct = _paint(distance, in_bone_frame, anatomy, grid.spacing, rng)
     return _acquire(ct, rng), (distance < 0).astype(np.uint8)
 
 
@@ -95,9 +95,9 @@ def write_bone_dataset(
         name = f"phantom{k + 1:02d}_{'L' if left else 'R'}"
         rng = np.random.default_rng([seed, stream, number])
         anatomy, pose = BoneAnatomy.draw(rng, left), draw_pose(rng)
-        geometry = oblique_axial(anatomy, pose, rng, spacing_mm)
+        grid = oblique_axial(anatomy, pose, rng, spacing_mm)
         write = _write_healthy if stream == 0 else _write_broken
-        write(folder, name, anatomy, pose, geometry, rng)
+        write(folder, name, anatomy, pose, grid, rng)
         poses[name] = pose.tolist()
         progress(name)
     description = {
@@ -116,12 +116,12 @@ def _write_healthy(
     name: str,
     anatomy: BoneAnatomy,
     pose: Affine,
-    geometry: Grid,
+    grid: Grid,
     rng: np.random.Generator,
 ) -> None:
-    ct, mask = scan_bone(anatomy, pose, geometry, rng)
-    write_image(folder / "imagesTr" / f"{name}_0000.nrrd", ct, geometry)
-    write_image(folder / "labelsTr" / f"{name}.nrrd", mask, geometry)
+    ct, mask = scan_bone(anatomy, pose, grid, rng)
+    write_image(folder / "imagesTr" / f"{name}_0000.nrrd", ct, grid)
+    write_image(folder / "labelsTr" / f"{name}.nrrd", mask, grid)
 
 
 def _write_broken(
@@ -129,25 +129,23 @@ def _write_broken(
     name: str,
     anatomy: BoneAnatomy,
     pose: Affine,
-    geometry: Grid,
+    grid: Grid,
     rng: np.random.Generator,
 ) -> None:
     tissues = int(rng.integers(2**32))  # the same in both scans
-    healthy_ct, healthy = scan_bone(anatomy, pose, geometry, np.random.default_rng(tissues))
-    fracture = Fracture.draw(healthy, geometry, rng)
-    broken_ct, _ = scan_bone(anatomy, pose, geometry, np.random.default_rng(tissues), fracture)
-    write_image(folder / "imagesTs" / f"{name}_0000.nrrd", broken_ct, geometry)
-    write_image(folder / "masksTs" / f"{name}.nrrd", completion_mask(healthy, geometry, fracture), geometry)
-    write_image(folder / "labelsTs" / f"{name}.nrrd", healthy, geometry)
-    write_image(folder / "truthTs" / f"{name}_0000.nrrd", healthy_ct, geometry)
+    healthy_ct, healthy = scan_bone(anatomy, pose, grid, np.random.default_rng(tissues))
+    fracture = Fracture.draw(healthy, grid, rng)
+    broken_ct, _ = scan_bone(anatomy, pose, grid, np.random.default_rng(tissues), fracture)
+    write_image(folder / "imagesTs" / f"{name}_0000.nrrd", broken_ct, grid)
+    write_image(folder / "masksTs" / f"{name}.nrrd", completion_mask(healthy, grid, fracture), grid)
+    write_image(folder / "labelsTs" / f"{name}.nrrd", healthy, grid)
+    write_image(folder / "truthTs" / f"{name}_0000.nrrd", healthy_ct, grid)
 
 
-def completion_mask(
-    healthy: npt.NDArray[np.uint8], geometry: Grid, fracture: Fracture
-) -> npt.NDArray[np.uint8]:
+def completion_mask(healthy: npt.NDArray[np.uint8], grid: Grid, fracture: Fracture) -> npt.NDArray[np.uint8]:
     """(z, y, x) uint8 of a broken bone: KEEP where it is intact, COMPLETE where it has to be completed."""
     mask = np.where(healthy > 0, KEEP, 0).astype(np.uint8)
-    mask[fracture.region(geometry.voxel_centres())] = COMPLETE
+    mask[fracture.region(grid.voxel_centres())] = COMPLETE
     return mask
 
 

@@ -195,7 +195,7 @@ class Fracture:
     shift_mm: Vector
 
     @classmethod
-    def draw(cls, mask: npt.NDArray[np.uint8], geometry: Grid, rng: np.random.Generator) -> "Fracture":
+    def draw(cls, mask: npt.NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> "Fracture":
         """Break the upper half of the surface of the bone in `mask` (z, y, x).
 
         The fragment moves as far as the region lets it, or at least half as far.
@@ -203,7 +203,7 @@ class Fracture:
         Raises:
             ValueError: the mask is empty.
         """
-        centre = rng.choice(_upper_surface(mask, geometry))
+        centre = rng.choice(_upper_surface(mask, grid))
         radii = rng.uniform(14, 26, 3)
         turn = rng.uniform(-8, 8, 3)
         stretch = rotation(_triple(turn)) * radii / radii[:, None]  # the turn, in units of the radii
@@ -229,12 +229,12 @@ class Fracture:
         return np.asarray(np.linalg.norm((points_mm - self.centre_mm) / self.radii_mm, axis=-1))
 
 
-def _upper_surface(mask: npt.NDArray[np.uint8], geometry: Grid) -> Floats:
+def _upper_surface(mask: npt.NDArray[np.uint8], grid: Grid) -> Floats:
     """(n, 3) patient coordinates of the surface voxels that lie higher than half of the bone's voxels."""
     bone = mask > 0
     if not bone.any():
         raise ValueError("no bone in the mask")
-    centres = geometry.voxel_centres()
+    centres = grid.voxel_centres()
     surface = centres[bone & ~ndimage.binary_erosion(bone)]
     return np.asarray(surface[surface[:, 2] >= np.median(centres[bone][:, 2])])
 

@@ -93,10 +93,10 @@ def write_phantom_dataset(
             rng = np.random.default_rng([seed, stream, k])
             name = f"phantom_{next(numbers):02d}"
             image, labels = make_knee(rng, shape, spacing_mm)
-            geometry = oblique_sagittal(rng, shape, spacing_mm)
-            write_image(folder / f"images{part}" / f"{name}_0000.nrrd", image, geometry)
+            grid = oblique_sagittal(rng, shape, spacing_mm)
+            write_image(folder / f"images{part}" / f"{name}_0000.nrrd", image, grid)
             if labelled:
-                write_image(folder / f"labels{part}" / f"{name}.nrrd", labels, geometry)
+                write_image(folder / f"labels{part}" / f"{name}.nrrd", labels, grid)
             progress(name)
     description = {
         "channel_names": {"0": "PDFS"},

@@ -117,7 +117,7 @@ class Fingerprint(BaseModel):
 def case_fingerprint(
     images: np.ndarray,
     labels: np.ndarray | None,
-    geometry: Grid,
+    grid: Grid,
     scheme: LabelScheme,
     seed: int,
     side: Side | None = None,
@@ -129,9 +129,9 @@ def case_fingerprint(
         labels: (z, y, x) or None.
     """
     if np.iscomplexobj(images):
-        images = zero_filled(images, geometry.shape)[None]
+        images = zero_filled(images, grid.shape)[None]
     box = filled_box(images, labels)
-    voxel = geometry.voxel_mm3
+    voxel = grid.voxel_mm3
     volumes = {}
     extent = straight = (0.0, 0.0, 0.0)
     if labels is not None:
@@ -140,12 +140,12 @@ def case_fingerprint(
             name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
             for name, values in zip(scheme.names, scheme.values, strict=True)
         }
-        extent, straight = _extents_mm(scheme.foreground(labels), geometry)
+        extent, straight = _extents_mm(scheme.foreground(labels), grid)
     facts = CaseFingerprint(
         shape=_shape([last - first for first, last in box]),
-        file_shape=geometry.shape,
-        spacing=geometry.spacing,
-        orientation=geometry.orientation(),
+        file_shape=grid.shape,
+        spacing=grid.spacing,
+        orientation=grid.orientation(),
         volumes_mm3=volumes,
         extent_mm=extent,
         straight_mm=straight,
@@ -204,12 +204,12 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.
     return flat[:, chosen].astype(np.float32)
 
 
-def _extents_mm(structures: np.ndarray, geometry: Grid) -> tuple[Vector, Vector]:
+def _extents_mm(structures: np.ndarray, grid: Grid) -> tuple[Vector, Vector]:
     """mm along (z, y, x) of the patient, as it lies and straightened; a speck far off makes no bone long."""
     held = np.argwhere(without_small_components(structures)[::2, ::2, ::2]) * 2.0
     if len(held) < 2:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
-    points = held @ geometry.to_patient()[:3, :3].T
+    points = held @ grid.to_patient()[:3, :3].T
     return _span(points), _span(points @ straightening(points).T)
 
 

@@ -25,7 +25,7 @@ def draw_segmentation(
     from matplotlib.patches import Patch
 
     scan, truth, found = (read_image(p) for p in (image, reference, prediction))
-    axis = int(np.argmax(scan.geometry.spacing))
+    axis = int(np.argmax(scan.grid.spacing))
     (voxels, aspect), (labels, _), (predicted, _) = (upright(i, axis) for i in (scan, truth, found))
     slices = _fullest_slices(labels)
     colours = ListedColormap([plt.get_cmap("tab10")(i % 10) for i in range(len(scheme.names))])
@@ -113,9 +113,9 @@ def upright(image: Image, axis: int) -> tuple[np.ndarray, float]:
     """
     slices = np.moveaxis(image.array, axis, 0)
     rows, columns = (a for a in range(3) if a != axis)
-    cosines = image.geometry.cosines
+    cosines = image.grid.cosines
     down, right = cosines[:, 2 - rows], cosines[:, 2 - columns]  # patient directions (x, y, z) of the axes
-    height, width = image.geometry.spacing[rows], image.geometry.spacing[columns]
+    height, width = image.grid.spacing[rows], image.grid.spacing[columns]
     if np.argmax(np.abs(down)) < np.argmax(np.abs(right)):
         slices, down, right, height, width = slices.swapaxes(1, 2), right, down, width, height
     wanted = np.array([1, 1, -1])  # towards left, back, feet

@@ -96,7 +96,10 @@ def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -
     )
     equal = [row.configuration for row in others if row.difference and not row.difference.significant]
     if not equal:
-        return [basis, f"{best.configuration} is significantly better than all others: no interval includes 0."]
+        return [
+            basis,
+            f"{best.configuration} is significantly better than all others: no interval includes 0.",
+        ]
     return [
         basis,
         f"{best.configuration} is not significantly better than {', '.join(equal)}: the interval of the "

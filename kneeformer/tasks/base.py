@@ -43,7 +43,7 @@ class Scan:
     """
 
     image: np.ndarray
-    geometry: Grid
+    grid: Grid
     mask: np.ndarray | None = None
     side: Side | None = None
     bone_found_by: str | None = None
@@ -125,7 +125,7 @@ class Task(ABC, Generic[Planned]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Grid,
+        grid: Grid,
         configuration: Planned,
         scheme: LabelScheme,
         side: Side | None = None,
@@ -249,7 +249,7 @@ class PredictiveTask(Task[Planned]):
     bone_finder: ClassVar[str | None] = None
 
     def make_validation_mask(
-        self, labels: np.ndarray, geometry: Grid, scheme: LabelScheme, number: int
+        self, labels: np.ndarray, grid: Grid, scheme: LabelScheme, number: int
     ) -> np.ndarray | None:
         """The mask of a validation case, drawn from its reference; None where the task requires none.
 

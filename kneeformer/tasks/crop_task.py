@@ -26,12 +26,12 @@ class CropTask(Task[CropConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Grid,
+        grid: Grid,
         configuration: CropConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,
     ) -> Prepared:
-        return prepare(image, labels, geometry, configuration.preprocessing)
+        return prepare(image, labels, grid, configuration.preprocessing)
 
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget

@@ -26,7 +26,7 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
     ]
     if problems:
         raise KneeformerError("\n  ".join(problems))
-    scores = score_case(reference.array, prediction.array, reference.geometry.spacing, scheme)
+    scores = score_case(reference.array, prediction.array, reference.grid.spacing, scheme)
     for structure, values in scores.items():
         yield from rows_of(case.name, Part(structure), values)
 
@@ -34,7 +34,7 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
 def read_pair(case: PredictedCase) -> tuple[Image, Image]:
     """Reference and prediction, label maps. Raises KneeformerError: their grids differ."""
     reference, prediction = read_label_map(case.reference), read_label_map(case.prediction)
-    mismatch = reference.geometry.mismatch(prediction.geometry)
+    mismatch = reference.grid.mismatch(prediction.grid)
     if mismatch is not None:
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     return reference, prediction

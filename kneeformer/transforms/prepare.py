@@ -22,14 +22,14 @@ class Prepared:
     Attributes:
         image: (channels, z, y, x) float32.
         labels: (z, y, x), dtype of the label file, or None.
-        geometry: the native grid in the orientation of the network's.
+        grid: the native grid in the orientation of the network's.
         box: where it was cut from that grid, first and last-plus-one voxel along (z, y, x).
         file_orientation: that of the native grid itself.
     """
 
     image: np.ndarray
     labels: np.ndarray | None
-    geometry: Grid
+    grid: Grid
     box: Box
     file_orientation: str
 
@@ -39,12 +39,12 @@ class Prepared:
 
     def on_native_grid(self, part: np.ndarray) -> np.ndarray:
         """A (..., z, y, x) part of the box's shape on the grid of the file, 0 outside the box."""
-        whole = paste(part, self.box, self.geometry.shape)
-        return np.ascontiguousarray(turn(whole, self.geometry.orientation(), self.file_orientation))
+        whole = paste(part, self.box, self.grid.shape)
+        return np.ascontiguousarray(turn(whole, self.grid.orientation(), self.file_orientation))
 
 
 def prepare(
-    image: np.ndarray, labels: np.ndarray | None, geometry: Grid, settings: PreprocessingSettings
+    image: np.ndarray, labels: np.ndarray | None, grid: Grid, settings: PreprocessingSettings
 ) -> Prepared:
     """Turn to the plan's orientation, crop to what is not empty, normalise, and resample to the plan's
     spacing or fixed shape.
@@ -53,25 +53,25 @@ def prepare(
         image: (channels, z, y, x) as read.
         labels: (z, y, x) on the same grid, or None.
     """
-    stored = geometry.orientation()
-    orientation = orientation_for(stored, geometry.spacing, settings.orientations)
-    geometry = geometry.turned(orientation)
+    stored = grid.orientation()
+    orientation = orientation_for(stored, grid.spacing, settings.orientations)
+    grid = grid.turned(orientation)
     image = np.ascontiguousarray(turn(image, stored, orientation))
     labels = None if labels is None else np.ascontiguousarray(turn(labels, stored, orientation))
     box = filled_box(image, labels) if settings.crop_to_nonzero else whole_box(image.shape[1:])
     z, y, x = slices(box)
     image, labels = image[:, z, y, x], None if labels is None else labels[z, y, x]
-    shape = resampled_shape(box, geometry, settings)
+    shape = resampled_shape(box, grid, settings)
     image = normalise(image, settings.normalisation)
     if image.shape[1:] != shape:
         image = resample_image(image, shape, settings.thick_axis, settings.interpolation)
     if labels is not None:
         labels = resample_labels(labels, shape, settings.thick_axis)
-    return Prepared(image, labels, geometry, box, stored)
+    return Prepared(image, labels, grid, box, stored)
 
 
-def resampled_shape(box: Box, geometry: Grid, settings: PreprocessingSettings) -> Size:
+def resampled_shape(box: Box, grid: Grid, settings: PreprocessingSettings) -> Size:
     """Size of a box of the native grid on the network's grid."""
     if settings.fixed_shape is not None:
         return settings.fixed_shape
-    return new_shape(box_shape(box), geometry.spacing, settings.spacing)
+    return new_shape(box_shape(box), grid.spacing, settings.spacing)

@@ -80,13 +80,13 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
 def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
     case, description = job
     checked = check_case(case, description)
-    if checked.problems or checked.images is None or checked.geometry is None:
+    if checked.problems or checked.images is None or checked.grid is None:
         return Inspection(checked.problems)
     seed = int.from_bytes(case.name.encode()[-8:], "little")
     facts, sample = case_fingerprint(
         checked.images,
         checked.label,
-        checked.geometry,
+        checked.grid,
         description.scheme,
         seed,
         description.side(case.name),

@@ -61,7 +61,7 @@ def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
             watch("Importing", done, total)
             name = _write_channels(source / case.image, beside / "imagesTr", len(description.modality))
             label = read_image(source / case.label)
-            write_image(beside / "labelsTr" / f"{name}{_ENDING}", label.array, label.geometry)
+            write_image(beside / "labelsTr" / f"{name}{_ENDING}", label.array, label.grid)
         for done, image in enumerate(tests, len(description.training)):
             watch("Importing", done, total)
             _write_channels(source / image, beside / "imagesTs", len(description.modality))
@@ -86,5 +86,5 @@ def _write_channels(file: Path, folder: Path, channels: int) -> str:
         raise KneeformerError(f"{file}: {len(images)} channels, but dataset.json names {channels} modalities")
     name = composed(file.name[: -len(file_ending(file))])
     for number, image in enumerate(images):
-        write_image(folder / f"{name}_{number:04d}{_ENDING}", image.array, image.geometry)
+        write_image(folder / f"{name}_{number:04d}{_ENDING}", image.array, image.grid)
     return name

@@ -124,33 +124,33 @@ def _structures(
 def _import(case: SlicerCase, folder: Path, structures: Sequence[NamedStructure], notes: list[str]) -> str:
     """Write a case's files, and return the folder of its image. Raises KneeformerError: one is unreadable."""
     image = read_image(case.volume)
-    labels = None if case.segmentation is None else _labels(case, image.geometry, structures, notes)
+    labels = None if case.segmentation is None else _labels(case, image.grid, structures, notes)
     place = "imagesUn" if labels is None else "imagesTr"
-    write_image(folder / place / f"{case.name}_0000.nrrd", image.array, image.geometry)
+    write_image(folder / place / f"{case.name}_0000.nrrd", image.array, image.grid)
     if labels is not None:
         segments = [Segment(s.name, s.value, colour=s.colour) for s in structures]
-        write_segmentation(folder / "labelsTr" / f"{case.name}.nrrd", labels, image.geometry, segments)
+        write_segmentation(folder / "labelsTr" / f"{case.name}.nrrd", labels, image.grid, segments)
     return place
 
 
 def _labels(
-    case: SlicerCase, geometry: Grid, structures: Sequence[NamedStructure], notes: list[str]
+    case: SlicerCase, grid: Grid, structures: Sequence[NamedStructure], notes: list[str]
 ) -> np.ndarray | None:
     """The label map on the volume's grid; None where it holds no structure."""
     assert case.segmentation is not None
     segmentation = read_segmentation(case.segmentation)
     keys = {s.key for s in structures}
     masks = {key: mask for key, mask in masks_of(segmentation).items() if key in keys}
-    own, first = segmentation.geometry, whole_shift(segmentation.geometry, geometry)
+    own, first = segmentation.grid, whole_shift(segmentation.grid, grid)
     if first is None:
         notes.append(f"{case.segmentation}: on another grid than {case.volume.name}; resampled onto it")
-        moved = {key: resampled(mask, own, geometry) for key, mask in masks.items()}
+        moved = {key: resampled(mask, own, grid) for key, mask in masks.items()}
     else:
-        moved = {key: pasted(mask, first, geometry) for key, mask in masks.items()}
+        moved = {key: pasted(mask, first, grid) for key, mask in masks.items()}
         outside = sum(int(masks[key].sum()) - int(moved[key].sum()) for key in masks)
         if outside:
             notes.append(f"{case.segmentation}: {outside} voxels lie outside of {case.volume.name}; left out")
-    labels, lines = painted(structures, moved, geometry.shape)
+    labels, lines = painted(structures, moved, grid.shape)
     notes += [f"{case.segmentation}: {line}" for line in lines]
     if labels.any():
         return labels

@@ -141,13 +141,11 @@ def with_validation_mask(
     if case.label is None:
         return case
     reference = read_label_map(case.label)
-    mask = predictive(task).make_validation_mask(
-        reference.array, reference.geometry, description.scheme, number
-    )
+    mask = predictive(task).make_validation_mask(reference.array, reference.grid, description.scheme, number)
     if mask is None:
         return case
     file = masks / f"{case.name}{description.file_ending}"
-    write_image(file, mask, reference.geometry)
+    write_image(file, mask, reference.grid)
     return replace(case, mask=file)
 
 

@@ -45,14 +45,14 @@ class MeshFiles:
         """
         return (".json", *(f"_{name}.{self.ending}" for name in file_names(scheme.names).values()))
 
-    def write(self, folder: Path, case: str, labels: np.ndarray, geometry: Grid, scheme: LabelScheme) -> None:
+    def write(self, folder: Path, case: str, labels: np.ndarray, grid: Grid, scheme: LabelScheme) -> None:
         """Write CASE_STRUCTURE.ending for each structure that is there, then CASE.json.
 
         Args:
             labels: (z, y, x) label map.
         """
         names, facts = file_names(scheme.names), dict[str, Any]()
-        for structure in measured_structures(labels, geometry, scheme, self.faces):
+        for structure in measured_structures(labels, grid, scheme, self.faces):
             file = folder / f"{case}_{names[structure.name]}.{self.ending}"
             if structure.surface is None:
                 file.unlink(missing_ok=True)  # of an earlier prediction
@@ -150,7 +150,7 @@ def export_case(export: Export) -> None:
     meaning = export.scheme or _meaning(path, image.array)
     if problems := meaning_problems(path, image.array, meaning):
         raise KneeformerError("\n".join(problems))
-    export.files.write(export.output, export.case, image.array, image.geometry, meaning)
+    export.files.write(export.output, export.case, image.array, image.grid, meaning)
 
 
 def _meaning(path: Path, labels: np.ndarray) -> LabelScheme:

@@ -148,10 +148,10 @@ class Predictor:
         z, y, x = channels.shape[1:]
         if direction is None:
             usual = self.configuration.preprocessing.usual_orientation
-            geometry = Grid.along_patient((z, y, x), spacing, usual)
+            grid = Grid.along_patient((z, y, x), spacing, usual)
         else:
-            geometry = Grid((z, y, x), spacing, direction=direction)
-        outputs = self.predict_scan(Scan(channels, geometry), probabilities)
+            grid = Grid((z, y, x), spacing, direction=direction)
+        outputs = self.predict_scan(Scan(channels, grid), probabilities)
         return outputs.volumes["_probabilities" if probabilities else ""]
 
     def writing(self, file_ending: str) -> "Predictor":
@@ -200,10 +200,10 @@ class Predictor:
         reference = None if case.label is None else read_label_map(case.label).array
         task.draw(scan, outputs, reference, output / f"{case.name}.png")
         if meshes is not None:
-            meshes.write(output, case.name, outputs.volumes[""], scan.geometry, self.plan.dataset.scheme)
-        self._write(case, outputs, output, scan.geometry)
+            meshes.write(output, case.name, outputs.volumes[""], scan.grid, self.plan.dataset.scheme)
+        self._write(case, outputs, output, scan.grid)
 
-    def _write(self, case: Case, outputs: Outputs, output: Path, geometry: Grid) -> None:
+    def _write(self, case: Case, outputs: Outputs, output: Path, grid: Grid) -> None:
         if outputs.surface is not None:
             write_stl(output / f"{case.name}.stl", outputs.surface)
         if outputs.transform is not None:
@@ -217,9 +217,9 @@ class Predictor:
             if volume.ndim != 3:
                 _write_array(output / f"{case.name}{suffix}.npz", volume)
             elif suffix == "" and predictive(self.configuration.task).predicts_structures:
-                write_label_map(path, volume, geometry, self.plan.dataset.scheme)
+                write_label_map(path, volume, grid, self.plan.dataset.scheme)
             else:
-                write_image(path, volume, geometry)
+                write_image(path, volume, grid)
 
 
 def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
@@ -244,12 +244,12 @@ def _read_scan(case: Case) -> Scan:
     """The case's images and mask. Raises KneeformerError: channels on different grids."""
     channels = [read_image(path) for path in case.images]
     for path, channel in zip(case.images[1:], channels[1:], strict=True):
-        if mismatch := channels[0].geometry.mismatch(channel.geometry):
+        if mismatch := channels[0].grid.mismatch(channel.grid):
             raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
     mask = None if case.mask is None else read_label_map(case.mask).array
     kspace = np.iscomplexobj(channels[0].array)
     image = channels[0].array if kspace else np.stack([c.array for c in channels])
-    return Scan(image, channels[0].geometry, mask, case.side)
+    return Scan(image, channels[0].grid, mask, case.side)
 
 
 def _read_other_side(case: Case) -> Scan:

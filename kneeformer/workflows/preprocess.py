@@ -142,14 +142,14 @@ def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Pat
 
 def _prepare(job: Job) -> None:
     checked = check_case(job.case, job.dataset.description)
-    if checked.problems or checked.images is None or checked.geometry is None:
+    if checked.problems or checked.images is None or checked.grid is None:
         raise KneeformerError("; ".join(checked.problems))
     description, configuration = job.dataset.description, job.configuration
     try:
         prepared = job.task.prepare(
             checked.images,
             checked.label,
-            checked.geometry,
+            checked.grid,
             configuration,
             description.scheme,
             description.side(job.case.name),

@@ -28,11 +28,11 @@ def scanned(number: int, hidden: float = 0.0) -> tuple[Bone, np.ndarray]:
     """A scan of the bone, isolated, and its pose."""
     rng = np.random.default_rng([1, number])
     pose = draw_pose(rng)
-    geometry = oblique_axial(ANATOMY, pose, rng)
-    ct, mask = scan_bone(ANATOMY, pose, geometry, rng)
+    grid = oblique_axial(ANATOMY, pose, rng)
+    ct, mask = scan_bone(ANATOMY, pose, grid, rng)
     if hidden:
-        mask = hide(mask > 0, geometry, np.random.default_rng([2, number]), hidden)
-    return isolate(ct, mask, geometry, GRID), pose
+        mask = hide(mask > 0, grid, np.random.default_rng([2, number]), hidden)
+    return isolate(ct, mask, grid, GRID), pose
 
 
 def brought(network: Registration, bone: Bone, pose: np.ndarray, points: np.ndarray) -> np.ndarray:

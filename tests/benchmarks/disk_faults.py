@@ -139,10 +139,10 @@ def make_exports(place: Workplace) -> None:
             read_image(place.raw / folder / name)
             for folder, name in (("imagesTr", f"{case}_0000.nrrd"), ("labelsTr", f"{case}.nrrd"))
         )
-        write_image(slicer / f"{case}.nrrd", scan.array, scan.geometry)
-        write_segmentation(slicer / f"{case}.seg.nrrd", label.array, label.geometry, segments)
-        write_image(decathlon / "imagesTr" / f"{case}.nii.gz", scan.array, scan.geometry)
-        write_image(decathlon / "labelsTr" / f"{case}.nii.gz", label.array, label.geometry)
+        write_image(slicer / f"{case}.nrrd", scan.array, scan.grid)
+        write_segmentation(slicer / f"{case}.seg.nrrd", label.array, label.grid, segments)
+        write_image(decathlon / "imagesTr" / f"{case}.nii.gz", scan.array, scan.grid)
+        write_image(decathlon / "labelsTr" / f"{case}.nii.gz", label.array, label.grid)
     training = [{k: f"./{k}sTr/{case}.nii.gz" for k in ("image", "label")} for case in cases]
     names = {str(value): name for name, value in labels.items()}
     description = {"modality": {"0": "MRI"}, "labels": names, "training": training, "test": []}

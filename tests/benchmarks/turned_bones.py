@@ -35,11 +35,11 @@ TURNS = {
 }
 
 
-def turned(geometry: Grid, turn: Rotation) -> Grid:
+def turned(grid: Grid, turn: Rotation) -> Grid:
     matrix = turn.as_matrix()
-    x, y, z = (float(v) for v in matrix @ np.array(geometry.origin))
-    cosines = tuple(float(v) for v in (matrix @ np.array(geometry.direction).reshape(3, 3)).ravel())
-    return replace(geometry, origin=(x, y, z), direction=cosines)
+    x, y, z = (float(v) for v in matrix @ np.array(grid.origin))
+    cosines = tuple(float(v) for v in (matrix @ np.array(grid.direction).reshape(3, 3)).ravel())
+    return replace(grid, origin=(x, y, z), direction=cosines)
 
 
 def main() -> None:
@@ -51,8 +51,8 @@ def main() -> None:
         name, ending = file.name.split(".", 1)
         mask, truth = read_image(file).array, read_image(raw / "truthTs" / file.name).array
         scan = read_image(raw / "imagesTs" / f"{name}_0000.{ending}")
-        to_index = np.linalg.inv(scan.geometry.to_patient())
-        true = surface_of(truth, 0.5, scan.geometry)
+        to_index = np.linalg.inv(scan.grid.to_patient())
+        true = surface_of(truth, 0.5, scan.grid)
 
         def in_region(
             points: np.ndarray, to_index: np.ndarray = to_index, mask: np.ndarray = mask
@@ -62,11 +62,11 @@ def main() -> None:
             return np.asarray(mask[z, y, x] == COMPLETE)
 
         for turn in names:
-            geometry = turned(scan.geometry, TURNS[turn])
+            grid = turned(scan.grid, TURNS[turn])
             started = time.process_time()
-            outputs = predictor.predict_scan(Scan(scan.array[None], geometry, mask))
+            outputs = predictor.predict_scan(Scan(scan.array[None], grid, mask))
             seconds = time.process_time() - started
-            found = surface_of(outputs.volumes[""], 0.5, scan.geometry)
+            found = surface_of(outputs.volumes[""], 0.5, scan.grid)
             errors[turn].append(rmsd(true, found, within=in_region))
             warnings = outputs.facts["warnings"] or ""
             print(f"{name} {turn}: {errors[turn][-1]:.2f} mm, {seconds:.1f} s {warnings}", flush=True)

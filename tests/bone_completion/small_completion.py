@@ -40,22 +40,22 @@ class Tibia:
 
     ct: np.ndarray
     bone: np.ndarray
-    geometry: Grid
+    grid: Grid
 
     @classmethod
     def scanned(cls, number: int, left: bool = False) -> "Tibia":
         rng = np.random.default_rng([12, number])
         anatomy, pose = BoneAnatomy.draw(rng, left), draw_pose(rng)
-        geometry = oblique_axial(anatomy, pose, rng, (2.5, 2.5, 2.5))
-        ct, mask = scan_bone(anatomy, pose, geometry, rng)
-        return cls(ct, mask > 0, geometry)
+        grid = oblique_axial(anatomy, pose, rng, (2.5, 2.5, 2.5))
+        ct, mask = scan_bone(anatomy, pose, grid, rng)
+        return cls(ct, mask > 0, grid)
 
     def turned(self, turn: np.ndarray) -> "Tibia":
         """The same voxels, as if the patient had lain in the scanner turned by a (3, 3) rotation."""
-        direction = turn @ np.array(self.geometry.direction).reshape(3, 3)
-        x, y, z = (float(v) for v in turn @ np.array(self.geometry.origin))
+        direction = turn @ np.array(self.grid.direction).reshape(3, 3)
+        x, y, z = (float(v) for v in turn @ np.array(self.grid.origin))
         cosines = tuple(float(v) for v in direction.ravel())
-        return replace(self, geometry=replace(self.geometry, origin=(x, y, z), direction=cosines))
+        return replace(self, grid=replace(self.grid, origin=(x, y, z), direction=cosines))
 
 
 @cache
@@ -63,7 +63,7 @@ def learnt() -> CompletionModel:
     """Fitted to right tibias as they lie."""
     network = CompletionModel(GRID.grid, GRID.spacing, RegistrationSettings(), PRIOR)
     tibias = [Tibia.scanned(number) for number in range(BONES)]
-    bones = [torch.from_numpy(isolate(t.ct, t.bone.astype(np.uint8), t.geometry, GRID).image) for t in tibias]
+    bones = [torch.from_numpy(isolate(t.ct, t.bone.astype(np.uint8), t.grid, GRID).image) for t in tibias]
     poses = fit_prototype(network.registration, bones)
     seen = [network.registration.registered(b, p) for b, p in zip(bones, poses, strict=True)]
     network.fit(torch.stack(seen))
@@ -71,7 +71,7 @@ def learnt() -> CompletionModel:
 
 
 def complete(
-    ct: np.ndarray, mask: np.ndarray, geometry: Grid, own: Side | None = None, side: Side | None = None
+    ct: np.ndarray, mask: np.ndarray, grid: Grid, own: Side | None = None, side: Side | None = None
 ) -> Outputs:
     """What the task makes of one scan.
 
@@ -89,5 +89,5 @@ def complete(
         ),
         evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
     )
-    scan = Scan(ct[None], geometry, mask.astype(np.uint8), side)
+    scan = Scan(ct[None], grid, mask.astype(np.uint8), side)
     return BoneCompletion().predict([learnt()], scan, DATASET, configuration)

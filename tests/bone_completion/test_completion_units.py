@@ -16,7 +16,7 @@ MASK[Z - 2 : Z + 3, Y - 4 : Y + 5, X : X + 12] = COMPLETE
 
 
 def test_of_a_scan_in_hounsfield_units_nothing_is_said() -> None:
-    outputs = complete(TIBIA.ct, MASK, TIBIA.geometry)
+    outputs = complete(TIBIA.ct, MASK, TIBIA.grid)
     assert not any("Hounsfield" in line for line in outputs.facts["warnings"])
     assert np.array_equal(outputs.volumes["_ct"][MASK == KEEP], TIBIA.ct[MASK == KEEP])
 
@@ -24,7 +24,7 @@ def test_of_a_scan_in_hounsfield_units_nothing_is_said() -> None:
 @pytest.mark.parametrize(("scale", "dtype"), [(0.08, np.uint8), (1.0, np.uint16), (1.0, np.float32)])
 def test_another_unit_is_told_in_the_facts_and_no_ct_holds_two_scales(scale: float, dtype: type) -> None:
     ct = ((TIBIA.ct.clip(-1024, 2000).astype(np.float64) + 1024) * scale).astype(dtype)
-    outputs = complete(ct, MASK, TIBIA.geometry)
+    outputs = complete(ct, MASK, TIBIA.grid)
     assert "in Hounsfield units air is -1000" in outputs.facts["warnings"][0]
     written = outputs.volumes["_ct"]
     assert written.dtype == np.int16

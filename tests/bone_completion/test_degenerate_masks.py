@@ -27,11 +27,11 @@ def drawn(*boxes: tuple[int, tuple[slice, ...]], bone: bool = False) -> np.ndarr
     return mask
 
 
-def answer(mask: np.ndarray, geometry: Grid = TIBIA.geometry) -> Outputs | str:
+def answer(mask: np.ndarray, grid: Grid = TIBIA.grid) -> Outputs | str:
     """Sound outputs, or what the error says."""
     z, y, x = mask.shape
     try:
-        outputs = complete(TIBIA.ct[:z, :y, :x], mask, geometry)
+        outputs = complete(TIBIA.ct[:z, :y, :x], mask, grid)
     except KneeformerError as fault:
         return str(fault)
     json.dumps(outputs.facts, allow_nan=False)
@@ -54,7 +54,7 @@ UNSEEN = {
 @pytest.mark.parametrize("mask", UNSEEN.values(), ids=UNSEEN)
 def test_a_bone_without_a_visible_surface_is_refused(mask: np.ndarray) -> None:
     z, y, x = mask.shape
-    said = answer(mask, Grid((z, y, x), TIBIA.geometry.spacing))
+    said = answer(mask, Grid((z, y, x), TIBIA.grid.spacing))
     assert isinstance(said, str) and said.startswith(NOTHING_SEEN) and "mark more bone" in said
 
 

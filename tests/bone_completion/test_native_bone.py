@@ -29,11 +29,11 @@ class Case:
     def __init__(self, mirrored: bool = False) -> None:
         rng = np.random.default_rng(5)
         self.anatomy, self.pose = BoneAnatomy.draw(rng), draw_pose(rng)
-        self.geometry = oblique_axial(self.anatomy, self.pose, rng, (2.2, 1.4, 1.7))
-        self.ct, self.healthy = scan_bone(self.anatomy, self.pose, self.geometry, rng)
-        self.fracture = Fracture.draw(self.healthy, self.geometry, rng)
-        self.mask = completion_mask(self.healthy, self.geometry, self.fracture)
-        self.bone = isolate(self.ct, self.mask, self.geometry, SETTINGS, mirrored)
+        self.grid = oblique_axial(self.anatomy, self.pose, rng, (2.2, 1.4, 1.7))
+        self.ct, self.healthy = scan_bone(self.anatomy, self.pose, self.grid, rng)
+        self.fracture = Fracture.draw(self.healthy, self.grid, rng)
+        self.mask = completion_mask(self.healthy, self.grid, self.fracture)
+        self.bone = isolate(self.ct, self.mask, self.grid, SETTINGS, mirrored)
 
     def truth(self, thicker_mm: float = 0.0, deviation: float | None = 0.5) -> Completed:
         """The healthy bone at the grid of the prototype, to which POSE leads; CT is half-way everywhere."""
@@ -45,7 +45,7 @@ class Case:
         return Completed(image.reshape(2, *SETTINGS.grid), spread, Fit(POSE, 0.1, 1.0), 1.0, 1.0)
 
     def back(self, *completed: Completed) -> NativeBone:
-        return resample_to_native(completed, self.bone, self.ct, self.mask, self.geometry, SETTINGS)
+        return resample_to_native(completed, self.bone, self.ct, self.mask, self.grid, SETTINGS)
 
 
 def distances(anatomy: BoneAnatomy, pose: Affine, patient: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def test_only_the_region_is_completed(case: Case, native: NativeBone) -> None:
         (native.region, np.uint8),
         (native.ct, np.int16),
     ):
-        assert volume.dtype == kind and volume.shape == case.geometry.shape
+        assert volume.dtype == kind and volume.shape == case.grid.shape
 
 
 def test_the_truth_comes_back_as_the_truth(case: Case, native: NativeBone) -> None:
@@ -111,21 +111,21 @@ def test_of_two_models_the_mean(case: Case, native: NativeBone) -> None:
 
 
 def test_the_surface_lies_in_the_patient(case: Case, native: NativeBone) -> None:
-    vertices = native.surface(case.geometry).vertices
+    vertices = native.surface(case.grid).vertices
     away = np.abs(distances(case.anatomy, case.pose, vertices))
     assert np.median(away) < 0.4 and np.quantile(away, 0.99) < 2
 
 
 def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
     case = Case()
-    far = case.geometry.voxel_centres()[0, 0, 0]
+    far = case.grid.voxel_centres()[0, 0, 0]
     mask = case.mask.copy()
     mask[:2, :2, :2] = COMPLETE
     small = SETTINGS.model_copy(update={"grid": (24, 24, 24)})
-    bone: Bone = isolate(case.ct, mask, case.geometry, small)
+    bone: Bone = isolate(case.ct, mask, case.grid, small)
     image = torch.stack([torch.full(small.grid, 0.5), torch.full(small.grid, -5.0)])
     everywhere = Completed(image, None, Fit(Pose.identity(), 0.1, 1.0), 1.0, 1.0)
-    native = resample_to_native([everywhere], bone, case.ct, mask, case.geometry, small)
+    native = resample_to_native([everywhere], bone, case.ct, mask, case.grid, small)
     assert np.abs(far - bone.to_patient[:3, 3]).max() > 30
     assert not native.raw[:2, :2, :2].any()
     assert native.raw.any() and (native.mask[mask == KEEP] == 1).all()
@@ -133,11 +133,11 @@ def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
 
 def test_splinters_of_the_mask_are_no_bone() -> None:
     case = Case()
-    geometry: Grid = case.geometry
+    grid: Grid = case.grid
     mask = case.mask.copy()
     mask[:1, :2, :2] = KEEP
-    bone = isolate(case.ct, mask, geometry, SETTINGS)
-    native = resample_to_native([case.truth()], bone, case.ct, mask, geometry, SETTINGS)
+    bone = isolate(case.ct, mask, grid, SETTINGS)
+    native = resample_to_native([case.truth()], bone, case.ct, mask, grid, SETTINGS)
     assert not native.mask[:1, :2, :2].any() and (native.ct[:1, :2, :2] == AIR_HU).all()
 
 
@@ -146,6 +146,6 @@ def test_a_scan_that_is_not_in_hounsfield_units_gives_the_models_ct_alone(scale:
     """Air is -1000 whatever the scan's type, and no CT holds two scales."""
     case = Case()
     ct = ((case.ct.clip(-1024, 2000).astype(np.float64) + 1024) * scale).astype(dtype)
-    native = resample_to_native([case.truth()], case.bone, ct, case.mask, case.geometry, SETTINGS)
+    native = resample_to_native([case.truth()], case.bone, ct, case.mask, case.grid, SETTINGS)
     assert native.ct.dtype == np.int16
     assert (native.ct[native.mask == 0] == AIR_HU).all() and (native.ct[native.mask == 1] == 650).all()

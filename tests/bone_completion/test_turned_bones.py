@@ -26,13 +26,13 @@ TOLERANCE = 0.03  # of Dice in the region; one of two bones turned by 90 degrees
 
 def masked(number: int) -> tuple[Tibia, np.ndarray]:
     tibia = Tibia.scanned(number)
-    return tibia, hide(tibia.bone, tibia.geometry, np.random.default_rng(number))
+    return tibia, hide(tibia.bone, tibia.grid, np.random.default_rng(number))
 
 
 def completed(number: int, turn: Rotation) -> tuple[Outputs, float]:
     """And its Dice in the region."""
     tibia, mask = masked(number)
-    outputs = complete(tibia.ct, mask, tibia.turned(turn.as_matrix()).geometry)
+    outputs = complete(tibia.ct, mask, tibia.turned(turn.as_matrix()).grid)
     hidden = mask == COMPLETE
     found, true = outputs.volumes[""][hidden] > 0, tibia.bone[hidden]
     return outputs, 2 * float((found & true).sum() / (found.sum() + true.sum()))
@@ -60,16 +60,16 @@ def test_a_training_bone_that_lies_turned_is_found() -> None:
     tibia = Tibia.scanned(3)
     for turn, degrees in ((Rotation.identity(), 0), (TURNS["180 about z"], 180), (TURNS["90 about x"], 90)):
         lies = tibia.turned(turn.as_matrix())
-        bone = isolate(lies.ct, lies.bone.astype(np.uint8), lies.geometry, GRID)
+        bone = isolate(lies.ct, lies.bone.astype(np.uint8), lies.grid, GRID)
         found = turned_degrees(learnt().registration, torch.from_numpy(bone.image))
         assert found == pytest.approx(degrees, abs=30)
 
 
 def test_a_turned_bone_of_the_other_side_is_found() -> None:
     tibia = Tibia.scanned(22, left=True)
-    mask = hide(tibia.bone, tibia.geometry, np.random.default_rng(22))
-    turned = tibia.turned(TURNS["180 about z"].as_matrix()).geometry
-    both = [complete(tibia.ct, mask, where, own="right") for where in (tibia.geometry, turned)]
+    mask = hide(tibia.bone, tibia.grid, np.random.default_rng(22))
+    turned = tibia.turned(TURNS["180 about z"].as_matrix()).grid
+    both = [complete(tibia.ct, mask, where, own="right") for where in (tibia.grid, turned)]
     volumes = [outputs.volumes[""] for outputs in both]
     assert all(outputs.facts["warnings"] == [] for outputs in both)
     assert 2 * np.sum(volumes[0] & volumes[1]) / np.sum(volumes[0] + volumes[1], dtype=int) > 0.98

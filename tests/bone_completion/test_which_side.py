@@ -12,7 +12,7 @@ from kneeformer.tasks.bone_completion.fractures import hide
 pytestmark = pytest.mark.slow
 
 LEFT = Tibia.scanned(22, left=True)
-MASK = hide(LEFT.bone, LEFT.geometry, np.random.default_rng(22))
+MASK = hide(LEFT.bone, LEFT.grid, np.random.default_rng(22))
 
 
 def counted(side: Side | None) -> tuple[Outputs, list[int]]:
@@ -24,7 +24,7 @@ def counted(side: Side | None) -> tuple[Outputs, list[int]]:
 
     hook = learnt().registration.register_forward_hook(note, with_kwargs=True)
     try:
-        return complete(LEFT.ct, MASK, LEFT.geometry, own="right", side=side), points
+        return complete(LEFT.ct, MASK, LEFT.grid, own="right", side=side), points
     finally:
         hook.remove()
 

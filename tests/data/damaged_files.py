@@ -78,4 +78,4 @@ def misreading(file: Generated, sound: Content, damage: Damage) -> str | None:
 def content_of(path: Path) -> Content:
     """What kneeformer reads."""
     image = read_image(path)
-    return Content(image.array, image.geometry.to_patient()[:3][:, [2, 1, 0, 3]])
+    return Content(image.array, image.grid.to_patient()[:3][:, [2, 1, 0, 3]])

@@ -178,7 +178,7 @@ class TestSoundCase:
         assert checked.images.dtype == np.int16 and checked.label.dtype == np.uint8
         np.testing.assert_array_equal(checked.images, np.stack([RAMP, RAMP]))
         np.testing.assert_array_equal(checked.label, RAMP % 3)
-        assert checked.geometry == GRID
+        assert checked.grid == GRID
 
     def test_without_label(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
@@ -234,7 +234,7 @@ class TestBadCase:
         assert check(dataset).images is None
 
     @pytest.mark.parametrize(
-        ("geometry", "words"),
+        ("grid", "words"),
         [
             (Grid((4, 5, 6), (3.5, 1, 1)), "spacing 3.5 x 1 x 1 against 3 x 1 x 1 mm"),
             (
@@ -243,9 +243,9 @@ class TestBadCase:
             ),
         ],
     )
-    def test_label_on_another_grid(self, make_dataset: MakeDataset, geometry: Grid, words: str) -> None:
+    def test_label_on_another_grid(self, make_dataset: MakeDataset, grid: Grid, words: str) -> None:
         dataset = make_dataset()
-        write_image(dataset.folder / "labelsTr/a.nrrd", (RAMP % 3).astype(np.uint8), geometry)
+        write_image(dataset.folder / "labelsTr/a.nrrd", (RAMP % 3).astype(np.uint8), grid)
         assert problems(dataset) == [
             f"labelsTr/a.nrrd: its grid differs from a_0000.nrrd: {words}; resample one onto the other"
         ]
@@ -387,7 +387,7 @@ class TestBadCase:
         assert first.startswith("imagesTr/a_0000.nrrd: cannot be read (")
         assert second == "labelsTr/a.nrrd: empty file (0 bytes); export it again"
         checked = check(dataset)
-        assert checked.images is None and checked.label is None and checked.geometry is None
+        assert checked.images is None and checked.label is None and checked.grid is None
 
     def test_every_fault_of_a_case_is_listed(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})

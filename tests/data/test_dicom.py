@@ -28,7 +28,7 @@ def test_slices_are_sorted_by_position_whatever_their_names_and_numbers(tmp_path
         one.InstanceNumber = number
     image = read_image(save(tmp_path, data[::-1]))
     np.testing.assert_array_equal(image.array, scan())
-    assert image.array.dtype == np.int16 and image.geometry.mismatch(OBLIQUE) is None
+    assert image.array.dtype == np.int16 and image.grid.mismatch(OBLIQUE) is None
 
 
 def test_an_oblique_series_is_where_simpleitk_has_it(tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_an_oblique_series_is_where_simpleitk_has_it(tmp_path: Path) -> None:
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
     other = reader.Execute()
     np.testing.assert_array_equal(sitk.GetArrayFromImage(other), image.array)
-    np.testing.assert_allclose(image.geometry.origin, other.GetOrigin(), atol=1e-4)
-    np.testing.assert_allclose(image.geometry.direction, other.GetDirection(), atol=1e-4)
-    np.testing.assert_allclose(image.geometry.spacing[::-1], other.GetSpacing(), atol=1e-4)
+    np.testing.assert_allclose(image.grid.origin, other.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(image.grid.direction, other.GetDirection(), atol=1e-4)
+    np.testing.assert_allclose(image.grid.spacing[::-1], other.GetSpacing(), atol=1e-4)
 
 
 def test_two_series_in_one_folder_are_told_apart(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_copies_of_slices_are_read_once_and_said(tmp_path: Path, caplog: pytest.
     save(tmp_path / "series", [data[2]], ["copy"])
     image = read_image(save(tmp_path / "series", data))
     np.testing.assert_array_equal(image.array, scan())
-    assert image.geometry.mismatch(OBLIQUE) is None
+    assert image.grid.mismatch(OBLIQUE) is None
     assert caplog.messages[0].endswith("1 slices are there twice; read once")
 
 
@@ -101,7 +101,7 @@ def test_stored_as_enhanced_multiframe(tmp_path: Path) -> None:
     frames.PixelData = scan()[order].tobytes()
     image = read_image(save(tmp_path, [frames]))
     np.testing.assert_array_equal(image.array, scan() * 2 + np.arange(5)[:, None, None])
-    assert image.geometry.mismatch(OBLIQUE) is None
+    assert image.grid.mismatch(OBLIQUE) is None
     del frames.PerFrameFunctionalGroupsSequence
     assert "has 5 frames without positions" in refusal(save(tmp_path, [frames]))
 

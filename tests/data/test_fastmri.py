@@ -53,7 +53,7 @@ def test_coils_come_first_and_the_grid_is_that_of_the_reconstruction(tmp_path: P
     kspace = samples()
     image = read_image(write(tmp_path / "a.h5", kspace, header()))
     assert image.array.dtype == np.complex64 and image.array.shape == (2, 3, 32, 18)
-    assert image.geometry == Grid((3, 16, 16), (3.5, 5.0, 5.0))
+    assert image.grid == Grid((3, 16, 16), (3.5, 5.0, 5.0))
     found = centre_crop(root_sum_of_squares(to_image(image.array)), (16, 16))
     kspace[..., :1], kspace[..., 17:] = 0, 0
     true = np.sqrt((abs(to_image(kspace)) ** 2).sum(1))[:, 8:24, 1:17]
@@ -79,13 +79,13 @@ def test_a_file_without_a_header_is_read_by_rules_that_are_told(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         image = read_image(write(tmp_path / "a.h5", samples(), **datasets))
-    assert image.geometry == Grid((3, *size), (1.0, 1.0, 1.0))
+    assert image.grid == Grid((3, *size), (1.0, 1.0, 1.0))
     assert "spacing is taken as 1 mm" in caplog.text
 
 
 def test_fewer_columns_than_the_reconstruction_wants_make_a_square(tmp_path: Path) -> None:
     image = read_image(write(tmp_path / "a.h5", samples(), header(size=20)))
-    assert image.geometry.shape == (3, 18, 18)
+    assert image.grid.shape == (3, 18, 18)
 
 
 def test_a_file_of_the_test_split_keeps_its_unmeasured_columns_at_zero(tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ class TestRoundTrip:
         np.testing.assert_array_equal(image.array, RAMP)
         assert image.array.dtype == RAMP.dtype
         for field in ("spacing", "origin", "direction"):
-            written, read = (np.array(getattr(g, field)) for g in (oblique, image.geometry))
+            written, read = (np.array(getattr(g, field)) for g in (oblique, image.grid))
             assert (np.abs(read - written) <= PRECISION[ending] * np.maximum(1, np.abs(written))).all()
-        assert image.geometry.mismatch(oblique) is None
+        assert image.grid.mismatch(oblique) is None
 
     @pytest.mark.parametrize("ending", [e for e in FILE_ENDINGS if "nii" not in e])
     def test_a_place_once_read_is_written_to_the_last_digit(
@@ -80,8 +80,8 @@ class TestRoundTrip:
         files = [tmp_path / f"{i}{ending}" for i in range(4)]
         write_image(files[0], RAMP, oblique)
         for before, after in pairwise(files):
-            write_image(after, RAMP, read_image(before).geometry)
-        first, last = read_image(files[1]).geometry, read_image(files[3]).geometry
+            write_image(after, RAMP, read_image(before).grid)
+        first, last = read_image(files[1]).grid, read_image(files[3]).grid
         assert (first.spacing, first.origin) == (last.spacing, last.origin)
         np.testing.assert_allclose(first.direction, last.direction, rtol=0, atol=2**-52)
 
@@ -102,7 +102,7 @@ class TestNrrd:
         write_nrrd(tmp_path / "x.nrrd", RAMP, encoding=encoding)
         image = read_image(tmp_path / "x.nrrd")
         np.testing.assert_array_equal(image.array, RAMP)
-        assert image.geometry == PLACE
+        assert image.grid == PLACE
 
     @pytest.mark.parametrize(
         "space",
@@ -120,7 +120,7 @@ class TestNrrd:
         for encoding in ("gzip", "bzip2"):
             header = {"space": space, "space directions": steps, "space origin": oblique.origin}
             write_nrrd(tmp_path / f"{encoding}.nrrd", RAMP, encoding=encoding, **header)
-        simple, fallback = (read_image(tmp_path / f"{e}.nrrd").geometry for e in ("gzip", "bzip2"))
+        simple, fallback = (read_image(tmp_path / f"{e}.nrrd").grid for e in ("gzip", "bzip2"))
         assert simple.mismatch(fallback) is None
         np.testing.assert_allclose(simple.corners(), fallback.corners(), rtol=0, atol=1e-12)
 
@@ -141,7 +141,7 @@ class TestNrrd:
         )
         image = read_image(tmp_path / "x.seg.nrrd")
         np.testing.assert_array_equal(image.array, RAMP)
-        assert image.geometry == PLACE
+        assert image.grid == PLACE
 
     @pytest.mark.parametrize("encoding", ["gzip", "bzip2"])
     def test_layers_of_segments(self, tmp_path: Path, encoding: str) -> None:
@@ -167,11 +167,11 @@ class TestNrrd:
             {"spacings": [0.5, 0.6, 3.0], "encoding": encoding},
             index_order="C",
         )
-        assert read_image(tmp_path / "x.nrrd").geometry == Grid((4, 5, 6), (3.0, 0.6, 0.5))
+        assert read_image(tmp_path / "x.nrrd").grid == Grid((4, 5, 6), (3.0, 0.6, 0.5))
 
     def test_no_place_at_all(self, tmp_path: Path) -> None:
         nrrd.write(str(tmp_path / "x.nrrd"), RAMP, {"encoding": "bzip2"}, index_order="C")
-        assert read_image(tmp_path / "x.nrrd").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.nrrd").grid == Grid((4, 5, 6), (1.0, 1.0, 1.0))
 
     def test_directions_in_a_plane(self, tmp_path: Path) -> None:
         write_nrrd(tmp_path / "x.nrrd", RAMP, encoding="bzip2", **{"space directions": np.ones((3, 3))})
@@ -182,9 +182,9 @@ class TestNrrd:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, unit: str, scale: float
     ) -> None:
         write_nrrd(tmp_path / "x.nrrd", RAMP, **{"space units": [unit.strip('"')] * 3})
-        geometry = read_image(tmp_path / "x.nrrd").geometry
-        assert geometry.spacing == pytest.approx((3 * scale, 0.6 * scale, 0.5 * scale), rel=1e-15)
-        assert geometry.origin == pytest.approx((scale, 2 * scale, 3 * scale), rel=1e-15)
+        grid = read_image(tmp_path / "x.nrrd").grid
+        assert grid.spacing == pytest.approx((3 * scale, 0.6 * scale, 0.5 * scale), rel=1e-15)
+        assert grid.origin == pytest.approx((scale, 2 * scale, 3 * scale), rel=1e-15)
         told = (
             f"x.nrrd: its header is in {unit} (space units); spacing and origin are read as {scale:g} mm each"
         )
@@ -386,7 +386,7 @@ class TestNifti:
     ) -> None:
         rows = np.diag([-edge, -edge, edge, 1])[:3]
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, sform_code=1)
-        assert read_image(tmp_path / "x.nii").geometry == Grid((4, 5, 6), (edge, edge, edge))
+        assert read_image(tmp_path / "x.nii").grid == Grid((4, 5, 6), (edge, edge, edge))
         assert "its pixdim (1 x 1 x 1 mm along x, y, z) and sform disagree; the sform is taken" in caplog.text
 
     def test_the_sform_goes_before_the_qform(
@@ -395,7 +395,7 @@ class TestNifti:
         rows = np.column_stack([np.diag([-1, -1, 1]), [0, 0, 9]])
         half_a_turn = {"quatern": (0, 0, 1), "qform_code": 1, "sform_code": 1}  # about z: RAS to LPS
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, **half_a_turn)
-        assert read_image(tmp_path / "x.nii").geometry.origin == (0.0, 0.0, 9.0)
+        assert read_image(tmp_path / "x.nii").grid.origin == (0.0, 0.0, 9.0)
         assert "x.nii: its qform and sform disagree (same size and spacing, but corners 9 mm" in caplog.text
         assert "the sform is taken" in caplog.text
         caplog.clear()
@@ -407,7 +407,7 @@ class TestNifti:
         self, tmp_path: Path, write_nifti: WriteNifti, caplog: pytest.LogCaptureFixture
     ) -> None:
         write_nifti(tmp_path / "x.nii", (6, 5, 4))
-        assert read_image(tmp_path / "x.nii").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.nii").grid == Grid((4, 5, 6), (1.0, 1.0, 1.0))
         assert (
             "has neither qform nor sform: its axes are taken as left, posterior and superior" in caplog.text
         )
@@ -430,7 +430,7 @@ class TestNifti:
         nib.save(nib.Nifti2Image(RAMP.T, np.diag([-0.5, -0.6, 3, 1])), path)
         image = read_image(path)
         np.testing.assert_array_equal(image.array, RAMP)
-        assert image.geometry == Grid((4, 5, 6), (3.0, 0.6, 0.5))
+        assert image.grid == Grid((4, 5, 6), (3.0, 0.6, 0.5))
 
     @pytest.mark.parametrize("packed", [False, True])
     def test_sizes_beyond_all_memory(self, tmp_path: Path, packed: bool) -> None:
@@ -526,14 +526,14 @@ class TestMetaImage:
 
     def test_centimetres(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.write(tmp_path / "x.mha", DistanceUnits="cm")
-        geometry = read_image(tmp_path / "x.mha").geometry
-        assert (geometry.spacing, geometry.origin) == ((30.0, 6.0, 5.0), (10.0, 20.0, 30.0))
+        grid = read_image(tmp_path / "x.mha").grid
+        assert (grid.spacing, grid.origin) == ((30.0, 6.0, 5.0), (10.0, 20.0, 30.0))
         assert f"{tmp_path / 'x.mha'}: its header is in cm (DistanceUnits)" in caplog.text
 
     def test_what_is_missing_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         head = "NDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
         (tmp_path / "x.mha").write_bytes(head.encode() + RAMP.tobytes())
-        assert read_image(tmp_path / "x.mha").geometry == Grid((4, 5, 6), (1.0, 1.0, 1.0))
+        assert read_image(tmp_path / "x.mha").grid == Grid((4, 5, 6), (1.0, 1.0, 1.0))
         assert "its header has no ElementSpacing, TransformMatrix, Offset; taken for" in caplog.text
 
     @staticmethod
@@ -657,7 +657,7 @@ class TestSheared:
         steps = self.STEPS.copy()
         steps[2] = [0, 5e-4, 1]
         write_nrrd(tmp_path / "x.nrrd", RAMP, **{"space directions": steps})
-        cosines = np.array(read_image(tmp_path / "x.nrrd").geometry.direction).reshape(3, 3)
+        cosines = np.array(read_image(tmp_path / "x.nrrd").grid.direction).reshape(3, 3)
         np.testing.assert_allclose(cosines.T @ cosines, np.eye(3), atol=1e-15)
         np.testing.assert_allclose(cosines, steps.T, atol=5e-4)
 
@@ -670,7 +670,7 @@ class TestSheared:
         left = Grid((4, 5, 6), (3.0, 0.5, 0.25), (1.0, 2.0, 3.0), (0, -1, 0, -1, 0, 0, 0, 0, 1))
         assert np.linalg.det(np.array(left.direction).reshape(3, 3)) == -1 * -1 * -1
         write_image(tmp_path / f"x{ending}", RAMP, left)
-        assert read_image(tmp_path / f"x{ending}").geometry == left
+        assert read_image(tmp_path / f"x{ending}").grid == left
 
 
 class TestNames:

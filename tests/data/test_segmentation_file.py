@@ -55,7 +55,7 @@ def test_names_values_colours_and_geometry_come_back(tmp_path: Path, oblique: Gr
     assert list(found.segments) == segments
     np.testing.assert_array_equal(found.layers, labels()[None])
     np.testing.assert_array_equal(found.mask(segments[1]), labels() == 3)
-    assert found.geometry.mismatch(oblique) is None
+    assert found.grid.mismatch(oblique) is None
     np.testing.assert_array_equal(read_image(tmp_path / "a.seg.nrrd").array, labels())
 
 
@@ -71,8 +71,8 @@ def test_layers_of_overlapping_segments_in_a_left_handed_space(tmp_path: Path, s
     np.testing.assert_array_equal(found.mask(femur), labels() > 1)
     np.testing.assert_array_equal(found.mask(screw), labels() > 2)
     sign = 1 if space == "left-posterior-superior" else -1
-    assert found.geometry.origin == (sign * 1.0, sign * 2.0, 3.0) and found.geometry.spacing == (3, 0.5, 0.5)
-    np.testing.assert_array_equal(found.geometry.cosines, [[sign, 0, 0], [0, 0, sign], [0, -1, 0]])
+    assert found.grid.origin == (sign * 1.0, sign * 2.0, 3.0) and found.grid.spacing == (3, 0.5, 0.5)
+    np.testing.assert_array_equal(found.grid.cosines, [[sign, 0, 0], [0, 0, sign], [0, -1, 0]])
 
 
 def test_a_file_without_segments_or_with_fractions_is_refused(tmp_path: Path, oblique: Grid) -> None:

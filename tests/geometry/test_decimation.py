@@ -9,9 +9,9 @@ from kneeformer.geometry.mesh import Mesh, surface_of
 
 
 def test_a_ball_of_fewer_faces_has_its_volume_and_place() -> None:
-    geometry = Grid((40, 40, 40), (1.0, 1.0, 1.0), (900.0, -900.0, 1500.0))
-    z, y, x = np.indices(geometry.shape)
-    ball = surface_of(15 - np.sqrt((z - 19.7) ** 2 + (y - 20.2) ** 2 + (x - 19.4) ** 2), 0.0, geometry)
+    grid = Grid((40, 40, 40), (1.0, 1.0, 1.0), (900.0, -900.0, 1500.0))
+    z, y, x = np.indices(grid.shape)
+    ball = surface_of(15 - np.sqrt((z - 19.7) ** 2 + (y - 20.2) ** 2 + (x - 19.4) ** 2), 0.0, grid)
     fewer = decimated(ball, 1000)
     assert 900 < len(fewer.faces) <= 1000 < len(ball.faces) and fewer.is_watertight
     assert fewer.signed_volume_mm3 == pytest.approx(ball.signed_volume_mm3, rel=0.01)

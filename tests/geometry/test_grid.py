@@ -76,8 +76,8 @@ def test_rounding_is_no_mismatch() -> None:
 )
 def test_orientation(direction: tuple[float, ...], orientation: str) -> None:
     """Columns of the direction are index axes (x, y, z); the letters are of the array's axes (z, y, x)."""
-    geometry = Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
-    assert geometry.orientation() == orientation
+    grid = Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
+    assert grid.orientation() == orientation
     assert Grid.along_patient((2, 3, 4), (1.0, 1.0, 1.0), orientation).direction == direction
 
 

@@ -18,9 +18,9 @@ THICK, FINE, ISOTROPIC = (3.0, 0.5, 0.5), (0.7, 0.365, 0.365), (1.0, 1.0, 1.0)
 def around(half_mm: float, spacing: tuple[float, float, float]) -> tuple[Grid, np.ndarray, np.ndarray]:
     """An oblique grid, the place of a body in it, which is no voxel's, and the voxels from there."""
     z, y, x = (int(2 * half_mm / s) + 9 for s in spacing)
-    geometry = Grid((z, y, x), spacing, (-310.5, 222.25, 120.75), tuple(TURNED.ravel().tolist()))
-    middle = geometry.corners().mean(0) + np.array([0.31, -0.17, 0.23])
-    return geometry, middle, geometry.voxel_centres().reshape(-1, 3) - middle
+    grid = Grid((z, y, x), spacing, (-310.5, 222.25, 120.75), tuple(TURNED.ravel().tolist()))
+    middle = grid.corners().mean(0) + np.array([0.31, -0.17, 0.23])
+    return grid, middle, grid.voxel_centres().reshape(-1, 3) - middle
 
 
 def sphere(points: np.ndarray) -> np.ndarray:
@@ -49,9 +49,9 @@ ELLIPSOID_AREA = 4851.91  # mm2, by quadrature of its parametrisation with 2000 
 def test_bodies_keep_volume_area_centre_and_place(
     body: Body, half: float, volume: float, area: float, spacing: tuple[float, float, float]
 ) -> None:
-    geometry, middle, points = around(half, spacing)
-    mask = (body(points) > 0).reshape(geometry.shape)
-    surface = smooth_structure(mask, geometry).surface()
+    grid, middle, points = around(half, spacing)
+    mask = (body(points) > 0).reshape(grid.shape)
+    surface = smooth_structure(mask, grid).surface()
     assert surface.is_watertight
     assert surface.signed_volume_mm3 == pytest.approx(volume, rel=0.01)
     assert surface.signed_volume_mm3 == pytest.approx(mask.sum() * np.prod(spacing), rel=0.01)  # no shrinkage
@@ -64,7 +64,7 @@ def test_bodies_keep_volume_area_centre_and_place(
 def test_slices_are_made_as_thin_as_two_voxels_are_wide() -> None:
     spacings = [(1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (3.0, 0.5, 0.5), (3.1, 0.44, 0.44), (0.3, 0.3, 3.0)]
     assert [slices_from_one(s) for s in spacings] == [1, 1, 3, 5, 5]
-    thin = smooth_structure(*cube((5, 9, 9), THICK)).geometry
+    thin = smooth_structure(*cube((5, 9, 9), THICK)).grid
     assert thin.spacing == (1.0, 0.5, 0.5)
 
 
@@ -74,15 +74,15 @@ def cube(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tu
     return mask, Grid(shape, spacing)
 
 
-def at_the_voxels(smooth: SmoothStructure, geometry: Grid) -> np.ndarray:
+def at_the_voxels(smooth: SmoothStructure, grid: Grid) -> np.ndarray:
     """Depth at the centres of the label map's voxels; -1 around the structure's grid."""
-    index = transformed(geometry.voxel_centres().reshape(-1, 3), smooth.geometry.to_index())
+    index = transformed(grid.voxel_centres().reshape(-1, 3), smooth.grid.to_index())
     rows = np.rint(index).astype(int)
     known = ((rows >= 0) & (rows < smooth.depth.shape)).all(1)
     assert np.abs(index - rows)[known].max() < 1e-6
     found = np.full(len(rows), -1.0)
     found[known] = smooth.depth[tuple(rows[known].T)]
-    return found.reshape(geometry.shape)
+    return found.reshape(grid.shape)
 
 
 @pytest.mark.parametrize("spacing", [THICK, ISOTROPIC])
@@ -91,9 +91,9 @@ def test_every_voxel_stays_on_its_side_however_thin_the_structure(
     seed: int, spacing: tuple[float, float, float]
 ) -> None:
     mask = np.random.default_rng(seed).random((6, 12, 14)) > (0.5, 0.7, 0.98)[seed]
-    geometry = Grid(mask.shape, spacing)
-    smooth = smooth_structure(mask, geometry)
-    np.testing.assert_array_equal(at_the_voxels(smooth, geometry) > 0, mask)
+    grid = Grid(mask.shape, spacing)
+    smooth = smooth_structure(mask, grid)
+    np.testing.assert_array_equal(at_the_voxels(smooth, grid) > 0, mask)
     assert smooth.surface().is_watertight
 
 
@@ -117,12 +117,12 @@ def test_closed_at_the_border_by_the_faces_of_the_last_voxels() -> None:
 
 def test_a_thin_layer_that_is_oblique_to_thick_slices_is_one_piece() -> None:
     """A layer of 1 mm on a plane at 30 degrees: its contours move by 5.2 mm from slice to slice."""
-    geometry = Grid((8, 120, 12), THICK)
-    z, y, _ = np.indices(geometry.shape)
+    grid = Grid((8, 120, 12), THICK)
+    z, y, _ = np.indices(grid.shape)
     height = (3.0 * z - 10 + 0.5 * y * np.tan(pi / 6) - 12) * np.cos(pi / 6)
     bone, layer = height <= 0, (height > 0) & (height <= 1)
-    area = smooth_structure(layer, geometry, bone).surface().areas_mm2.sum()
-    in_stairs = smooth_structure(layer, geometry).surface().areas_mm2.sum()
+    area = smooth_structure(layer, grid, bone).surface().areas_mm2.sum()
+    in_stairs = smooth_structure(layer, grid).surface().areas_mm2.sum()
     expected = 2 * layer.sum() * np.prod(THICK) / 1.0  # two sides of a sheet of 1 mm
     assert area == pytest.approx(expected, rel=0.15)
     assert in_stairs < 0.85 * expected or in_stairs > 1.15 * expected

@@ -165,7 +165,7 @@ def test_empty_masks_and_regions() -> None:
 def test_the_grid_may_be_mirrored() -> None:
     mirrored = Grid(GRID.shape, GRID.spacing, GRID.origin, (-1, 0, 0, 0, 1, 0, 0, 0, 1))
     arguments = bone(ball(12)), bone(ball(10)), upper()
-    straight, other = (score_completion(*arguments, geometry) for geometry in (GRID, mirrored))
+    straight, other = (score_completion(*arguments, grid) for grid in (GRID, mirrored))
     for region in REGIONS:
         assert other[region] == pytest.approx(straight[region], rel=0.02)
 

@@ -14,20 +14,20 @@ from kneeformer.phantoms.knee_shape import Anatomy, knee_surfaces, to_knee
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "femoral_cartilage": 2, "meniscus": 3})
 
 
-def femur_above(geometry: Grid) -> np.ndarray:
+def femur_above(grid: Grid) -> np.ndarray:
     """(z, y, x) mm below the surface of a femur of the phantom, sawn off at 45 mm."""
     anatomy = Anatomy.draw(np.random.default_rng(1))
-    x, y, z = geometry.voxel_centres().reshape(-1, 3).T.astype(np.float32)
+    x, y, z = grid.voxel_centres().reshape(-1, 3).T.astype(np.float32)
     distance = knee_surfaces(to_knee((x, y, z), anatomy), anatomy)["femur"]
-    return np.asarray(-np.maximum(distance, z - 45).reshape(geometry.shape))
+    return np.asarray(-np.maximum(distance, z - 45).reshape(grid.shape))
 
 
 def sagittal(spacing: tuple[float, float, float], extent_mm: tuple[float, float, float]) -> Grid:
     """Slices from left to right around (0, 0, 20)."""
     x, z, y = (round(e / s) for e, s in zip(extent_mm, spacing, strict=True))
-    geometry = Grid.along_patient((x, z, y), spacing, "LSP")
-    x0, y0, z0 = ([0, 0, 20] - geometry.corners().mean(0)).tolist()
-    return Grid(geometry.shape, geometry.spacing, (x0, y0, z0), geometry.direction)
+    grid = Grid.along_patient((x, z, y), spacing, "LSP")
+    x0, y0, z0 = ([0, 0, 20] - grid.corners().mean(0)).tolist()
+    return Grid(grid.shape, grid.spacing, (x0, y0, z0), grid.direction)
 
 
 def test_a_femur_of_thick_slices_is_the_femur() -> None:
@@ -53,13 +53,13 @@ def test_cartilage_on_a_ball_has_its_thickness(
 ) -> None:
     z, y, x = (int(48 / s) + 9 for s in spacing)
     turned = rotation((25.0, -40.0, 10.0))
-    geometry = Grid((z, y, x), spacing, (10.0, 20.0, 30.0), tuple(turned.ravel().tolist()))
-    points = geometry.voxel_centres().reshape(-1, 3) - geometry.corners().mean(0)
-    radius = np.linalg.norm(points, axis=1).reshape(geometry.shape)
-    height = (points @ [0.6, 0.0, 0.8]).reshape(geometry.shape)
+    grid = Grid((z, y, x), spacing, (10.0, 20.0, 30.0), tuple(turned.ravel().tolist()))
+    points = grid.voxel_centres().reshape(-1, 3) - grid.corners().mean(0)
+    radius = np.linalg.norm(points, axis=1).reshape(grid.shape)
+    height = (points @ [0.6, 0.0, 0.8]).reshape(grid.shape)
     labels = (radius < 20).astype(np.uint8)
     labels[(radius >= 20) & (radius < 20 + thickness_mm) & (height > 8)] = 2
-    bone, cartilage, meniscus = measured_structures(labels, geometry, SCHEME)
+    bone, cartilage, meniscus = measured_structures(labels, grid, SCHEME)
     assert cartilage.facts["bone"] == "femur"
     assert cartilage.facts["mean_thickness_mm"] == pytest.approx(thickness_mm, rel=0.05)
     assert "mean_thickness_mm" not in bone.facts

@@ -62,7 +62,7 @@ def reconstructed(folders: Folders, kind: str, output: Path, acceleration: float
 
 def reference(folders: Folders) -> np.ndarray:
     image = read_image(folders.raw / NAME / "imagesTs" / "phantom_100.h5")
-    return zero_filled(image.array, image.geometry.shape)
+    return zero_filled(image.array, image.grid.shape)
 
 
 def test_a_plan_has_a_network_its_ablation_and_the_solvers(folders: Folders) -> None:

@@ -52,9 +52,9 @@ def surface_points(anatomy: BoneAnatomy, pose: Affine) -> np.ndarray:
     return transformed(points[points[:, 2] > 1 - anatomy.height_mm / 2], pose)
 
 
-def edge_points(mask: np.ndarray, geometry: Grid) -> np.ndarray:
+def edge_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """(n, 3) patient coordinates of the bone's outermost voxels."""
-    return np.asarray(geometry.voxel_centres()[(mask > 0) & ~ndimage.binary_erosion(mask > 0)])
+    return np.asarray(grid.voxel_centres()[(mask > 0) & ~ndimage.binary_erosion(mask > 0)])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -74,11 +74,11 @@ def test_distance_is_a_distance_near_the_surface(seed: int) -> None:
 
 def test_bones_are_tibias_in_one_piece() -> None:
     for seed in range(4):
-        anatomy, pose, geometry = draw(seed)
+        anatomy, pose, grid = draw(seed)
         _, mask = scan(seed)
         assert 80e3 < mask.sum() * np.prod(SPACING_MM) / scale_of(pose) ** 3 < 190e3
         assert ndimage.label(mask)[1] == 1
-        bone = transformed(geometry.voxel_centres()[mask > 0], np.linalg.inv(pose))
+        bone = transformed(grid.voxel_centres()[mask > 0], np.linalg.inv(pose))
         depth_mm = anatomy.height_mm / 2 - bone[:, 2]
         top, shaft = bone[depth_mm < 14], bone[depth_mm > anatomy.height_mm - 4]
         assert np.ptp(top[:, 0]) > 1.25 * np.ptp(top[:, 1])  # wider than long, mm
@@ -112,13 +112,13 @@ def test_poses_are_bounded_similarities() -> None:
 
 
 def test_two_scans_of_one_bone_agree_in_the_bone_frame() -> None:
-    anatomy, first, grid = draw(2)
+    anatomy, first, first_grid = draw(2)
     rng = np.random.default_rng(9)
     second = draw_pose(rng)
     edges = []
-    for pose, geometry in ((first, grid), (second, oblique_axial(anatomy, second, rng, SPACING_MM))):
-        _, mask = scan_bone(anatomy, pose, geometry, rng)
-        in_bone = transformed(edge_points(mask, geometry), np.linalg.inv(pose))
+    for pose, grid in ((first, first_grid), (second, oblique_axial(anatomy, second, rng, SPACING_MM))):
+        _, mask = scan_bone(anatomy, pose, grid, rng)
+        in_bone = transformed(edge_points(mask, grid), np.linalg.inv(pose))
         away_mm = anatomy.signed_distance(in_bone) * scale_of(pose)
         assert abs(np.median(away_mm)) < SPACING_MM[0]
         edges.append(in_bone)
@@ -130,17 +130,17 @@ def test_two_scans_of_one_bone_agree_in_the_bone_frame() -> None:
 
 @pytest.mark.parametrize("left", [False, True])
 def test_posed_surface_is_where_the_mask_ends(left: bool) -> None:
-    anatomy, pose, geometry = draw(3, left)
+    anatomy, pose, grid = draw(3, left)
     points = surface_points(anatomy, pose)
     assert len(points) > 1500
     assert np.abs(anatomy.signed_distance(transformed(points, np.linalg.inv(pose)))).max() < 1e-6
-    _, mask = scan_bone(anatomy, pose, geometry, np.random.default_rng(0))
-    cosines = np.reshape(geometry.direction, (3, 3))
-    index = ((points - geometry.origin) @ cosines / geometry.spacing[::-1])[:, ::-1]
+    _, mask = scan_bone(anatomy, pose, grid, np.random.default_rng(0))
+    cosines = np.reshape(grid.direction, (3, 3))
+    index = ((points - grid.origin) @ cosines / grid.spacing[::-1])[:, ::-1]
     occupied = ndimage.map_coordinates(mask.astype(np.float32), index.T, order=1)
     assert occupied.min() < 0.2 and occupied.max() > 0.8
     assert np.abs(occupied.mean() - 0.5) < 0.05
-    assert index.min() > 5 and (index.max(axis=0) < np.subtract(geometry.shape, 6)).all()  # none is cut off
+    assert index.min() > 5 and (index.max(axis=0) < np.subtract(grid.shape, 6)).all()  # none is cut off
 
 
 def test_left_bone_is_the_mirror_image() -> None:
@@ -156,24 +156,24 @@ def test_left_bone_is_the_mirror_image() -> None:
 
 
 def test_grid_is_oblique_axial() -> None:
-    _, _, geometry = draw(5)
-    cosines = np.reshape(geometry.direction, (3, 3))
+    _, _, grid = draw(5)
+    cosines = np.reshape(grid.direction, (3, 3))
     np.testing.assert_allclose(cosines.T @ cosines, np.eye(3), atol=1e-12)
-    assert geometry.orientation()[2] in "LR"
+    assert grid.orientation()[2] in "LR"
     assert 0.98 < np.diag(cosines).min() < 1
-    points = geometry.voxel_centres()
-    depth, rows, columns = geometry.shape
+    points = grid.voxel_centres()
+    depth, rows, columns = grid.shape
     corners = points[:: depth - 1, :: rows - 1, :: columns - 1].swapaxes(0, 2).reshape(-1, 3)
-    np.testing.assert_allclose(corners, geometry.corners())
+    np.testing.assert_allclose(corners, grid.corners())
 
 
 def test_tissues_have_the_values_of_ct() -> None:
-    anatomy, pose, geometry = draw(0)
+    anatomy, pose, grid = draw(0)
     ct, mask = scan(0)
     assert ct.dtype == np.int16
     assert mask.dtype == np.uint8
-    assert ct.shape == mask.shape == geometry.shape
-    in_bone = transformed(geometry.voxel_centres(), np.linalg.inv(pose))
+    assert ct.shape == mask.shape == grid.shape
+    in_bone = transformed(grid.voxel_centres(), np.linalg.inv(pose))
     depth_mm = anatomy.signed_distance(in_bone) * scale_of(pose)
     shell = np.median(ct[(depth_mm < -0.7) & (depth_mm > -1.3)])
     spongy = ct[depth_mm < -8]
@@ -193,10 +193,10 @@ def test_equal_states_give_equal_scans() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fracture_moves_a_fragment_within_its_region(seed: int) -> None:
-    _, _, geometry = draw(seed)
+    _, _, grid = draw(seed)
     healthy_ct, healthy = scan(seed)
-    fracture = Fracture.draw(healthy, geometry, np.random.default_rng(seed))
-    points = geometry.voxel_centres()
+    fracture = Fracture.draw(healthy, grid, np.random.default_rng(seed))
+    points = grid.voxel_centres()
     region, fragment = fracture.region(points), fracture.fragment(points) & (healthy > 0)
     broken_ct, broken = scan(seed, fracture)
     away = np.linalg.norm(points - fracture.centre_mm, axis=-1)
@@ -213,11 +213,11 @@ def test_fracture_moves_a_fragment_within_its_region(seed: int) -> None:
 
 
 def test_completion_mask_tells_what_to_keep_from_where_to_complete() -> None:
-    _, _, geometry = draw(1)
+    _, _, grid = draw(1)
     _, healthy = scan(1)
-    fracture = Fracture.draw(healthy, geometry, np.random.default_rng(1))
-    mask = completion_mask(healthy, geometry, fracture)
-    region = fracture.region(geometry.voxel_centres())
+    fracture = Fracture.draw(healthy, grid, np.random.default_rng(1))
+    mask = completion_mask(healthy, grid, fracture)
+    region = fracture.region(grid.voxel_centres())
     assert np.array_equal(mask == COMPLETE, region)
     assert np.array_equal(mask == KEEP, (healthy > 0) & ~region)
     assert (mask == KEEP).sum() > 0.5 * healthy.sum()
@@ -260,7 +260,7 @@ def test_files_of_a_case_share_their_geometry(dataset: Dataset) -> None:
     poses = json.loads((dataset.folder / "poses.json").read_text())
     assert len(poses) == 5
     for case in poses:
-        first, *others = (image.geometry for image in images(dataset, case).values())
+        first, *others = (image.grid for image in images(dataset, case).values())
         assert others
         assert all(first.mismatch(other) is None for other in others)
 
@@ -271,7 +271,7 @@ def test_stored_poses_carry_the_bone_into_the_scan(dataset: Dataset) -> None:
         image = images(dataset, case.name)["labelsTr"]
         rng = np.random.default_rng([7, 0, number])
         anatomy = BoneAnatomy.draw(rng, left=case.name.endswith("_L"))
-        in_bone = transformed(image.geometry.voxel_centres(), np.linalg.inv(poses[case.name]))
+        in_bone = transformed(image.grid.voxel_centres(), np.linalg.inv(poses[case.name]))
         differ = (anatomy.signed_distance(in_bone) < 0) != (image.array > 0)
         assert differ.mean() < 1e-6  # the header of a file rounds directions
 
@@ -296,4 +296,4 @@ def test_more_cases_leave_the_first_as_they_were(dataset: Dataset, tmp_path: Pat
         assert few.keys() == many.keys()
         for folder, image in few.items():
             assert np.array_equal(image.array, many[folder].array), folder
-            assert image.geometry == many[folder].geometry
+            assert image.grid == many[folder].grid

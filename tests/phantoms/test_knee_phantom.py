@@ -42,10 +42,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(folder)
 
 
-def centroid_lps(mask: np.ndarray, geometry: Grid) -> np.ndarray:
+def centroid_lps(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """(3,) patient coordinates, in mm, of the middle of a mask (z, y, x)."""
     index_xyz = np.argwhere(mask).mean(axis=0)[::-1]
-    return geometry.origin + np.reshape(geometry.direction, (3, 3)) @ (index_xyz * geometry.spacing[::-1])
+    return grid.origin + np.reshape(grid.direction, (3, 3)) @ (index_xyz * grid.spacing[::-1])
 
 
 def test_equal_seeds_give_equal_knees_and_others_do_not() -> None:
@@ -103,11 +103,11 @@ def test_contrast_is_that_of_a_fat_saturated_scan(knee: tuple[np.ndarray, np.nda
 
 
 def test_grid_is_oblique_sagittal_and_right_handed() -> None:
-    geometry = oblique_sagittal(np.random.default_rng(1))
-    cosines = np.reshape(geometry.direction, (3, 3))
+    grid = oblique_sagittal(np.random.default_rng(1))
+    cosines = np.reshape(grid.direction, (3, 3))
     np.testing.assert_allclose(cosines.T @ cosines, np.eye(3), atol=1e-12)
     assert np.linalg.det(cosines) == pytest.approx(1)
-    assert geometry.orientation()[0] in "LR"
+    assert grid.orientation()[0] in "LR"
     assert 0.9 < np.abs(cosines).max(axis=0).min() < 1
 
 
@@ -125,10 +125,9 @@ def test_dataset_opens_with_all_its_files(dataset: Dataset) -> None:
 def test_written_anatomy_stands_upright_in_the_patient(dataset: Dataset) -> None:
     for case in dataset.training_cases():
         image, label = read_image(case.images[0]), read_image(case.files[-1])
-        assert image.geometry.mismatch(label.geometry) is None
+        assert image.grid.mismatch(label.grid) is None
         femur, tibia, patella = (
-            centroid_lps(label.array == LABELS[name], label.geometry)
-            for name in ("femur", "tibia", "patella")
+            centroid_lps(label.array == LABELS[name], label.grid) for name in ("femur", "tibia", "patella")
         )
         assert femur[2] > tibia[2] + 20  # superior, mm
         assert patella[1] < min(femur[1], tibia[1]) - 20  # anterior
@@ -140,4 +139,4 @@ def test_more_cases_leave_the_first_as_they_were(dataset: Dataset, tmp_path: Pat
     name = Path("imagesTr") / "phantom_01_0000.nrrd"
     one, same = read_image(tmp_path / name), read_image(dataset.folder / name)
     assert np.array_equal(one.array, same.array)
-    assert one.geometry == same.geometry
+    assert one.grid == same.grid

@@ -22,8 +22,8 @@ def test_the_image_of_a_file_is_in_its_middle_and_its_grid_in_the_header(tmp_pat
     write_kspace_dataset(tmp_path, cases=1, seed=0, test=1)
     (case,) = Dataset.open(tmp_path).training_cases()
     image = read_image(case.images[0])
-    assert case.label is None and image.geometry.shape == SHAPE
-    np.testing.assert_allclose(image.geometry.spacing, SPACING_MM)
+    assert case.label is None and image.grid.shape == SHAPE
+    np.testing.assert_allclose(image.grid.spacing, SPACING_MM)
     with h5py.File(case.images[0]) as file:
         stored = file["reconstruction_rss"][()]
     np.testing.assert_allclose(zero_filled(image.array, SHAPE), stored, rtol=1e-5, atol=1e-6)

@@ -68,14 +68,14 @@ def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def write_regions_case(folder: Path, part: str, name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     image, knee = make_knee(rng, SHAPE, SPACING_MM)
-    geometry = oblique_sagittal(rng, SHAPE, SPACING_MM)
+    grid = oblique_sagittal(rng, SHAPE, SPACING_MM)
     labels = np.select(
         [knee == LABELS["femur"], knee == LABELS["femoral_cartilage"], knee == LABELS["tibia"]], [1, 2, 3], 0
     ).astype(np.uint8)
     labels[0] = 4
     for channel, voxels in enumerate((image, image.max() - image)):
-        write_image(folder / f"images{part}" / f"{name}_{channel:04d}.nii.gz", voxels, geometry)
-    write_image(folder / f"labels{part}" / f"{name}.nii.gz", labels, geometry)
+        write_image(folder / f"images{part}" / f"{name}_{channel:04d}.nii.gz", voxels, grid)
+    write_image(folder / f"labels{part}" / f"{name}.nii.gz", labels, grid)
 
 
 @pytest.fixture

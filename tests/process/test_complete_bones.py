@@ -67,8 +67,8 @@ class Learnt:
     def mask(self, case: str) -> np.ndarray:
         return read_image(self.masks / f"{case}.nrrd").array
 
-    def geometry(self, case: str) -> Grid:
-        return read_image(self.masks / f"{case}.nrrd").geometry
+    def grid_of(self, case: str) -> Grid:
+        return read_image(self.masks / f"{case}.nrrd").grid
 
 
 def linear_part(file: Path) -> np.ndarray:
@@ -105,14 +105,14 @@ def mixed(learnt: Learnt) -> Answers:
     """The first test case again and again: bad masks, no mask, no side or a wrong one in its name, and
     once predicted already."""
     images, masks, output = (learnt.place.root / "mixed" / n for n in ("images", "masks", "out"))
-    good, geometry = learnt.mask(TESTS[0]), learnt.geometry(TESTS[0])
-    elsewhere = Grid(geometry.shape, geometry.spacing, (900.0, 0.0, 0.0), geometry.direction)
+    good, grid = learnt.mask(TESTS[0]), learnt.grid_of(TESTS[0])
+    elsewhere = Grid(grid.shape, grid.spacing, (900.0, 0.0, 0.0), grid.direction)
     bad = {
         "elsewhere_R": (good, elsewhere, "grid differs"),
-        "empty_R": (np.zeros_like(good), geometry, "an empty mask"),
-        "hidden_R": (np.where(good > 0, 2, 0).astype(np.uint8), geometry, "keeps no bone"),
-        "whole_R": (np.minimum(good, 1), geometry, "nothing to complete"),
-        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), geometry, "holds 7"),
+        "empty_R": (np.zeros_like(good), grid, "an empty mask"),
+        "hidden_R": (np.where(good > 0, 2, 0).astype(np.uint8), grid, "keeps no bone"),
+        "whole_R": (np.minimum(good, 1), grid, "nothing to complete"),
+        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), grid, "holds 7"),
     }
     images.mkdir(parents=True)
     for name in (*bad, "lone_R", "nameless", "there_R", "wrong_L"):
@@ -120,7 +120,7 @@ def mixed(learnt: Learnt) -> Answers:
     for name, (mask, grid, _) in bad.items():
         write_image(masks / f"{name}.nrrd", mask, grid)
     for name in ("nameless", "there_R", "wrong_L"):
-        write_image(masks / f"{name}.nrrd", good, geometry)
+        write_image(masks / f"{name}.nrrd", good, grid)
     output.mkdir()
     (output / "there_R.nrrd").write_text("predicted yesterday")
     said = learnt.predict(masks, output, "--continue_prediction", images=images, code=1)
@@ -166,8 +166,8 @@ def test_every_file_is_there_on_the_scans_grid(learnt: Learnt) -> None:
         scan = read_image(learnt.images / f"{case}_0000.nrrd")
         for suffix in SUFFIXES:
             found = read_image(learnt.output / f"{case}{suffix}.nrrd")
-            assert found.geometry.mismatch(scan.geometry) is None
-            assert same_place(found.geometry, scan.geometry)
+            assert found.grid.mismatch(scan.grid) is None
+            assert same_place(found.grid, scan.grid)
             assert np.isfinite(found.array).all()
 
 
@@ -192,7 +192,7 @@ def test_visible_bone_is_as_it_was_and_the_rest_is_completed(learnt: Learnt, cas
 @pytest.mark.parametrize("case", TESTS)
 def test_the_surface_is_the_bones_in_the_patient(learnt: Learnt, case: str) -> None:
     vertices = read_stl(learnt.output / f"{case}.stl").vertices
-    centres = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0]
+    centres = learnt.grid_of(case).voxel_centres()[learnt.array(case) > 0]
     assert np.abs(vertices.min(0) - centres.min(0)).max() < 1.8
     assert np.abs(vertices.max(0) - centres.max(0)).max() < 1.8
 
@@ -200,7 +200,7 @@ def test_the_surface_is_the_bones_in_the_patient(learnt: Learnt, case: str) -> N
 @pytest.mark.parametrize("case", TESTS)
 def test_the_transform_leads_to_the_middle_of_the_models_frame(learnt: Learnt, case: str) -> None:
     transform = sitk.ReadTransform(str(learnt.output / f"{case}.tfm"))
-    centres = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0][::50]
+    centres = learnt.grid_of(case).voxel_centres()[learnt.array(case) > 0][::50]
     there = np.array([transform.TransformPoint(p) for p in centres.tolist()])
     assert np.abs(there.mean(0)).max() < 6
     half = [n * mm / 2 for n, mm in zip(learnt.grid.grid, learnt.grid.spacing, strict=True)]
@@ -221,12 +221,12 @@ def test_bones_of_one_side_are_mirrored_into_the_other(learnt: Learnt) -> None:
 @pytest.mark.parametrize("case", TESTS)
 def test_facts(learnt: Learnt, case: str) -> None:
     facts = read_json(learnt.output / f"{case}.json")
-    voxel = math.prod(learnt.geometry(case).spacing)
+    voxel = math.prod(learnt.grid_of(case).spacing)
     volume, completed = learnt.array(case).sum() * voxel, learnt.array(case, "_region").sum() * voxel
     assert facts["volume_mm3"] == pytest.approx(volume, rel=1e-4)
     assert facts["completed_mm3"] == pytest.approx(completed, rel=1e-4)
     assert facts["hidden_fraction"] == pytest.approx(completed / volume, abs=1e-3)
-    points = learnt.geometry(case).voxel_centres()[learnt.array(case) > 0]
+    points = learnt.grid_of(case).voxel_centres()[learnt.array(case) > 0]
     assert 70 < facts["length_mm"] < np.linalg.norm(np.ptp(points, axis=0)) + 4
     assert facts["registration"]["inliers"] > 0.7 and facts["registration"]["residual_mm"] < 2
     assert 0.8 < facts["registration"]["scale"] < 1.25
@@ -320,7 +320,7 @@ def test_a_bone_that_is_not_marked_is_found(learnt: Learnt, tmp_path: Path) -> N
 
     case, scan = TESTS[0], learnt.images / f"{TESTS[0]}_0000.nrrd"
     mask = learnt.mask(case)
-    write_image(tmp_path / f"{case}.nrrd", np.where(mask == 2, 2, 0).astype(np.uint8), learnt.geometry(case))
+    write_image(tmp_path / f"{case}.nrrd", np.where(mask == 2, 2, 0).astype(np.uint8), learnt.grid_of(case))
     place.run("kf_predict", "-i", scan, "-o", tmp_path / "out", "-d", 1, "-c", MODEL, "-m", tmp_path)
     assert read_json(tmp_path / "out" / f"{case}.json")["bone_found_by"] == FINDER
     assert read_json(learnt.output / f"{case}.json")["bone_found_by"] == "mask"

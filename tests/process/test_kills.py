@@ -141,7 +141,7 @@ def test_killed_prediction(trained: Workplace, many_inputs: Path, tmp_path: Path
     assert set(written()) == names
     for i in range(3, 12):  # every third input is the same image
         found, same = (read_image(output / f"knee{n:02d}.nrrd") for n in (i, i % 3))
-        assert found.geometry == same.geometry
+        assert found.grid == same.grid
         assert np.array_equal(found.array, same.array)
 
 

@@ -85,7 +85,7 @@ def test_main_job(task: str, raw: Workplace, tmp_path: Path) -> None:
     for number in (7, 8, 9):
         image = read_image(place.raw / "imagesTs" / f"phantom_{number:02d}_0000.nrrd")
         predicted = read_image(output / f"phantom_{number:02d}.nrrd")
-        assert same_place(predicted.geometry, image.geometry)
+        assert same_place(predicted.grid, image.grid)
         assert set(np.unique(predicted.array).tolist()) <= declared
 
     said = place.run("kf_evaluate", place.raw / "labelsTs", output, "-d", 1)
@@ -253,7 +253,7 @@ def test_an_nnunet_dataset_with_regions_and_ignored_voxels(two_channels: Workpla
         predicted = read_image(tmp_path / f"{case}.nii.gz")
         image = read_image(place.raw / "imagesTs" / f"{case}_0000.nii.gz")
         # NIfTI keeps cosines as float32, and ITK makes them orthogonal again: the last bit may change
-        assert same_place(predicted.geometry, image.geometry, cosine_tolerance=2**-23)
+        assert same_place(predicted.grid, image.grid, cosine_tolerance=2**-23)
         assert set(np.unique(predicted.array).tolist()) <= {0, 1, 2, 3}
     place.run("kf_evaluate", place.raw / "labelsTs", tmp_path, "-d", 1)
     assert set(read_summary(tmp_path).mean) == {"femur", "cartilage", "tibia"}

@@ -39,10 +39,10 @@ def write_side(images: Path, labels: Path, person: int, side: str) -> None:
     anatomy = BoneAnatomy.draw(np.random.default_rng([SEED, person]), side == "L")
     rng = np.random.default_rng([SEED, person, ord(side)])
     pose = draw_pose(rng)
-    geometry = oblique_axial(anatomy, pose, rng, (1.8, 1.8, 1.8))
-    ct, mask = scan_bone(anatomy, pose, geometry, rng)
-    write_image(images / f"p{person}_{side}_0000.nrrd", ct, geometry)
-    write_image(labels / f"p{person}_{side}.nrrd", mask, geometry)
+    grid = oblique_axial(anatomy, pose, rng, (1.8, 1.8, 1.8))
+    ct, mask = scan_bone(anatomy, pose, grid, rng)
+    write_image(images / f"p{person}_{side}_0000.nrrd", ct, grid)
+    write_image(labels / f"p{person}_{side}.nrrd", mask, grid)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     write_side(tests / "broken", tests / "whole", 9, "L")
     write_side(tests / "other", tests / "other", 9, "R")
     whole = read_image(tests / "whole" / f"{BROKEN}.nrrd")
-    mask = hide(whole.array > 0, whole.geometry, np.random.default_rng(0))
-    write_image(tests / "masks" / f"{BROKEN}.nrrd", mask, whole.geometry)
+    mask = hide(whole.array > 0, whole.grid, np.random.default_rng(0))
+    write_image(tests / "masks" / f"{BROKEN}.nrrd", mask, whole.grid)
     planning = place.run("kf_plan", "-d", 1)
     coarsen(place.preprocessed / "kfPlans.json", 4.0)
     place.run("kf_preprocess", "-d", 1, "-c", "3d_pca16")
@@ -109,7 +109,7 @@ def test_what_is_wrong_with_an_other_side_is_told_of_its_case(pairs: Pairs, tmp_
     assert f"{BROKEN}_0000.nrrd: no other side of the same person in {pairs.tests / 'masks'}" in said
     lone = tmp_path / "lone"
     scan = read_image(pairs.tests / "other" / "p9_R_0000.nrrd")
-    write_image(lone / "p9_R_0000.nrrd", scan.array, scan.geometry)
+    write_image(lone / "p9_R_0000.nrrd", scan.array, scan.grid)
     said = pairs.predict(tmp_path / "out", "--other_side", lone, code=1)
     assert str(lone / "p9_R.nrrd") in said
     assert not list((tmp_path / "out").glob("*.nrrd"))

@@ -36,7 +36,7 @@ def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path:
     (given / "empty_0001.nii.gz").write_bytes(b"")
     (given / "lone_0001.nii.gz").unlink()
     image = read_image(given / "moved_0001.nii.gz")
-    elsewhere = Grid(image.geometry.shape, image.geometry.spacing, (900.0, 0.0, 0.0))
+    elsewhere = Grid(image.grid.shape, image.grid.spacing, (900.0, 0.0, 0.0))
     write_image(given / "moved_0001.nii.gz", image.array, elsewhere)
 
     said = two_channels.run("kf_predict", "-i", given, "-o", output, "-d", 1, code=1)
@@ -55,9 +55,9 @@ def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path:
 def test_voxels_that_are_no_numbers_are_told(trained: Workplace, tmp_path: Path) -> None:
     image = read_image(trained.raw / "imagesTs" / "phantom_07_0000.nrrd")
     voxels = image.array.astype(np.float32)
-    write_image(tmp_path / "in" / "good_0000.nrrd", voxels, image.geometry)
+    write_image(tmp_path / "in" / "good_0000.nrrd", voxels, image.grid)
     voxels[2, 3, 4] = np.nan
-    write_image(tmp_path / "in" / "bad_0000.nrrd", voxels, image.geometry)
+    write_image(tmp_path / "in" / "bad_0000.nrrd", voxels, image.grid)
     said = trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path / "out", "-d", 1, code=1)
     assert "bad_0000.nrrd: 1 of 6144 voxels are NaN, infinite or over 3e38" in said
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.nrrd"]
@@ -69,7 +69,7 @@ def test_one_file_in(trained: Workplace, tmp_path: Path) -> None:
     trained.run("kf_predict", "-i", images, "-o", tmp_path / "all", "-d", "Dataset001_Knee")
     assert [p.name for p in (tmp_path / "one").iterdir()] == ["phantom_07.nrrd"]
     one, same = (read_image(tmp_path / folder / "phantom_07.nrrd") for folder in ("one", "all"))
-    assert one.geometry == same.geometry
+    assert one.grid == same.grid
     assert np.array_equal(one.array, same.array)
 
 
@@ -102,11 +102,11 @@ def test_empty_borders_are_background(trained: Workplace, tmp_path: Path) -> Non
     voxels = image.array.copy()
     voxels[:, :5] = 0
     voxels[:, :, -6:] = 0
-    write_image(tmp_path / "in" / "bordered_0000.nrrd", voxels, image.geometry)
+    write_image(tmp_path / "in" / "bordered_0000.nrrd", voxels, image.grid)
     trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path, "-d", 1, "-f", 0, "--save_probabilities")
     labels = read_image(tmp_path / "bordered.nrrd")
     shares = probabilities(tmp_path / "bordered_probabilities.npz")
-    assert same_place(labels.geometry, image.geometry)
+    assert same_place(labels.grid, image.grid)
     assert not labels.array[:, :5].any()
     assert not labels.array[:, :, -6:].any()
     assert np.abs(shares.sum(0) - 1).max() < 0.005
@@ -145,7 +145,7 @@ def test_scans_of_other_formats_are_predicted_and_the_rest_is_told(
 ) -> None:
     given, scan = tmp_path / "in", trained.raw / "imagesTs" / "phantom_07_0000.nrrd"
     image = read_image(scan)
-    write_image(given / "a_0000.nii.gz", image.array, image.geometry)
+    write_image(given / "a_0000.nii.gz", image.array, image.grid)
     shutil.copy(scan, given / "b_0000.NRRD")
     shutil.copy(scan, given / "._b_0000.nrrd")
     shutil.copy(scan, given / "c.nrrd")

@@ -35,4 +35,4 @@ def test_hippocampi_from_folder_to_scores(tmp_path: Path) -> None:
     assert len(predicted) == 3  # a fifth of 12 subjects, rounded up
     for file in predicted:
         scan = read_image(HIPPOCAMPI / "imagesTr" / file.name.replace(".nii.gz", "_0000.nii.gz"))
-        assert read_image(file).geometry.mismatch(scan.geometry) is None
+        assert read_image(file).grid.mismatch(scan.grid) is None

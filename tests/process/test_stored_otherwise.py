@@ -18,11 +18,11 @@ ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in produc
 def test_all_48_ways_to_store_a_scan_are_segmented_alike(trained: Workplace) -> None:
     predictor = Predictor.from_model_folder(trained.model, (0,), mirroring=False)
     image = read_image(trained.raw / "imagesTs" / "phantom_07_0000.nrrd")
-    stored = image.geometry.orientation()
-    wanted = predictor.predict_scan(Scan(image.array[None], image.geometry)).volumes[""]
+    stored = image.grid.orientation()
+    wanted = predictor.predict_scan(Scan(image.array[None], image.grid)).volumes[""]
     assert wanted.any()
     for other in ORIENTATIONS:
-        scan = Scan(turn(image.array[None], stored, other), image.geometry.turned(other))
+        scan = Scan(turn(image.array[None], stored, other), image.grid.turned(other))
         assert np.array_equal(turn(predictor.predict_scan(scan).volumes[""], other, stored), wanted), other
 
 
@@ -31,25 +31,23 @@ def test_files_of_other_orientations_are_segmented_alike(trained: Workplace, tmp
     predictor = Predictor.from_model_folder(trained.model, (0,), mirroring=False)
     file = trained.raw / "imagesTs" / "phantom_07_0000.nrrd"
     image = read_image(file)
-    stored = image.geometry.orientation()
+    stored = image.grid.orientation()
     predictor.predict_case(Case("plain", (file,)), tmp_path)
     wanted = read_image(tmp_path / "plain.nrrd").array
     for name, other, ending in (("turned", "RAS", ".nrrd"), ("nifti", "SPL", ".nii.gz")):
         source = tmp_path / f"{name}_0000{ending}"
-        write_image(
-            source, np.ascontiguousarray(turn(image.array, stored, other)), image.geometry.turned(other)
-        )
+        write_image(source, np.ascontiguousarray(turn(image.array, stored, other)), image.grid.turned(other))
         predictor.predict_case(Case(name, (source,)), tmp_path)
         found = read_image(tmp_path / f"{name}.nrrd")
-        assert found.geometry.mismatch(read_image(source).geometry) is None
+        assert found.grid.mismatch(read_image(source).grid) is None
         assert np.mean(turn(found.array, other, stored) == wanted) > 0.999
 
 
 def test_slices_of_another_plane_are_warned_of(trained: Workplace) -> None:
     predictor = Predictor.from_model_folder(trained.model, (0,), mirroring=False)
     image = read_image(trained.raw / "imagesTs" / "phantom_07_0000.nrrd")
-    assert predictor.predict_scan(Scan(image.array[None], image.geometry)).warnings == ()
-    direction = tuple(np.reshape(image.geometry.direction, (3, 3))[[1, 2, 0]].ravel().tolist())
-    lying = type(image.geometry)(image.geometry.shape, image.geometry.spacing, direction=direction)
+    assert predictor.predict_scan(Scan(image.array[None], image.grid)).warnings == ()
+    direction = tuple(np.reshape(image.grid.direction, (3, 3))[[1, 2, 0]].ravel().tolist())
+    lying = type(image.grid)(image.grid.shape, image.grid.spacing, direction=direction)
     (warning,) = predictor.predict_scan(Scan(image.array[None], lying)).warnings
     assert "its slices are axial" in warning and "of the training set sagittal" in warning

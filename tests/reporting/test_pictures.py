@@ -42,10 +42,10 @@ def test_every_way_of_storing_hangs_alike(order: tuple[int, ...], flipped: tuple
 
 
 def test_a_picture_is_drawn_even_of_an_empty_label_map(tmp_path: Path) -> None:
-    geometry = Grid((4, 8, 8), (3.0, 1.0, 1.0))
+    grid = Grid((4, 8, 8), (3.0, 1.0, 1.0))
     rng = np.random.default_rng(0)
-    write_image(tmp_path / "scan.nrrd", rng.normal(size=(4, 8, 8)).astype(np.float32), geometry)
-    write_image(tmp_path / "empty.nrrd", np.zeros((4, 8, 8), np.uint8), geometry)
+    write_image(tmp_path / "scan.nrrd", rng.normal(size=(4, 8, 8)).astype(np.float32), grid)
+    write_image(tmp_path / "empty.nrrd", np.zeros((4, 8, 8), np.uint8), grid)
     scheme = LabelScheme.from_json({"background": 0, "bone": 1})
     files = [tmp_path / name for name in ("scan.nrrd", "empty.nrrd", "empty.nrrd")]
     draw_segmentation(files[0], files[1], files[2], scheme, tmp_path / "picture.png")

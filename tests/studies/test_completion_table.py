@@ -115,7 +115,7 @@ def test_validation_scores_are_those_of_the_files(compared: Compared, model: str
         scaled(raw / "imagesTr" / f"{case}_0000.nrrd", label.array > 0),
         scaled(validation / f"{case}_ct.nrrd", whole),
         asked,
-        label.geometry,
+        label.grid,
     )
     for region in (HIDDEN, COMPOSITE):
         found = {row.metric: row.value for row in kept.rows if row.region == region}

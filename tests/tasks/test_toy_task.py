@@ -112,7 +112,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Grid,
+        grid: Grid,
         configuration: ThresholdConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,
@@ -149,7 +149,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         configuration: ThresholdConfiguration,
         probabilities: bool = False,
     ) -> Outputs:
-        prepared = self.prepare(scan.image, None, scan.geometry, configuration, dataset.scheme)
+        prepared = self.prepare(scan.image, None, scan.grid, configuration, dataset.scheme)
         with torch.no_grad():
             logits = networks[0](torch.from_numpy(prepared.image))
         return Outputs({"": (logits[0] > 0).numpy().astype(np.uint8)})
@@ -168,13 +168,13 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def write_dataset(folder: Path) -> None:
     """Voxels of 60 to 90 are bright, all others are of 0 to 40."""
-    rng, geometry = np.random.default_rng(0), Grid(SHAPE, (2.0, 1.0, 1.0))
+    rng, grid = np.random.default_rng(0), Grid(SHAPE, (2.0, 1.0, 1.0))
     for part, count in (("Tr", 5), ("Ts", 2)):
         for number in range(count):
             labels = (rng.random(SHAPE) < 0.3).astype(np.uint8)
             image = np.where(labels, rng.integers(60, 91, SHAPE), rng.integers(0, 41, SHAPE)).astype(np.int16)
-            write_image(folder / f"images{part}" / f"{part}{number}_0000.nrrd", image, geometry)
-            write_image(folder / f"labels{part}" / f"{part}{number}.nrrd", labels, geometry)
+            write_image(folder / f"images{part}" / f"{part}{number}_0000.nrrd", image, grid)
+            write_image(folder / f"labels{part}" / f"{part}{number}.nrrd", labels, grid)
     description = {"channel_names": {"0": "PD"}, "labels": LABELS, "file_ending": ".nrrd", "task": "toy"}
     (folder / "dataset.json").write_text(json.dumps(description))
 

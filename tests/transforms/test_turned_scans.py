@@ -40,7 +40,7 @@ def test_all_48_ways_to_store_a_scan_are_prepared_alike(stored: str) -> None:
     other = GRID.turned(stored)
     found = prepare(turn(image, "SPL", stored), turn(labels, "SPL", stored), other, SETTINGS)
     assert np.array_equal(found.image, wanted.image) and np.array_equal(found.labels, wanted.labels)
-    assert found.geometry.mismatch(GRID) is None
+    assert found.grid.mismatch(GRID) is None
     part = np.random.default_rng(1).integers(0, 9, (2, *wanted.box_shape))
     assert found.on_native_grid(part).shape == (2, *other.shape)
     assert np.array_equal(turn(found.on_native_grid(part), stored, "SPL"), wanted.on_native_grid(part))

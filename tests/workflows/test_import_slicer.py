@@ -62,7 +62,7 @@ def test_names_tell_structures_whatever_their_values_and_extents(tmp_path: Path)
     for name, labels in (("A", voxels()), ("B", voxels()), ("C", only)):
         image = read_image(target / "labelsTr" / f"{name}.nrrd")
         np.testing.assert_array_equal(image.array, labels)
-        assert image.geometry.mismatch(GRID) is None
+        assert image.grid.mismatch(GRID) is None
     assert read_segments(target / "labelsTr" / "B.nrrd")[1].colour == TIBIA.colour
     dataset = Dataset.open(target)
     assert dataset.description.labels == {"background": 0, "Femur": 1, "tibia": 2}
@@ -240,7 +240,7 @@ def test_a_decathlon_folder(channels: int, tmp_path: Path) -> None:
         expected = stored[..., number] if channels > 1 else stored
         image = read_image(path)
         np.testing.assert_array_equal(image.array, expected.transpose(2, 1, 0))
-        assert image.geometry.spacing == pytest.approx((3.0, 0.6, 0.5))
+        assert image.grid.spacing == pytest.approx((3.0, 0.6, 0.5))
 
 
 def test_a_decathlon_folder_with_a_missing_file_leaves_nothing(tmp_path: Path) -> None:

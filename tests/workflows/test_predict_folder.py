@@ -121,7 +121,7 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
     for name in ("K01_s1.nrrd", "K01_s2.nrrd"):
         one, other = (read_image(tmp_path / of / name) for of in ("of dicom", "of files"))
         np.testing.assert_array_equal(one.array, other.array)
-        assert 0 < one.array.mean() < 1 and one.geometry.mismatch(other.geometry) is None
+        assert 0 < one.array.mean() < 1 and one.grid.mismatch(other.grid) is None
     written = sorted(p.name for p in (tmp_path / "of dicom").iterdir())
     assert written == ["K01_s1.nrrd", "K01_s2.nrrd", "dicom_series.csv"]
     table = (tmp_path / "of dicom" / "dicom_series.csv").read_text().splitlines()

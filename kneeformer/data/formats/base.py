@@ -21,7 +21,7 @@ class Image:
     """
 
     array: np.ndarray
-    geometry: Grid
+    grid: Grid
 
 
 @dataclass(frozen=True)

@@ -56,14 +56,14 @@ def read(path: Path) -> Image:
     require_scalars(_whole(header, "ElementNumberOfChannels", "1")[0])
     require_volume(size)
     dtype = _dtype(header)
-    geometry = _geometry(path, header, size)
+    grid = _grid(path, header, size)
     content = _voxels(header, _stored(path, header, behind), int(np.prod(size, dtype=object)), dtype)
-    return Image(volume(content, dtype, size), geometry)
+    return Image(volume(content, dtype, size), grid)
 
 
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     """As `Format.encode`, compressed: one file, or for .mhd the voxels as .zraw and then the header."""
-    array, geometry = image.array, image.geometry
+    array, grid = image.array, image.grid
     packed = deflate(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     beside = name.lower().endswith(".mhd")
     data = voxel_name(name, ".zraw") if beside else "LOCAL"
@@ -74,10 +74,10 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
         "CompressedDataSize": str(len(packed)),
-        "TransformMatrix": _text(geometry.cosines.T.ravel().tolist()),
-        "Offset": _text(geometry.origin),
+        "TransformMatrix": _text(grid.cosines.T.ravel().tolist()),
+        "Offset": _text(grid.origin),
         "CenterOfRotation": "0 0 0",
-        "ElementSpacing": _text(geometry.spacing[::-1]),
+        "ElementSpacing": _text(grid.spacing[::-1]),
         "DimSize": " ".join(map(str, array.shape[::-1])),
         "ElementType": WRITTEN[array.dtype.str[1:]],
         "ElementDataFile": data,
@@ -105,7 +105,7 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
     return header, content[end.end() :]
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
+def _grid(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
     spacing_key = _present(header, "ElementSpacing", "ElementSize")
     turn_key = _present(header, "TransformMatrix", "Rotation", "Orientation")
     origin_key = _present(header, "Offset", "Position", "Origin")

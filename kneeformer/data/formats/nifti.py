@@ -86,29 +86,29 @@ def _read(path: Path, several: bool) -> list[Image]:
         header["dim"] = np.array([3, *header["dim"][1:4], 1, 1, 1, 1])
     size, dtype = _size(header), _dtype(header, order)
     start, count = _start(header), math.prod(size)
-    geometry = _geometry(path, header, size)
+    grid = _grid(path, header, size)
     whole = start + channels * count * dtype.itemsize
     content = gunzip(stored, whole) if packed else exactly(stored, whole)
     starts = (start + channel * count * dtype.itemsize for channel in range(channels))
-    return [Image(_scaled(volume(content, dtype, size, at), header), geometry) for at in starts]
+    return [Image(_scaled(volume(content, dtype, size, at), header), grid) for at in starts]
 
 
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     """As `Format.encode`: NIfTI-1 with its place as sform and as qform."""
-    array, geometry = image.array, image.geometry
-    ras = TO_LPS[:, None] * geometry.cosines
+    array, grid = image.array, image.grid
+    ras = TO_LPS[:, None] * grid.cosines
     flip = 1.0 if np.linalg.det(ras) > 0 else -1.0
-    origin = TO_LPS * geometry.origin
+    origin = TO_LPS * grid.origin
     header = np.zeros((), _layout(1, "<"))
     header["sizeof_hdr"], header["magic"], header["vox_offset"] = SIZES[1], MAGIC[1], SIZES[1] + 4
     header["dim"] = [3, *array.shape[::-1], 1, 1, 1, 1]
     header["datatype"] = next(number for number, code in TYPES.items() if code == array.dtype.str[1:])
     header["bitpix"] = array.dtype.itemsize * 8
-    header["pixdim"] = [flip, *geometry.spacing[::-1], 0, 0, 0, 0]
+    header["pixdim"] = [flip, *grid.spacing[::-1], 0, 0, 0, 0]
     header["scl_slope"], header["xyzt_units"] = 1, 2
     header["qform_code"] = header["sform_code"] = 1
     header["quatern"], header["qoffset"] = _quaternion(ras * [1, 1, flip]), origin
-    header["srow"] = np.column_stack([TO_LPS[:, None] * geometry.steps, origin])
+    header["srow"] = np.column_stack([TO_LPS[:, None] * grid.steps, origin])
     content = header.tobytes() + bytes(4) + array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return [(name, gzip(content) if name.lower().endswith(".gz") else content)]
 
@@ -180,7 +180,7 @@ def _start(header: Header) -> int:
     return int(start)
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
+def _grid(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
     spacing = positive("pixdim[1..3]", header["pixdim"][1:4], 3)
     units = int(header["xyzt_units"]) & 7
     if units not in UNITS:

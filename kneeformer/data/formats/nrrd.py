@@ -90,8 +90,8 @@ Header = dict[str, Any]
 
 def read(path: Path) -> Image:
     """As `Format.read`."""
-    layers, geometry = _read(path, several=False)
-    return Image(layers[0], geometry)
+    layers, grid = _read(path, several=False)
+    return Image(layers[0], grid)
 
 
 def read_layers(path: Path) -> tuple[np.ndarray, Grid]:
@@ -116,7 +116,7 @@ def _read(path: Path, several: bool) -> tuple[np.ndarray, Grid]:
         require_scalars(math.prod(sizes[axis] for axis in others))
     if not several or len(size) != 3:
         require_volume(size)
-    geometry = _geometry(path, header, size, spatial)
+    grid = _grid(path, header, size, spatial)
     dtype = _dtype(header)
     if "data file" in header:
         name = header["data file"].encode("latin-1").decode("utf-8", "surrogateescape")
@@ -126,7 +126,7 @@ def _read(path: Path, several: bool) -> tuple[np.ndarray, Grid]:
     stored = np.frombuffer(_voxels(header, behind, dtype, math.prod(sizes)), dtype).reshape(sizes[::-1])
     axes = [len(sizes) - 1 - axis for axis in (*others, *spatial[::-1])]
     layers = stored.transpose(axes).reshape(-1, *size[::-1])
-    return layers.astype(dtype.newbyteorder("=")), geometry
+    return layers.astype(dtype.newbyteorder("=")), grid
 
 
 def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str, bytes]]:
@@ -142,11 +142,11 @@ def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str
         "dimension: 3",
         "space: left-posterior-superior",
         f"sizes: {' '.join(map(str, array.shape[::-1]))}",
-        f"space directions: {' '.join(map(_vector, image.geometry.steps.T.tolist()))}",
+        f"space directions: {' '.join(map(_vector, image.grid.steps.T.tolist()))}",
         "kinds: domain domain domain",
         "endian: little",
         "encoding: gzip",
-        f"space origin: {_vector(list(image.geometry.origin))}",
+        f"space origin: {_vector(list(image.grid.origin))}",
         *pairs,
     ]
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -203,7 +203,7 @@ def _spatial_axes(header: Header, dimension: int) -> list[int]:
     return [axis for axis in range(dimension) if axis >= len(kinds) or kinds[axis].lower() in in_space]
 
 
-def _geometry(path: Path, header: Header, size: tuple[int, ...], spatial: list[int]) -> Grid:
+def _grid(path: Path, header: Header, size: tuple[int, ...], spatial: list[int]) -> Grid:
     scale = _unit(path, header)
     space = str(header.get("space", "lps")).lower()
     if space not in SPACES:

@@ -31,7 +31,7 @@ class BoneTask(Task[BoneConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Grid,
+        grid: Grid,
         configuration: BoneConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,
@@ -40,7 +40,7 @@ class BoneTask(Task[BoneConfiguration]):
             raise KneeformerError("a bone is isolated by its label map, and there is none")
         bone = np.where(scheme.foreground(labels), KEEP, 0)
         settings = configuration.preprocessing
-        return isolate(image[0], bone, geometry, settings, settings.mirrors(side))
+        return isolate(image[0], bone, grid, settings, settings.mirrors(side))
 
     def needed_gb(self, network: nn.Module, configuration: BoneConfiguration, device: torch.device) -> float:
         return training_state_gb(network, _values(configuration))

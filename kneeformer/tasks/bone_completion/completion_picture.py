@@ -21,7 +21,7 @@ def draw_completion(
     ct: np.ndarray,
     mask: np.ndarray,
     completed: np.ndarray,
-    geometry: Grid,
+    grid: Grid,
     picture: Path,
     truth: np.ndarray | None = None,
 ) -> None:
@@ -45,26 +45,26 @@ def draw_completion(
     box = slices(grown(bounding_box(held), 3 * (_MARGIN,), held.shape))
     shown = np.nonzero(region if region.any() else bone)
     middle = [round(float(at.mean())) - s.start for at, s in zip(shown, box, strict=True)]
-    figure, grid = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
-    for row, axis in zip(grid, range(3), strict=True):
+    figure, axes = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
+    for row, axis in zip(axes, range(3), strict=True):
 
         def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
-            return upright(Image(volume[box], geometry), axis)
+            return upright(Image(volume[box], grid), axis)
 
         (scan, aspect), index = oriented(ct), middle[axis]
         outlines = [(oriented(region)[0], _REGION)]
         if truth is not None:
             outlines.append((oriented(truth > 0)[0], _TRUTH))
-        for place, drawn in ((row[0], outlines), (row[1], [*outlines, (oriented(bone)[0], _COMPLETED)])):
-            place.imshow(scan[index], cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], aspect=aspect)
+        for panel, drawn in ((row[0], outlines), (row[1], [*outlines, (oriented(bone)[0], _COMPLETED)])):
+            panel.imshow(scan[index], cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], aspect=aspect)
             for volume, colour in drawn:
                 if volume[index].any() and not volume[index].all():
-                    place.contour(volume[index], [0.5], colors=colour, linewidths=1)
+                    panel.contour(volume[index], [0.5], colors=colour, linewidths=1)
         row[2].imshow(_shaded(oriented(bone)[0], oriented(region)[0]), aspect=aspect)
-        for place in row:
-            place.set_axis_off()
-    for place, title in zip(grid[0], ("before", "completed", "surface"), strict=True):
-        place.set_title(title)
+        for panel in row:
+            panel.set_axis_off()
+    for panel, title in zip(axes[0], ("before", "completed", "surface"), strict=True):
+        panel.set_title(title)
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=90)
     plt.close(figure)

@@ -28,20 +28,20 @@ def score_completed_bone(case: PredictedCase) -> Iterator[Score]:
         KneeformerError: files are missing or unreadable, their grids differ, or a label map is none of bone.
     """
     reference, prediction = read_pair(case)
-    geometry, scheme = reference.geometry, case.description.scheme
+    grid, scheme = reference.grid, case.description.scheme
     (bone,) = scheme.merged().names
     counted = scheme.scored(reference.array)
     truth, found = (reference.array > 0) & counted, (prediction.array > 0) & counted
     if case.mask is None:
         _refuse_other_meanings(case, reference.array, prediction.array)
-        yield from rows_of(case.name, Part(bone), score_masks(truth, found, geometry.spacing))
+        yield from rows_of(case.name, Part(bone), score_masks(truth, found, grid.spacing))
         return
-    region = (_on_grid(case.mask, geometry) == COMPLETE) & counted
+    region = (_on_grid(case.mask, grid) == COMPLETE) & counted
     scores = score_completion(
-        _volume(_on_grid(case.images[0], geometry), truth),
-        _volume(_on_grid(case.beside("_ct"), geometry), found),
+        _volume(_on_grid(case.images[0], grid), truth),
+        _volume(_on_grid(case.beside("_ct"), grid), found),
         region,
-        geometry,
+        grid,
     )
     for name, values in scores.items():
         yield from rows_of(case.name, Part(bone, name), values)
@@ -60,9 +60,9 @@ def _refuse_other_meanings(case: PredictedCase, reference: np.ndarray, predictio
         raise KneeformerError("\n  ".join(problems))
 
 
-def _on_grid(file: Path, geometry: Grid) -> np.ndarray:
+def _on_grid(file: Path, grid: Grid) -> np.ndarray:
     image = read_image(file)
-    mismatch = geometry.mismatch(image.geometry)
+    mismatch = grid.mismatch(image.grid)
     if mismatch is not None:
         raise KneeformerError(f"{file}: another grid than the reference: {mismatch}")
     return image.array

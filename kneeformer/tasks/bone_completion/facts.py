@@ -22,7 +22,7 @@ def facts_of(
     native: NativeBone,
     completed: Sequence[Completed],
     mask: np.ndarray,
-    geometry: Grid,
+    grid: Grid,
     vertices: np.ndarray,
 ) -> dict[str, Any]:
     """Finite numbers alone, so that they are valid JSON.
@@ -32,7 +32,7 @@ def facts_of(
         mask: (z, y, x), 1 bone to keep, 2 region to complete.
         vertices: (n, 3) mm of the whole bone's surface.
     """
-    voxel = geometry.voxel_mm3
+    voxel = grid.voxel_mm3
     volume, made = float(native.mask.sum()) * voxel, float(native.region.sum()) * voxel
     return {
         "volume_mm3": round(volume, 1),
@@ -47,7 +47,7 @@ def facts_of(
             "scale": round(float(np.mean([c.fit.pose.scale for c in completed])), 4),
         },
         "surface_error_ratio": round(float(np.mean([c.surface_error_ratio for c in completed])), 2),
-        "bone_at_border_mm2": round(_cut_mm2(native.mask, geometry), 1),
+        "bone_at_border_mm2": round(_cut_mm2(native.mask, grid), 1),
     }
 
 
@@ -96,11 +96,11 @@ def _length_mm(vertices: np.ndarray) -> float:
     return float(np.ptp(vertices @ longest_axis(vertices)))
 
 
-def _cut_mm2(mask: np.ndarray, geometry: Grid) -> float:
+def _cut_mm2(mask: np.ndarray, grid: Grid) -> float:
     """Area of the bone on the border of the field of view."""
     total = 0.0
     for axis in range(3):
-        face = float(np.prod([s for a, s in enumerate(geometry.spacing) if a != axis]))
+        face = float(np.prod([s for a, s in enumerate(grid.spacing) if a != axis]))
         ends = np.moveaxis(mask, axis, 0)[[0, -1]]
         total += face * float(np.count_nonzero(ends))
     return total

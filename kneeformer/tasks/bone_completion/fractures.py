@@ -8,7 +8,7 @@ from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.labels import COMPLETE, KEEP
 
 
-def hide(bone: np.ndarray, geometry: Grid, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+def hide(bone: np.ndarray, grid: Grid, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
     """A mask (z, y, x) uint8 of a healthy bone: 2 in a ball around a random voxel of it, 1 on what is left.
 
     Args:
@@ -18,7 +18,7 @@ def hide(bone: np.ndarray, geometry: Grid, rng: np.random.Generator, share: floa
     voxels = np.argwhere(bone)
     centre = voxels[rng.integers(len(voxels))]
     squared = np.zeros(bone.shape)
-    for axis, (n, at, edge) in enumerate(zip(bone.shape, centre, geometry.spacing, strict=True)):
+    for axis, (n, at, edge) in enumerate(zip(bone.shape, centre, grid.spacing, strict=True)):
         shape = [1, 1, 1]
         shape[axis] = n
         squared = squared + (((np.arange(n) - at) * edge) ** 2).reshape(shape)

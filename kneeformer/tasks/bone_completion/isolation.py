@@ -61,7 +61,7 @@ class Outline:
         intensity: CT in [0, 1].
     """
 
-    geometry: Grid
+    grid: Grid
     box: Box
     bone: np.ndarray
     distance: np.ndarray
@@ -70,34 +70,34 @@ class Outline:
     intensity: np.ndarray
 
     @classmethod
-    def of(cls, ct: np.ndarray, mask: np.ndarray, geometry: Grid, settings: BoneGridSettings) -> "Outline":
+    def of(cls, ct: np.ndarray, mask: np.ndarray, grid: Grid, settings: BoneGridSettings) -> "Outline":
         """Arguments and errors are those of `isolate`."""
         bone = without_small_components(mask == KEEP)
         if not bone.any():
             raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
-        box = _box(bone | (mask == COMPLETE), geometry)
+        box = _box(bone | (mask == COMPLETE), grid)
         cut = slices(box)
-        distance = signed_distance(bone[cut], geometry.spacing)
-        hidden = _depth(_seen(mask[cut], box, geometry.shape), geometry.spacing)
+        distance = signed_distance(bone[cut], grid.spacing)
+        hidden = _depth(_seen(mask[cut], box, grid.shape), grid.spacing)
         real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
-        return cls(geometry, box, bone, distance, hidden, real, _intensity(ct[cut], geometry, settings))
+        return cls(grid, box, bone, distance, hidden, real, _intensity(ct[cut], grid, settings))
 
     def frame(self, settings: BoneGridSettings, side: Side | None) -> np.ndarray:
         """(4, 4) float64, as `frame`: mirrored where the plan mirrors bones of this side."""
-        return frame(self.bone, self.geometry, settings.mirrors(side), settings.straightened)
+        return frame(self.bone, self.grid, settings.mirrors(side), settings.straightened)
 
-    def on(self, grid: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
+    def on(self, size: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
         """The bone on a grid, whose frame is that of `Bone.to_patient`."""
-        native = _indices(grid, spacing, to_patient, self.geometry)
+        native = _indices(size, spacing, to_patient, self.grid)
         where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
 
         def seen(volume: np.ndarray) -> np.ndarray:
             return np.asarray(ndimage.map_coordinates(volume, where, order=1, mode="nearest"))
 
-        distances = seen(self.distance) + _beyond(where, self.distance.shape, self.geometry)
+        distances = seen(self.distance) + _beyond(where, self.distance.shape, self.grid)
         return Bone(
             np.stack([seen(self.intensity) * (distances < 0), distances]).astype(np.float32),
-            _inside(native, self.geometry.shape)
+            _inside(native, self.grid.shape)
             & (seen(self.real) > 0.999)
             & (np.abs(distances) < seen(self.hidden)),
             to_patient,
@@ -105,36 +105,36 @@ class Outline:
 
 
 def isolate(
-    ct: np.ndarray, mask: np.ndarray, geometry: Grid, settings: BoneGridSettings, mirrored: bool = False
+    ct: np.ndarray, mask: np.ndarray, grid: Grid, settings: BoneGridSettings, mirrored: bool = False
 ) -> Bone:
     """Bring a bone to the plan's grid.
 
     Args:
         ct: (z, y, x) Hounsfield units on the native grid.
         mask: (z, y, x) on the same grid, 1 bone to keep, 2 region to complete.
-        mirrored: the patient's left and right change places.
+        mirrored: left and right are exchanged.
 
     Raises:
         KneeformerError: the mask keeps no bone.
     """
-    outline = Outline.of(ct, mask, geometry, settings)
-    to_patient = frame(outline.bone, geometry, mirrored, settings.straightened)
+    outline = Outline.of(ct, mask, grid, settings)
+    to_patient = frame(outline.bone, grid, mirrored, settings.straightened)
     return outline.on(settings.grid, settings.spacing, to_patient)
 
 
-def frame(bone: np.ndarray, geometry: Grid, mirrored: bool, straightened: bool = False) -> np.ndarray:
+def frame(bone: np.ndarray, grid: Grid, mirrored: bool, straightened: bool = False) -> np.ndarray:
     """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
 
     The axes are the patient's or, `straightened`, these turned by as little as brings one of them along the
     bone.
     """
     voxels = np.argwhere(bone)
-    middle = geometry.to_patient() @ [*voxels.mean(0), 1.0]
+    middle = grid.to_patient() @ [*voxels.mean(0), 1.0]
     matrix = np.zeros((4, 4))
     matrix[2, 0] = matrix[1, 1] = matrix[3, 3] = 1.0
     matrix[0, 2] = -1.0 if mirrored else 1.0
     if straightened:
-        matrix[:3, :3] = straightening(voxels @ geometry.to_patient()[:3, :3].T).T @ matrix[:3, :3]
+        matrix[:3, :3] = straightening(voxels @ grid.to_patient()[:3, :3].T).T @ matrix[:3, :3]
     matrix[:3, 3] = middle[:3]
     return matrix
 
@@ -163,16 +163,16 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     return np.asarray(far - 0.5 * np.sqrt(thickness / np.maximum(squared, 1e-12)), np.float32)
 
 
-def _indices(grid: Size, spacing: Spacing, to_patient: np.ndarray, geometry: Grid) -> np.ndarray:
+def _indices(size: Size, spacing: Spacing, to_patient: np.ndarray, grid: Grid) -> np.ndarray:
     """(3, z, y, x) index on the native grid of each voxel of the bone's."""
-    points = points_from_middle(grid, spacing).reshape(3, -1)
-    matrix = geometry.to_index() @ to_patient
-    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *grid))
+    points = points_from_middle(size, spacing).reshape(3, -1)
+    matrix = grid.to_index() @ to_patient
+    return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *size))
 
 
-def _box(occupied: np.ndarray, geometry: Grid) -> Box:
-    margins = [int(np.ceil(_MARGIN_MM / edge)) for edge in geometry.spacing]
-    return grown(bounding_box(occupied), margins, geometry.shape)
+def _box(occupied: np.ndarray, grid: Grid) -> Box:
+    margins = [int(np.ceil(_MARGIN_MM / edge)) for edge in grid.spacing]
+    return grown(bounding_box(occupied), margins, grid.shape)
 
 
 def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
@@ -186,10 +186,10 @@ def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
     return np.asarray(seen)
 
 
-def _beyond(where: np.ndarray, shape: tuple[int, ...], geometry: Grid) -> np.ndarray:
+def _beyond(where: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
     """mm from each point to the box in which distances are measured; 0 inside it."""
     squared = np.zeros(where.shape[1:])
-    for index, size, edge in zip(where, shape, geometry.spacing, strict=True):
+    for index, size, edge in zip(where, shape, grid.spacing, strict=True):
         squared += (edge * (np.maximum(-index, 0) + np.maximum(index - (size - 1), 0))) ** 2
     return np.asarray(np.sqrt(squared))
 
@@ -199,9 +199,9 @@ def _inside(where: np.ndarray, shape: Size) -> np.ndarray:
     return np.asarray(((where >= -0.5) & (where <= size - 0.5)).all(0))
 
 
-def _intensity(ct: np.ndarray, geometry: Grid, settings: BoneGridSettings) -> np.ndarray:
+def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.ndarray:
     """CT, averaged over what a voxel of the bone's grid covers, the window as [0, 1]."""
     low, high = settings.window_hu
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
-    wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, geometry.spacing, strict=True)]
+    wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, grid.spacing, strict=True)]
     return np.asarray(ndimage.gaussian_filter(scaled, wider))

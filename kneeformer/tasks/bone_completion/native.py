@@ -44,10 +44,10 @@ class NativeBone:
     ct: np.ndarray
     uncertainty: np.ndarray | None
 
-    def surface(self, geometry: Grid) -> Mesh:
+    def surface(self, grid: Grid) -> Mesh:
         """In patient coordinates: smoothed, unless that leaves nothing of a bone of few voxels."""
         smooth = ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH)
-        return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, geometry)
+        return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, grid)
 
 
 def resample_to_native(
@@ -55,7 +55,7 @@ def resample_to_native(
     bone: Bone,
     ct: np.ndarray,
     mask: np.ndarray,
-    geometry: Grid,
+    grid: Grid,
     settings: BoneGridSettings,
 ) -> NativeBone:
     """Put a completed bone onto the scan it came from; of several models, their mean.
@@ -64,17 +64,17 @@ def resample_to_native(
         ct, mask: (z, y, x) as given to `isolate`.
     """
     kept, hidden = without_small_components(mask == KEEP), mask == COMPLETE
-    box = _box_of_grid(bone, geometry, settings)
-    intensity, distance, deviation = _on_box(completed, bone, box, geometry, settings.spacing)
-    raw = paste(distance < 0, box, geometry.shape)
+    box = _box_of_grid(bone, grid, settings)
+    intensity, distance, deviation = _on_box(completed, bone, box, grid, settings.spacing)
+    raw = paste(distance < 0, box, grid.shape)
     region = raw & hidden
     low, high = settings.window_hu
-    predicted = paste(intensity * (high - low) + low, box, geometry.shape, AIR_HU)
+    predicted = paste(intensity * (high - low) + low, box, grid.shape, AIR_HU)
     seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
     whole = np.select([region, kept], [predicted, seen], AIR_HU)
     uncertainty = None
     if deviation is not None:
-        uncertainty = np.where(hidden, paste(deviation, box, geometry.shape), 0).astype(np.float32)
+        uncertainty = np.where(hidden, paste(deviation, box, grid.shape), 0).astype(np.float32)
     return NativeBone(
         (kept | region).astype(np.uint8),
         raw.astype(np.uint8),
@@ -84,18 +84,18 @@ def resample_to_native(
     )
 
 
-def _box_of_grid(bone: Bone, geometry: Grid, settings: BoneGridSettings) -> Box:
+def _box_of_grid(bone: Bone, grid: Grid, settings: BoneGridSettings) -> Box:
     """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
-    return geometry.box_around(transformed(signs.T * half, bone.to_patient))
+    return grid.box_around(transformed(signs.T * half, bone.to_patient))
 
 
 def _on_box(
-    completed: Sequence[Completed], bone: Bone, box: Box, geometry: Grid, spacing: Spacing
+    completed: Sequence[Completed], bone: Bone, box: Box, grid: Grid, spacing: Spacing
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Mean CT in [0, 1], signed distance and deviation in mm at each voxel of a box of the scan."""
-    matrix = np.linalg.inv(bone.to_patient) @ geometry.to_patient()
+    matrix = np.linalg.inv(bone.to_patient) @ grid.to_patient()
     shape = box_shape(box)
     index = np.indices(shape).reshape(3, -1)
     start = matrix[:3, :3] @ np.array([first for first, _ in box]) + matrix[:3, 3]

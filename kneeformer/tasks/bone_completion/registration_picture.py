@@ -32,24 +32,24 @@ def draw_registration(
     from matplotlib import pyplot as plt
 
     ct, surface = prototype
-    geometry = Grid((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
-    figure, grid = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
-    for row, axis in zip(grid, range(3), strict=True):
+    grid = Grid((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
+    figure, axes = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
+    for row, axis in zip(axes, range(3), strict=True):
 
         def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
-            slices, aspect = upright(Image(volume, geometry), axis)
+            slices, aspect = upright(Image(volume, grid), axis)
             return slices[len(slices) // 2], aspect
 
         image, aspect = oriented(ct)
-        for place, bone in zip(row, (before, after), strict=True):
-            place.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+        for panel, bone in zip(row, (before, after), strict=True):
+            panel.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
             for distance, colour in ((surface, _PROTOTYPE), (bone, _BONE)):
                 level = oriented(distance)[0]
                 if level.min() < 0 < level.max():
-                    place.contour(level, [0.0], colors=colour, linewidths=1)
-            place.set_axis_off()
-    for place, title in zip(grid[0], ("before", "after"), strict=True):
-        place.set_title(title)
+                    panel.contour(level, [0.0], colors=colour, linewidths=1)
+            panel.set_axis_off()
+    for panel, title in zip(axes[0], ("before", "after"), strict=True):
+        panel.set_title(title)
     figure.supxlabel("green: prototype, red: bone", fontsize="medium")
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=90)

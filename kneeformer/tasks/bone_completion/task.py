@@ -155,10 +155,10 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         return review_codebook(network.registration, network.prior, validation.cases, output)
 
     def make_validation_mask(
-        self, labels: np.ndarray, geometry: Grid, scheme: LabelScheme, number: int
+        self, labels: np.ndarray, grid: Grid, scheme: LabelScheme, number: int
     ) -> np.ndarray:
         bone = scheme.foreground(labels)
-        return hide(bone, geometry, np.random.default_rng([20, number]))
+        return hide(bone, grid, np.random.default_rng([20, number]))
 
     def predict(
         self,
@@ -178,15 +178,15 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         if configuration.needs_other_side:
             other = _other_side(scan, dataset.scheme, models[0].registration, settings)
             models = [model.of_one(*tensors(other, model.device)) for model in models]
-        outline = Outline.of(scan.image[0], mask, scan.geometry, settings)
+        outline = Outline.of(scan.image[0], mask, scan.grid, settings)
         found, fits = register(models, outline, scan.side, settings)
         completed = [_completed(model, found, fit, settings) for model, fit in zip(models, fits, strict=True)]
-        native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.geometry, settings)
+        native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.grid, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
-        surface = native.surface(scan.geometry)
-        facts = facts_of(native, completed, mask, scan.geometry, surface.vertices)
+        surface = native.surface(scan.grid)
+        facts = facts_of(native, completed, mask, scan.grid, surface.vertices)
         said = {
             "turned_degrees": round(found.turned_degrees),
             "bone_found_by": scan.bone_found_by or "mask",
@@ -201,7 +201,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
 
     def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
         assert scan.mask is not None
-        draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.geometry, picture, reference)
+        draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.grid, picture, reference)
 
 
 def _other_side(
@@ -215,7 +215,7 @@ def _other_side(
             "with --other_side"
         )
     bone = np.where(scheme.foreground(other.mask), KEEP, 0)
-    outline = Outline.of(other.image[0], bone, other.geometry, settings)
+    outline = Outline.of(other.image[0], bone, other.grid, settings)
     return right_way_round(outline, registration, None, settings, other.side, "the other side").bone
 
 

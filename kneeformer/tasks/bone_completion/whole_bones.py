@@ -38,9 +38,9 @@ def score_whole_bones(network: CompletionModel, case: Path, number: int) -> Iter
     device = network.prior.mean.device
     bone = stored_bone(case)
     z, y, x = bone.shape[1:]
-    geometry = Grid((z, y, x), network.spacing)
+    grid = Grid((z, y, x), network.spacing)
     inside = bone[DISTANCE].numpy() < 0
-    ball = hide(inside, geometry, np.random.default_rng([20, number])) == COMPLETE
+    ball = hide(inside, grid, np.random.default_rng([20, number])) == COMPLETE
     for masking, hidden in zip(MASKINGS, (np.zeros_like(ball), ball), strict=True):
         known = known_beside(hidden, bone[DISTANCE].numpy(), network.spacing)
         completed = network(bone.to(device), torch.from_numpy(known).to(device))
@@ -61,9 +61,9 @@ def score_whole_bone(bone: np.ndarray, found: np.ndarray, spacing_mm: Spacing) -
         RMSD is the diagonal of the grid where nothing is found.
     """
     z, y, x = bone.shape[1:]
-    geometry, everywhere = Grid((z, y, x), spacing_mm), np.ones((z, y, x), bool)
+    grid, everywhere = Grid((z, y, x), spacing_mm), np.ones((z, y, x), bool)
     scores = intensity_metrics(bone[0], found[0], {WHOLE: everywhere})[WHOLE]
     if not (found[1] < 0).any():
-        return scores | {RMSD: diagonal_mm(geometry.shape, geometry.spacing)}
-    there, here = (surface_of(-volume[1], 0.0, geometry) for volume in (bone, found))
+        return scores | {RMSD: diagonal_mm(grid.shape, grid.spacing)}
+    there, here = (surface_of(-volume[1], 0.0, grid) for volume in (bone, found))
     return scores | {RMSD: rmsd(there, here)}

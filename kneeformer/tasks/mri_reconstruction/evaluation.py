@@ -22,7 +22,7 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
         KneeformerError: the grids differ.
     """
     reference, found = _magnitude(read_image(case.reference)), read_image(case.prediction)
-    if mismatch := reference.geometry.mismatch(found.geometry):
+    if mismatch := reference.grid.mismatch(found.grid):
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     truth, image = reference.array, found.array
     yield from rows_of(case.name, IMAGE, reconstruction_metrics(truth, image))
@@ -31,8 +31,8 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
 
 def _magnitude(image: Image) -> Image:
     if np.iscomplexobj(image.array):
-        return Image(zero_filled(image.array, image.geometry.shape), image.geometry)
-    return Image(image.array.astype(np.float32), image.geometry)
+        return Image(zero_filled(image.array, image.grid.shape), image.grid)
+    return Image(image.array.astype(np.float32), image.grid)
 
 
 EVALUATION = Evaluation(score_reconstruction, LeadingScore(PSNR), against_images=True)

@@ -62,13 +62,13 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         self,
         image: np.ndarray,
         labels: np.ndarray | None,
-        geometry: Grid,
+        grid: Grid,
         configuration: ReconstructionConfiguration,
         scheme: LabelScheme,
         side: Side | None = None,
     ) -> PreparedKSpace:
         kspace = image if np.iscomplexobj(image) else from_magnitudes(image)
-        hybrid = hybrid_kspace(kspace, geometry.shape[1])
+        hybrid = hybrid_kspace(kspace, grid.shape[1])
         if 0 in configuration.preprocessing.phase_encoding_axes:
             hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
         return PreparedKSpace(hybrid)
@@ -152,9 +152,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             raise KneeformerError("magnitudes miss no samples; undersample them with --simulate 4")
         if 0 in configuration.preprocessing.phase_encoding_axes and not scan.facts:
             raise KneeformerError("of two phase-encoding axes no files are read; give --simulate 4")
-        kspace = hybrid_kspace(scan.image, scan.geometry.shape[1])
-        volume = reconstruct(networks, kspace, configuration, scan.geometry.spacing)
-        magnitude = centre_crop(volume, scan.geometry.shape)
+        kspace = hybrid_kspace(scan.image, scan.grid.shape[1])
+        volume = reconstruct(networks, kspace, configuration, scan.grid.spacing)
+        magnitude = centre_crop(volume, scan.grid.shape)
         return Outputs({"": magnitude}, facts=dict(scan.facts))
 
 

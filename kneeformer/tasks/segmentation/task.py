@@ -73,7 +73,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         probabilities: bool = False,
     ) -> Outputs:
         scheme, settings = dataset.scheme, configuration.preprocessing
-        prepared = self.prepare(scan.image, None, scan.geometry, configuration, scheme)
+        prepared = self.prepare(scan.image, None, scan.grid, configuration, scheme)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image))
         labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
@@ -84,11 +84,11 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
             if not scheme.has_regions:  # what was cut away as empty is background
                 background = outputs["_probabilities"][0]
                 background[outputs["_probabilities"].sum(0) == 0] = 1
-        return Outputs(outputs, warnings=_warnings(scan.geometry, settings))
+        return Outputs(outputs, warnings=_warnings(scan.grid, settings))
 
 
-def _warnings(geometry: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
-    plane = slice_plane(geometry.orientation(), geometry.spacing)
+def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
+    plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
     if plane is None or plane in learnt or None in learnt:
         return ()
