@@ -23,7 +23,7 @@ class Estimate(Record):
 
     @property
     def significant(self) -> bool:
-        """Whether the interval of a difference excludes 0."""
+        """True for a difference whose interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
