@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrup
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
 ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
+_open_bars = ExitStack()  # of the command that runs
 
 
 def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool = False) -> None:
@@ -31,10 +33,8 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
     Bars.quiet = quiet
     raise_interrupts()
     try:
-        try:
+        with _open_bars:  # closed first: a message begins on a line of its own
             command()
-        finally:
-            Bars.close_all()  # a message begins on a line of its own
         sys.stdout.flush()
     except KneeformerError as fault:
         print(f"error: {fault}", file=sys.stderr)
@@ -114,10 +114,9 @@ class Bars:
     """
 
     quiet: ClassVar[bool] = False
-    _all: ClassVar[list["Bars"]] = []
 
     def __init__(self) -> None:
-        self._all.append(self)
+        _open_bars.callback(self.close)
         self._bar: Bar | None = None
         self._what = ""
 
@@ -137,11 +136,6 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
         self._bar, self._what = None, ""
-
-    @classmethod
-    def close_all(cls) -> None:
-        for bars in cls._all:
-            bars.close()
 
 
 def end_with(failed: list[str], done: str) -> None:

@@ -69,8 +69,8 @@ class CropBatches(Dataset[Batch]):
         with case.reading():
             image = read_region(case.image, centre, draw.region)
             labels = self._labels(case, centre, draw.region)
-        place = self.augmentation.place(draw, centre_mm(centre, case.record), rng)
-        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), place
+        position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
+        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), position
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:

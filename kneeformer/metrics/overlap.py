@@ -56,12 +56,11 @@ FALSE_NEGATIVES = Metric(name="FN", meaning="false negative voxels", empty="0", 
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels of a confusion matrix: true and false positives, false and true negatives."""
+    """Voxels of a confusion matrix: true and false positives, false negatives."""
 
     tp: int
     fp: int
     fn: int
-    tn: int
 
     @property
     def reference(self) -> int:
@@ -89,7 +88,7 @@ def count(reference: np.ndarray, prediction: np.ndarray) -> Counts:
     tp = int(np.count_nonzero(reference & prediction))
     fp = int(np.count_nonzero(prediction)) - tp
     fn = int(np.count_nonzero(reference)) - tp
-    return Counts(tp, fp, fn, reference.size - tp - fp - fn)
+    return Counts(tp, fp, fn)
 
 
 def dice(counts: Counts) -> float:

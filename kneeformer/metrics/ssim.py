@@ -5,7 +5,8 @@ from scipy.ndimage import correlate1d
 
 from kneeformer.geometry.boxes import around
 
-_DEVIATION = 1.5  # voxels, of the Gaussian window
+K1, K2 = 0.01, 0.03  # stabilise luminance and structure, as shares of the data range
+DEVIATION = 1.5  # voxels, of the Gaussian window
 
 
 def similarity_map(first: np.ndarray, second: np.ndarray, window: int) -> np.ndarray:
@@ -28,7 +29,7 @@ def similarity_map(first: np.ndarray, second: np.ndarray, window: int) -> np.nda
         return found
     box = around(differ, 2 * (window // 2))  # in its outer half windows agree, reflected or not
     offsets = np.arange(window) - window // 2
-    profile = np.exp(-0.5 * (offsets / _DEVIATION) ** 2)
+    profile = np.exp(-0.5 * (offsets / DEVIATION) ** 2)
     found[box] = _ssim(first[box].astype(np.float32), second[box].astype(np.float32), profile / profile.sum())
     return found
 
@@ -42,7 +43,7 @@ def _ssim(first: np.ndarray, second: np.ndarray, profile: np.ndarray) -> np.ndar
         return volume
 
     mean_first, mean_second = mean(first), mean(second)
-    c1, c2 = 0.01**2, 0.03**2
+    c1, c2 = K1**2, K2**2
     covariance = mean(first * second) - mean_first * mean_second
     variances = mean(first**2) - mean_first**2 + (mean(second**2) - mean_second**2)
     luminance = (2 * mean_first * mean_second + c1) / (mean_first**2 + mean_second**2 + c1)

@@ -1,14 +1,16 @@
-"""Structural similarity of volumes (Wang et al. 2004), differentiable."""
+"""Structural similarity of volumes (Wang et al. 2004) as a loss; as a metric it is in `metrics.ssim`."""
 
 import torch
 from torch import Tensor
+
+from kneeformer.metrics.ssim import DEVIATION, K1, K2
 
 
 def ssim(
     first: Tensor,
     second: Tensor,
     window: int = 7,
-    deviation: float = 1.5,
+    deviation: float = DEVIATION,
     data_range: float = 1.0,
     within: Tensor | None = None,
 ) -> Tensor:
@@ -37,7 +39,7 @@ def ssim(
         variance_first = mean(first * first) - mean_first**2
         variance_second = mean(second * second) - mean_second**2
         covariance = mean(first * second) - mean_first * mean_second
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     luminance = (2 * mean_first * mean_second + c1) / (mean_first**2 + mean_second**2 + c1)
     structure = (2 * covariance + c2) / (variance_first + variance_second + c2)
     similarity = luminance * structure

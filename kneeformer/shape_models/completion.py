@@ -45,9 +45,9 @@ class Completed:
 class CompletionModel(nn.Module):
     """Registration and prior. Parts of the registration have the names they have in its own stage.
 
-    Whatever the prior, a bone finds its place among the shapes of a PCA: priors differ in what they complete,
-    not in where. The bare prototype is judged where the registration to it alone says, and so are all where
-    the registration makes no least-squares steps. A person's other side is laid on the bone by itself.
+    Whatever the prior, the pose of a bone is found among the shapes of a PCA: priors differ in what they
+    complete, not in the pose. The bare prototype keeps the pose of the registration to it, and so do all where
+    the registration makes no least-squares steps. A person's other side is registered to the bone by itself.
 
     Attributes:
         shapes: that PCA, where the prior is not one itself.
@@ -63,8 +63,8 @@ class CompletionModel(nn.Module):
         self.grid, self.spacing, self.settings = grid, spacing, prior
         self.registration = Registration(grid, spacing, registration).requires_grad_(False)
         self.prior = build_prior(grid, spacing, prior)
-        places = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
-        self.shapes = Pca(grid, spacing, prior) if places else None
+        among_shapes = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
+        self.shapes = Pca(grid, spacing, prior) if among_shapes else None
         self.register_buffer("calibration", torch.ones(()))
 
     @property
@@ -101,14 +101,14 @@ class CompletionModel(nn.Module):
             known: (z, y, x) bool, where its distances are known: somewhere at its surface.
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
-        fit = self.place(image, known, self.registration(image, known))
+        fit = self.refine_pose(image, known, self.registration(image, known))
         return self.complete(
             self.registration.registered(image, fit.pose), self._carried(known, fit.pose), fit
         )
 
     @torch.no_grad()
-    def place(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
-        """Go on from where a bone lies on the prototype to where it lies among the shapes of the family.
+    def refine_pose(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
+        """Refine the pose of a bone on the prototype by least squares among the shapes of the family.
 
         Args:
             image, known: as `forward` takes them.
@@ -146,7 +146,7 @@ class CompletionModel(nn.Module):
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
 
     def family(self) -> Family | None:
-        """The shapes among which a bone finds its place; None where that is the prototype's alone."""
+        """The shapes among which the pose of a bone is found; None where it is the pose on the prototype."""
         shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
         return None if shapes is None else shapes.family()
 

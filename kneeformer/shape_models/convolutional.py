@@ -69,7 +69,7 @@ class ShapeEncoder(nn.Module):
 class ShapeDecoder(nn.Module):
     """The encoder mirrored: linear interpolation and a convolution instead of a stride.
 
-    Registered bones lie alike: the decoder learns what each place of the coarsest grid is like. How a bone
+    Registered bones lie alike: the decoder learns what each position of the coarsest grid is like. How a bone
     differs from the mean is smooth: it is found at half the resolution, and the last doubling is but that. A
     convolution of whole volumes would take as long as all others together.
 
@@ -80,7 +80,7 @@ class ShapeDecoder(nn.Module):
         super().__init__()
         coarse = [n // REDUCTION for n in grid]
         self.stem = nn.Conv3d(channels, 4 * width, 1)
-        self.place = nn.Parameter(torch.zeros(1, 4 * width, *coarse))
+        self.position = nn.Parameter(torch.zeros(1, 4 * width, *coarse))
         self.coarse = nn.Sequential(*(ResidualBlock(4 * width, _KERNEL) for _ in range(2)))
         self.finer = nn.ModuleList(
             nn.Sequential(ConvBlock(2 * after, after, _KERNEL), ResidualBlock(after, _KERNEL))
@@ -91,7 +91,7 @@ class ShapeDecoder(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, code: Tensor) -> Tensor:
-        features = self.coarse(self.stem(code) + self.place)
+        features = self.coarse(self.stem(code) + self.position)
         for blocks in self.finer:
             features = blocks(_doubled(features))
         return _doubled(self.head(features))

@@ -23,9 +23,9 @@ def seen_on(prototype: Tensor, volumes: Tensor, transforms: Tensor, spacing: Spa
     """
     z, y, x = prototype.shape[-3:]
     grid: Size = (z, y, x)
-    places = points_from_middle(grid, spacing, volumes.device)
+    positions = points_from_middle(grid, spacing, volumes.device)
     back = torch.linalg.inv(transforms[:, :, :3])
-    points = (places - transforms[:, None, :, 3]) @ back.mT
+    points = (positions - transforms[:, None, :, 3]) @ back.mT
     seen = [sample(volume, at, spacing) for volume, at in zip(volumes, points, strict=True)]
     return torch.stack(seen).reshape(*volumes.shape[:2], *grid)
 

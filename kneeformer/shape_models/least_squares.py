@@ -90,7 +90,7 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Place:
+class Solution:
     """Pose of a bone and its misfit, the sum that was minimised."""
 
     pose: Pose
@@ -124,7 +124,7 @@ class LeastSquares:
         self.free = torch.ones(len(self.precision), dtype=torch.bool)
         self.free[_SIMILARITY:_POSE] = settings.affine
 
-    def solve(self, pose: Pose) -> Place:
+    def solve(self, pose: Pose) -> Solution:
         """From a pose and the middle shape on, first with all that is near, at last with what belongs."""
         scores = torch.zeros(len(self.family.modes), dtype=torch.float64)
         for step in range(self.settings.steps):
@@ -132,7 +132,7 @@ class LeastSquares:
             pose, scores, change = self._step(pose, scores, width)
             if change < 1e-4 and width == self.robust_mm:
                 break
-        return Place(pose, self._misfit(pose, scores))
+        return Solution(pose, self._misfit(pose, scores))
 
     def _step(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Pose, Tensor, float]:
         """The new pose and scores, and by how many mm a point 50 mm off moved at most."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.gradient_descent import descend
-from kneeformer.shape_models.least_squares import Family, LeastSquares, Place, Surface
+from kneeformer.shape_models.least_squares import Family, LeastSquares, Solution, Surface
 from kneeformer.shape_models.locnet import LocNet, as_pose, matrices
 from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
@@ -90,13 +90,13 @@ class Registration(nn.Module):
         along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
         rough = self._problem(family, surface.thinned(_POINTS_AT_FIRST))
         found = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
-        best = min(found, key=lambda place: place.misfit).pose
+        best = min(found, key=lambda solution: solution.misfit).pose
         return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
 
     @torch.no_grad()
     def ways_round(
         self, image: Tensor, known: Tensor, spacing: Spacing, family: Family | None
-    ) -> list[Place]:
+    ) -> list[Solution]:
         """The ways round that a bone may lie, best first: poses whose rotations may be any, none alike.
 
         All rotations are tried on the prototype. Where several fit it about as well, they are compared among
@@ -110,7 +110,7 @@ class Registration(nn.Module):
         """
         z, y, x = known.shape
         if not self.settings.steps:
-            return [Place(Pose.identity(), 0.0)]
+            return [Solution(Pose.identity(), 0.0)]
         surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
         any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
         rough = self.settings.model_copy(update={"steps": _STEPS_OF_ROTATION, "affine": False})
@@ -123,7 +123,7 @@ class Registration(nn.Module):
         if len(found) == 1 or family is None:
             return found
         among = problem(family, _POINTS_AT_FIRST, self.settings)
-        return _apart([among.solve(place.pose) for place in found])
+        return _apart([among.solve(solution.pose) for solution in found])
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
@@ -150,15 +150,15 @@ class Registration(nn.Module):
         return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
 
 
-def _apart(places: list[Place]) -> list[Place]:
+def _apart(solutions: list[Solution]) -> list[Solution]:
     """The best first, and those that fit about as well, of all that are alike the best."""
-    chosen: list[Place] = []
-    for place in sorted(places, key=lambda place: place.misfit):
-        best = (chosen or [place])[0].misfit
-        if place.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST_WAYS:
+    chosen: list[Solution] = []
+    for solution in sorted(solutions, key=lambda solution: solution.misfit):
+        best = (chosen or [solution])[0].misfit
+        if solution.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST_WAYS:
             break
-        if all(angle_between(place.pose.rotation, other.pose.rotation) > ALIKE for other in chosen):
-            chosen.append(place)
+        if all(angle_between(solution.pose.rotation, other.pose.rotation) > ALIKE for other in chosen):
+            chosen.append(solution)
     return chosen
 
 

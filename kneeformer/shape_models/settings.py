@@ -80,8 +80,8 @@ class PriorSettings(Settings):
     """Prior of healthy bones on the prototype, and its use to predict hidden voxels from visible ones.
 
     Attributes:
-        components: modes of the PCA, fewer than bones, be it the prior or what finds the place for another;
-            bones that are kept to find the nearest.
+        components: modes of the PCA, fewer than bones, be it the prior or the shapes among which the pose
+            is found for another prior; of `nearest` the bones.
         code: of an autoencoder.
         correlation_mm: correlation length of the prior's errors.
         locality_mm: within which the covariance of a `gp`'s bones is trusted, half of it farther as well.

@@ -28,7 +28,7 @@ from kneeformer.paths import Folders
 from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.comparison_tables import comparison_csv, means_table, paired_table
-from kneeformer.studies.kept_training import KeptTraining
+from kneeformer.studies.existing_training import ExistingTraining
 from kneeformer.studies.prepared_scores import score_prepared_cases
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
 from kneeformer.tasks.registry import evaluation_of, registered
@@ -86,7 +86,7 @@ def compare_completions(
     configurations = _completing(folders, wanted)
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
     splits = {t.request.fold: split_of(folders, t.request)["val"] for t in _all(trainings)}
-    found: dict[KeptTraining, ValidatedFold] = {}
+    found: dict[ExistingTraining, ValidatedFold] = {}
     for training in sorted(_all(trainings), key=lambda t: not t.validated):  # its faults cost no training
         if not training.validated:
             training.train(watch_training, watch)
@@ -138,7 +138,7 @@ def _compare_whole_bones(
     folders: Folders,
     wanted: Completions,
     configurations: Mapping[str, Configuration],
-    trainings: Mapping[str, list[KeptTraining]],
+    trainings: Mapping[str, list[ExistingTraining]],
     home: Path,
     watch: Progress,
 ) -> None:
@@ -179,12 +179,12 @@ def _completing(folders: Folders, wanted: Completions) -> dict[str, Configuratio
     return {name: there[name] for name in names}
 
 
-def _trainings(folders: Folders, wanted: Completions, name: str) -> list[KeptTraining]:
+def _trainings(folders: Folders, wanted: Completions, name: str) -> list[ExistingTraining]:
     splits = dataset_splits(folders, wanted.dataset)
     folds = range(len(splits)) if wanted.folds is None else wanted.folds
     requests = [Request(wanted.dataset, name, fold, wanted.plans, device=wanted.device) for fold in folds]
-    return [KeptTraining(folders, request) for request in requests]
+    return [ExistingTraining(folders, request) for request in requests]
 
 
-def _all(trainings: dict[str, list[KeptTraining]]) -> list[KeptTraining]:
+def _all(trainings: dict[str, list[ExistingTraining]]) -> list[ExistingTraining]:
     return [training for runs in trainings.values() for training in runs]

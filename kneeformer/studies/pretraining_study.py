@@ -22,7 +22,7 @@ from kneeformer.progress import Progress
 from kneeformer.reporting.comparison_tables import interval_text, markdown
 from kneeformer.reporting.plots import Curve, draw_label_curves
 from kneeformer.reporting.score_tables import csv_text
-from kneeformer.studies.kept_training import KeptTraining, refuse_made_otherwise
+from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import split_of
@@ -153,7 +153,7 @@ def _refuse_more_subjects(folders: Folders, study: Study) -> None:
 
 def _trainings(
     folders: Folders, home: Path, study: Study, variant: Variant
-) -> tuple[KeptTraining, dict[tuple[int | None, str], list[KeptTraining]]]:
+) -> tuple[ExistingTraining, dict[tuple[int | None, str], list[ExistingTraining]]]:
     """The first stage of a variant, and what follows it or starts at random, a training a seed."""
     first = _pretraining(folders, home, study, variant)
     return first, {
@@ -163,7 +163,7 @@ def _trainings(
     }
 
 
-def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> KeptTraining:
+def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> ExistingTraining:
     """A variant's first stage; variants that pre-train alike share it."""
     plan = read_dataset_plan(folders, study.dataset, study.plans)
     stage = plan.configuration(study.configuration).previous_stage or next(
@@ -185,7 +185,7 @@ def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -
         pretrain_from=study.pretrain_from,
         settings=settings,
     )
-    return KeptTraining(
+    return ExistingTraining(
         replace(folders, results=home / "pretraining" / ("_".join(settings) or "planned")), request
     )
 
@@ -197,8 +197,8 @@ def _fine_tuning(
     variant: Variant,
     labels: int | None,
     seed: int,
-    before: KeptTraining | None,
-) -> KeptTraining:
+    before: ExistingTraining | None,
+) -> ExistingTraining:
     settings = (*variant.both, *variant.fine_tuning)
     start = "_".join(settings) if before is None else variant.name.replace(" ", "_")
     name = f"{'scratch' if before is None else 'pretrained'}_{start or 'planned'}"
@@ -217,7 +217,7 @@ def _fine_tuning(
         settings=settings,
     )
     results = home / f"labels_{labels or 'all'}" / name / f"seed_{seed}"
-    return KeptTraining(replace(folders, results=results), request, before)
+    return ExistingTraining(replace(folders, results=results), request, before)
 
 
 def _by_subject(table: ScoreTable) -> np.ndarray:

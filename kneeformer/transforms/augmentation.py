@@ -109,8 +109,8 @@ class Augmentation:
         warped = draw.apply(image, "image")
         return self.change_intensity(warped, rng), draw.apply(label, "label", outside)
 
-    def place(self, draw: Draw, centre_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(3,) float32: where the crop seems to lie in its volume, mirrored with it and a little off.
+    def position(self, draw: Draw, centre_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(3,) float32: position of the crop in its volume in mm, mirrored with it and jittered.
 
         Fields of view differ from scan to scan: the network must not trust a position to the millimetre.
         """
@@ -138,7 +138,7 @@ class Augmentation:
 
 def _backend(name: str) -> tuple[Warp, Callable[[int | None], dict[str, IntensityChange]]]:
     """The warp of a crop, and the intensity changes by the axis of thick slices."""
-    if name == "batchgenerators":  # slow to import, so imported by who asks for it
+    if name == "batchgenerators":  # slow to import, so imported where it is used
         from kneeformer.transforms import by_batchgenerators
 
         return by_batchgenerators.warp, by_batchgenerators.changes

@@ -9,9 +9,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from kneeformer.data.files import read_json, unfinished, write_text
+from kneeformer.data.files import unfinished, write_text
 from kneeformer.engine.checkpoint import load_checkpoint, load_network, save_checkpoint
 from kneeformer.errors import KneeformerError
+from kneeformer.metrics.summary import read_summary
 from kneeformer.paths import FINAL
 from kneeformer.plans import Plan, parse_plan, read_fold_plan
 from kneeformer.tasks.registry import predictive
@@ -152,7 +153,8 @@ def model_card(plan: Plan, folds: Sequence[Path]) -> str:
     scores = [
         f"- {path.name}: mean {metric} {value:.4g}"
         for path in folds
-        for metric, value in _mean_scores(path / "validation" / "summary.json").items()
+        if (path / "validation" / "summary.json").is_file()
+        for metric, value in read_summary(path / "validation").foreground_mean.items()
     ]
     lines += scores or ["No summary of a validation was found beside the folds."]
     lines += [
@@ -163,12 +165,3 @@ def model_card(plan: Plan, folds: Sequence[Path]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _mean_scores(summary: Path) -> dict[str, float]:
-    """The means over structures of a validation's summary; none where there is no such file."""
-    if not summary.is_file():
-        return {}
-    content = read_json(summary)
-    means = content.get("foreground_mean") if isinstance(content, dict) else None
-    return {k: float(v) for k, v in (means or {}).items() if isinstance(v, int | float)}

@@ -1,4 +1,4 @@
-"""A pose is found once and kept; another bone, or another registration, is registered anew."""
+"""A pose is found once and cached; another bone, or another registration, is registered again."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def case(tmp_path: Path) -> Path:
     return store(tmp_path, "one", ball(16, 4))
 
 
-def kept(case: Path) -> list[Path]:
+def cached(case: Path) -> list[Path]:
     return sorted((case.parent / FOLDER).iterdir())
 
 
@@ -53,7 +53,7 @@ def test_it_is_the_pose_and_the_same_to_the_last_bit_again(case: Path) -> None:
 
 def test_what_is_kept_is_not_registered_again(case: Path) -> None:
     cached_poses(registration(), [case])
-    (file,) = kept(case)
+    (file,) = cached(case)
     unfinished(file).touch()  # by a command that was killed
     moved = np.eye(4)
     moved[2, 3] = 7
@@ -67,7 +67,7 @@ def test_another_registration_finds_a_pose_of_its_own(case: Path) -> None:
     cached_poses(registration(), [case])
     (larger,) = cached_poses(registration(20), [case])
     assert larger.pose.scale == pytest.approx(20 / 16, rel=0.02)
-    assert len(kept(case)) == 2
+    assert len(cached(case)) == 2
 
 
 def test_a_bone_that_was_prepared_anew_finds_a_pose_of_its_own(case: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_bone_that_was_prepared_anew_finds_a_pose_of_its_own(case: Path) -> No
     store(case.parent, "one", ball(16, -4))
     (moved,) = cached_poses(registration(), [case])
     assert float(moved.pose.shift[0]) == pytest.approx(4, abs=0.05)
-    assert [read_json(file)[3] for file in kept(case)] == [[0, 0, 0, 1]] * 2
+    assert [read_json(file)[3] for file in cached(case)] == [[0, 0, 0, 1]] * 2
 
 
 def test_where_nothing_can_be_written_bones_are_registered_all_the_same(case: Path) -> None:

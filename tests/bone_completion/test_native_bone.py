@@ -67,16 +67,16 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_visible_bone_comes_back_untouched(case: Case, native: NativeBone) -> None:
-    kept = case.mask == KEEP
-    assert kept.sum() > 10_000
-    assert (native.mask[kept] == 1).all()
-    assert np.array_equal(native.ct[kept], case.ct[kept])
+    visible = case.mask == KEEP
+    assert visible.sum() > 10_000
+    assert (native.mask[visible] == 1).all()
+    assert np.array_equal(native.ct[visible], case.ct[visible])
 
 
 def test_only_the_region_is_completed(case: Case, native: NativeBone) -> None:
-    hidden, kept = case.mask == COMPLETE, case.mask == KEEP
+    hidden, visible = case.mask == COMPLETE, case.mask == KEEP
     assert native.region.any() and not native.region[~hidden].any()
-    assert np.array_equal(native.mask > 0, kept | (native.region > 0))
+    assert np.array_equal(native.mask > 0, visible | (native.region > 0))
     assert np.array_equal(native.region > 0, (native.raw > 0) & hidden)
     assert (native.ct[native.region > 0] == 650).all()  # half-way from -200 to 1500 HU
     assert (native.ct[native.mask == 0] == AIR_HU).all()

@@ -44,10 +44,10 @@ class Stage(nn.Module):
 
 def test_points_of_a_moved_bone_lie_in_it_and_belong_where_its_pose_says() -> None:
     batch = batches()[3]
-    for image, points, places in zip(batch["image"], batch["points"], batch["places"], strict=True):
+    for image, points, targets in zip(batch["image"], batch["points"], batch["targets"], strict=True):
         index = (points / 2 + (torch.tensor(GRID) - 1) / 2).round().long()
         assert (image[DISTANCE][tuple(index.T)] < 2).all()
-        assert torch.allclose(places.mean(0), torch.tensor([1.0, -2.0, 3.0]), atol=1.5)
+        assert torch.allclose(targets.mean(0), torch.tensor([1.0, -2.0, 3.0]), atol=1.5)
 
 
 def test_a_step_is_the_same_batch_again_and_another_is_not() -> None:
@@ -86,11 +86,11 @@ def test_matrices_are_similarities_and_come_back_as_poses() -> None:
     assert torch.allclose(pose(points), moved(transform, points[None])[0], atol=1e-4)
 
 
-def test_places_are_lost_by_millimetres() -> None:
+def test_the_pose_loss_is_in_millimetres() -> None:
     """The network answers with the identity; the bone lies 5 mm off where it belongs."""
     points = torch.randn(1, 50, 3)
     batch = {"image": ellipsoid()[None], "known": torch.ones(1, *GRID, dtype=torch.bool), "points": points}
-    batch["places"] = points + torch.tensor([0.0, 3.0, 4.0])
+    batch["targets"] = points + torch.tensor([0.0, 3.0, 4.0])
     assert float(PoseObjective().loss(Stage(), batch)) == pytest.approx(5, abs=1e-4)
 
 

@@ -1,7 +1,10 @@
-"""SSIM by its definition."""
+"""SSIM by its definition, and as the metric of numpy arrays has it."""
 
+import numpy as np
+import pytest
 import torch
 
+from kneeformer.metrics.ssim import similarity_map
 from kneeformer.networks.ssim import ssim
 
 
@@ -44,3 +47,16 @@ def test_within_everything_it_is_the_mean_and_nowhere_it_is_one() -> None:
     border = everywhere.clone()
     border[:, :, 3:-3, 3:-3, 1:-1] = False  # middles of no whole window: 7 voxels wide, and 3 along x
     assert ssim(first, second, within=border) == 1
+
+
+@pytest.mark.parametrize("window", [7, 11])
+def test_the_loss_and_the_metric_agree(window: int) -> None:
+    """The loss counts whole windows alone, the metric reflects the border: they share the inner voxels."""
+    rng = np.random.default_rng(3)
+    first = rng.random((13, 14, 15)).astype(np.float32)
+    second = (0.7 * first + 0.3 * rng.random(first.shape)).astype(np.float32)
+    inner = (slice(window // 2, -(window // 2)),) * 3
+    metric = similarity_map(first, second, window)[inner].mean()
+    loss = ssim(*(torch.from_numpy(volume)[None, None] for volume in (first, second)), window=window)
+    assert 0.5 < float(loss) < 0.99
+    assert float(loss) == pytest.approx(float(metric), abs=1e-5)

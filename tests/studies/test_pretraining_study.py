@@ -13,7 +13,7 @@ from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import override
-from kneeformer.studies.kept_training import KeptTraining, refuse_made_otherwise
+from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
 from kneeformer.studies.pretraining_study import Study, run_study
 from kneeformer.workflows.contradictions import refuse_ignored
 from kneeformer.workflows.fold_folder import RUN, write_run
@@ -25,7 +25,9 @@ def folders(place: Place) -> Folders:
     return place.folders
 
 
-def make(training: KeptTraining, left: str = FINAL, started: str = "2026-11-22 10:00:00") -> KeptTraining:
+def make(
+    training: ExistingTraining, left: str = FINAL, started: str = "2026-11-22 10:00:00"
+) -> ExistingTraining:
     """Leave what a training leaves that the study looks at."""
     request = training.request
     whole = plan().with_only(request.configuration)
@@ -56,18 +58,18 @@ def change(file: Path, **values: Any) -> None:
 def test_a_training_made_otherwise_is_told(
     folders: Folders, left: str, made: dict[str, Any], requested: dict[str, Any], said: str
 ) -> None:
-    make(KeptTraining(folders, replace(MAE, **made)), left)
-    assert KeptTraining(folders, replace(MAE, **requested)).differences() == [said]
+    make(ExistingTraining(folders, replace(MAE, **made)), left)
+    assert ExistingTraining(folders, replace(MAE, **requested)).differences() == [said]
 
 
 @pytest.mark.parametrize("requested", [{}, {"seed": 0}, {"epochs": 1}, {"device": "cpu"}, {"resume": True}])
 def test_a_training_requested_in_other_words_is_the_same(folders: Folders, requested: dict[str, Any]) -> None:
-    make(KeptTraining(folders, MAE))
-    assert not KeptTraining(folders, replace(MAE, **requested)).differences()
+    make(ExistingTraining(folders, MAE))
+    assert not ExistingTraining(folders, replace(MAE, **requested)).differences()
 
 
 def test_where_nothing_is_made_nothing_differs(folders: Folders) -> None:
-    training = KeptTraining(folders, MAE)
+    training = ExistingTraining(folders, MAE)
     assert not training.differences()
     training.folder.mkdir(parents=True)
     write_json(training.folder / RUN, {})  # begun, and killed before the first checkpoint: it starts anew
@@ -75,7 +77,7 @@ def test_where_nothing_is_made_nothing_differs(folders: Folders) -> None:
 
 
 def test_a_plan_that_was_edited_since_is_told(folders: Folders) -> None:
-    training = make(KeptTraining(folders, MAE))
+    training = make(ExistingTraining(folders, MAE))
     edited = override(plan(), "3d_mae", ["training.learning_rate=0.01"])
     write_text(folders.plan_file(NAME), edited.to_text())
     assert training.differences() == ["training.learning_rate was 0.001, is now 0.01"]
@@ -91,17 +93,17 @@ def test_a_plan_that_was_edited_since_is_told(folders: Folders) -> None:
     ids=["deleted", "to be made anew", "made anew"],
 )
 def test_what_began_with_weights_that_are_gone_is_told(
-    folders: Folders, mend: Callable[[KeptTraining], None]
+    folders: Folders, mend: Callable[[ExistingTraining], None]
 ) -> None:
-    before = make(KeptTraining(folders, MAE))
-    after = make(KeptTraining(folders, VIT, before), started="2026-11-22 11:00:00")
+    before = make(ExistingTraining(folders, MAE))
+    after = make(ExistingTraining(folders, VIT, before), started="2026-11-22 11:00:00")
     assert not after.differences()
     mend(before)
     assert after.differences() == [f"began with earlier weights of {before.folder}"]
 
 
 def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
-    made = [make(KeptTraining(folders, replace(VIT, fold=fold, epochs=2))) for fold in range(3)]
+    made = [make(ExistingTraining(folders, replace(VIT, fold=fold, epochs=2))) for fold in range(3)]
     requested = [replace(t, request=replace(t.request, epochs=2 + (i > 0))) for i, t in enumerate(made)]
     with pytest.raises(KneeformerError, match=r"^2 trainings differ from the request") as fault:
         refuse_made_otherwise([*requested, requested[-1]])

@@ -1,6 +1,7 @@
 """The composed augmentation: one draw for all roles, from the region it names, by the seed alone."""
 
 import numpy as np
+from every_change import EVERY_CHANGE
 
 from kneeformer.config import AugmentationSettings
 from kneeformer.geometry.aliases import Size
@@ -8,19 +9,7 @@ from kneeformer.transforms.augmentation import Augmentation, Draw
 
 CROP = (8, 32, 32)
 SPACING_MM = (3.0, 0.5, 0.5)
-EVERYTHING = AugmentationSettings(
-    mirror_axes=(0, 1, 2),
-    rotation_degrees=(30, 0, 0),
-    scale=(0.8, 1.25),
-    affine_probability=1,
-    noise_probability=1,
-    blur_probability=1,
-    brightness_probability=1,
-    contrast_probability=1,
-    gamma_probability=1,
-    low_resolution_probability=1,
-    cutmix_probability=1,
-)
+EVERYTHING = EVERY_CHANGE.model_copy(update={"cutmix_probability": 1.0})
 NOTHING = EVERYTHING.model_copy(
     update={"mirror_axes": (), **{k: 0.0 for k in EVERYTHING.model_dump() if k.endswith("_probability")}}
 )

@@ -6,26 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from every_change import EVERY_CHANGE
 
-from kneeformer.config import AugmentationSettings
 from kneeformer.transforms import by_batchgenerators, intensity, spatial
 from kneeformer.transforms.augmentation import Augmentation
 
 CROP = (8, 32, 32)
 SPACING_MM = (3.0, 0.5, 0.5)
-EVERYTHING = AugmentationSettings(
-    backend="batchgenerators",
-    mirror_axes=(0, 1, 2),
-    rotation_degrees=(30, 0, 0),
-    scale=(0.8, 1.25),
-    affine_probability=1,
-    noise_probability=1,
-    blur_probability=1,
-    brightness_probability=1,
-    contrast_probability=1,
-    gamma_probability=1,
-    low_resolution_probability=1,
-)
+EVERYTHING = EVERY_CHANGE.model_copy(update={"backend": "batchgenerators"})
 CHANGES = by_batchgenerators.changes(thick_axis=0)
 
 

@@ -47,7 +47,7 @@ def pose_of(register: Register, image: Tensor, device: torch.device) -> Pose:
 
 class BoneBatches(Dataset[Batch]):
     """Random bones by number: "image" (b, 2, z, y, x), "known" (b, z, y, x) bool, "points" (b, n, 3) in mm
-    inside each bone as it lies, and "places" (b, n, 3), where they belong on the prototype.
+    inside each bone as it lies, and "targets" (b, n, 3), their positions on the prototype.
 
     Args:
         on_prototype: bones are moved from where they lie on the prototype; else they lie as in their scans,
@@ -99,7 +99,7 @@ class BoneBatches(Dataset[Batch]):
             "image": image,
             "known": torch.from_numpy(known),
             "points": move(points),
-            "places": bone.pose(points),
+            "targets": bone.pose(points),
         }
 
 

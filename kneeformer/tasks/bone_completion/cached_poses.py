@@ -1,8 +1,8 @@
-"""Poses of whole bones, found once and kept: every prior of a registration stands on the same ones.
+"""Poses of whole bones, found once and cached: every prior of a registration uses the same ones.
 
 Registering a bone takes from half a second to a minute, and a dozen priors are fitted to the bones of one
-registration. A pose is kept beside its prepared bone, under a digest of the bone, the registration and the
-version that found it: another one of these finds nothing there, and registers anew.
+registration. A pose is stored beside its prepared bone, under a digest of the bone, the registration and the
+version that found it: where one of these changes, the bone is registered again.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ def cached_poses(
     cases: list[Path],
     watch: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> list[Posed]:
-    """Prepared bones with their poses on the prototype, whole as they are; found where none are kept.
+    """Prepared bones with their poses on the prototype, with nothing hidden; found where none is cached.
 
-    What is found is, to the last bit, what is kept of it: a resumed training sees the same. A damaged
-    file of a pose is made again.
+    A pose found is, to the last bit, the pose read: a resumed training sees the same. A damaged file
+    is written again.
     """
     for folder in {case.parent / FOLDER for case in cases}:
-        clear_unfinished(folder)  # of another training beside this one a pose may be lost: it is not kept
+        clear_unfinished(folder)  # a concurrent training may lose a pose so: it finds it again
     digest, found = _digest_of(registration), []
     for done, case in enumerate(cases, 1):
         image = stored_bone(case)
@@ -43,7 +43,7 @@ def cached_poses(
         matrix = _read(file)
         if matrix is None:
             matrix = pose_of(registration, image, registration.prototype.device).matrix()
-            with suppress(DiskError):  # where nothing may be written, nothing is kept
+            with suppress(DiskError):  # where nothing may be written, nothing is cached
                 write_json(file, matrix.tolist())
         found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
         watch("Registering bones", done, len(cases))
@@ -51,7 +51,7 @@ def cached_poses(
 
 
 def _read(file: Path) -> Tensor | None:
-    """A kept pose, (4, 4) float64; None where none is, or not four rows of four numbers."""
+    """A cached pose, (4, 4) float64; None where none is, or not four rows of four numbers."""
     try:
         matrix = torch.tensor(read_json(file), dtype=torch.float64)
     except (KneeformerError, OSError, TypeError, ValueError):

@@ -63,7 +63,7 @@ def resample_to_native(
     Args:
         ct, mask: (z, y, x) as given to `isolate`.
     """
-    kept, hidden = without_small_components(mask == KEEP), mask == COMPLETE
+    visible, hidden = without_small_components(mask == KEEP), mask == COMPLETE
     box = _box_of_grid(bone, grid, settings)
     intensity, distance, deviation = _on_box(completed, bone, box, grid, settings.spacing)
     raw = paste(distance < 0, box, grid.shape)
@@ -71,12 +71,12 @@ def resample_to_native(
     low, high = settings.window_hu
     predicted = paste(intensity * (high - low) + low, box, grid.shape, AIR_HU)
     seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
-    whole = np.select([region, kept], [predicted, seen], AIR_HU)
+    whole = np.select([region, visible], [predicted, seen], AIR_HU)
     uncertainty = None
     if deviation is not None:
         uncertainty = np.where(hidden, paste(deviation, box, grid.shape), 0).astype(np.float32)
     return NativeBone(
-        (kept | region).astype(np.uint8),
+        (visible | region).astype(np.uint8),
         raw.astype(np.uint8),
         region.astype(np.uint8),
         np.rint(whole).clip(-1024, 32767).astype(np.int16),

@@ -47,8 +47,8 @@ class PoseObjective:
     bone are brought and where they belong; the prototype is left as it is."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        placed = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
-        apart: Tensor = (placed - batch["places"]).norm(dim=-1).mean()
+        registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
+        apart: Tensor = (registered - batch["targets"]).norm(dim=-1).mean()
         return apart
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
@@ -61,8 +61,8 @@ def _validation(
     losses, errors = [], []
     for batch in batches:
         losses.append(float(objective.loss(network, batch)))
-        placed = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
-        errors += (placed - batch["places"]).norm(dim=-1).mean(1).tolist()
+        registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
+        errors += (registered - batch["targets"]).norm(dim=-1).mean(1).tolist()
     good = mean(_GOOD_MM / (_GOOD_MM + error) for error in errors)
     return Validation(mean(losses), {"pose": good}, {"pose error mm": mean(errors)})
 

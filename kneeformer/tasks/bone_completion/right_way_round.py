@@ -31,8 +31,8 @@ class Found:
 
     Attributes:
         bone: on the plan's grid.
-        turned_degrees: by how much it lies otherwise than those that were learnt from; 0 where it is placed
-            along the patient's axes, as they are.
+        turned_degrees: angle between its orientation and that of the training bones; 0 where it lies
+            along the patient's axes, as they do.
         doubts: why it may be the wrong way round.
     """
 

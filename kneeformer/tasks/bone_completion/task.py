@@ -220,7 +220,7 @@ def _other_side(
 
 
 def _completed(model: CompletionModel, found: Found, fit: Fit, settings: BoneGridSettings) -> Completed:
-    fit = model.place(*tensors(found.bone, model.device), fit)
+    fit = model.refine_pose(*tensors(found.bone, model.device), fit)
     return model.complete(*tensors(found.on_prototype(fit.pose, settings), model.device), fit)
 
 

@@ -37,7 +37,7 @@ def register(
     if settings.side is None:
         return on(None)
     if side is None:
-        return min((on(side) for side in _SIDES), key=lambda placed: _outliers(placed[1]))
+        return min((on(side) for side in _SIDES), key=lambda registered: _outliers(registered[1]))
     found, fits = on(side)
     image, known = tensors(_mirrored(found.bone), first.device)
     if _outliers(fits) < _WORSE * _outliers([first.registration(image, known, points=_FEW_POINTS)]):

@@ -19,12 +19,12 @@ from kneeformer.workflows.train import train_fold
 
 
 @dataclass(frozen=True)
-class KeptTraining:
+class ExistingTraining:
     """A training of a study: its request, its folder, and the training that its weights come from."""
 
     folders: Folders
     request: Request
-    before: "KeptTraining | None" = None
+    before: "ExistingTraining | None" = None
 
     @property
     def folder(self) -> Path:
@@ -103,7 +103,7 @@ class KeptTraining:
         )
 
 
-def refuse_made_otherwise(trainings: Iterable[KeptTraining]) -> None:
+def refuse_made_otherwise(trainings: Iterable[ExistingTraining]) -> None:
     """Raises KneeformerError: trainings are there that were made otherwise; every one is listed."""
     found = {t.folder: differences for t in trainings if (differences := t.differences())}
     if found:
