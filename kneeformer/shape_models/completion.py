@@ -46,8 +46,9 @@ class CompletionModel(nn.Module):
     """Registration and prior. Parts of the registration have the names they have in its own stage.
 
     Whatever the prior, the pose of a bone is found among the shapes of a PCA: priors differ in what they
-    complete, not in the pose. The bare prototype keeps the pose of the registration to it, and so do
-    all where the registration makes no least-squares steps. A person's other side is registered to the bone by itself.
+    complete, not in the pose. The bare prototype keeps the pose of the registration to it, and so do all
+    where the registration makes no least-squares steps. A person's other side is registered to the bone
+    by itself.
 
     Attributes:
         shapes: that PCA, where the prior is not one itself.
