@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 from kneeformer.geometry.grid import Grid
 
@@ -54,11 +60,33 @@ def one_slice(values: np.ndarray, position: Sequence[float], grid: Grid, **eleme
     data.PixelSpacing = [float(grid.spacing[1]), float(grid.spacing[2])]
     for keyword, value in elements.items():
         if value is None:
-            del data[keyword]
+            data.pop(keyword, None)
         else:
             setattr(data, keyword, value)
     data.PixelData = values.tobytes()
     return data
+
+
+def multiframe(data: Sequence[Dataset], order: Sequence[int]) -> Dataset:
+    """The slices as frames of one enhanced MR image, in an order."""
+    frames, first = Dataset(), data[0]
+    frames.update(first)
+    frames.file_meta, frames.SOPClassUID = first.file_meta, EnhancedMRImageStorage
+    frames.NumberOfFrames = len(order)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        del frames[keyword]
+    shared = Dataset()
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [Dataset()], [Dataset()]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = first.ImageOrientationPatient
+    shared.PixelMeasuresSequence[0].PixelSpacing = first.PixelSpacing
+    frames.SharedFunctionalGroupsSequence, frames.PerFrameFunctionalGroupsSequence = [shared], []
+    for z in order:
+        group = Dataset()
+        group.PlanePositionSequence = [Dataset()]
+        group.PlanePositionSequence[0].ImagePositionPatient = data[z].ImagePositionPatient
+        frames.PerFrameFunctionalGroupsSequence.append(group)
+    frames.PixelData = b"".join(data[z].PixelData for z in order)
+    return frames
 
 
 def save(folder: Path, data: Sequence[Dataset], names: Sequence[str] | None = None) -> Path:

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
+
+if TYPE_CHECKING:
+    from kneeformer.workflows.import_cases import Imported
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
 ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
@@ -144,6 +147,17 @@ def end_with(failed: list[str], done: str) -> None:
         print(f"error: {len(failed)} problems; the other cases are {done}:", file=sys.stderr)
         print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
         sys.exit(1)
+
+
+def print_imported(folder: Path, done: "Imported") -> None:
+    """Say what an import has written, and all that did not fit."""
+    print(f"dataset: {folder}")
+    print(f"  {done.labelled} cases with labels, {done.unlabelled} without (imagesUn)")
+    for structure in done.structures:
+        print(f"  {structure.value} {structure.name}: in {structure.cases} segmentations")
+    if done.notes:
+        print(f"{len(done.notes)} things did not fit:")
+        print("\n".join(f"  {line}" for line in done.notes))
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, command_parser, print_imported, resume_with, run
 
 
 def main() -> None:
@@ -29,10 +29,4 @@ def _import(arguments: argparse.Namespace) -> None:
         raise KneeformerError(f"{arguments.folder}: no such folder")
     folder = new_dataset_folder(Folders.from_environment(), arguments.dataset, arguments.name)
     done = import_slicer(arguments.folder, folder, arguments.channel, arguments.structures, Bars())
-    print(f"dataset: {folder}")
-    print(f"  {done.labelled} cases with labels, {done.unlabelled} without (imagesUn)")
-    for structure in done.structures:
-        print(f"  {structure.value} {structure.name}: in {structure.cases} segmentations")
-    if done.notes:
-        print(f"{len(done.notes)} things did not fit:")
-        print("\n".join(f"  {line}" for line in done.notes))
+    print_imported(folder, done)

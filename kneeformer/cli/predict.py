@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 def main() -> None:
     parser = command_parser("kf_predict", __doc__)
     parser.add_argument(
-        "-i", "--input", type=Path, required=True, help="folder of CASE_0000 files, or one file"
+        "-i",
+        "--input",
+        type=Path,
+        required=True,
+        help="folder of CASE_0000 files or of DICOM series, or one file",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
     add_model(parser)
@@ -60,6 +64,11 @@ def main() -> None:
         help="the surface of each structure, and CASE.json with its measurements",
     )
     add_faces(parser)
+    parser.add_argument(
+        "--save_dicom_seg",
+        action="store_true",
+        help="CASE.dcm too: a DICOM SEG that refers to the series; for DICOM input",
+    )
     parser.add_argument(
         "--simulate",
         type=float,
@@ -112,6 +121,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         arguments.masks,
         arguments.other_side,
         arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces),
+        arguments.save_dicom_seg,
     )
     print(f"predictions: {arguments.output}")
     end_with(failed, "predicted")

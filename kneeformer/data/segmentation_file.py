@@ -16,6 +16,7 @@ from kneeformer.data.formats import nrrd
 from kneeformer.data.formats.base import FileFault, Image
 from kneeformer.data.images import write_image
 from kneeformer.data.label_map import as_label_map, not_whole
+from kneeformer.data.terminology import Colour, codes_of, colour_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
@@ -23,24 +24,6 @@ from kneeformer.labels import LabelScheme
 _FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Color|Tags):=(.*)")
 _LONGEST = 1 << 20  # bytes of a line: voxels of a file without an empty line are none
 _TERM = re.compile(r"TerminologyEntry:([^|]*)")
-_NO_TERM = "SCT^85756007^Tissue~SCT^85756007^Tissue"
-_TERMS = {
-    name: f"SCT^123037004^Anatomical Structure~SCT^{code}^{name.capitalize()}"
-    for name, code in (("femur", 71341001), ("tibia", 12611008), ("patella", 64234005), ("fibula", 87342007))
-}
-
-Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
-
-_BONE: Colour = (0.945, 0.839, 0.569)
-_CARTILAGE: Colour = (0.435, 0.722, 0.824)
-_OTHERS: tuple[Colour, ...] = (
-    (0.847, 0.396, 0.310),
-    (0.502, 0.682, 0.502),
-    (0.867, 0.510, 0.396),
-    (0.565, 0.933, 0.565),
-    (0.565, 0.478, 0.722),
-    (0.753, 0.408, 0.345),
-)
 
 
 @dataclass(frozen=True)
@@ -170,21 +153,10 @@ def write_label_map(path: Path, labels: np.ndarray, grid: Grid, scheme: LabelSch
         write_image(path, labels, grid)
 
 
-def colour_of(name: str, number: int) -> Colour:
-    """The colour of a structure by its name; of others one by their number."""
-    plain = name.casefold()
-    if "cartilage" in plain:
-        return _CARTILAGE
-    if any(bone in plain for bone in (*_TERMS, "bone")):
-        return _BONE
-    return _OTHERS[number % len(_OTHERS)]
-
-
 def _terminology(name: str) -> str:
-    plain = name.casefold()
-    term = next((t for bone, t in _TERMS.items() if bone in plain and "cartilage" not in plain), _NO_TERM)
+    category, kind = codes_of(name)
     context = "Segmentation category and type - 3D Slicer General Anatomy list"
-    return f"{context}~{term}~^^~Anatomic codes - DICOM master list~^^~^^"
+    return f"{context}~{category}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^"
 
 
 def _colour(text: str) -> Colour | None:

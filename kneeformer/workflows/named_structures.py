@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kneeformer.data.segment_names import plain_name
-from kneeformer.data.segmentation_file import Colour, Segment, Segmentation
+from kneeformer.data.segmentation_file import Segment, Segmentation
+from kneeformer.data.terminology import Colour
 from kneeformer.labels import LabelValues
 
 _PART = 0.95  # share of a structure's voxels that lie in the one of which it is a part

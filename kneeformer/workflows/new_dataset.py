@@ -1,7 +1,7 @@
 """A dataset folder that an import writes: there whole, or not at all."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,23 @@ def write_description(
     cases: int,
     file_ending: str,
     regions_class_order: list[int] | None = None,
+    about: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
-    """Write dataset.json. Raises KneeformerError: as `read_description`."""
+    """Write dataset.json. Raises KneeformerError: as `read_description`.
+
+    Args:
+        labels: with or without background; none where there are no label maps.
+        about: `subjects` and `sides`, by case.
+    """
+    named = {"background": 0, **{n: v for n, v in labels.items() if n != "background"}}
     content: dict[str, Any] = {
         "channel_names": channels,
-        "labels": {"background": 0, **{n: v for n, v in labels.items() if n != "background"}},
+        "labels": named if labels else {},
         "numTraining": cases,
         "file_ending": file_ending,
     }
     if regions_class_order is not None:
         content["regions_class_order"] = regions_class_order
+    content |= about or {}
     write_json(folder / "dataset.json", content)
     read_description(folder)

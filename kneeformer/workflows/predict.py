@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from kneeformer import __version__
 from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
+from kneeformer.data.dicom_segmentation import write_dicom_segmentation
 from kneeformer.data.files import write_json, written_whole
 from kneeformer.data.images import output_ending, read_image, write_image
 from kneeformer.data.label_map import read_label_map
@@ -175,13 +177,19 @@ class Predictor:
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
     def predict_case(
-        self, case: Case, output: Path, probabilities: bool = False, meshes: MeshFiles | None = None
+        self,
+        case: Case,
+        output: Path,
+        probabilities: bool = False,
+        meshes: MeshFiles | None = None,
+        dicom_seg: bool = False,
     ) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
             case: with a mask, where the task requires one; its label is for the picture alone.
             meshes: how the surfaces of a label map's structures are written; None writes none.
+            dicom_seg: write CASE.dcm too, a DICOM SEG; the image is a DICOM series.
         """
         task = predictive(self.configuration.task)
         scan = _read_scan(case)
@@ -201,6 +209,15 @@ class Predictor:
         task.draw(scan, outputs, reference, output / f"{case.name}.png")
         if meshes is not None:
             meshes.write(output, case.name, outputs.volumes[""], scan.grid, self.plan.dataset.scheme)
+        if dicom_seg:
+            write_dicom_segmentation(
+                output / f"{case.name}.dcm",
+                outputs.volumes[""],
+                case.images[0],
+                self.plan.dataset.scheme,
+                " ".join((self.plan.dataset.name, *self.plan.configurations)),
+                __version__,
+            )
         self._write(case, outputs, output, scan.grid)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, grid: Grid) -> None:

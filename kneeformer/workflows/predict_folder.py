@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from kneeformer.data.dataset import Case
+from kneeformer.data.dicom_segmentation import reference_problems, require_highdicom
 from kneeformer.data.disk import DiskError, in_words, require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.images import output_ending
 from kneeformer.errors import KneeformerError, is_memory_short, one_line
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
-from kneeformer.workflows.inputs import gather_inputs, input_problems
+from kneeformer.workflows.inputs import Inputs, gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
@@ -30,6 +31,7 @@ def predict_folder(
     masks: Path | None = None,
     other_sides: Path | None = None,
     meshes: MeshFiles | None = None,
+    dicom_seg: bool = False,
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder.
 
@@ -41,7 +43,7 @@ def predict_folder(
         masks: folder of CASE masks, for a task that requires them.
         other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
             configuration that needs them.
-        meshes: as in `Predictor.predict_case`.
+        meshes, dicom_seg: as in `Predictor.predict_case`.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
@@ -61,15 +63,20 @@ def predict_folder(
         if kept := len(every) - len(cases):
             _log().info("%s: %d of %d cases are predicted already and kept", output, kept, len(every))
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
+    if dicom_seg:
+        _require_dicom(source, predictor, inputs)
+        outputs = (*outputs, ".dcm")
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     problems = input_problems(cases, dataset, unmarked, other_sides, watch)
+    if dicom_seg:
+        problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]
     if inputs.series:
         write_series_table(output, inputs.series)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
-        failed += faults or _predicted(predictor, case, output, probabilities, meshes)
+        failed += faults or _predicted(predictor, case, output, probabilities, meshes, dicom_seg)
         watch("Predicting", done, len(cases))
     return failed
 
@@ -84,15 +91,33 @@ def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, 
     return meshes.outputs(predictor.plan.dataset.scheme)
 
 
+def _require_dicom(source: Path, predictor: Predictor, inputs: Inputs) -> None:
+    """Raises KneeformerError: DICOM SEG cannot be written of these inputs, of this task, or here at all."""
+    task = predictor.configuration.task
+    if not predictive(task).predicts_structures:
+        raise KneeformerError(f"task {task!r} predicts no label maps of structures: omit --save_dicom_seg")
+    if not inputs.series:
+        raise KneeformerError(
+            f"{source}: no DICOM series, to which a DICOM SEG could refer: omit --save_dicom_seg, or give a "
+            f"folder of DICOM series"
+        )
+    require_highdicom()
+
+
 def _predicted(
-    predictor: Predictor, case: Case, output: Path, probabilities: bool, meshes: MeshFiles | None
+    predictor: Predictor,
+    case: Case,
+    output: Path,
+    probabilities: bool,
+    meshes: MeshFiles | None,
+    dicom_seg: bool,
 ) -> list[str]:
     """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
     at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
     kept = output / f"{case.name}.traceback.txt"
     try:
-        predictor.predict_case(case, output, probabilities, meshes)
+        predictor.predict_case(case, output, probabilities, meshes, dicom_seg)
         kept.unlink(missing_ok=True)
     except DiskError:
         raise

@@ -9,19 +9,11 @@ from pathlib import Path
 from kneeformer.data.image_folder import composed, has_unusable_name, printable
 from kneeformer.data.images import FILE_ENDINGS, file_ending
 from kneeformer.data.segmentation_file import read_segments
+from kneeformer.workflows.import_cases import ImportedCase
 
 _WORDS = r"(?:[\s._-]*(?:segmentation|segments?|seg|labels?(?:map)?)(?:[\s._-]*\d+)?)+"
 
 _UNUSABLE = "its name holds control characters or is not UTF-8; rename it"
-
-
-@dataclass(frozen=True)
-class SlicerCase:
-    """A volume, with its segmentation where there is one."""
-
-    name: str
-    volume: Path
-    segmentation: Path | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +24,7 @@ class SlicerFolder:
         ignored: a line a file that is not taken.
     """
 
-    cases: list[SlicerCase]
+    cases: list[ImportedCase]
     ignored: list[str]
 
 
@@ -55,7 +47,7 @@ def slicer_folder(folder: Path) -> SlicerFolder:
         ignored += left
         alone = len(volumes) == 1 and place != folder
         cases += [
-            SlicerCase(composed(place.name) if alone else _stem(volume), volume, pairs.get(volume))
+            ImportedCase(composed(place.name) if alone else _stem(volume), volume, pairs.get(volume))
             for volume in volumes
         ]
     return SlicerFolder(_of_different_names(cases, ignored), ignored)
@@ -79,8 +71,8 @@ def _paired(volumes: list[Path], segmentations: list[Path]) -> tuple[dict[Path, 
     return pairs, left
 
 
-def _of_different_names(cases: Iterable[SlicerCase], ignored: list[str]) -> list[SlicerCase]:
-    kept: dict[str, SlicerCase] = {}
+def _of_different_names(cases: Iterable[ImportedCase], ignored: list[str]) -> list[ImportedCase]:
+    kept: dict[str, ImportedCase] = {}
     for case in sorted(cases, key=lambda c: c.name):
         if (other := kept.get(case.name.casefold())) is not None:
             ignored.append(f"{case.volume}: {other.volume} is a case {other.name} as well; rename one")

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_series import OBLIQUE, save, scan, slices
+from dicom_series import OBLIQUE, multiframe, save, scan, slices
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
@@ -77,28 +77,12 @@ def test_copies_of_slices_are_read_once_and_said(tmp_path: Path, caplog: pytest.
 
 
 def test_stored_as_enhanced_multiframe(tmp_path: Path) -> None:
-    frames = Dataset()
-    data = slices(scan())
-    frames.update(data[0])
-    frames.file_meta = data[0].file_meta
-    frames.NumberOfFrames, order = 5, [4, 1, 0, 3, 2]
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        delattr(frames, keyword)
-    shared = Dataset()
-    shared.PlaneOrientationSequence = [Dataset()]
-    shared.PlaneOrientationSequence[0].ImageOrientationPatient = data[0].ImageOrientationPatient
-    shared.PixelMeasuresSequence = [Dataset()]
-    shared.PixelMeasuresSequence[0].PixelSpacing = data[0].PixelSpacing
-    frames.SharedFunctionalGroupsSequence, frames.PerFrameFunctionalGroupsSequence = [shared], []
-    for z in order:
-        group = Dataset()
-        group.PlanePositionSequence = [Dataset()]
-        group.PlanePositionSequence[0].ImagePositionPatient = data[z].ImagePositionPatient
+    order = [4, 1, 0, 3, 2]
+    frames = multiframe(slices(scan()), order)
+    for z, group in zip(order, frames.PerFrameFunctionalGroupsSequence, strict=True):
         group.PixelValueTransformationSequence = [Dataset()]
         scale = group.PixelValueTransformationSequence[0]
         scale.RescaleSlope, scale.RescaleIntercept = 2, z
-        frames.PerFrameFunctionalGroupsSequence.append(group)
-    frames.PixelData = scan()[order].tobytes()
     image = read_image(save(tmp_path, [frames]))
     np.testing.assert_array_equal(image.array, scan() * 2 + np.arange(5)[:, None, None])
     assert image.grid.mismatch(OBLIQUE) is None

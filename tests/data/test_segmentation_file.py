@@ -9,12 +9,12 @@ from kneeformer.data.formats.payload import gzip
 from kneeformer.data.images import read_image
 from kneeformer.data.segmentation_file import (
     Segment,
-    colour_of,
     read_segmentation,
     read_segments,
     write_label_map,
     write_segmentation,
 )
+from kneeformer.data.terminology import colour_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme

@@ -11,6 +11,7 @@ from prepared import SHAPE, plan
 from torch import Tensor, nn
 
 from kneeformer.data.dataset import Case
+from kneeformer.data.dicom_segmentation import read_dicom_segmentation
 from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
@@ -117,16 +118,22 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
         case = Case(f"K01_s{number}", (tmp_path / f"{number}.nii.gz",))
         predictor.predict_case(case, tmp_path / "of files")
     save(tree / "scout", slices(scan(), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
-    assert predict_folder(predictor, tree, tmp_path / "of dicom", lambda *_: None) == []
+    assert predict_folder(predictor, tree, tmp_path / "of dicom", lambda *_: None, dicom_seg=True) == []
     for name in ("K01_s1.nrrd", "K01_s2.nrrd"):
         one, other = (read_image(tmp_path / of / name) for of in ("of dicom", "of files"))
         np.testing.assert_array_equal(one.array, other.array)
         assert 0 < one.array.mean() < 1 and one.grid.mismatch(other.grid) is None
+        seg = read_dicom_segmentation((tmp_path / "of dicom" / name).with_suffix(".dcm"))
+        np.testing.assert_array_equal(seg.mask(seg.segments[0]), one.array == 1)
+        assert seg.grid.mismatch(one.grid) is None and seg.segments[0].name == "femur"
     written = sorted(p.name for p in (tmp_path / "of dicom").iterdir())
-    assert written == ["K01_s1.nrrd", "K01_s2.nrrd", "dicom_series.csv"]
+    files = [f"K01_s{number}.{ending}" for number in (1, 2) for ending in ("dcm", "nrrd")]
+    assert written == [*files, "dicom_series.csv"]
     table = (tmp_path / "of dicom" / "dicom_series.csv").read_text().splitlines()
     assert [row.split(",")[:4] for row in table[1:]] == [
         ["K01_s1", "MR", "1", "5"],
         ["K01_s2", "MR", "2", "5"],
     ]
     assert "Jane" not in "".join(table)
+    with pytest.raises(KneeformerError, match="no DICOM series"):
+        predict_folder(predictor, tmp_path / "1.nii.gz", tmp_path / "out", lambda *_: None, dicom_seg=True)

@@ -97,6 +97,16 @@ def stored_values(file: Path) -> np.ndarray:
     return np.asarray(array).reshape(-1, *array.shape[-2:])
 
 
+def holder(header: Any, frame: int, sequence: str) -> Any:
+    """The holder of a frame's element: its own functional group, the shared one, or the data set itself."""
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        items = header.get(groups) or []
+        item = items[frame if groups.startswith("Per") else 0] if len(items) else {}
+        if item.get(sequence):
+            return item[sequence][0]
+    return header
+
+
 def _frames(file: Path, header: Any) -> int:
     """Number of frames. Raises FileFault: they are not grey, or have no positions."""
     samples, kind = header.get("SamplesPerPixel", 1), str(header.get("PhotometricInterpretation", ""))
@@ -132,29 +142,19 @@ def _plane(file: Path, header: Any, frame: int) -> Plane:
 
 def _scale(file: Path, header: Any, frame: int) -> tuple[float, float]:
     """Slope and intercept. Raises FileFault."""
-    holder = _holder(header, frame, "PixelValueTransformationSequence")
-    if "ModalityLUTSequence" in holder:
+    scaling = holder(header, frame, "PixelValueTransformationSequence")
+    if "ModalityLUTSequence" in scaling:
         raise FileFault(f"{file.name} scales its values by a table (ModalityLUTSequence); export it as NIfTI")
-    values = (holder.get("RescaleSlope", 1), holder.get("RescaleIntercept", 0))
+    values = (scaling.get("RescaleSlope", 1), scaling.get("RescaleIntercept", 0))
     slope, intercept = finite(f"RescaleSlope and RescaleIntercept ({file.name})", values, 2).tolist()
     return slope, intercept
 
 
 def _numbers(file: Path, header: Any, frame: int, sequence: str, keyword: str, count: int) -> np.ndarray:
-    values = _holder(header, frame, sequence).get(keyword)
+    values = holder(header, frame, sequence).get(keyword)
     if values is None:
         raise FileFault(f"{file.name} has no {keyword}; export the original series, with its geometry")
     return finite(f"{keyword} ({file.name})", values, count)
-
-
-def _holder(header: Any, frame: int, sequence: str) -> Any:
-    """The holder of a frame's element: its own functional group, the shared one, or the data set itself."""
-    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        items = header.get(groups) or []
-        item = items[frame if groups.startswith("Per") else 0] if len(items) else {}
-        if item.get(sequence):
-            return item[sequence][0]
-    return header
 
 
 def _require_decoder(library: ModuleType, file: Path, syntax: Any) -> None:
