@@ -40,6 +40,7 @@ class Scan:
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
         other_side: of the same person, where it is needed; its mask is a label map of the dataset.
         facts: what was done to it before, for CASE.json.
+        fully_sampled: (z, y, x) magnitudes of all samples of k-space, where it was undersampled here.
     """
 
     image: np.ndarray
@@ -49,6 +50,7 @@ class Scan:
     bone_found_by: str | None = None
     other_side: "Scan | None" = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    fully_sampled: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Outputs:
         transform: 4 x 4, patient coordinates (LPS, mm) to the model's frame, for CASE.tfm.
         facts: for CASE.json.
         warnings: doubts about the outputs, for the user.
+        shown: further volumes (z, y, x) on the native grid, for the picture alone.
     """
 
     volumes: dict[str, np.ndarray]
@@ -69,6 +72,7 @@ class Outputs:
     transform: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -298,9 +302,19 @@ class PredictiveTask(Task[Planned]):
         """
         return ()
 
-    def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
+    def draw(
+        self,
+        scan: Scan,
+        outputs: Outputs,
+        reference: np.ndarray | None,
+        scheme: LabelScheme,
+        picture: Path,
+        surfaces: bool = False,
+    ) -> None:
         """Draw a PNG of the prediction, beside the reference where there is one; by default none.
 
         Args:
             reference: (z, y, x) on the native grid.
+            scheme: of the dataset's labels.
+            surfaces: render surfaces too, where that takes more than the rest.
         """

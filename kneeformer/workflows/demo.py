@@ -6,6 +6,8 @@ from pathlib import Path
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
+from kneeformer.data.images import read_image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import default_processes
 from kneeformer.engine.log import read_log
 from kneeformer.engine.loop import ProgressEvent
@@ -15,7 +17,7 @@ from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.phantoms.knee import write_phantom_dataset
 from kneeformer.plans import Plan
 from kneeformer.progress import Progress
-from kneeformer.reporting.pictures import draw_segmentation
+from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
@@ -112,5 +114,6 @@ def _planned(folders: Folders, dataset: str, configuration: str, watch: Progress
 
 def _draw(plan: Plan, raw: Path, output: Path, case: str, picture: Path) -> Path:
     image, label = raw / "imagesTs" / f"{case}_0000.nrrd", raw / "labelsTs" / f"{case}.nrrd"
-    draw_segmentation(image, label, output / f"{case}.nrrd", plan.dataset.scheme, picture)
+    reference, found = (read_label_map(path).array for path in (label, output / f"{case}.nrrd"))
+    draw_overlay(read_image(image), found, plan.dataset.scheme, picture, reference, surfaces=True)
     return picture

@@ -11,6 +11,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.workflows.inputs import Inputs
 
 SUMMARY = ("summary.json", "summary.csv")  # what kf_evaluate writes beside the predictions
+PREVIEW = "preview.png"  # of the first case
 
 
 def _in_a_dataset(output: Path) -> list[str]:
@@ -41,7 +42,7 @@ def refuse_outputs(
         *_in_a_dataset(output),
         *inputs.duplicates,
         *shared_outputs((c.name for c in inputs.cases), outputs, ending),
-        *_overwritten(cases, output, outputs, ending, inputs.folders),
+        *_overwritten(inputs, cases, output, outputs, ending),
     ]
     if faults:
         lines = "".join(f"\n  {line}" for line in faults)
@@ -59,28 +60,27 @@ def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) ->
         for file, names in writers.items()
         if len(names) > 1
     ]
-    taken = [name for name in SUMMARY if name in writers]
-    return lines + [f"{name}: a file of kf_evaluate, too; call the case otherwise" for name in taken]
+    others = {**dict.fromkeys(SUMMARY, "kf_evaluate"), PREVIEW: "kf_predict"}
+    taken = [(name, command) for name, command in others.items() if name in writers]
+    return lines + [f"{name}: a file of {command}, too; call the case otherwise" for name, command in taken]
 
 
 def _overwritten(
-    cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str, folders: Iterable[Path]
+    inputs: Inputs, cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str
 ) -> list[str]:
     """A line for each file that is there and that predicting the cases would write over.
 
     That is an input itself, by whatever path or link; and any file in a folder of inputs: nothing tells that
     it is not the user's.
-
-    Args:
-        folders: of the inputs.
     """
-    inputs = {identity for case in cases for file in _all_files(case) if (identity := _identity(file))}
-    among_inputs = any(_same(output, folder) for folder in folders)
+    files = {identity for case in cases for file in _all_files(case) if (identity := _identity(file))}
+    among_inputs = any(_same(output, folder) for folder in inputs.folders)
     written = [output / file for case in cases for file in output_files(case.name, outputs, ending)]
+    written += [output / PREVIEW] if cases and cases[0] is inputs.cases[0] else []
     lines = []
     for path in written:
         identity = _identity(path)
-        if identity in inputs:
+        if identity in files:
             lines.append(f"{path}: would be written over, and is an input; give another folder with -o")
         elif identity is not None and among_inputs:
             lines.append(

@@ -13,7 +13,7 @@ from kneeformer import __version__
 from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import write_dicom_segmentation
-from kneeformer.data.files import write_json, written_whole
+from kneeformer.data.files import write_bytes, write_json, written_whole
 from kneeformer.data.images import output_ending, read_image, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.mesh_files import write_stl
@@ -30,6 +30,7 @@ from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.bone_finder import BoneFinder
 from kneeformer.workflows.meshes import MeshFiles
+from kneeformer.workflows.outputs import PREVIEW
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ class Predictor:
         probabilities: bool = False,
         meshes: MeshFiles | None = None,
         dicom_seg: bool = False,
+        preview: bool = False,
     ) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
@@ -190,6 +192,7 @@ class Predictor:
             case: with a mask, where the task requires one; its label is for the picture alone.
             meshes: how the surfaces of a label map's structures are written; None writes none.
             dicom_seg: write CASE.dcm too, a DICOM SEG; the image is a DICOM series.
+            preview: render surfaces in its picture, and write that as preview.png as well.
         """
         task = predictive(self.configuration.task)
         scan = _read_scan(case)
@@ -206,15 +209,18 @@ class Predictor:
             _log().warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
         reference = None if case.label is None else read_label_map(case.label).array
-        task.draw(scan, outputs, reference, output / f"{case.name}.png")
+        picture, scheme = output / f"{case.name}.png", self.plan.dataset.scheme
+        task.draw(scan, outputs, reference, scheme, picture, surfaces=preview)
+        if preview and picture.is_file():
+            write_bytes(output / PREVIEW, picture.read_bytes())
         if meshes is not None:
-            meshes.write(output, case.name, outputs.volumes[""], scan.grid, self.plan.dataset.scheme)
+            meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme)
         if dicom_seg:
             write_dicom_segmentation(
                 output / f"{case.name}.dcm",
                 outputs.volumes[""],
                 case.images[0],
-                self.plan.dataset.scheme,
+                scheme,
                 " ".join((self.plan.dataset.name, *self.plan.configurations)),
                 __version__,
             )

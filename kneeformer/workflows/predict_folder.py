@@ -33,7 +33,7 @@ def predict_folder(
     meshes: MeshFiles | None = None,
     dicom_seg: bool = False,
 ) -> list[str]:
-    """Predict every case of a folder, or one file, into a folder.
+    """Predict every case of a folder, or one file, into a folder; preview.png shows the first of the folder.
 
     Every input is opened once before the work, and its faults are listed then: one that crashes its
     reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which.
@@ -66,6 +66,7 @@ def predict_folder(
     if dicom_seg:
         _require_dicom(source, predictor, inputs)
         outputs = (*outputs, ".dcm")
+    first = inputs.cases[0] if inputs.cases else None
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
@@ -76,7 +77,8 @@ def predict_folder(
         write_series_table(output, inputs.series)
     failed: list[str] = []
     for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
-        failed += faults or _predicted(predictor, case, output, probabilities, meshes, dicom_seg)
+        preview = case is first
+        failed += faults or _predicted(predictor, case, output, probabilities, meshes, dicom_seg, preview)
         watch("Predicting", done, len(cases))
     return failed
 
@@ -111,13 +113,14 @@ def _predicted(
     probabilities: bool,
     meshes: MeshFiles | None,
     dicom_seg: bool,
+    preview: bool,
 ) -> list[str]:
     """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
     at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
     kept = output / f"{case.name}.traceback.txt"
     try:
-        predictor.predict_case(case, output, probabilities, meshes, dicom_seg)
+        predictor.predict_case(case, output, probabilities, meshes, dicom_seg, preview)
         kept.unlink(missing_ok=True)
     except DiskError:
         raise

@@ -95,7 +95,9 @@ def test_a_prediction_writes_its_surfaces(tmp_path: Path) -> None:
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (Bright(),))
     output = tmp_path / "out"
     assert predict_folder(predictor, tmp_path / "in", output, lambda *_: None, meshes=MeshFiles()) == []
-    assert sorted(p.name for p in output.iterdir()) == ["K01.json", "K01.nrrd", "K01_femur.stl"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        *("K01.json", "K01.nrrd", "K01.png", "K01_femur.stl", "preview.png"),
+    ]
     assert read_stl(output / "K01_femur.stl").is_watertight
     facts = json.loads((output / "K01.json").read_text())["structures"]["femur"]
     assert facts["volume_mm3"] == 24 and facts["surface_volume_mm3"] == pytest.approx(24, rel=0.3)

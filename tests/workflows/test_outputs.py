@@ -125,8 +125,14 @@ class TestSharedOutputs:
     def test_label_maps_share_nothing(self) -> None:
         assert shared_outputs(["P1", "P1_ct", "P1_probabilities", "summary"], KNEES, ".nrrd") == []
 
+    def test_the_preview_is_no_case(self) -> None:
+        assert shared_outputs(["preview"], KNEES, ".nrrd") == [
+            "preview.png: a file of kf_predict, too; call the case otherwise"
+        ]
+
     def test_names_that_some_disks_take_for_one(self) -> None:
         assert [line.split(";")[0] for line in shared_outputs(["K1", "k1"], KNEES, ".nrrd")] == [
             "k1.nrrd: a file of K1 and of k1",
             "k1_probabilities.npz: a file of K1 and of k1",
+            "k1.png: a file of K1 and of k1",
         ]

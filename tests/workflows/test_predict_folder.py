@@ -66,7 +66,11 @@ def test_each_fault_costs_its_own_case(inputs: Path, tmp_path: Path) -> None:
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     output = tmp_path / "out"
     failed = predict_folder(predictor, inputs, output, lambda *_: None)
-    assert sorted(p.name for p in output.iterdir()) == ["a good.nrrd", "d bug.traceback.txt", "g good.nrrd"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        *("a good.nrrd", "a good.png", "d bug.traceback.txt", "g good.nrrd", "g good.png"),
+        "preview.png",
+    ]
+    assert (output / "preview.png").read_bytes() == (output / "a good.png").read_bytes()
     remedy = "predict it while nothing else runs, or crop the scan to what is to be predicted"
     kept = output / "d bug.traceback.txt"
     assert failed == [

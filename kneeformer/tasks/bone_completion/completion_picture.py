@@ -1,83 +1,111 @@
 """A picture of a completed bone: what was there, what was made of it, and how its surface looks."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from kneeformer.data.files import written_whole
-from kneeformer.data.images import Image
+from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
-from kneeformer.reporting.pictures import upright
+from kneeformer.reporting.renders import Surface, extent_mm, render, smooth_surface
+from kneeformer.reporting.sheet import Sheet, caption, outline, show_plane, size_mm
+from kneeformer.reporting.views import View
 
 _WINDOW_HU = (-200, 1300)
-_REGION, _COMPLETED, _TRUTH = "#e6a700", "#d62728", "#2ca02c"
+_REGION, _COMPLETED, _TRUTH = "#ffd23f", "#ff6b4a", "#4ade80"
+_BONE_RGB, _COMPLETED_RGB = np.array([0.93, 0.88, 0.78]), np.array([1.0, 0.42, 0.29])
 _MARGIN = 4  # voxels around bone and region
+_EDGE = 0.2  # voxels over which the colours of bone and completed part blend
+_COLOURS = "viridis"  # of uncertainty
 
 
-def draw_completion(
-    ct: np.ndarray,
-    mask: np.ndarray,
-    completed: np.ndarray,
-    grid: Grid,
-    picture: Path,
-    truth: np.ndarray | None = None,
-) -> None:
-    """A PNG of three planes through the middle of the region: before | completed | surface.
+@dataclass(frozen=True)
+class CompletedBone:
+    """The volumes of a completion, all (z, y, x) on one grid.
 
-    The region is outlined in yellow, the completed bone in red, the bone as it was, where it is known, in
-    green; on the surface the completed part is red.
-
-    Args:
-        ct: (z, y, x) HU.
-        mask: (z, y, x), 1 bone to keep, 2 region to complete.
-        completed, truth: (z, y, x), bone where not 0.
+    Attributes:
+        ct: HU.
+        mask: 1 bone to keep, 2 region to complete.
+        bone: the completed bone where not 0.
+        uncertainty: standard deviation of the surface in mm, in the region; None where there is none.
+        truth: the bone as it was, where not 0; None where that is not known.
     """
-    import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    region, bone = mask == COMPLETE, completed > 0
-    held = region | bone if truth is None else region | bone | (truth > 0)
-    box = slices(grown(bounding_box(held), 3 * (_MARGIN,), held.shape))
-    shown = np.nonzero(region if region.any() else bone)
-    middle = [round(float(at.mean())) - s.start for at, s in zip(shown, box, strict=True)]
-    figure, axes = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
-    for row, axis in zip(axes, range(3), strict=True):
-
-        def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
-            return upright(Image(volume[box], grid), axis)
-
-        (scan, aspect), index = oriented(ct), middle[axis]
-        outlines = [(oriented(region)[0], _REGION)]
-        if truth is not None:
-            outlines.append((oriented(truth > 0)[0], _TRUTH))
-        for panel, drawn in ((row[0], outlines), (row[1], [*outlines, (oriented(bone)[0], _COMPLETED)])):
-            panel.imshow(scan[index], cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], aspect=aspect)
-            for volume, colour in drawn:
-                if volume[index].any() and not volume[index].all():
-                    panel.contour(volume[index], [0.5], colors=colour, linewidths=1)
-        row[2].imshow(_shaded(oriented(bone)[0], oriented(region)[0]), aspect=aspect)
-        for panel in row:
-            panel.set_axis_off()
-    for panel, title in zip(axes[0], ("before", "completed", "surface"), strict=True):
-        panel.set_title(title)
-    with written_whole(picture) as beside:
-        figure.savefig(beside, dpi=90)
-    plt.close(figure)
+    ct: np.ndarray
+    mask: np.ndarray
+    bone: np.ndarray
+    grid: Grid
+    uncertainty: np.ndarray | None = None
+    truth: np.ndarray | None = None
 
 
-def _shaded(bone: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """(rows, columns, 3) colours of a bone (slices, rows, columns), seen and lit along the slices."""
-    smooth = ndimage.gaussian_filter(bone.astype(np.float32), 1.0) > 0.5
-    hit = smooth.any(0)
-    depth = np.where(hit, smooth.argmax(0), 0).astype(np.float32)
-    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(depth, 0.7)))
-    light = np.where(hit, 0.25 + 0.75 / np.sqrt(1 + slope**2), 1.0)
-    rows, columns = np.indices(hit.shape)
-    made = hit & region[depth.astype(int), rows, columns]
-    colour = np.where(made[..., None], (0.90, 0.35, 0.30), (0.93, 0.88, 0.78))
-    return np.asarray(np.where(hit[..., None], light[..., None] * colour, 1.0))
+def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str, ...] = ()) -> None:
+    """A PNG of three planes through the middle of the region, and below them the surface.
+
+    In the planes the region is yellow, the completed bone red, the bone as it was green; of the surface the
+    completed part is red, and in the last panel coloured by its uncertainty, where there is one. The title
+    is the name of the file.
+    """
+    region, bone = completed.mask == COMPLETE, completed.bone > 0
+    truth = None if completed.truth is None else completed.truth > 0
+    held = region | bone if truth is None else region | bone | truth
+    box = grown(bounding_box(held), 3 * (_MARGIN,), held.shape)
+    cut, views = slices(box), View.all_of(completed.grid.cut(box))
+    middle = [round(float(at.mean())) for at in np.nonzero((region if region.any() else bone)[cut])]
+    planes = [view.slices(completed.ct[cut])[middle[view.axis]] for view in views]
+    renders = _renders(completed)
+    legend = {"region to complete": _REGION, "completed": _COMPLETED}
+    sheet = Sheet(
+        picture.stem,
+        [
+            [size_mm(view, pixels) for view, pixels in zip(views, planes, strict=True)],
+            [extent_mm([surface], degrees) for _, surface, degrees in renders],
+        ],
+        legend if truth is None else {**legend, "the bone as it was": _TRUTH},
+        warnings,
+    )
+    for axes, view, pixels in zip(sheet.axes[0], views, planes, strict=True):
+        show_plane(axes, view, pixels, _WINDOW_HU)
+        for volume, colour in ((region, _REGION), (truth, _TRUTH), (bone, _COMPLETED)):
+            if volume is not None:
+                outline(axes, view, view.slices(volume[cut])[middle[view.axis]], colour)
+    for axes, (text, surface, degrees) in zip(sheet.axes[1], renders, strict=True):
+        render(axes, [surface], degrees)
+        caption(axes, text)
+    sheet.save(picture)
+
+
+def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
+    """Captions, surfaces and directions: towards the region, from the other side, and the uncertainty."""
+    mesh = smooth_surface(completed.bone > 0, completed.grid)
+    at = transformed(mesh.vertices, completed.grid.to_index()).T
+    share = _sampled((completed.mask == COMPLETE).astype(np.float32), at)
+    share = ((share - 0.5) / _EDGE + 0.5).clip(0, 1)[:, None]
+    parts = Surface(mesh, _BONE_RGB + (_COMPLETED_RGB - _BONE_RGB) * share)
+    towards = _towards(mesh.vertices, share[:, 0] > 0.5)
+    found = [("towards the region", parts, towards), ("from the other side", parts, towards + 180)]
+    if completed.uncertainty is None:
+        return [*found, ("from the patient's front", parts, 0.0)]
+    from matplotlib import colormaps
+
+    known = completed.uncertainty[completed.uncertainty > 0]
+    most = float(np.ceil(np.quantile(known, 0.99))) if known.size else 1.0
+    shown = colormaps[_COLOURS](_sampled(completed.uncertainty, at) / most)[:, :3]
+    coloured = _BONE_RGB + (shown - _BONE_RGB) * share
+    return [*found, (f"uncertainty: dark 0, bright {most:g} mm", Surface(mesh, coloured), towards)]
+
+
+def _towards(vertices: np.ndarray, completed: np.ndarray) -> float:
+    """Degrees, as `render` takes them, from which the completed part is in front; 0 where none is."""
+    if not completed.any():
+        return 0.0
+    left, back, _ = vertices[completed].mean(0) - vertices.mean(0)
+    return float(np.degrees(np.arctan2(left, -back)))
+
+
+def _sampled(volume: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(n,) values of a (z, y, x) volume at (3, n) indices, linearly between voxels."""
+    return np.asarray(ndimage.map_coordinates(volume, at, order=1, mode="nearest", prefilter=False))

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.files import written_whole
-from kneeformer.data.images import Image
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid
-from kneeformer.reporting.pictures import upright
+from kneeformer.reporting.views import View
 
 _PROTOTYPE, _BONE = "#2ca02c", "#d62728"
 
@@ -33,23 +32,24 @@ def draw_registration(
 
     ct, surface = prototype
     grid = Grid((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
-    figure, axes = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
-    for row, axis in zip(axes, range(3), strict=True):
+    figure, rows = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
+    for row, axis in zip(rows, range(3), strict=True):
+        view = View.of(grid, axis)
 
-        def oriented(volume: np.ndarray, axis: int = axis) -> tuple[np.ndarray, float]:
-            slices, aspect = upright(Image(volume, grid), axis)
-            return slices[len(slices) // 2], aspect
+        def oriented(volume: np.ndarray, view: View = view) -> np.ndarray:
+            slices = view.slices(volume)
+            return np.asarray(slices[len(slices) // 2])
 
-        image, aspect = oriented(ct)
-        for panel, bone in zip(row, (before, after), strict=True):
-            panel.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+        image = oriented(ct)
+        for place, bone in zip(row, (before, after), strict=True):
+            place.imshow(image, cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
             for distance, colour in ((surface, _PROTOTYPE), (bone, _BONE)):
-                level = oriented(distance)[0]
+                level = oriented(distance)
                 if level.min() < 0 < level.max():
-                    panel.contour(level, [0.0], colors=colour, linewidths=1)
-            panel.set_axis_off()
-    for panel, title in zip(axes[0], ("before", "after"), strict=True):
-        panel.set_title(title)
+                    place.contour(level, [0.0], colors=colour, linewidths=1)
+            place.set_axis_off()
+    for place, title in zip(rows[0], ("before", "after"), strict=True):
+        place.set_title(title)
     figure.supxlabel("green: prototype, red: bone", fontsize="medium")
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=90)

@@ -29,7 +29,7 @@ from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.cached_poses import cached_poses
 from kneeformer.tasks.bone_completion.calibration import calibrate
 from kneeformer.tasks.bone_completion.codebook_review import review_codebook
-from kneeformer.tasks.bone_completion.completion_picture import draw_completion
+from kneeformer.tasks.bone_completion.completion_picture import CompletedBone, draw_completion
 from kneeformer.tasks.bone_completion.facts import doubts, facts_of
 from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
@@ -199,9 +199,25 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         assert isinstance(network, CompletionModel)
         return score_whole_bones(network, case, number)
 
-    def draw(self, scan: Scan, outputs: Outputs, reference: np.ndarray | None, picture: Path) -> None:
+    def draw(
+        self,
+        scan: Scan,
+        outputs: Outputs,
+        reference: np.ndarray | None,
+        scheme: LabelScheme,
+        picture: Path,
+        surfaces: bool = False,
+    ) -> None:
         assert scan.mask is not None
-        draw_completion(scan.image[0], scan.mask, outputs.volumes[""], scan.grid, picture, reference)
+        completed = CompletedBone(
+            scan.image[0],
+            scan.mask,
+            outputs.volumes[""],
+            scan.grid,
+            outputs.volumes.get("_uncertainty"),
+            None if reference is None else scheme.foreground(reference),
+        )
+        draw_completion(completed, picture, (*outputs.warnings, *outputs.facts["warnings"]))
 
 
 def _other_side(

@@ -14,7 +14,7 @@ from kneeformer.engine.crops import blank_region, read_region
 from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.metrics.interpolation import interpolate_hidden
 from kneeformer.networks.compute import autocast
-from kneeformer.reporting.pictures import draw_masked_prediction
+from kneeformer.reporting.masked_prediction import draw_masked_prediction
 from kneeformer.tasks.masked_pretraining.objective import hidden_ssim, hidden_voxels, psnr, spread
 from kneeformer.transforms.token_masking import draw_visible
 

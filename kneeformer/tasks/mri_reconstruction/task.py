@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,13 +11,14 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, DatasetSettings
+from kneeformer.data.images import Image
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fastmri_masks import seed_of_file
-from kneeformer.kspace.fourier import centre_crop, to_kspace
+from kneeformer.kspace.fourier import centre_crop, to_kspace, zero_filled
 from kneeformer.kspace.sampling import draw_mask, true_acceleration
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
@@ -41,7 +43,9 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
     hybrid_kspace,
     measured,
     scale_of,
+    zero_filled_volume,
 )
+from kneeformer.tasks.mri_reconstruction.reconstruction_picture import draw_reconstruction
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.tuning import tune
 
@@ -51,7 +55,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
 
     needs_labels = False
     stores_labels = False
-    outputs: ClassVar[tuple[str, ...]] = ("*", ".json")
+    outputs: ClassVar[tuple[str, ...]] = ("*", ".json", ".png")
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
@@ -89,7 +93,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             "true_acceleration": true_acceleration(mask, acquired),
         }
         kept = encoded * as_mask(mask, axes)
-        return replace(scan, image=kept, facts=facts)
+        return replace(scan, image=kept, facts=facts, fully_sampled=zero_filled(kspace, scan.grid.shape))
 
     def simulated_acceleration(self, configuration: ReconstructionConfiguration) -> float:
         return configuration.sampling.validation_acceleration
@@ -155,7 +159,21 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         kspace = hybrid_kspace(scan.image, scan.grid.shape[1])
         volume = reconstruct(networks, kspace, configuration, scan.grid.spacing)
         magnitude = centre_crop(volume, scan.grid.shape)
-        return Outputs({"": magnitude}, facts=dict(scan.facts))
+        axes = configuration.preprocessing.phase_encoding_axes
+        before = zero_filled_volume(kspace, axes, scan.grid.shape)
+        return Outputs({"": magnitude}, facts=dict(scan.facts), shown={"zero-filled": before})
+
+    def draw(
+        self,
+        scan: Scan,
+        outputs: Outputs,
+        reference: np.ndarray | None,
+        scheme: LabelScheme,
+        picture: Path,
+        surfaces: bool = False,
+    ) -> None:
+        found = Image(outputs.volumes[""], scan.grid)
+        draw_reconstruction(outputs.shown["zero-filled"], found, scan.fully_sampled, picture)
 
 
 def reconstruct(

@@ -1,13 +1,16 @@
 """Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
+from kneeformer.data.images import Image
 from kneeformer.engine.crops import crop_batches
 from kneeformer.engine.loop import Batch, Objective, Validation
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
@@ -21,6 +24,7 @@ from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
+from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.crop_task import CropTask
 
@@ -29,7 +33,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
     """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
 
     prepared_by = ("pretraining",)
-    outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz")
+    outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz", ".png")
     predicts_structures: ClassVar[bool] = True
 
     def configurations(
@@ -85,6 +89,18 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
                 background = outputs["_probabilities"][0]
                 background[outputs["_probabilities"].sum(0) == 0] = 1
         return Outputs(outputs, warnings=_warnings(scan.grid, settings))
+
+    def draw(
+        self,
+        scan: Scan,
+        outputs: Outputs,
+        reference: np.ndarray | None,
+        scheme: LabelScheme,
+        picture: Path,
+        surfaces: bool = False,
+    ) -> None:
+        image = Image(scan.image[0], scan.grid)
+        draw_overlay(image, outputs.volumes[""], scheme, picture, reference, outputs.warnings, surfaces)
 
 
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:

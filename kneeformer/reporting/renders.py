@@ -1,0 +1,113 @@
+"""Surfaces in three dimensions as still pictures, shaded by matplotlib alone: no display, no GPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kneeformer.geometry.decimation import decimated
+from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.mesh import Mesh
+from kneeformer.geometry.smooth_structure import smooth_structure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FACES, _VOXEL_MM = 40_000, 0.9  # no picture shows more, or finer ones
+_KEY, _FILL = np.array([-0.45, -0.75, 0.55]), np.array([0.8, -0.5, -0.1])  # lights: right, back, up
+_AMBIENT, _DIFFUSE, _FILLED, _GLOSS = 0.30, 0.62, 0.18, 0.16
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A surface to be rendered.
+
+    Attributes:
+        colours: (vertices, 3) or (3,), red, green and blue from 0 to 1.
+    """
+
+    mesh: Mesh
+    colours: np.ndarray
+
+
+def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
+    """The surface of a mask (z, y, x), not empty, as fine as a picture can show it; for nothing else."""
+    steps = [max(1, int(_VOXEL_MM / mm)) for mm in grid.spacing]
+    part = mask[:: steps[0], :: steps[1], :: steps[2]]
+    if not part.any():
+        part, steps = mask, [1, 1, 1]
+    z, y, x = (mm * step for mm, step in zip(grid.spacing, steps, strict=True))
+    shape = (part.shape[0], part.shape[1], part.shape[2])
+    coarse = Grid(shape, (z, y, x), grid.origin, grid.direction)
+    return decimated(smooth_structure(part, coarse).surface(), _FACES)
+
+
+def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float]:
+    """Height and width of what `render` shows, a margin included."""
+    points = np.concatenate([_seen(s.mesh.vertices, degrees) for s in surfaces])
+    wide, _, high = np.ptp(points, axis=0) * 1.08
+    return float(high), float(wide)
+
+
+def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:
+    """Surfaces as seen by someone who stands before the patient, in parallel projection.
+
+    Each triangle is shaded from corner to corner (Gouraud, 1971), those that are farther away first.
+
+    Args:
+        degrees: by which the observer walks around the patient towards the patient's left: 0 sees the
+            front, 90 the left side, 180 the back.
+    """
+    from matplotlib.collections import TriMesh
+    from matplotlib.tri import Triangulation
+
+    points, colours, faces, count = [], [], [], 0
+    for surface in surfaces:
+        seen, normals = _seen(surface.mesh.vertices, degrees), _seen(_vertex_normals(surface.mesh), degrees)
+        points.append(seen)
+        colours.append(_lit(np.broadcast_to(surface.colours, seen.shape), normals))
+        faces.append(surface.mesh.faces + count)
+        count += len(seen)
+    at, triangles = np.concatenate(points), np.concatenate(faces)
+    a, b, c = (at[triangles[:, i]] for i in range(3))
+    across, up = (b - a)[:, [0, 2]], (c - a)[:, [0, 2]]
+    triangles = triangles[across[:, 0] * up[:, 1] > across[:, 1] * up[:, 0]]  # those that face the observer
+    far_first = np.argsort(-at[triangles, 1].mean(1))
+    drawing = TriMesh(Triangulation(at[:, 0], at[:, 2], triangles[far_first]))
+    shades: Any = np.concatenate(colours)  # an array is taken, which its types do not say
+    drawing.set_facecolor(shades)
+    axes.add_collection(drawing)
+    low, high = at.min(0), at.max(0)
+    margin = 0.04 * (high - low)
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[2] - margin[2], high[2] + margin[2])
+
+
+def _seen(vectors: np.ndarray, degrees: float) -> np.ndarray:
+    """(n, 3) LPS vectors as the observer has them: to the right, away, up."""
+    angle = np.deg2rad(degrees)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turned = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    return np.asarray(vectors @ turned.T)
+
+
+def _vertex_normals(mesh: Mesh) -> np.ndarray:
+    """(vertices, 3) of length 1: means of the faces around, weighed by their areas."""
+    sums = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        for axis in range(3):
+            sums[:, axis] += np.bincount(
+                mesh.faces[:, corner], weights=mesh.normals[:, axis], minlength=len(sums)
+            )
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
+
+
+def _lit(colours: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(vertices, 4) colours under a key light, a fill light and a little gloss (Blinn and Phong, 1977)."""
+    key, fill = (light / np.linalg.norm(light) for light in (_KEY, _FILL))
+    half = key + np.array([0.0, -1.0, 0.0])
+    gloss = (normals @ (half / np.linalg.norm(half))).clip(0) ** 24
+    light = _AMBIENT + _DIFFUSE * (normals @ key).clip(0) + _FILLED * (normals @ fill).clip(0)
+    shaded = colours * light[:, None] + _GLOSS * gloss[:, None]
+    return np.column_stack([shaded.clip(0, 1), np.ones(len(shaded))])
