@@ -14,7 +14,11 @@ def main() -> None:
         "-d", "--dataset", required=True, help="dataset number or folder name, which defines the labels"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=None, help="folder for summary.json and .csv (default: PRED)"
+        "-o",
+        "--output",
+        type=Path,
+        default=None,
+        help="folder for summary.json and .csv (default: that of the predictions)",
     )
     add_processes(parser)
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="dataset number or folder name, or folder of a trained model (default: the only one)",
     )
     parser.add_argument(
-        "-c", "--configuration", default=None, help="default: the only one trained, of several 3d_vit"
+        "-c", "--configuration", default=None, help="default: 3d_vit, or the only one that is trained"
     )
     parser.add_argument(
         "-p",

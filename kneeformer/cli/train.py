@@ -28,7 +28,7 @@ def main() -> None:
     parser = command_parser("kf_train", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument("configuration", help="such as 3d_vit")
-    parser.add_argument("fold", help="0, fold0, ... or all")
+    parser.add_argument("fold", help="0 or fold0, 1 or fold1, ...; or all: every case, none to validate on")
     parser.add_argument("--c", dest="resume", action="store_true", help="resume a stopped training")
     parser.add_argument(
         "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
@@ -67,7 +67,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of the plan for this run, e.g. training.learning_rate=3e-4; kept in its plan.json",
+        help="a setting for this run, e.g. training.learning_rate=3e-4; recorded in its plan.json",
     )
     add_plans(parser)
     add_device(parser)

@@ -9,7 +9,7 @@ from workplace import SCRIPTS, finish
 
 def test_demo_needs_nothing_and_shows_its_work(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [SCRIPTS / "kf_demo", "--minutes", "0.1"],
+        [SCRIPTS / "kf_demo", "--minutes", "0.03"],
         cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if not k.startswith("kf_")},
         stdout=subprocess.PIPE,

@@ -48,7 +48,7 @@ def test_every_other_task_has_tests_of_its_own() -> None:
 
 @pytest.mark.parametrize("task", LABELLING)
 def test_main_job(task: str, raw: Workplace, tmp_path: Path) -> None:
-    place = Workplace(raw.copy(tmp_path / "place").root, installed=True)
+    place = raw.copy(tmp_path / "place")
     file = place.raw / "dataset.json"
     description = read_json(file) | {"task": task}
     file.write_text(json.dumps(description))

@@ -75,7 +75,7 @@ def staged(planned: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Work
 
 @pytest.fixture(scope="module")
 def pretrained(staged: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
-    """Fold 0 of 3d_vit and of the previous stage it, trained by one command; what that said."""
+    """Fold 0 of 3d_vit and of its previous stage, trained by one command; what that said."""
     place = staged.copy(tmp_path_factory.mktemp("pretrained") / "place")
     return place, place.run("kf_train", 1, "3d_vit", "fold0")
 

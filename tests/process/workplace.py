@@ -1,7 +1,6 @@
 """A place with the three folders of the convention, in which the real commands run as real processes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -31,14 +30,9 @@ TINY = (
 
 @dataclass(frozen=True)
 class Workplace:
-    """Folders `raw`, `preprocessed` and `results` under one root.
-
-    Attributes:
-        installed: commands are the installed scripts, each in an interpreter of its own, not forks.
-    """
+    """Folders `raw`, `preprocessed` and `results` under one root."""
 
     root: Path
-    installed: bool = False
 
     @property
     def raw(self) -> Path:
@@ -56,20 +50,10 @@ class Workplace:
         shutil.copytree(self.root, root)
         return Workplace(root)
 
-    def start(self, *command: object) -> "subprocess.Popen[str] | Forked":
-        """A console script on its way, in this place; its output is kept for `finish`."""
-        words = list(map(str, command))
+    def start(self, *command: object) -> Forked:
+        """A command on its way, in this place; its output is kept for `finish`."""
         folders = {f"kf_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
-        if not self.installed:
-            return Forked(words, self.root, folders)
-        return subprocess.Popen(
-            [str(SCRIPTS / words[0]), *words[1:]],
-            cwd=self.root,
-            env=os.environ | folders,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Forked(list(map(str, command)), self.root, folders)
 
     def run(self, *command: object, code: int = 0) -> str:
         """Run a console script to its end; what it printed. Its exit status must be `code`."""

@@ -32,7 +32,7 @@ from kneeformer.workflows.preprocess import preprocess_dataset
 NAME = "Dataset001_Tibia"
 MODELS = ("3d_prototype", "3d_pca16")
 WANTED = Completions(NAME, MODELS, (0,), device="cpu")
-SPACING_MM, GRID_MM = 2.0, 4.0
+SPACING_MM, GRID_MM = 3.0, 5.0
 
 
 @dataclass(frozen=True)
