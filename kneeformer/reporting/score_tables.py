@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from kneeformer.metrics.bootstrap import caution
 from kneeformer.metrics.score_table import WHOLE, ScoreTable
 from kneeformer.metrics.summary import Intervals, Summary
 
@@ -132,6 +133,8 @@ def _notes(summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
         yield f"{cases} of 1 subject: no confidence interval (it needs two subjects)"
     else:
         yield f"{cases} of {summary.subjects} subjects; 95 % CI: of {first}, bootstrap over subjects"
+        if few := caution(summary.subjects):
+            yield few
     region = summary.parts[_leading(summary)[0]].region
     if region != WHOLE:
         yield f"region, where none is named: {region}"

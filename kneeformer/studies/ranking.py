@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.bootstrap import Interval, mean_interval
+from kneeformer.metrics.bootstrap import Interval, caution, mean_interval
 from kneeformer.metrics.records import Number, Record
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.reporting.comparison_tables import interval_text, markdown
@@ -94,6 +94,8 @@ def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -
     basis = (
         f"Means over {subjects} subjects, {order}; intervals by bootstrap over subjects, differences paired."
     )
+    if few := caution(subjects):
+        basis += f" {few}."
     equal = [row.configuration for row in others if row.difference and not row.difference.significant]
     if not equal:
         return [
