@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import add_plans, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, add_plans, command_parser, resume_with, run
 
 
 def main() -> None:
@@ -25,6 +25,11 @@ def main() -> None:
         metavar="K",
         help="default: those that most configurations have in common",
     )
+    parser.add_argument(
+        "--ranking_only",
+        action="store_true",
+        help="compare the scores that are there: no ensembles, no post-processing, no network",
+    )
     add_plans(parser)
     arguments = parser.parse_args()
     run(lambda: _find(arguments), resume_with("everything that is trained and validated"))
@@ -38,6 +43,6 @@ def _find(arguments: argparse.Namespace) -> None:
     wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
     for key in ("configurations", "folds"):
         wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
-    report, folder = find_best_configuration(folders, Candidates(**wanted))
+    report, folder = find_best_configuration(folders, Candidates(**wanted), Bars())
     print(report)
     print(f"best_configuration.json, table.md and prediction_commands.txt: {folder}")

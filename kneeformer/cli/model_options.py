@@ -9,7 +9,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or folder name, or folder of a trained model (default: the only one)",
+        help="dataset number or folder name, or folder or file of a trained model (default: the only one)",
     )
     parser.add_argument(
         "-c", "--configuration", default=None, help="default: 3d_vit, or the only one that is trained"

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import (
@@ -17,6 +18,8 @@ from kneeformer.cli.console import (
 from kneeformer.cli.model_options import add_model, model_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kneeformer.workflows.predict import Predictor
 
 
@@ -31,6 +34,9 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
     add_model(parser)
+    parser.add_argument(
+        "--best", action="store_true", help="predict with what kf_find_best_configuration has chosen"
+    )
     parser.add_argument(
         "-m",
         "--masks",
@@ -91,6 +97,8 @@ def main() -> None:
     last = arguments.num_parts - 1
     if not 0 <= arguments.part_id <= last:
         parser.error(f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}")
+    if arguments.best and (arguments.configuration or arguments.folds or arguments.plans):
+        parser.error("--best: chooses configuration, folds and plan; omit -c, -f and -p")
     if arguments.faces is not None and arguments.save_mesh is None:
         parser.error("--faces: give --save_mesh stl, ply or vtp as well")
     resume = resume_with("predicted cases", "--continue_prediction")
@@ -128,19 +136,43 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> "Predictor":
+    from kneeformer.workflows.share_model import install_model
+
+    if arguments.best:
+        return _best(arguments)
+    if arguments.dataset is not None and (file := Path(arguments.dataset)).is_file():
+        with TemporaryDirectory() as place:
+            return _trained(arguments, install_model(file, Path(place)), arguments.folds)
+    model = model_folder(arguments, arguments.masks is not None)
+    return _untrained(arguments, model) or _trained(arguments, model, arguments.folds)
+
+
+def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | str] | None") -> "Predictor":
     from kneeformer.workflows.predict import Predictor
 
-    model = model_folder(arguments, arguments.masks is not None)
-    if (untrained := _untrained(arguments, model)) is not None:
-        return untrained
     return Predictor.from_model_folder(
         model,
-        arguments.folds,
+        folds,
         arguments.checkpoint,
         arguments.device,
         mirroring=not arguments.disable_tta,
         simulate=arguments.simulate,
     )
+
+
+def _best(arguments: argparse.Namespace) -> "Predictor":
+    """What kf_find_best_configuration has chosen for the dataset; prints it."""
+    from kneeformer.paths import results_from_environment
+    from kneeformer.studies.best_configuration import read_best
+    from kneeformer.workflows.chosen_predictor import ChosenPredictor
+
+    results = results_from_environment()
+    best = read_best(results, arguments.dataset)
+    print(f"model: -d {best.dataset} --best: {best.description()}")
+    models = {results / best.dataset / f"{best.plans}__{name}": folds for name, folds in best.chosen.items()}
+    members = [_trained(arguments, model, folds) for model, folds in models.items()]
+    largest = {kept.structure: kept.components for kept in best.post_processing}
+    return ChosenPredictor.of(members, largest) if largest or len(members) > 1 else members[0]
 
 
 def _untrained(arguments: argparse.Namespace, model: Path) -> "Predictor | None":

@@ -1,4 +1,4 @@
-"""Connected components of a mask."""
+"""Connected components of a mask: voxels that share a face, an edge or a corner."""
 
 import cc3d
 import numpy as np
@@ -8,9 +8,29 @@ _SMALL = 0.02  # parts smaller than this share of the largest are no bone
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:
     """A (z, y, x) bool mask without its smallest parts: what a segmentation leaves behind, not a fracture."""
-    parts, count = cc3d.connected_components(mask, return_N=True)
-    if count < 2:
+    components, sizes = _components(mask)
+    return np.asarray((sizes >= _SMALL * sizes.max())[components]) if np.count_nonzero(sizes) > 1 else mask
+
+
+def largest_components(mask: np.ndarray, number: int) -> np.ndarray:
+    """A (z, y, x) bool mask with so many of its largest components, or all that it has."""
+    components, sizes = _components(mask)
+    if np.count_nonzero(sizes) <= number:
         return mask
-    sizes = np.bincount(parts.ravel())
+    kept = np.zeros(len(sizes), bool)
+    kept[np.argsort(-sizes, kind="stable")[:number]] = True
+    return np.asarray(kept[components])
+
+
+def count_components(mask: np.ndarray, share: float) -> int:
+    """Number of components of a (z, y, x) bool mask that hold at least such a share of its voxels."""
+    _, sizes = _components(mask)
+    return int(np.count_nonzero(sizes[sizes > 0] >= share * sizes.sum()))
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the component of each voxel, from 1, and the voxels of each; of 0 none."""
+    components = cc3d.connected_components(mask)
+    sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    return np.asarray((sizes >= _SMALL * sizes.max())[parts])
+    return components, sizes

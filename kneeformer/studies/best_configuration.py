@@ -1,4 +1,4 @@
-"""Best trained configuration of a dataset, on the same validation cases. Needs no torch."""
+"""Best trained configuration of a dataset, or ensemble of two, on the same validation cases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,19 +7,29 @@ from shlex import quote
 
 from kneeformer.config import Configuration
 from kneeformer.data.disk import require_writable
-from kneeformer.data.files import write_text
+from kneeformer.data.files import read_model, write_text
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.errors import KneeformerError
+from kneeformer.metrics.bootstrap import Interval
+from kneeformer.metrics.overlap import DICE
 from kneeformer.metrics.records import Record
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.paths import Folders, fold_name
 from kneeformer.plans import read_dataset_plan, read_fold_plan
+from kneeformer.progress import Progress
+from kneeformer.reporting.comparison_tables import interval_text
+from kneeformer.studies.choice import Choice, best_of, choose
 from kneeformer.studies.comparable import Comparable, command_to_validate, validated_folds
+from kneeformer.studies.largest_components import Kept
 from kneeformer.studies.ranking import Ranked, rank, ranking_table
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
+from kneeformer.tasks.evaluation import LeadingScore
 from kneeformer.tasks.registry import evaluation_of, registered
+from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
+
+HOME = "best_configuration"  # folder in the results of a dataset
 
 
 @dataclass(frozen=True)
@@ -29,12 +39,14 @@ class Candidates:
     Attributes:
         configurations: None takes all of the plan but those that only prepare others.
         folds: None takes those that as many configurations as possible have in common.
+        ranking_only: compare the scores that are there, without ensembles and post-processing.
     """
 
     dataset: str
     configurations: tuple[str, ...] | None = None
     folds: tuple[int, ...] | None = None
     plans: str = "kfPlans"
+    ranking_only: bool = False
 
     def request(self, configuration: str, fold: int) -> Request:
         return Request(self.dataset, configuration, fold, self.plans)
@@ -47,6 +59,8 @@ class BestConfiguration(Record):
         score: by which the configurations are ranked.
         cases: validation cases of the folds, the same of each configuration.
         ranking: the best first.
+        chosen: the configuration to predict with, or those of an ensemble, each with its validated folds.
+        post_processing: structures of which only the largest components are kept.
         left_out: what is not compared, and why.
         to_compare_more: commands that train or validate what is missing.
         prediction: the command that predicts with the best.
@@ -59,13 +73,50 @@ class BestConfiguration(Record):
     folds: tuple[int, ...]
     cases: int
     ranking: tuple[Ranked, ...]
+    chosen: dict[str, tuple[int, ...]]
+    post_processing: tuple[Kept, ...]
     left_out: tuple[str, ...]
     to_compare_more: tuple[str, ...]
     prediction: str
 
+    def description(self) -> str:
+        """What is chosen, in a line."""
+        text = " and ".join(self.chosen) + ", averaged" * (len(self.chosen) > 1)
+        kept = [f"{k.structure} (largest {k.components})" for k in self.post_processing]
+        return text + (f"; components kept: {', '.join(kept)}" if kept else "")
 
-def find_best_configuration(folders: Folders, wanted: Candidates) -> tuple[str, Path]:
+
+def read_best(results: Path, dataset: str | None) -> BestConfiguration:
+    """What was chosen for a dataset.
+
+    Args:
+        dataset: number or folder name; None takes the only one that has a choice.
+
+    Raises:
+        KneeformerError: nothing was chosen, or for several datasets; or the file is damaged.
+    """
+    files = sorted(results.glob(f"Dataset*/{HOME}/best_configuration.json"))
+    found = {file.parent.parent.name: file for file in files}
+    if dataset is not None:
+        found = {n: file for n, file in found.items() if n == dataset or n[7:10] == dataset.zfill(3)}
+    if not found:
+        raise KneeformerError(
+            f"{results}: --best: nothing is chosen yet; first type\n"
+            f"    kf_find_best_configuration {dataset or 'DATASET'}"
+        )
+    if len(found) > 1:
+        raise KneeformerError(f"--best: chosen for {', '.join(found)}; name one with -d")
+    (file,) = found.values()
+    return read_model(file, BestConfiguration, "choose again with kf_find_best_configuration")
+
+
+def find_best_configuration(
+    folders: Folders, wanted: Candidates, watch: Progress = lambda *_: None
+) -> tuple[str, Path]:
     """Compare what is trained and validated; nothing is trained.
+
+    Configurations that predict label maps are compared with their ensembles and post-processed, where their
+    dataset is in kf_raw.
 
     Returns:
         What to read of it, and the folder of best_configuration.json, table.md and prediction_commands.txt:
@@ -84,22 +135,42 @@ def find_best_configuration(folders: Folders, wanted: Candidates) -> tuple[str, 
         raise KneeformerError(_nothing_to_compare(wanted, missing))
     scores = _scores(folders, wanted, chosen, splits)
     leading = evaluation_of(planned[chosen.configurations[0]].task).leading
-    ranking = rank(scores, leading)
-    best = ranking[0].configuration
+    choice = _choice(folders, wanted, chosen, splits, scores, leading, watch)
+    ranking = rank(choice.scores, leading)
+    members = {name: chosen.validated[name] for name in choice.members}
     found = BestConfiguration(
         dataset=wanted.dataset,
         plans=wanted.plans,
         score=leading.title,
         lower_is_better=leading.lower_is_better,
         folds=chosen.folds,
-        cases=len(scores[best].cases),
+        cases=len(scores[choice.members[0]].cases),
         ranking=tuple(ranking),
+        chosen=members,
+        post_processing=choice.post_processing,
         left_out=tuple(chosen.left_out()),
         to_compare_more=tuple(missing),
-        prediction=_prediction(wanted, best, planned[best], chosen.validated[best]),
+        prediction=_prediction(wanted, planned[choice.members[0]], members, bool(choice.post_processing)),
     )
     report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
     return report, _write(folders, found, report)
+
+
+def _choice(
+    folders: Folders,
+    wanted: Candidates,
+    chosen: Comparable,
+    splits: list[Split],
+    scores: Mapping[str, ScoreTable],
+    leading: LeadingScore,
+    watch: Progress,
+) -> Choice:
+    dataset = raw_dataset(folders, wanted.dataset)
+    if wanted.ranking_only or dataset is None or leading.metric != DICE:
+        return best_of(scores, leading)
+    models = {name: folders.model(wanted.dataset, name, wanted.plans) for name in chosen.configurations}
+    folds = [(fold_name(k), fold_cases(splits, fold_name(k))["val"]) for k in chosen.folds]
+    return choose(scores, leading, models, folds, dataset, _home(folders, wanted.dataset), watch)
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
@@ -180,21 +251,27 @@ def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
             )
 
 
-def _prediction(wanted: Candidates, best: str, configuration: Configuration, folds: tuple[int, ...]) -> str:
-    """The dataset's test cases, predicted by all validated folds of the best."""
+def _prediction(
+    wanted: Candidates, configuration: Configuration, chosen: dict[str, tuple[int, ...]], processed: bool
+) -> str:
+    """The command that predicts the dataset's test cases by all validated folds of what is chosen."""
     dataset = quote(wanted.dataset)
     raw, results = f'"$kf_raw"/{dataset}', f'"$kf_results"/{dataset}'
     masks = f" -m {raw}/masksTs" if configuration.requires_mask else ""
     others = f" --other_side {raw}/otherSidesTs" if configuration.needs_other_side else ""
+    (best, folds), *more = chosen.items()
+    model = f"-p {quote(wanted.plans)} -c {quote(best)} -f {' '.join(map(str, folds))}"
     return (
         f"kf_predict -i {raw}/imagesTs{masks}{others} -o {results}/best_configuration/predictions "
-        f"-d {dataset} -p {quote(wanted.plans)} -c {quote(best)} -f {' '.join(map(str, folds))}"
+        f"-d {dataset} {'--best' if more or processed else model}"
     )
 
 
 def _report(found: BestConfiguration, table: str) -> str:
     """The table, and what else there is to say."""
-    parts = [table]
+    parts = [table, f"Chosen: {found.description()}."]
+    if found.post_processing:
+        parts.append("\n".join(["Post-processing that helps:", "", *map(_kept_text, found.post_processing)]))
     if found.left_out:
         parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in found.left_out)]))
     if found.to_compare_more:
@@ -204,8 +281,14 @@ def _report(found: BestConfiguration, table: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _kept_text(kept: Kept) -> str:
+    number = "component" if kept.components == 1 else f"{kept.components} components"
+    gain = interval_text(Interval(kept.difference, kept.low, kept.high), "+.4f")
+    return f"- {kept.structure}: the largest {number} alone, as in the training labels: Dice {gain}"
+
+
 def _home(folders: Folders, dataset: str) -> Path:
-    return folders.results / dataset / "best_configuration"
+    return folders.results / dataset / HOME
 
 
 def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:

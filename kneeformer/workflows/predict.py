@@ -195,7 +195,7 @@ class Predictor:
             preview: render surfaces in its picture, and write that as preview.png as well.
         """
         task = predictive(self.configuration.task)
-        scan = _read_scan(case)
+        scan = read_scan(case)
         if self.configuration.needs_other_side and case.other_side is not None:
             scan = replace(scan, other_side=_read_other_side(case.other_side))
         try:
@@ -263,7 +263,7 @@ def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: st
     return wanted
 
 
-def _read_scan(case: Case) -> Scan:
+def read_scan(case: Case) -> Scan:
     """The case's images and mask. Raises KneeformerError: channels on different grids."""
     channels = [read_image(path) for path in case.images]
     for path, channel in zip(case.images[1:], channels[1:], strict=True):
@@ -277,7 +277,7 @@ def _read_scan(case: Case) -> Scan:
 
 def _read_other_side(case: Case) -> Scan:
     """A whole bone: its label map is the mask."""
-    scan = _read_scan(case)
+    scan = read_scan(case)
     return scan if case.label is None else replace(scan, mask=read_label_map(case.label).array)
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
+from kneeformer.metrics.bootstrap import caution, seeds_and_subjects_interval
 
 pytestmark = pytest.mark.slow
 
@@ -92,3 +92,8 @@ def test_scores_decide_and_nothing_else() -> None:
     assert seeds_and_subjects_interval(values) == seeds_and_subjects_interval(values.copy())
     mean, low, high = seeds_and_subjects_interval(100 * values)
     assert (mean, low, high) == pytest.approx([100 * v for v in seeds_and_subjects_interval(values)])
+
+
+def test_few_subjects_are_told() -> None:
+    assert caution(1) == "" == caution(10)  # one has no interval, ten are enough
+    assert caution(9) == "9 subjects are few: bootstrap intervals of less than 10 are too narrow"

@@ -17,7 +17,12 @@ from kneeformer.metrics.overlap import DICE as DICE_METRIC
 from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override
-from kneeformer.studies.best_configuration import BestConfiguration, Candidates, find_best_configuration
+from kneeformer.studies.best_configuration import (
+    BestConfiguration,
+    Candidates,
+    find_best_configuration,
+    read_best,
+)
 from kneeformer.studies.comparable import Comparable
 
 DICE = {"a_00m": 0.8, "a_12m": 0.6, "b_00m": 0.9, "c": 0.5, "d_V1": 0.7}  # of 3d_vit
@@ -50,7 +55,7 @@ def validate(
 
 
 def find(folders: Folders, **wanted: Any) -> tuple[str, BestConfiguration]:
-    report, home = find_best_configuration(folders, Candidates(NAME, **wanted))
+    report, home = find_best_configuration(folders, Candidates(NAME, **wanted, ranking_only=True))
     assert home == folders.results / NAME / "best_configuration"
     assert (home / "table.md").read_text() == report
     found = BestConfiguration.model_validate(read_json(home / "best_configuration.json"))
@@ -79,6 +84,19 @@ def test_all_that_is_validated_is_compared_and_ranked(folders: Folders) -> None:
         f'kf_predict -i "$kf_raw"/{NAME}/imagesTs -o "$kf_results"/{NAME}/best_configuration/predictions '
         f"-d {NAME} -p kfPlans -c 3d_vit_linear -f 0 1"
     )
+
+
+def test_what_was_chosen_is_read_by_number_or_name(folders: Folders) -> None:
+    with pytest.raises(KneeformerError, match="nothing is chosen yet; first type\n    kf_find_best_conf"):
+        read_best(folders.results, "1")
+    validate(folders, "3d_vit", 0)
+    _, found = find(folders)
+    assert found.chosen == {"3d_vit": (0,)} and found.description() == "3d_vit"
+    for named in ("1", "001", NAME, None):
+        assert read_best(folders.results, named) == found
+    shutil.copytree(folders.results / NAME, folders.results / "Dataset002_More")
+    with pytest.raises(KneeformerError, match=f"chosen for {NAME}, Dataset002_More; name one with -d"):
+        read_best(folders.results, None)
 
 
 def test_the_folds_that_all_have_are_compared_and_all_of_the_best_predict(folders: Folders) -> None:
@@ -204,7 +222,7 @@ def test_a_shell_reads_the_command_whatever_the_dataset_is_called(folders: Folde
         (root / NAME).rename(root / name)
     renamed = both().dataset.model_copy(update={"name": name})
     write_text(folders.plan_file(name), both().model_copy(update={"dataset": renamed}).to_text())
-    _, home = find_best_configuration(folders, Candidates(name))
+    _, home = find_best_configuration(folders, Candidates(name, ranking_only=True))
     script = "kf_predict() { printf '%s\\n' \"$@\"; }; " + (home / "prediction_commands.txt").read_text()
     places = {"kf_raw": "/r aw", "kf_results": "/r"}
     said = subprocess.run(["sh", "-c", script], env=places, capture_output=True, check=True, text=True).stdout

@@ -1,0 +1,85 @@
+"""Prediction as kf_find_best_configuration has chosen it: of one configuration or of several, which are
+averaged, and without all but the largest components of the structures where that helps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kneeformer.geometry.components import largest_components
+from kneeformer.labels import LabelScheme
+from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.workflows.predict import Predictor
+
+
+@dataclass(frozen=True)
+class ChosenPredictor(Predictor):
+    """A predictor of label maps, averaged with others and post-processed.
+
+    Attributes:
+        others: further configurations, whose probabilities are averaged with its own.
+        largest: of structures by name, how many of their largest components are kept; of others all.
+    """
+
+    others: tuple[Predictor, ...] = ()
+    largest: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, predictors: Sequence[Predictor], largest: Mapping[str, int]) -> "ChosenPredictor":
+        """The configurations of `predictors`, each weighing the same."""
+        first, *others = predictors
+        return cls(**vars(first), others=tuple(others), largest=largest)
+
+    def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
+        scheme = self.plan.dataset.scheme
+        outputs = super().predict_scan(scan, probabilities or bool(self.others))
+        volumes = dict(outputs.volumes)
+        if self.others:
+            found = [volumes["_probabilities"]]
+            found += [o.predict_scan(scan, True).volumes["_probabilities"] for o in self.others]
+            mean = mean_probabilities(found)
+            volumes[""] = most_probable(mean, scheme)
+            volumes |= {"_probabilities": mean}
+        if not probabilities:
+            volumes.pop("_probabilities", None)
+        volumes[""] = keep_largest(volumes[""], scheme, self.largest)
+        return replace(outputs, volumes=volumes)
+
+
+def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of arrays (outputs, z, y, x) float16, in the same type; computed output by output."""
+    mean = np.empty_like(found[0])
+    for output, maps in enumerate(zip(*found, strict=True)):
+        mean[output] = sum(m.astype(np.float32) for m in maps) / len(maps)
+    return mean
+
+
+def most_probable(probabilities: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """The label map of probabilities.
+
+    Args:
+        probabilities: (outputs, z, y, x): of exclusive labels, background first; or of each region.
+
+    Returns:
+        (z, y, x), the smallest unsigned type that holds every label.
+    """
+    labels = np.zeros(probabilities.shape[1:], np.min_scalar_type(max(scheme.painted)))
+    if scheme.has_regions:
+        for value, region in zip(scheme.painted, probabilities, strict=True):
+            labels[region > 0.5] = value
+        return labels
+    return np.asarray(np.array((0, *scheme.painted), labels.dtype)[probabilities.argmax(0)])
+
+
+def keep_largest(labels: np.ndarray, scheme: LabelScheme, largest: Mapping[str, int]) -> np.ndarray:
+    """A label map whose structures keep so many of their largest components; the others are background.
+
+    Args:
+        labels: (z, y, x), of exclusive labels where anything is removed.
+    """
+    kept = np.array(labels)
+    for name, number in largest.items():
+        structure = scheme.structure(labels, name)
+        kept[structure & ~largest_components(structure, number)] = 0
+    return kept
