@@ -161,7 +161,7 @@ def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | 
 
 
 def _best(arguments: argparse.Namespace) -> "Predictor":
-    """What kf_find_best_configuration has chosen for the dataset; prints it."""
+    """Load the choice of kf_find_best_configuration for the dataset, and print it."""
     from kneeformer.paths import results_from_environment
     from kneeformer.studies.best_configuration import read_best
     from kneeformer.workflows.chosen_predictor import ChosenPredictor

@@ -80,14 +80,14 @@ class BestConfiguration(Record):
     prediction: str
 
     def description(self) -> str:
-        """What is chosen, in a line."""
+        """Return the choice in a line."""
         text = " and ".join(self.chosen) + ", averaged" * (len(self.chosen) > 1)
         kept = [f"{k.structure} (largest {k.components})" for k in self.post_processing]
         return text + (f"; components kept: {', '.join(kept)}" if kept else "")
 
 
 def read_best(results: Path, dataset: str | None) -> BestConfiguration:
-    """What was chosen for a dataset.
+    """Read the choice for a dataset.
 
     Args:
         dataset: number or folder name; None takes the only one that has a choice.

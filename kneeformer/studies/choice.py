@@ -1,4 +1,4 @@
-"""What is predicted with: the best configuration, or an ensemble that is significantly better, and its
+"""The choice to predict with: the best configuration, or an ensemble that is significantly better, and its
 post-processing.
 """
 

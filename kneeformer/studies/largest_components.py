@@ -15,7 +15,7 @@ from kneeformer.metrics.overlap import count, dice
 from kneeformer.metrics.records import Number, Record
 from kneeformer.progress import Progress
 
-SPLINTER = 0.01  # share of a structure; a smaller component is noise of the annotation
+NOISE_SHARE = 0.01  # of a structure: a smaller component is noise of the annotation
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def helpful_components(
 ) -> tuple[Kept, ...]:
     """The structures whose Dice is significantly better on validation where only the largest are kept.
 
-    How many are kept is the most that any training label has of the structure, splinters left out: two of the
+    How many are kept is the most that any training label has of the structure, noise left out: two of the
     cartilage of both tibial plateaus. None of overlapping regions, whose voxels are of several structures.
 
     Args:
@@ -84,7 +84,7 @@ def _each(
 
 def _components(scheme: LabelScheme, label: Path) -> dict[str, int]:
     labels = read_label_map(label).array
-    return {name: count_components(scheme.structure(labels, name), SPLINTER) for name in scheme.names}
+    return {name: count_components(scheme.structure(labels, name), NOISE_SHARE) for name in scheme.names}
 
 
 def _gains(scheme: LabelScheme, most: Mapping[str, int], pair: Pair) -> dict[str, float]:

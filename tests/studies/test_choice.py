@@ -65,7 +65,7 @@ def write_maps(folder: Path, maps: Mapping[str, np.ndarray]) -> None:
         write_image(folder / f"{name}.nrrd", array, Grid(array.shape, (1.0, 1.0, 1.0)))
 
 
-def test_the_largest_components_are_kept_and_splinters_not_counted() -> None:
+def test_the_largest_components_are_kept_and_noise_is_not_counted() -> None:
     mask = boxes((1, 20), (1, 10), (1, 1)) > 0
     assert [count_components(mask, share) for share in (0, 0.04, 0.5)] == [3, 2, 1]
     assert [int(largest_components(mask, n).sum()) for n in (1, 2, 3, 4)] == [20, 30, 31, 31]
