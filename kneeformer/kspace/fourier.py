@@ -10,7 +10,9 @@ IN_PLANE = (-2, -1)
 
 
 def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
-    """Centred orthonormal Fourier transform over `axes`; the precision of the array is kept.
+    """Centred orthonormal Fourier transform of an array of any shape over `axes`.
+
+    complex64 of float32 and complex64, complex128 of float64 and complex128.
 
     The middle of an axis of n samples is n // 2, of odd n too. Two axes make it 2D, three 3D; the readout
     alone or the phase encoding alone may be transformed as well.
@@ -19,7 +21,7 @@ def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
 
 
 def to_image(kspace: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
-    """Inverse of `to_kspace`, and its adjoint."""
+    """Inverse of `to_kspace`, which is its adjoint; shapes and precision as there."""
     return np.asarray(fft.fftshift(fft.ifftn(fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes))
 
 

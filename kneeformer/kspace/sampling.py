@@ -48,7 +48,7 @@ def draw_mask(kind: str, acquired: np.ndarray, acceleration: float, seed: Sequen
 
 
 def true_acceleration(mask: np.ndarray, acquired: np.ndarray) -> float:
-    """Samples that were acquired over those that the mask keeps: padding is no saving."""
+    """Acquired samples over those that the mask keeps, both bool of one shape: padding is no saving."""
     return float(acquired.sum() / (mask & acquired).sum())
 
 

@@ -35,13 +35,25 @@ SSIM = Metric(
 
 
 def nmse(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None) -> float:
-    """Squared error over the squared norm of the reference, of the volume or of the voxels `within`."""
+    """Normalised mean squared error: squared norm of the error over that of the reference.
+
+    Args:
+        reference, found: (slices, rows, columns) magnitudes, real.
+        within: of the same shape, bool: the voxels that count; None counts all.
+    """
     truth, error = _chosen(reference, within), _chosen(reference - found, within)
     return float(np.linalg.norm(error) ** 2 / np.linalg.norm(truth) ** 2)
 
 
 def psnr(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB; the peak is the maximum of the whole reference volume."""
+    """Peak signal-to-noise ratio in dB; the peak is the maximum of the whole reference volume.
+
+    Args:
+        reference, found, within: as `nmse` takes them.
+
+    Returns:
+        Infinity where no voxel differs.
+    """
     error = float(np.mean(_chosen(reference - found, within).astype(np.float64) ** 2))
     return math.inf if error == 0 else 10 * math.log10(float(reference.max()) ** 2 / error)
 
@@ -51,6 +63,9 @@ def ssim(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = N
 
     Its range is the maximum of the whole reference volume. With `within`, the mean over windows whose middle
     is within, and over slices that have one.
+
+    Args:
+        reference, found, within: as `nmse` takes them.
     """
     peak = float(reference.max())
     maps = [
@@ -66,7 +81,11 @@ def ssim(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = N
 def reconstruction_metrics(
     reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None
 ) -> Values:
-    """NMSE, PSNR and SSIM of a volume, or of its voxels `within`; NaN where there are none."""
+    """NMSE, PSNR (dB) and SSIM of a volume, or of its voxels `within`; NaN where there are none.
+
+    Args:
+        reference, found, within: as `nmse` takes them.
+    """
     if within is not None and not within.any():
         return {NMSE: math.nan, PSNR: math.nan, SSIM: math.nan}
     return {
@@ -77,7 +96,7 @@ def reconstruction_metrics(
 
 
 def limb(reference: np.ndarray) -> np.ndarray:
-    """Bool of the shape given: voxels of the limb, not of the air around it.
+    """Mark the limb, not the air around it: (slices, rows, columns) bool of magnitudes of that shape.
 
     What is over a tenth of the 99th percentile, closed over 5 voxels, with its holes filled slice by slice.
     """

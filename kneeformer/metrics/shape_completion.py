@@ -94,7 +94,7 @@ class BoneVolume:
     mask: np.ndarray
 
     def pasted_into(self, other: "BoneVolume", region: np.ndarray) -> "BoneVolume":
-        """This bone inside the region, the other one outside."""
+        """Return this bone inside the region, (z, y, x) bool, and the other one outside."""
         return BoneVolume(np.where(region, self.ct, other.ct), np.where(region, self.mask, other.mask))
 
 

@@ -44,7 +44,10 @@ class Autoencoder(ShapePrior):
 
     @torch.no_grad()
     def fit(self, bones: Tensor) -> None:
-        """Set the mean bone and the spread of distances near its surface, before the first step."""
+        """Set the mean of bones (bones, 2, z, y, x) and the spread of distances near its surface.
+
+        It is called once, before the first step.
+        """
         bones = clipped(bones)
         self.mean.copy_(bones.mean(0))
         self.spread_mm.copy_((bones - self.mean)[:, DISTANCE, self._telling()].std())

@@ -62,6 +62,7 @@ class ShapeEncoder(nn.Module):
         self.head = nn.Conv3d(widths[-1], outputs, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        """(batch, channels, z, y, x) -> (batch, outputs, z / 8, y / 8, x / 8)."""
         output: Tensor = self.head(self.blocks(image))
         return output
 
@@ -91,6 +92,7 @@ class ShapeDecoder(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, code: Tensor) -> Tensor:
+        """(batch, channels, z / 8, y / 8, x / 8) -> (batch, 2, z, y, x)."""
         features = self.coarse(self.stem(code) + self.position)
         for blocks in self.finer:
             features = blocks(_doubled(features))

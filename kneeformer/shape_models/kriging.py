@@ -46,7 +46,7 @@ def regress(
 
 
 def matern(apart: Tensor, length: float) -> Tensor:
-    """Matern's correlation with exponent 3/2, of points so far apart."""
+    """Matern correlation with exponent 3/2, of distances `apart` of any shape, in the unit of `length`."""
     scaled = 3**0.5 * apart / length
     return (1 + scaled) * torch.exp(-scaled)
 

@@ -63,6 +63,7 @@ class Family:
 
     @classmethod
     def of_one(cls, distance: Tensor) -> "Family":
+        """The family of a single shape, (z, y, x) signed distances in mm, without modes."""
         return cls(distance, distance.new_zeros(0, *distance.shape), _ERROR_MM)
 
     def shape(self, scores: Tensor) -> Tensor:
@@ -80,6 +81,7 @@ class Surface:
 
     @classmethod
     def of(cls, distance: Tensor, known: Tensor, grid: Size, spacing: Spacing, band_mm: float) -> "Surface":
+        """The known voxels within `band_mm` of the surface; distance (z, y, x) mm, known (z, y, x) bool."""
         chosen = torch.nonzero((known & (distance.abs() < band_mm)).flatten())[:, 0]
         return cls(points_from_middle(grid, spacing, distance.device)[chosen], distance.flatten()[chosen], 1)
 

@@ -63,7 +63,7 @@ class Registration(nn.Module):
         """Register one bone to the prototype.
 
         Args:
-            image: (2, z, y, x) as `preprocessing.bone.Bone` has it.
+            image: (2, z, y, x) CT in [0, 1] and signed distance in mm, on the grid of the prototype.
             known: (z, y, x) bool; what is not known does not count.
             start: where to go on; None begins where the localisation network says or, without one, with the
                 bone's middle on the prototype's, and takes the descent's steps of all rounds.
@@ -78,7 +78,7 @@ class Registration(nn.Module):
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
-        """Go on from a pose, to shapes that the bone may have instead of the prototype.
+        """Refine a pose among the shapes of a family; image and known are as `forward` takes them.
 
         Shifts along the grid's longest side are tried with few points first: half a shaft fits all along the
         mean bone's, and which end it has tells where it belongs. Without steps the pose stays.
@@ -163,7 +163,10 @@ def _apart(solutions: list[Solution]) -> list[Solution]:
 
 
 def first_guess(locnet: LocNet | None, image: Tensor, known: Tensor) -> Pose:
-    """The pose of a bone by a localisation network; the identity where there is none."""
+    """The pose of a bone, image (2, z, y, x) and known (z, y, x) bool, by a localisation network.
+
+    It is the identity where there is none.
+    """
     if locnet is None:
         return Pose.identity()
     return as_pose(matrices(locnet(image[None], known[None]))[0])
