@@ -103,7 +103,11 @@ class Place:
     def prepare(self, cases: Iterable[str]) -> None:
         for case in cases:
             record = CaseRecord(
-                origin=self.origin(case), shape=SHAPE, spacing=(1, 1, 1), points={"femur": [(1, 1, 1)]}
+                origin=self.origin(case),
+                shape=SHAPE,
+                spacing=(1, 1, 1),
+                orientation="SPL",
+                points={"femur": [(1, 1, 1)]},
             )
             image = np.full((1, *SHAPE), number_of(case), np.float32)
             labels = np.zeros(SHAPE, np.uint8) if case in LABELLED else None

@@ -47,7 +47,7 @@ def content() -> dict[str, Any]:
                     "steps_per_epoch": 4,
                     "learning_rate": 0.001,
                 },
-                "augmentation": {"mirror_axes": [2]},
+                "augmentation": {"mirror_axes": ["RL"]},
                 "inference": {"whole_volume_tokens": 1000},
             },
             "3d_vit_linear": {"inherits_from": "3d_vit", "network": {"decoder": "linear"}},

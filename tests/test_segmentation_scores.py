@@ -27,7 +27,7 @@ def batch(labels: list[int], *channels: list[float]) -> dict[str, Tensor]:
     return {
         "image": torch.tensor(channels).view(1, len(channels), 1, 1, -1),
         "labels": torch.tensor(labels, dtype=torch.int16).view(1, 1, 1, -1),
-        "centre_mm": torch.zeros(1, 3),
+        "to_patient": torch.eye(3, 4)[None],
     }
 
 

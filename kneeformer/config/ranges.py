@@ -3,7 +3,7 @@
 Whether a combination of them fits the machine is another matter: see kneeformer.engine.memory.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -18,6 +18,7 @@ Voxels = tuple[Side, Side, Side]
 Stride = Annotated[int, Field(ge=1, le=64)]
 KernelSide = Annotated[int, Field(ge=1, le=63)]
 Axis = Annotated[int, Field(ge=0, le=2)]
+PatientAxis = Literal["RL", "AP", "IS"]  # as in kneeformer.geometry.orientation.ENDS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e9)]

@@ -16,6 +16,7 @@ from kneeformer.config.ranges import (
     KernelSide,
     Millimetres,
     Name,
+    PatientAxis,
     Positive,
     Rate,
     Share,
@@ -33,7 +34,7 @@ from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.orientation import checked_orientation
 from kneeformer.labels import LabelScheme, LabelValues
 
-Axes = Annotated[tuple[Axis, ...], each_once]
+PatientAxes = Annotated[tuple[PatientAxis, ...], each_once]
 Zooms = Annotated[tuple[Zoom, Zoom], ascending]
 Orientation = Annotated[str, AfterValidator(checked_orientation)]
 
@@ -236,7 +237,7 @@ class AugmentationSettings(Settings):
     """Random changes of a training crop; angles in degrees about each axis, `*_probability` per crop."""
 
     backend: Literal["kneeformer", "batchgenerators"] = "kneeformer"
-    mirror_axes: Axes = ()
+    mirror_axes: PatientAxes = ()
     rotation_degrees: tuple[Angle, Angle, Angle] = (0.0, 0.0, 0.0)
     scale: Zooms = (1.0, 1.0)
     affine_probability: Share = 0.3
@@ -255,7 +256,7 @@ class InferenceSettings(Settings):
 
     whole_volume_tokens: Tokens
     window_overlap: Annotated[float, Field(ge=0, le=0.95)] = 0.5
-    mirror_axes: Axes = ()
+    mirror_axes: PatientAxes = ()
 
 
 class Cost(Settings):

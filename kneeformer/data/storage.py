@@ -46,12 +46,14 @@ class CaseRecord(_Kept):
     """Record of a stored case besides its voxels.
 
     Attributes:
+        orientation: where the axes (z, y, x) lead in the patient, as "SPL".
         points: up to POINTS_PER_STRUCTURE random (z, y, x) voxels of each structure, to aim crops at.
     """
 
     origin: Origin
     shape: Size
     spacing: Spacing
+    orientation: str
     points: dict[str, Points]
 
 

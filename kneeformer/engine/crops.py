@@ -13,6 +13,7 @@ from kneeformer.data.storage import CaseRecord, StoredCase, open_case
 from kneeformer.engine.loop import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
@@ -20,7 +21,7 @@ from kneeformer.transforms.token_masking import draw_visible
 
 class CropBatches(Dataset[Batch]):
     """Batches of random crops: "image" (b, c, z, y, x) float32, "labels" (b, z, y, x) int16, or int32
-    where there are labels above 32767, and "centre_mm" (b, 3) float32, the position of each in its volume.
+    where there are labels above 32767, and "to_patient" (b, 3, 4) float32, the place of each in its patient.
 
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. Voxels outside the volume repeat its border and are labelled IGNORE_INDEX.
@@ -59,18 +60,19 @@ class CropBatches(Dataset[Batch]):
         return {
             "image": torch.from_numpy(images),
             "labels": torch.from_numpy(labels[:, 0]),
-            "centre_mm": torch.from_numpy(np.stack([c[2] for c in crops])),
+            "to_patient": torch.from_numpy(np.stack([c[2] for c in crops])),
         }
 
     def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         case = self._case(self.cases[rng.integers(len(self.cases))])
-        draw = self.augmentation.draw(rng, self.settings.crop)
+        draw = self.augmentation.draw(rng, self.settings.crop, case.record.orientation)
         centre = _centre(rng, case, self.settings.crop, aimed)
         with case.reading():
             image = read_region(case.image, centre, draw.region)
             labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
-        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), position
+        to_patient = crop_to_patient(case.record.orientation, position)
+        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), to_patient
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:

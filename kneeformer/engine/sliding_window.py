@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.config import CropConfiguration
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.orientation import array_axes, crop_to_patient
 from kneeformer.networks.compute import autocast
 
 
@@ -27,18 +29,18 @@ class VolumePredictor:
         self.device = next(networks[0].parameters()).device
 
     @torch.inference_mode()
-    def __call__(self, image: Tensor) -> Tensor:
-        """(channels, z, y, x) float32 -> (outputs, z, y, x) float32 on the CPU."""
+    def __call__(self, image: Tensor, orientation: str) -> Tensor:
+        """(channels, z, y, x) float32 of an orientation -> (outputs, z, y, x) float32 on the CPU."""
         token = self.configuration.network.token
         padded, (z, y, x) = _pad(image, token)
         tokens = math.prod(n // t for n, t in zip(_size(padded), token, strict=True))
         if tokens <= self.configuration.inference.whole_volume_tokens:
-            logits = self._forward(padded, (0.0, 0.0, 0.0))
+            logits = self._forward(padded, orientation, (0.0, 0.0, 0.0))
         else:
-            logits = self._windows(padded)
+            logits = self._windows(padded, orientation)
         return logits[:, z, y, x]
 
-    def _windows(self, image: Tensor) -> Tensor:
+    def _windows(self, image: Tensor, orientation: str) -> Tensor:
         size, spacing = _size(image), self.configuration.preprocessing.spacing
         window = _size_of([min(n, c) for n, c in zip(size, self.configuration.training.crop, strict=True)])
         weight = gaussian_window(window)
@@ -49,22 +51,22 @@ class VolumePredictor:
             centre = [
                 ((p.start + p.stop) / 2 - n / 2) * mm for p, n, mm in zip(place, size, spacing, strict=True)
             ]
-            total[:, z, y, x] += self._forward(image[:, z, y, x], centre) * weight
+            total[:, z, y, x] += self._forward(image[:, z, y, x], orientation, centre) * weight
             weights[z, y, x] += weight
         return total.div_(weights)
 
-    def _forward(self, image: Tensor, centre_mm: Sequence[float]) -> Tensor:
+    def _forward(self, image: Tensor, orientation: str, centre_mm: Sequence[float]) -> Tensor:
         """Mean logits over mirrorings and networks, of an image at that position in its volume."""
         image = image[None].to(self.device)
-        mirrorings = list(subsets(self.configuration.inference.mirror_axes))
+        mirrorings = list(subsets(array_axes(orientation, self.configuration.inference.mirror_axes)))
         total: Tensor | None = None
         for axes in mirrorings:
             dims = [a + 2 for a in axes]
             place = [-mm if axis in axes else mm for axis, mm in enumerate(centre_mm)]
-            centre = torch.tensor([place], dtype=torch.float32, device=self.device)
+            to_patient = torch.from_numpy(crop_to_patient(orientation, np.array(place)))[None].to(self.device)
             for network in self.networks:
                 with autocast(self.device, self.configuration.training.precision):
-                    logits = network(image.flip(dims) if dims else image, centre)
+                    logits = network(image.flip(dims) if dims else image, to_patient)
                 logits = (logits.flip(dims) if dims else logits).float()
                 total = logits if total is None else total.add_(logits)
         assert total is not None

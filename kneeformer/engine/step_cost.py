@@ -137,7 +137,7 @@ def _random_batch(
     batch = {
         "image": image,
         "labels": (image[:, 0] > 1).to(torch.int16),
-        "centre_mm": torch.zeros(size, 3, device=device),
+        "to_patient": torch.eye(3, 4, device=device).repeat(size, 1, 1),
     }
     if configuration.masking is not None:
         z, y, x = (c // t for c, t in zip(crop, configuration.network.token, strict=True))

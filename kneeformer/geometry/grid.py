@@ -9,7 +9,7 @@ import numpy as np
 from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.aliases import Size, Spacing, Vector
 from kneeformer.geometry.boxes import Box, box_shape
-from kneeformer.geometry.orientation import ENDS, patient_axes, permuted, turning
+from kneeformer.geometry.orientation import ENDS, axis_directions, permuted, turning
 from kneeformer.geometry.resampling import new_centres
 
 # Two headers of one scan written by different programs differ by rounding: this much is the same place.
@@ -40,9 +40,7 @@ class Grid:
     @classmethod
     def along_patient(cls, shape: Size, spacing: Spacing, orientation: str) -> "Grid":
         """A grid along the patient's axes, of an orientation as `Grid.orientation` tells it."""
-        direction = np.zeros((3, 3))
-        for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
-            direction[patient, 2 - axis] = 1.0 if letter == ENDS[patient][1] else -1.0
+        direction = axis_directions(orientation)[:, ::-1]
         return cls(shape, spacing, direction=tuple(direction.ravel().tolist()))
 
     @property

@@ -30,6 +30,30 @@ def patient_axes(orientation: str) -> tuple[int, ...]:
     return tuple(next((a for a, ends in enumerate(ENDS) if end in ends), -1) for end in orientation)
 
 
+def array_axes(orientation: str, ends: Sequence[str]) -> tuple[int, ...]:
+    """The array axes that run along some of the patient's, which are named by both ends, as in ENDS."""
+    return tuple(axis for axis, letter in enumerate(orientation) if any(letter in pair for pair in ends))
+
+
+def axis_directions(orientation: str) -> np.ndarray:
+    """(3, 3) float64: column a is where array axis a leads, along the patient's (x, y, z) in LPS."""
+    directions = np.zeros((3, 3))
+    for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
+        directions[patient, axis] = 1.0 if letter == ENDS[patient][1] else -1.0
+    return directions
+
+
+def crop_to_patient(orientation: str, centre_mm: np.ndarray) -> np.ndarray:
+    """(3, 4) float32: mm from a crop's middle along its own axes (z, y, x), with a 1 behind, to mm from the
+    middle of its volume along the patient's (x, y, z).
+
+    Args:
+        centre_mm: (3,) from the volume's middle to the crop's, along the axes (z, y, x) of both.
+    """
+    directions = axis_directions(orientation)
+    return np.column_stack([directions, directions @ centre_mm]).astype(np.float32)
+
+
 def turning(old: str, new: str) -> tuple[list[int], list[bool]]:
     """For each axis of a new orientation: the old axis that it was, and whether it runs the other way."""
     lines = patient_axes(old)

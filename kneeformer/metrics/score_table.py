@@ -45,6 +45,7 @@ class ScoreTable:
     Attributes:
         subjects: of each case the subject.
         masks: of each case with a mask a digest of it; only scores of equal masks can be compared.
+        planes: of each case of thick slices their plane, as "sagittal".
 
     Raises:
         KneeformerError: there is no row.
@@ -54,6 +55,7 @@ class ScoreTable:
     rows: tuple[Score, ...]
     subjects: Mapping[str, str]
     masks: Mapping[str, str] = field(default_factory=dict)
+    planes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -123,4 +125,5 @@ class ScoreTable:
             tuple(row for table in tables for row in table.rows),
             {case: subject for table in tables for case, subject in table.subjects.items()},
             {case: mask for table in tables for case, mask in table.masks.items()},
+            {case: plane for table in tables for case, plane in table.planes.items()},
         )

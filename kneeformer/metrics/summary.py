@@ -24,11 +24,13 @@ class CaseScores(Record):
 
     Attributes:
         mask: a digest of the mask that it was predicted with, "" where there was none.
+        plane: of its slices, "" where they are not thick.
     """
 
     case: str
     subject: str
     mask: str = ""
+    plane: str = ""
     metrics: dict[str, Numbers]
 
 
@@ -77,7 +79,9 @@ class Summary(Record):
             for name, value in values.items()
         )
         subjects = {case.case: case.subject for case in self.metric_per_case}
-        return ScoreTable(rows, subjects, {c.case: c.mask for c in self.metric_per_case if c.mask})
+        masks = {case.case: case.mask for case in self.metric_per_case if case.mask}
+        planes = {case.case: case.plane for case in self.metric_per_case if case.plane}
+        return ScoreTable(rows, subjects, masks, planes)
 
 
 def summarise(table: ScoreTable, seed: int = SEED) -> Summary:
@@ -149,7 +153,13 @@ def _per_case(table: ScoreTable, parts: Mapping[str, Part]) -> tuple[CaseScores,
     for row in table.rows:
         found[row.case][key_of[row.part]][row.metric.name] = row.value
     return tuple(
-        CaseScores(case=case, subject=table.subjects[case], mask=table.masks.get(case, ""), metrics=metrics)
+        CaseScores(
+            case=case,
+            subject=table.subjects[case],
+            mask=table.masks.get(case, ""),
+            plane=table.planes.get(case, ""),
+            metrics=metrics,
+        )
         for case, metrics in found.items()
     )
 

@@ -28,8 +28,8 @@ class ClassicalReconstruction(nn.Module):
         self.register_buffer("weight", torch.tensor(weight))
 
     @torch.no_grad()
-    def forward(self, measured: Measurement, centre_mm: Tensor) -> Reconstruction:
-        """The reconstruction; centre_mm is left alone."""
+    def forward(self, measured: Measurement, to_patient: Tensor) -> Reconstruction:
+        """The reconstruction; to_patient is left alone."""
         image = self.solve(measured, float(self.weight), self.iterations)
         coil_images = measured.consistent_coil_images(image)
         return Reconstruction(coil_images, root_sum_of_squares(coil_images))

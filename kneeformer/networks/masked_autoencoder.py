@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from kneeformer.config import MaskingSettings, NetworkSettings
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import TransformerBlock
-from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_from_middle
+from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_in_patient
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.networks.vit import Encoder, Stem
 
@@ -66,17 +66,17 @@ class MaskedAutoencoder(nn.Module):
         z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
         self.token_mm = (z, y, x)
 
-    def forward(self, image: Tensor, centre_mm: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
         """Predicted voxels, visible and hidden, (batch, outputs, z, y, x).
 
         Args:
             image: (batch, channels, z, y, x), each axis a whole number of tokens; hidden voxels are not read.
-            centre_mm: (batch, 3), its position from the centre of the whole volume, in mm.
+            to_patient: (batch, 3, 4), its place in the patient, as `points_in_patient`.
             visible: (batch, z, y, x) bool over the grid of tokens, equally many in each image.
         """
         tokens = VisibleTokens(visible)
         z, y, x = visible.shape[1:]
-        positions = points_from_middle((z, y, x), self.token_mm).to(image.device) + centre_mm[:, None]
+        positions = points_in_patient((z, y, x), self.token_mm, to_patient)
         seen = positions.gather(1, tokens.index[..., None].expand(-1, -1, 3))
         features = self.stem(image, tokens)
         encoded = self.encoder(features[-1].flatten(2).transpose(1, 2), seen)

@@ -22,6 +22,22 @@ def points_from_middle(shape: Size, spacing: Spacing, device: torch.device | Non
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
+def points_in_patient(shape: Size, spacing: Spacing, to_patient: Tensor) -> Tensor:
+    """The same centres in mm from the middle of the whole volume, along the patient's axes.
+
+    Args:
+        to_patient: (batch, 3, 4) float32, as kneeformer.geometry.orientation.crop_to_patient.
+
+    Returns:
+        (batch, z * y * x, 3) float32, patient (x, y, z).
+    """
+    points = points_from_middle(shape, spacing, to_patient.device)
+    turned = (points[:, None] * to_patient[:, None, :, :3]).sum(
+        -1
+    )  # a product of matrices may be half precise
+    return turned + to_patient[:, None, :, 3]
+
+
 class RotaryPositions:
     """Axial rotary embedding (Su et al. 2021) with periods in mm: attention sees distances, not indices.
 

@@ -26,7 +26,7 @@ class UnrolledNetwork(nn.Module):
     """Cascades of a denoiser and of data consistency; at the end each coil is made consistent alone.
 
     Args:
-        denoisers: (batch, 2, slices, rows, columns), (batch, 3) mm of its centre -> what to add, same shape.
+        denoisers: (batch, 2, slices, rows, columns), (batch, 3, 4) its place -> what to add, same shape.
         hard: the final consistency; else its share is learnt.
     """
 
@@ -38,12 +38,12 @@ class UnrolledNetwork(nn.Module):
         self.final = None if hard else nn.Parameter(torch.tensor(3.0))
         self.bias = RootSumOfSquaresBias()
 
-    def forward(self, measured: Measurement, centre_mm: Tensor) -> Reconstruction:
-        """The reconstruction of samples scaled to about 1; centre_mm (batch, 3) as for the encoder."""
+    def forward(self, measured: Measurement, to_patient: Tensor) -> Reconstruction:
+        """The reconstruction of samples scaled to about 1; to_patient (batch, 3, 4) as for the encoder."""
         trust = self.log_trust.exp()
         image = measured.nearest(measured.combine(measured.samples), trust[0])
         for denoiser, gain, doubt in zip(self.denoisers, self.gains, trust, strict=True):
-            change = denoiser(as_channels(image), centre_mm).float()
+            change = denoiser(as_channels(image), to_patient).float()
             image = measured.nearest(image + gain * as_complex(change), doubt)
         share = 1.0 if self.final is None else self.final.sigmoid()
         coil_images = measured.consistent_coil_images(image, share)
@@ -76,7 +76,7 @@ class RootSumOfSquaresBias(nn.Module):
 class LightDenoiser(nn.Module):
     """Convolutions of 3 x 3 in each slice.
 
-    Shapes: (batch, 2, slices, rows, columns), (batch, 3) which is left alone -> as the first.
+    Shapes: (batch, 2, slices, rows, columns), (batch, 3, 4) which is left alone -> as the first.
     """
 
     def __init__(self, channels: int, layers: int) -> None:
@@ -84,7 +84,7 @@ class LightDenoiser(nn.Module):
         widths = [2, *[channels] * (layers - 1), 2]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         features = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[:-1]:
             features = F.leaky_relu(layer(features), 0.1)
@@ -95,18 +95,18 @@ class LightDenoiser(nn.Module):
 class TokenDenoiser(nn.Module):
     """A vision transformer as a denoiser of images of any size: they are padded to whole tokens.
 
-    Shapes: as LightDenoiser; centre_mm tells the transformer where the image lies in its volume.
+    Shapes: as LightDenoiser; to_patient tells the transformer where the image lies in the patient.
     """
 
     def __init__(self, transformer: nn.Module, token: Size) -> None:
         super().__init__()
         self.transformer, self.token = transformer, token
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         missing = [-n % t for n, t in zip(image.shape[2:], self.token, strict=True)]
         pairs = [(m // 2, m - m // 2) for m in missing]
         padded = F.pad(image, [side for pair in pairs[::-1] for side in pair])
-        added: Tensor = self.transformer(padded, centre_mm)
+        added: Tensor = self.transformer(padded, to_patient)
         z, y, x = (slice(before, before + n) for (before, _), n in zip(pairs, image.shape[2:], strict=True))
         return added[:, :, z, y, x]
 

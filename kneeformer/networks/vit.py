@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
-from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_from_middle
+from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_in_patient
 from kneeformer.networks.visible import VisibleTokens
 
 
@@ -85,13 +85,12 @@ class HybridTransformer(nn.Module):
         z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
         self.token_mm = (z, y, x)
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
-        """image as above; centre_mm (batch, 3): its position from the centre of the whole volume, in mm."""
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
+        """image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
         tokens = features[-1].flatten(2).transpose(1, 2)
-        positions = points_from_middle((z, y, x), self.token_mm).to(image.device)
-        encoded = self.encoder(tokens, positions + centre_mm[:, None])
+        encoded = self.encoder(tokens, points_in_patient((z, y, x), self.token_mm, to_patient))
         features[-1] = encoded.transpose(1, 2).unflatten(2, (z, y, x))
         output: Tensor = self.decoder(features)
         return output

@@ -13,7 +13,6 @@ from kneeformer.geometry.long_axis import straightening
 from kneeformer.geometry.orientation import (
     common_orientations,
     orientation_for,
-    patient_axes,
     permuted,
     turning,
 )
@@ -105,13 +104,6 @@ class Fingerprint(BaseModel):
     def median_spacing(self) -> Spacing:
         z, y, x = np.median(self.spacings, 0).tolist()
         return (z, y, x)
-
-    @property
-    def left_right_axis(self) -> int | None:
-        """The array axis that is left-right in most cases, or None where cases disagree (over one in ten)."""
-        axes = [patient_axes(c.orientation).index(0) for c in self.cases.values()]
-        common = max(set(axes), key=axes.count)
-        return common if axes.count(common) >= 0.9 * len(axes) else None
 
 
 def case_fingerprint(

@@ -6,6 +6,7 @@ They know vision transformers on anisotropic data. All triples are (z, y, x).
 import numpy as np
 
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
+from kneeformer.config.ranges import PatientAxis
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name
@@ -82,14 +83,12 @@ def normalisation(fingerprint: Fingerprint, channel_names: tuple[str, ...]) -> t
     return tuple(chosen)
 
 
-def mirror_axes(fingerprint: Fingerprint) -> tuple[int, ...]:
+def mirror_axes(fingerprint: Fingerprint) -> tuple[PatientAxis, ...]:
     """Left-right alone, and only where no structure is named after a side.
 
-    A mirrored left knee is a right knee; a knee upside down is none. Where the cases' axes disagree, or a
-    label tells the sides apart, nothing is mirrored.
+    A mirrored left knee is a right knee; a knee upside down is none.
     """
-    axis = fingerprint.left_right_axis
-    return () if axis is None or any(map(sides_in_name, fingerprint.structures)) else (axis,)
+    return () if any(map(sides_in_name, fingerprint.structures)) else ("RL",)
 
 
 def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSettings:

@@ -31,7 +31,8 @@ def terminal_table(summary: Summary) -> str:
     """The means as plain text, a row a structure and region, the mean of several structures at the foot.
 
     Of the metrics of which one value is better than another the first ones are shown, as many as fit into
-    100 columns. "Cases" are those in which the first metric is defined.
+    100 columns. "Cases" are those in which the first metric is defined. Where slices lie in several planes,
+    a second table has the first metric of each plane.
     """
     columns = [*_columns(summary)]
     names = min(_NAMES, max(len(name) for name in summary.parts))
@@ -45,7 +46,30 @@ def terminal_table(summary: Summary) -> str:
     for name, cells in zip(summary.parts, zip(*(c.cells for c in shown), strict=True), strict=True):
         grid.add_row(name, *cells)
     left_out = [column.title.replace("\n", " ") for column in columns[len(shown) :]]
-    return "\n".join([plain_text(grid), *_notes(summary, left_out)])
+    return "\n".join([plain_text(grid), *_notes(summary, left_out), *_by_plane(summary)])
+
+
+def _by_plane(summary: Summary) -> Iterator[str]:
+    """The first metric's means over the cases of each plane, where there are several."""
+    first, *_ = _shown_metrics(summary)
+    metric = summary.metrics[first]
+    planes = sorted({case.plane for case in summary.metric_per_case})
+    if len(planes) < 2:
+        return
+    grid = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column(f"{metric.title} by plane", overflow="fold")
+    cases = {plane: [c for c in summary.metric_per_case if c.plane == plane] for plane in planes}
+    for plane, there in cases.items():
+        grid.add_column(f"{plane or 'thin slices'}\n{len(there)}", justify="right", no_wrap=True)
+    for part in summary.parts:
+        values = [[c.metrics[part].get(first, math.nan) for c in there] for there in cases.values()]
+        grid.add_row(part, *(metric.text(_mean_of(v)) for v in values))
+    yield from ("", plain_text(grid))
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def spreadsheet(table: ScoreTable) -> str:

@@ -34,7 +34,8 @@ class VitPrior(Autoencoder):
     def _found(self, bones: Tensor, known: Tensor) -> Tensor:
         """(batch, 2, z, y, x) whole bones, from equally many tokens of each."""
         visible = equally_many(F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0)
-        away = self.network(self.shown(bones, known), bones.new_zeros(len(bones), 3), visible)
+        upright = torch.eye(3, 4, device=bones.device).expand(len(bones), -1, -1)
+        away = self.network(self.shown(bones, known), upright, visible)
         return self.as_bones(away)
 
     @torch.no_grad()

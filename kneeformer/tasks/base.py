@@ -83,13 +83,18 @@ class StoredCases:
 
 
 class PreparedCase(Protocol):
-    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None."""
+    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None; and where
+    the axes (z, y, x) lead in the patient, as "SPL".
+    """
 
     @property
     def image(self) -> np.ndarray: ...
 
     @property
     def labels(self) -> np.ndarray | None: ...
+
+    @property
+    def orientation(self) -> str: ...
 
 
 class Task(ABC, Generic[Planned]):

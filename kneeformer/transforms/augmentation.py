@@ -1,6 +1,6 @@
 """The augmentation of a plan, composed: draw, read the region it needs, warp and mirror, change intensities.
 
-draw = augmentation.draw(rng, crop)
+draw = augmentation.draw(rng, crop, orientation)
 size = draw.region  # the sampler reads this much around the crop's centre
 image, label = augmentation.apply(draw, image, label, rng)
 images, labels = augmentation.mix(images, labels, rng)  # once a batch
@@ -13,6 +13,7 @@ import numpy as np
 
 from kneeformer.config import AugmentationSettings
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.geometry.orientation import array_axes
 from kneeformer.transforms import cutmix as masking
 from kneeformer.transforms import intensity, spatial
 from kneeformer.transforms.intensity import IntensityChange
@@ -79,12 +80,12 @@ class Augmentation:
             (getattr(settings, f"{name}_probability"), change) for name, change in changes(thick_axis).items()
         ]
 
-    def draw(self, rng: np.random.Generator, crop: Size) -> Draw:
-        """The spatial change of one crop of (z, y, x) voxels."""
+    def draw(self, rng: np.random.Generator, crop: Size, orientation: str) -> Draw:
+        """The spatial change of one crop of (z, y, x) voxels, whose axes lead as "SPL" tells."""
         return Draw(
             crop=crop,
             matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm),
-            mirrored=spatial.draw_mirror(rng, self.settings.mirror_axes),
+            mirrored=spatial.draw_mirror(rng, array_axes(orientation, self.settings.mirror_axes)),
             warp=self.warp,
         )
 

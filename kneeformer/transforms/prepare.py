@@ -34,6 +34,10 @@ class Prepared:
     file_orientation: str
 
     @property
+    def orientation(self) -> str:
+        return self.grid.orientation()
+
+    @property
     def box_shape(self) -> Size:
         return box_shape(self.box)
 

@@ -5,16 +5,18 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from kneeformer.data.dataset import Case
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.image_folder import image_folder, lines_of
-from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending
+from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending, read_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
+from kneeformer.geometry.orientation import slice_plane
 from kneeformer.metrics.score_table import Score, ScoreTable
 from kneeformer.metrics.summary import Summary, summarise, write_summary
 from kneeformer.progress import Progress
@@ -117,9 +119,10 @@ def _evaluate(
         raise KneeformerError(f"{len(faults)} cases cannot be compared:\n" + "\n".join(faults))
     scored = {c.name: o for c, o in zip(cases, outcomes, strict=True) if not isinstance(o, Exception)}
     table = ScoreTable(
-        rows=tuple(row for rows, _ in scored.values() for row in rows),
+        rows=tuple(row for one in scored.values() for row in one.rows),
         subjects={case.name: case.description.subject(case.name) for case in cases},
-        masks={name: mask for name, (_, mask) in scored.items() if mask},
+        masks={name: one.mask for name, one in scored.items() if one.mask},
+        planes={name: one.plane for name, one in scored.items() if one.plane},
     )
     summary = summarise(table)
     write_summary(summary, output)
@@ -127,9 +130,22 @@ def _evaluate(
     return summary
 
 
-def _scored(evaluation: Evaluation, case: PredictedCase) -> tuple[list[Score], str]:
-    """The rows of a case, and a digest of its mask."""
-    return [*evaluation.score(case)], "" if case.mask is None else _digest(case.mask)
+class _Scored(NamedTuple):
+    """The rows of a case, a digest of its mask, and the plane of its thick slices; "" without."""
+
+    rows: list[Score]
+    mask: str
+    plane: str
+
+
+def _scored(evaluation: Evaluation, case: PredictedCase) -> _Scored:
+    mask = "" if case.mask is None else _digest(case.mask)
+    return _Scored([*evaluation.score(case)], mask, "" if evaluation.against_images else _plane(case))
+
+
+def _plane(case: PredictedCase) -> str:
+    grid = read_image(case.reference).grid
+    return slice_plane(grid.orientation(), grid.spacing) or ""
 
 
 def _digest(mask: Path) -> str:

@@ -161,6 +161,7 @@ def _prepare(job: Job) -> None:
         origin=job.origin,
         shape=(z, y, x),
         spacing=configuration.preprocessing.spacing,
+        orientation=prepared.orientation,
         points={} if prepared.labels is None else _points(prepared.labels, description.scheme),
     )
     crop = configuration.training.crop

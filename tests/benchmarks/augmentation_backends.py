@@ -52,7 +52,7 @@ def pieces(crop: Size, spacing: Spacing, thick_axis: int | None, backend: str) -
     }
     for name, change in module.changes(thick_axis).items():
         timed[name] = partial(change, image)
-    plan = turns.model_copy(update={"backend": backend, "affine_probability": 0.3, "mirror_axes": (1, 2)})
+    plan = turns.model_copy(update={"backend": backend, "affine_probability": 0.3, "mirror_axes": ("RL", "AP")})
     volume = rng.standard_normal((1, *(2 * n for n in crop))).astype(np.float32)
     whole = partial(whole_crop, volume, (volume > 1).astype(np.int16), crop)
     return timed | {WHOLE: partial(whole, Augmentation(plan, spacing, thick_axis))}
@@ -66,7 +66,7 @@ def whole_crop(
     rng: np.random.Generator,
 ) -> object:
     """Draw, warp, mirror and change a crop, by the chances that plans have."""
-    draw = augmentation.draw(rng, crop)
+    draw = augmentation.draw(rng, crop, "SPL")
     z, y, x = draw.region
     return augmentation.apply(draw, volume[:, :z, :y, :x], labels[:, :z, :y, :x], rng)
 

@@ -21,7 +21,7 @@ from kneeformer.engine.loop import Batch
 from kneeformer.engine.optimiser import make_optimiser
 from kneeformer.networks.compute import autocast, choose_device, to_device
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
-from kneeformer.networks.positions import points_from_middle
+from kneeformer.networks.positions import points_in_patient
 from kneeformer.networks.visible import VisibleTokens
 from kneeformer.plans import read_plan
 from kneeformer.tasks.registry import task_named
@@ -35,11 +35,10 @@ class Dense(nn.Module):
         super().__init__()
         self.masked = masked
 
-    def forward(self, image: Tensor, centre_mm: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
         every = VisibleTokens(torch.ones_like(visible))
         z, y, x = visible.shape[1:]
-        grid = points_from_middle((z, y, x), self.masked.token_mm)
-        positions = grid.to(image.device) + centre_mm[:, None]
+        positions = points_in_patient((z, y, x), self.masked.token_mm, to_patient)
         features = self.masked.stem(image)
         encoded = self.masked.encoder(features[-1].flatten(2).transpose(1, 2), positions)
         filled = self.masked.filler(encoded, positions, every).transpose(1, 2).unflatten(2, (z, y, x))
@@ -67,7 +66,7 @@ def make_batch(configuration: CropConfiguration, channels: int, device: torch.de
     return {
         "image": torch.randn(size, channels, *crop, device=device),
         "labels": torch.zeros(size, *crop, dtype=torch.int16, device=device),
-        "centre_mm": torch.zeros(size, 3, device=device),
+        "to_patient": torch.eye(3, 4, device=device).repeat(size, 1, 1),
         "visible": torch.from_numpy(visible).to(device),
     }
 

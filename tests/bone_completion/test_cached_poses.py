@@ -23,7 +23,9 @@ def ball(radius_mm: float, shift_mm: float) -> np.ndarray:
 
 
 def store(folder: Path, name: str, image: np.ndarray) -> Path:
-    record = CaseRecord(origin=Origin(settings="", files=""), shape=GRID, spacing=SPACING, points={})
+    record = CaseRecord(
+        origin=Origin(settings="", files=""), shape=GRID, spacing=SPACING, orientation="SPL", points={}
+    )
     save_case(folder, name, image, None, record, GRID)
     return folder / name
 

@@ -34,7 +34,13 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 def save_image(path: Path) -> None:
-    record = CaseRecord(origin=Origin(settings="", files=""), shape=CUBE.shape, spacing=(1, 1, 1), points={})
+    record = CaseRecord(
+        origin=Origin(settings="", files=""),
+        shape=CUBE.shape,
+        spacing=(1, 1, 1),
+        orientation="SPL",
+        points={},
+    )
     save_case(path.parent, path.stem, CUBE[None], None, record, (8, 8, 8))
 
 

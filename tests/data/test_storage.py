@@ -27,7 +27,9 @@ PartOfCase = Callable[[Path, str], Path]
 SHAPE = (7, 33, 29)
 CROP = (4, 16, 16)
 ORIGIN = Origin(settings="abc", files="def")
-RECORD = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=(3.0, 0.4375, 1 / 3), points={"femur": [(1, 2, 3)]})
+RECORD = CaseRecord(
+    origin=ORIGIN, shape=SHAPE, spacing=(3.0, 0.4375, 1 / 3), orientation="SPL", points={"femur": [(1, 2, 3)]}
+)
 
 
 def arrays(channels: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ PLAIN = AugmentationSettings.model_validate(
 )
 BUSY = AugmentationSettings.model_validate(
     {
-        "mirror_axes": (2,),
+        "mirror_axes": ("RL",),
         "rotation_degrees": (20, 0, 0),
         "scale": (0.8, 1.2),
         **{k: 1 for k in AugmentationSettings().model_dump() if k.endswith("_probability")},
@@ -55,7 +55,9 @@ def folder(tmp_path: Path) -> Path:
         labels = np.zeros(shape, np.uint8) if name == "empty" else labels_of(shape)
         points = structure_points(labels, {"femur": labels == 1, "tibia": labels == 2}, seed=0)
         none = name == "unlabelled"
-        record = CaseRecord(origin=ORIGIN, shape=shape, spacing=SPACING, points={} if none else points)
+        record = CaseRecord(
+            origin=ORIGIN, shape=shape, spacing=SPACING, orientation="SPL", points={} if none else points
+        )
         save_case(tmp_path, name, image_of(shape), None if none else labels, record, CROP)
     return tmp_path
 
@@ -164,7 +166,9 @@ def test_structures_are_aimed_at_equally_however_small(folder: Path) -> None:
 def test_a_point_inside_is_the_middle_of_its_crop(folder: Path) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[6, 20, 25] = 1
-    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, points={"femur": [(6, 20, 25)]})
+    record = CaseRecord(
+        origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="SPL", points={"femur": [(6, 20, 25)]}
+    )
     save_case(folder, "dot", image_of(SHAPE), labels, record, CROP)
     batch = crops(folder, "dot", share=1)[0]
     assert batch["labels"][0].nonzero().tolist() == [[4, 8, 6]]
@@ -245,7 +249,7 @@ def test_a_scheme_changes_no_image(folder: Path) -> None:
     with_labels, without = crops(folder, "large", "thin"), crops(folder, "large", "thin", scheme=None)
     for step in range(5):
         assert torch.equal(with_labels[step]["image"], without[step]["image"])
-        assert torch.equal(with_labels[step]["centre_mm"], without[step]["centre_mm"])
+        assert torch.equal(with_labels[step]["to_patient"], without[step]["to_patient"])
 
 
 def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(folder: Path) -> None:
@@ -256,7 +260,7 @@ def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(
 
 def test_cases_may_come_from_several_folders(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
-    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, points={})
+    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="SPL", points={})
     save_case(other, "large", image_of(SHAPE) + 1e6, None, record, CROP)
     first = crops(folder, "large", scheme=None)
     both = CropBatches(

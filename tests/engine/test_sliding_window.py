@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kneeformer.config import CropConfiguration
 from kneeformer.engine.sliding_window import VolumePredictor, gaussian_window, subsets, window_places
 from kneeformer.geometry.aliases import Size
+from kneeformer.networks.positions import points_in_patient
 
 SPACING = (3.0, 0.5, 1.0)
 CROP = (4, 8, 8)  # tokens of 1 x 2 x 2 voxels
@@ -18,7 +19,7 @@ SIZES = [(4, 8, 8), (9, 17, 12), (1, 30, 8), (5, 3, 1), (3, 3, 21)]
 
 
 def configuration(
-    whole_volume_tokens: int = 0, mirror_axes: tuple[int, ...] = (), overlap: float = 0.5
+    whole_volume_tokens: int = 0, mirror_axes: tuple[str, ...] = (), overlap: float = 0.5
 ) -> CropConfiguration:
     return CropConfiguration.model_validate(
         {
@@ -63,10 +64,10 @@ class Known(nn.Module):
         self.device_marker = nn.Parameter(torch.zeros(1))
         self.sizes: list[Size] = []
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         z, y, x = image.shape[2:]
         self.sizes.append((z, y, x))
-        return self.answer(image, centre_mm)
+        return self.answer(image, to_patient)
 
 
 def constant(value: float) -> Known:
@@ -84,14 +85,11 @@ def shifted() -> Known:
 
 
 def position() -> Known:
-    """Where each voxel lies, in mm from the middle of the whole volume: one output an axis."""
+    """Where each voxel lies in the patient, in mm from the middle of the whole volume: x, y and z."""
 
-    def answer(image: Tensor, centre_mm: Tensor) -> Tensor:
-        axes = [
-            centre_mm[0, a] + (torch.arange(n) - (n - 1) / 2) * mm
-            for a, (n, mm) in enumerate(zip(image.shape[2:], SPACING, strict=True))
-        ]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+    def answer(image: Tensor, to_patient: Tensor) -> Tensor:
+        z, y, x = image.shape[2:]
+        return points_in_patient((z, y, x), SPACING, to_patient).mT.unflatten(2, (z, y, x))
 
     return Known(answer)
 
@@ -150,64 +148,62 @@ def test_subsets() -> None:
 @pytest.mark.parametrize("tokens", [0, 10**6], ids=["windows", "whole"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_constant_network_gives_a_constant(size: Size, tokens: int) -> None:
-    logits = VolumePredictor([constant(2.5)], 2, configuration(tokens, (0, 2)))(volume(size))
+    logits = VolumePredictor([constant(2.5)], 2, configuration(tokens, ("IS", "RL")))(volume(size), "SPL")
     assert logits.shape == (2, *size) and logits.dtype == torch.float32
     assert torch.allclose(logits, torch.tensor(2.5))
 
 
-@pytest.mark.parametrize("mirror_axes", [(), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("mirror_axes", [(), ("RL",), ("RL", "AP", "IS")])
 @pytest.mark.parametrize("size", SIZES)
-def test_windows_of_a_pointwise_network_are_the_whole(size: Size, mirror_axes: tuple[int, ...]) -> None:
+def test_windows_of_a_pointwise_network_are_the_whole(size: Size, mirror_axes: tuple[str, ...]) -> None:
     image = volume(size)
-    direct = pointwise()(image[None], torch.zeros(1, 3))[0]
+    direct = pointwise()(image[None], torch.eye(3, 4)[None])[0]
     for tokens in (0, 10**6):
         predictor = VolumePredictor([pointwise()], 2, configuration(tokens, mirror_axes))
-        assert torch.allclose(predictor(image), direct, atol=1e-5)
+        assert torch.allclose(predictor(image, "SPL"), direct, atol=1e-5)
 
 
 def test_mirroring_is_undone_exactly() -> None:
     image = volume((4, 8, 8), channels=1)
-    answer = VolumePredictor([shifted()], 1, configuration(10**6, (2,)))(image)
+    answer = VolumePredictor([shifted()], 1, configuration(10**6, ("RL",)))(image, "SPL")
     to_the_right = F.pad(image[None], (1, 0, 0, 0, 0, 0), mode="replicate")[0, ..., :-1]
     to_the_left = F.pad(image[None], (0, 1, 0, 0, 0, 0), mode="replicate")[0, ..., 1:]
     assert torch.allclose(answer, (to_the_right + to_the_left) / 2, atol=1e-6)
-    unmoved = VolumePredictor([shifted()], 1, configuration(10**6, (0, 1)))(image)
+    unmoved = VolumePredictor([shifted()], 1, configuration(10**6, ("IS", "AP")))(image, "SPL")
     assert torch.allclose(unmoved, to_the_right, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 8, 8), (9, 18, 12), (11, 30, 8)])
 @pytest.mark.parametrize("tokens", [0, 10**6], ids=["windows", "whole"])
-def test_every_window_is_told_where_it_lies(size: Size, tokens: int) -> None:
-    expected = torch.stack(
-        torch.meshgrid(
-            *[(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(size, SPACING, strict=True)],
-            indexing="ij",
-        )
+def test_every_window_is_told_where_it_lies_in_the_patient(size: Size, tokens: int) -> None:
+    z, y, x = torch.meshgrid(
+        *[(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(size, SPACING, strict=True)], indexing="ij"
     )
-    found = VolumePredictor([position()], 3, configuration(tokens))(volume(size))
+    expected = torch.stack([-z, -x, y])  # sagittal slices from left to right, rows up, columns to the front
+    found = VolumePredictor([position()], 3, configuration(tokens))(volume(size), "RSA")
     assert torch.allclose(found, expected, atol=1e-4)
-    mirrored = VolumePredictor([position()], 3, configuration(tokens, (1,)))(volume(size))
-    assert torch.allclose(mirrored[[0, 2]], expected[[0, 2]], atol=1e-4)
-    assert torch.allclose(mirrored[1], torch.tensor(0.0), atol=1e-4)
+    mirrored = VolumePredictor([position()], 3, configuration(tokens, ("IS",)))(volume(size), "RSA")
+    assert torch.allclose(mirrored[:2], expected[:2], atol=1e-4)
+    assert torch.allclose(mirrored[2], torch.tensor(0.0), atol=1e-4)
 
 
 def test_folds_are_averaged() -> None:
-    predictor = VolumePredictor([constant(1), constant(2), constant(6)], 2, configuration(0, (2,)))
-    assert torch.allclose(predictor(volume((5, 20, 9))), torch.tensor(3.0))
+    predictor = VolumePredictor([constant(1), constant(2), constant(6)], 2, configuration(0, ("RL",)))
+    assert torch.allclose(predictor(volume((5, 20, 9)), "SPL"), torch.tensor(3.0))
 
 
 def test_a_volume_within_the_limit_is_seen_at_once() -> None:
     network = pointwise()
     image = volume((3, 11, 10))  # padded to 3 x 12 x 10 voxels: 3 x 6 x 5 tokens
-    VolumePredictor([network], 2, configuration(90))(image)
+    VolumePredictor([network], 2, configuration(90))(image, "SPL")
     assert network.sizes == [(3, 12, 10)]
     network.sizes.clear()
-    VolumePredictor([network], 2, configuration(89))(image)
+    VolumePredictor([network], 2, configuration(89))(image, "SPL")
     assert len(network.sizes) > 1 and set(network.sizes) == {(3, 8, 8)}
 
 
 def test_the_image_is_left_alone() -> None:
     image = volume((4, 8, 8), channels=1)
     before = image.clone()
-    VolumePredictor([Known(lambda given, _: given)], 1, configuration(10**6, (0,)))(image)
+    VolumePredictor([Known(lambda given, _: given)], 1, configuration(10**6, ("IS",)))(image, "SPL")
     assert torch.equal(image, before)

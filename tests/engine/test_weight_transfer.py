@@ -132,8 +132,8 @@ def test_a_head_of_other_outputs_stays_as_it_was() -> None:
 def test_the_same_network_moves_whole() -> None:
     source, network = copied(hybrid()), hybrid(seed=2)
     outcome = transfer(source, network, "file")
-    image, centre = torch.randn(1, 1, 2, 8, 8), torch.zeros(1, 3)
-    assert torch.equal(network.eval()(image, centre), hybrid().eval()(image, centre))
+    image, upright = torch.randn(1, 1, 2, 8, 8), torch.eye(3, 4)[None]
+    assert torch.equal(network.eval()(image, upright), hybrid().eval()(image, upright))
     assert outcome.describe() == f"{len(source)} tensors loaded, 0 resized, 0 unused; 0 randomly initialised"
 
 

@@ -31,7 +31,7 @@ class Given(nn.Module):
         super().__init__()
         self.predicted = nn.Parameter(predicted)
 
-    def forward(self, image: Tensor, centre_mm: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
         return self.predicted
 
 
@@ -58,7 +58,7 @@ def batch_of(image: Tensor, grid: Size = (3, 2, 2), hidden: float = 0.5) -> Batc
     return {
         "image": image,
         "labels": torch.zeros(len(image), *image.shape[2:], dtype=torch.int16),
-        "centre_mm": torch.zeros(len(image), 3),
+        "to_patient": torch.eye(3, 4).repeat(len(image), 1, 1),
         "visible": (order >= round(hidden * count)).view(-1, *grid),
     }
 

@@ -34,7 +34,9 @@ def kspace() -> np.ndarray:
 def stored(tmp_path: Path, kspace: np.ndarray) -> Path:
     hybrid = hybrid_kspace(kspace, SHAPE[1])
     shape = (hybrid.shape[1], hybrid.shape[2], hybrid.shape[3])
-    record = CaseRecord(origin=Origin(settings="", files=""), shape=shape, spacing=SPACING_MM, points={})
+    record = CaseRecord(
+        origin=Origin(settings="", files=""), shape=shape, spacing=SPACING_MM, orientation="SPL", points={}
+    )
     save_case(tmp_path, "a", hybrid, None, record, (4, 32, 74))
     return tmp_path / "a"
 

@@ -70,7 +70,7 @@ def run(model: MaskedAutoencoder, image: Tensor, visible: Tensor) -> tuple[Tenso
     """Predicted voxels, and what the encoder gave on the way to them."""
     caught: list[Tensor] = []
     handle = model.encoder.register_forward_hook(lambda _, __, output: caught.append(output))
-    predicted: Tensor = model(image, torch.zeros(len(image), 3), visible)
+    predicted: Tensor = model(image, torch.eye(3, 4).repeat(len(image), 1, 1), visible)
     handle.remove()
     return predicted, caught[0]
 
@@ -230,7 +230,9 @@ def test_the_encoder_is_told_where_each_visible_token_lies(token: Size) -> None:
     told: list[Tensor] = []
     model = autoencoder(token)
     model.encoder.register_forward_pre_hook(lambda _, given: told.append(given[1]))
-    model(images(token, (2, 3, 4)), torch.tensor([[0.0, 0, 0], [10, 20, 30]]), visible)
+    to_patient = torch.eye(3, 4).repeat(2, 1, 1)
+    to_patient[1, :, 3] = torch.tensor([10.0, 20, 30])
+    model(images(token, (2, 3, 4)), to_patient, visible)
     # in tokens from the middle of the grid
     offsets = torch.tensor([[[-0.5, 0, -1.5], [0.5, 1, 1.5]], [[-0.5, -1, -0.5], [0.5, -1, 0.5]]])
     expected = offsets * torch.tensor([t * mm for t, mm in zip(token, SPACING, strict=True)])
@@ -246,7 +248,7 @@ def test_with_everything_visible_it_is_the_segmentation_network(token: Size, dec
     whole = {n: w for n, w in model.state_dict().items() if not n.startswith("filler.")}
     hybrid.load_state_dict(whole)
     predicted, _ = run(model, image, torch.ones(2, 2, 3, 4, dtype=torch.bool))
-    assert torch.allclose(predicted, hybrid(image, torch.zeros(2, 3)), rtol=0, atol=1e-9)
+    assert torch.allclose(predicted, hybrid(image, torch.eye(3, 4).repeat(2, 1, 1)), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

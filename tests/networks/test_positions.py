@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.networks.positions import RotaryPositions, points_from_middle, rotate
+from kneeformer.geometry.orientation import crop_to_patient
+from kneeformer.networks.positions import RotaryPositions, points_from_middle, points_in_patient, rotate
 
 PERIODS = (4.0, 400.0)
 
@@ -35,6 +37,15 @@ def test_the_tokens_of_a_crop_are_as_far_apart_as_in_the_whole() -> None:
     crop = points_from_middle((2, 3, 4), (3.0, 5.0, 7.0)).view(2, 3, 4, 3)
     part = whole[1:3, 2:5, 4:]
     assert torch.allclose(part - part[0, 0, 0], crop - crop[0, 0, 0])
+
+
+def test_the_same_tokens_of_two_planes_lie_at_the_same_points_of_the_patient() -> None:
+    sagittal = torch.from_numpy(crop_to_patient("RSA", np.array([6.0, 0, 0])))  # 6 mm to the right
+    axial = torch.from_numpy(crop_to_patient("SPL", np.array([0.0, 0, -6])))
+    first = points_in_patient((2, 3, 4), (6.0, 7.0, 8.0), sagittal[None]).view(2, 3, 4, 3)
+    second = points_in_patient((3, 4, 2), (7.0, 8.0, 6.0), axial[None]).view(3, 4, 2, 3)
+    assert torch.equal(first, second.permute(2, 0, 1, 3).flip(0, 2))
+    assert first[0, 0, 0].tolist() == [-6 + 3, 12, -7]  # left of the crop's middle, behind and below
 
 
 def test_no_position_is_no_rotation() -> None:

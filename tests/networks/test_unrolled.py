@@ -17,7 +17,7 @@ SHAPE = (2, 3, 2, 7, 9)  # odd, and no whole tokens
 
 
 class Doubled(torch.nn.Module):
-    def forward(self, image: torch.Tensor, centre_mm: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, to_patient: torch.Tensor) -> torch.Tensor:
         assert image.shape[3] % 4 == 0 and image.shape[4] % 4 == 0
         return 2 * image
 
@@ -34,7 +34,7 @@ def measurement() -> Measurement:
 def test_hard_consistency_returns_every_measured_sample(hard: bool) -> None:
     network = UnrolledNetwork([LightDenoiser(4, 3), LightDenoiser(4, 2)], hard)
     operator = measurement()
-    found = network(operator, torch.zeros(2, 3))
+    found = network(operator, torch.eye(3, 4).repeat(2, 1, 1))
     kept = operator.mask * to_kspace(found.coil_images, (-1,))
     assert ((kept - operator.samples).abs().max() < 1e-5) == hard
     assert found.magnitude.shape == (2, 2, 7, 9) and (found.magnitude >= 0).all()
@@ -44,7 +44,7 @@ def test_hard_consistency_returns_every_measured_sample(hard: bool) -> None:
 
 def test_tokens_are_made_whole_around_the_image_and_taken_away_again() -> None:
     image = torch.randn(1, 2, 2, 7, 9)
-    assert torch.equal(TokenDenoiser(Doubled(), (1, 4, 4))(image, torch.zeros(1, 3)), 2 * image)
+    assert torch.equal(TokenDenoiser(Doubled(), (1, 4, 4))(image, torch.eye(3, 4)[None]), 2 * image)
 
 
 def test_a_new_bias_is_none() -> None:

@@ -34,7 +34,7 @@ def network(decoder: str = "cnn", channels: int = 1, outputs: int = 3) -> Hybrid
 
 def run(model: HybridTransformer, image: Tensor) -> Tensor:
     """The network's output for images that are whole volumes."""
-    output: Tensor = model(image, torch.zeros(len(image), 3))
+    output: Tensor = model(image, torch.eye(3, 4).repeat(len(image), 1, 1))
     return output
 
 

@@ -110,7 +110,7 @@ def test_images_without_labels_alone_have_a_fingerprint() -> None:
     facts, sample = case_fingerprint(image, None, GRID, SCHEME, seed=0)
     found = dataset_fingerprint({"u": facts}, [sample], SCHEME.names, unlabelled=1)
     assert (found.labelled, found.unlabelled, len(found.cases)) == (0, 1, 1)
-    assert found.median_spacing == GRID.spacing and found.left_right_axis == 2
+    assert found.median_spacing == GRID.spacing
     assert (found.intensities[0].minimum, found.intensities[0].maximum) == (0, 30)
     assert Fingerprint.model_validate_json(found.model_dump_json()) == found
 
@@ -124,15 +124,6 @@ def test_medians() -> None:
     structures = ("femur", "tibia")
     fingerprint = Fingerprint(cases=cases, intensities=(), structures=structures, orientations=("LIP",))
     assert fingerprint.median_spacing == (3.5, 0.4, 0.4)
-
-
-def test_left_right_axis_needs_nine_in_ten() -> None:
-    def axis(*axes: int) -> int | None:
-        cases = {str(i): case(("LIP", "ILP", "SPL")[a]) for i, a in enumerate(axes)}
-        return Fingerprint(cases=cases, intensities=(), structures=(), orientations=("LIP",)).left_right_axis
-
-    assert axis(2, 2, 2) == 2 and axis(*[2] * 9, 0) == 2
-    assert axis(*[2] * 8, 0) is None and axis(0, 2) is None
 
 
 def test_json_round_trip() -> None:

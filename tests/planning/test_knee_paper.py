@@ -85,7 +85,7 @@ def test_the_printed_values(budget: Budget) -> None:
         assert (training.optimiser, training.learning_rate, training.epochs) == ("adam", 1e-4, 100)
         assert training.weight_decay > 0 and training.loss == "mse" and training.fine_tuning is None
         changes = configuration.augmentation
-        assert changes.mirror_axes == (0,) and changes.affine_probability > 0
+        assert changes.mirror_axes == ("RL",) and changes.affine_probability > 0
         assert (
             changes.blur_probability == changes.gamma_probability == changes.low_resolution_probability == 0
         )

@@ -85,3 +85,13 @@ def test_counts_keep_all_their_digits() -> None:
 
 def test_the_psnr_of_a_perfect_reconstruction_is_a_cell_too() -> None:
     assert csv_text(["PSNR", "SSIM", "NMSE"], [[math.inf, 1.0, math.nan]]) == "PSNR,SSIM,NMSE\ninf,1,\n"
+
+
+def test_planes_have_a_table_of_their_own_where_there_are_several() -> None:
+    there = knees()
+    alike = ScoreTable(there.rows, there.subjects, planes={"A_1": "axial", "B_1": "axial"})
+    assert "by plane" not in terminal_table(summarise(alike))
+    mixed = ScoreTable(there.rows, there.subjects, planes={"A_1": "sagittal", "B_1": "axial"})
+    lines = [" ".join(line.split()) for line in terminal_table(summarise(mixed)).splitlines()]
+    assert "axial sagittal" in lines and "Dice by plane 1 1" in lines
+    assert "femur 0.700 0.900" in lines and "patella - 0.600" in lines

@@ -53,6 +53,8 @@ class ThresholdConfiguration(Configuration):
 
 
 class Prepared:
+    orientation = "SPL"
+
     def __init__(self, image: np.ndarray, labels: np.ndarray | None) -> None:
         self.image, self.labels = image.astype(np.float32) / 100, labels
 

@@ -13,7 +13,7 @@ EVERYTHING = EVERY_CHANGE.model_copy(update={"cutmix_probability": 1.0})
 NOTHING = EVERYTHING.model_copy(
     update={"mirror_axes": (), **{k: 0.0 for k in EVERYTHING.model_dump() if k.endswith("_probability")}}
 )
-SPATIAL = NOTHING.model_copy(update={"mirror_axes": (0, 1, 2), "affine_probability": 1.0})
+SPATIAL = NOTHING.model_copy(update={"mirror_axes": ("RL", "AP", "IS"), "affine_probability": 1.0})
 
 
 def ball(region: Size) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def ball(region: Size) -> tuple[np.ndarray, np.ndarray]:
 def augmented(settings: AugmentationSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     augmentation = Augmentation(settings, SPACING_MM, thick_axis=0)
-    draw = augmentation.draw(rng, CROP)
+    draw = augmentation.draw(rng, CROP, "SPL")
     return augmentation.apply(draw, *ball(draw.region), rng)
 
 
@@ -54,12 +54,19 @@ def test_the_seed_decides_the_whole_crop() -> None:
 def test_at_probability_zero_the_crop_is_the_middle_of_the_region() -> None:
     augmentation = Augmentation(NOTHING, SPACING_MM)
     rng = np.random.default_rng(0)
-    draw = augmentation.draw(rng, CROP)
+    draw = augmentation.draw(rng, CROP, "SPL")
     assert draw.matrix is None and draw.mirrored == () and draw.region == CROP
     image, label = ball((10, 40, 36))
     cropped, cropped_label = augmentation.apply(draw, image, label, rng)
     assert np.array_equal(cropped, image[:, 1:9, 4:36, 2:34])
     assert np.array_equal(cropped_label, label[:, 1:9, 4:36, 2:34])
+
+
+def test_left_and_right_are_mirrored_along_whichever_axis_they_lie() -> None:
+    augmentation = Augmentation(NOTHING.model_copy(update={"mirror_axes": ("RL",)}), SPACING_MM)
+    for orientation, axis in (("RSA", 0), ("SRA", 1), ("SPL", 2)):
+        drawn = {augmentation.draw(np.random.default_rng(n), CROP, orientation).mirrored for n in range(9)}
+        assert drawn == {(), (axis,)}
 
 
 def test_the_region_suffices_and_beyond_a_smaller_one_the_label_is_outside() -> None:
@@ -75,7 +82,7 @@ def test_thick_slices_do_not_mix_under_in_plane_settings() -> None:
     )
     rng = np.random.default_rng(0)
     augmentation = Augmentation(settings, SPACING_MM, thick_axis=0)
-    draw = augmentation.draw(rng, CROP)
+    draw = augmentation.draw(rng, CROP, "SPL")
     slices = np.zeros((1, *draw.region), np.float32)
     slices[:, 3] = 1
     image, _ = augmentation.apply(draw, slices, slices.astype(np.int16), rng)

@@ -26,7 +26,7 @@ def image_of(shape: tuple[int, ...] = (2, *CROP)) -> np.ndarray:
 
 def augmented(augmentation: Augmentation, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    draw = augmentation.draw(rng, CROP)
+    draw = augmentation.draw(rng, CROP, "SPL")
     image = image_of((1, *draw.region))
     return augmentation.apply(draw, image, (image > 0).astype(np.int16), rng)
 

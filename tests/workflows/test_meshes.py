@@ -84,7 +84,7 @@ class Bright(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         return torch.cat([-image, image], 1)
 
 

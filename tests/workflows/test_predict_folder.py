@@ -26,7 +26,7 @@ class ByFirstVoxel(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         match int(image.flatten()[0]):
             case 1:
                 np.empty(2**50)

@@ -42,6 +42,11 @@ class Bone:
         """None: its shape is in the distances."""
         return None
 
+    @property
+    def orientation(self) -> str:
+        """That of its grid."""
+        return "SPL"
+
     def visible(self, spacing: Spacing) -> np.ndarray:
         """(z, y, x) bool: known voxels at its surface, which tell where it lies."""
         return np.asarray(self.known & (np.abs(self.image[1]) < max(spacing)))

@@ -137,5 +137,5 @@ def mean(values: list[float]) -> float:
 
 
 def _predict(network: nn.Module, batch: Batch) -> Tensor:
-    predicted: Tensor = network(batch["image"], batch["centre_mm"], batch["visible"])
+    predicted: Tensor = network(batch["image"], batch["to_patient"], batch["visible"])
     return predicted.float()

@@ -11,6 +11,7 @@ from kneeformer.config import CropConfiguration
 from kneeformer.data.files import write_json
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.engine.crops import blank_region, read_region
+from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.metrics.interpolation import interpolate_hidden
 from kneeformer.networks.compute import autocast
@@ -96,14 +97,14 @@ class Review:
         return {
             "image": self._middle(stored)[None],
             "labels": torch.from_numpy(blank_region(stored, middle, crop, 0)),
-            "centre_mm": torch.zeros(1, 3),
+            "to_patient": torch.from_numpy(crop_to_patient(stored.record.orientation, np.zeros(3)))[None],
             "visible": torch.from_numpy(visible)[None],
         }
 
     @torch.inference_mode()
     def _network(self, batch: dict[str, Tensor]) -> Tensor:
         device = next(self.network.parameters()).device
-        inputs = (batch[key].to(device) for key in ("image", "centre_mm", "visible"))
+        inputs = (batch[key].to(device) for key in ("image", "to_patient", "visible"))
         with autocast(device, self.configuration.training.precision):
             predicted: Tensor = self.network(*inputs)
         return predicted.float().cpu()

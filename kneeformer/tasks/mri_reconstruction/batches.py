@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.engine.loop import Batch
+from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fourier import root_sum_of_squares, to_image
 from kneeformer.kspace.sampling import draw_mask
@@ -55,7 +56,7 @@ class SlabBatches(Dataset[Batch]):
 
     "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
     samples, "target" (b, z, rows, columns) float32 the root sum of squares of all samples, "peak" (b,) the
-    maximum of its volume, "centre_mm" (b, 3).
+    maximum of its volume, "to_patient" (b, 3, 4).
     """
 
     def __init__(
@@ -121,14 +122,15 @@ def _slab_of(
         "sensitivities": np.ascontiguousarray(maps[:, :, rows], np.complex64),
         "target": truth.astype(np.float32),
         "peak": np.float32(case.peak),
-        "centre_mm": _centre_mm(case.stored, slices, rows),
+        "to_patient": _to_patient(case.stored, slices, rows),
     }
 
 
-def _centre_mm(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
+def _to_patient(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
     (z, y, _), spacing = stored.record.shape, stored.record.spacing
     away = [(s.start + s.stop - n) / 2 for s, n in ((slices, z), (rows, y))]
-    return np.array([away[0] * spacing[0], away[1] * spacing[1], 0], np.float32)
+    centre_mm = np.array([away[0] * spacing[0], away[1] * spacing[1], 0])
+    return crop_to_patient(stored.record.orientation, centre_mm)
 
 
 def measurement_of(batch: Batch, axes: tuple[int, ...]) -> Measurement:

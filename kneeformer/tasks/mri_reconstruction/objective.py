@@ -70,7 +70,7 @@ class ReconstructionObjective:
         )
 
     def _pair(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        found = network(measurement_of(batch, self.axes), batch["centre_mm"]).magnitude
+        found = network(measurement_of(batch, self.axes), batch["to_patient"]).magnitude
         peak = batch["peak"].view(-1, 1, 1, 1)
         with torch.autocast(found.device.type, enabled=False):
             return found.float() / peak, batch["target"] / peak

@@ -16,6 +16,7 @@ class PreparedKSpace:
     """Samples as they are stored: (coils, slices, rows, columns) complex64, an image along the rows."""
 
     image: np.ndarray
+    orientation: str
     labels: None = None
 
 

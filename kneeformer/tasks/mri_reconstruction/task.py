@@ -16,6 +16,7 @@ from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fastmri_masks import seed_of_file
 from kneeformer.kspace.fourier import centre_crop, to_kspace, zero_filled
@@ -75,7 +76,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         hybrid = hybrid_kspace(kspace, grid.shape[1])
         if 0 in configuration.preprocessing.phase_encoding_axes:
             hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
-        return PreparedKSpace(hybrid)
+        return PreparedKSpace(hybrid, grid.orientation())
 
     def undersampled(
         self, scan: Scan, acceleration: float, name: str, configuration: ReconstructionConfiguration
@@ -157,7 +158,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         if 0 in configuration.preprocessing.phase_encoding_axes and not scan.facts:
             raise KneeformerError("of two phase-encoding axes no files are read; give --simulate 4")
         kspace = hybrid_kspace(scan.image, scan.grid.shape[1])
-        volume = reconstruct(networks, kspace, configuration, scan.grid.spacing)
+        volume = reconstruct(networks, kspace, configuration, scan.grid)
         magnitude = centre_crop(volume, scan.grid.shape)
         axes = configuration.preprocessing.phase_encoding_axes
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
@@ -180,7 +181,7 @@ def reconstruct(
     networks: Sequence[nn.Module],
     kspace: np.ndarray,
     configuration: ReconstructionConfiguration,
-    spacing: tuple[float, float, float],
+    grid: Grid,
 ) -> np.ndarray:
     """(slices, rows, columns) float32 magnitudes of a volume, slab by slab; of several networks their mean.
 
@@ -195,8 +196,9 @@ def reconstruct(
     for first in (min(start, slices - deep) for start in range(0, slices, deep)):
         slab = kspace[:, first : first + deep] / np.float32(scale)
         maps = coil_sensitivities(slab, encoded_axes(axes), calibration_width(mask))
-        centre = ((first + deep / 2) - slices / 2) * spacing[0]
-        magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, centre)
+        centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
+        to_patient = crop_to_patient(grid.orientation(), centre)
+        magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
         volume[first : first + deep] = magnitude * scale
     return volume
 
@@ -207,12 +209,12 @@ def _slab(
     mask: np.ndarray,
     maps: np.ndarray,
     axes: tuple[int, ...],
-    centre: float,
+    to_patient: np.ndarray,
 ) -> np.ndarray:
     device = next(iter((*networks[0].parameters(), *networks[0].buffers()))).device
     tensors = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in (samples, mask, maps)]
     operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
-    where = torch.tensor([[centre, 0.0, 0.0]], device=device)
+    where = torch.from_numpy(to_patient)[None].to(device)
     with torch.no_grad():
         found = [network(operator, where).magnitude[0] for network in networks]
     return np.asarray(torch.stack(found).mean(0).float().cpu().numpy())

@@ -34,7 +34,7 @@ def tune(
         for number in range(len(batches)):
             batch = batches[number]
             operator = measurement_of(batch, configuration.preprocessing.phase_encoding_axes)
-            found = network(operator, batch["centre_mm"]).magnitude[0].numpy()
+            found = network(operator, batch["to_patient"]).magnitude[0].numpy()
             values.append(metric(batch["target"][0].numpy(), found))
         means[weight] = float(np.mean(values))
         watch("Choosing the weight", done, len(candidates))

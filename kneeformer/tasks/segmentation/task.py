@@ -79,7 +79,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         scheme, settings = dataset.scheme, configuration.preprocessing
         prepared = self.prepare(scan.image, None, scan.grid, configuration, scheme)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
-        logits = predictor(torch.from_numpy(prepared.image))
+        logits = predictor(torch.from_numpy(prepared.image), prepared.orientation)
         labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
         outputs = {"": prepared.on_native_grid(labels)}
         if probabilities:
@@ -122,7 +122,7 @@ class SegmentationObjective:
         self.criterion = segmentation_loss(loss, scheme)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self.criterion(network(batch["image"], batch["centre_mm"]), batch["labels"])
+        return self.criterion(network(batch["image"], batch["to_patient"]), batch["labels"])
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses: list[float] = []
@@ -130,7 +130,7 @@ class SegmentationObjective:
         size = torch.zeros(len(self.scheme.names))
         for batch in batches:
             labels = batch["labels"]
-            logits = network(batch["image"], batch["centre_mm"])
+            logits = network(batch["image"], batch["to_patient"])
             losses.append(float(self.criterion(logits, labels)))
             truth = region_targets(labels, self.scheme)
             found = self._found(logits) & (labels != IGNORE_INDEX).unsqueeze(1)
