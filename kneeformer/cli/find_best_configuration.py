@@ -2,7 +2,7 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, command_parser, resume_with, run
 
 
 def main() -> None:
@@ -30,7 +30,14 @@ def main() -> None:
         action="store_true",
         help="compare the scores that are there: no ensembles, no post-processing, no network",
     )
-    add_plans(parser)
+    parser.add_argument(
+        "-p",
+        "--plans",
+        nargs="+",
+        default=["kfPlans"],
+        metavar="NAME",
+        help="plans files, without .json; configurations of several are compared with each other",
+    )
     arguments = parser.parse_args()
     run(lambda: _find(arguments), resume_with("everything that is trained and validated"))
 
@@ -41,7 +48,7 @@ def _find(arguments: argparse.Namespace) -> None:
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
-    for key in ("configurations", "folds"):
+    for key in ("configurations", "folds", "plans"):
         wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
     report, folder = find_best_configuration(folders, Candidates(**wanted), Bars())
     print(report)

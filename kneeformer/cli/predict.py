@@ -169,7 +169,7 @@ def _best(arguments: argparse.Namespace) -> "Predictor":
     results = results_from_environment()
     best = read_best(results, arguments.dataset)
     print(f"model: -d {best.dataset} --best: {best.description()}")
-    models = {results / best.dataset / f"{best.plans}__{name}": folds for name, folds in best.chosen.items()}
+    models = best.models(results)
     members = [_trained(arguments, model, folds) for model, folds in models.items()]
     largest = {kept.structure: kept.components for kept in best.post_processing}
     return ChosenPredictor.of(members, largest) if largest or len(members) > 1 else members[0]

@@ -152,13 +152,13 @@ def transformer(spacing: Spacing, token: Size, cases: int, budget: Budget) -> Ne
 def token_sizes(shape: Size, spacing: Spacing) -> list[Size]:
     """Voxels of a token, powers of two as near to a cube in mm as they come; coarsest first.
 
-    The edge goes down by cube roots of two, from where a volume has 256 tokens, but at most 16 voxels of the
-    finest axis, to four voxels of it.
+    The edge goes down by sixth roots of two, from where a volume has 256 tokens, but at most a step more than
+    16 voxels of the finest axis, to four voxels of it.
     """
     volume = math.prod(n * mm for n, mm in zip(shape, spacing, strict=True))
-    longest = min((volume / _FEWEST_TOKENS) ** (1 / 3), _LARGEST_TOKEN * min(spacing))
-    steps = max(0, math.floor(3 * math.log2(longest / (_SMALLEST_EDGE * min(spacing))) + 1e-9))
-    edges = [longest * 2 ** (-step / 3) for step in range(steps + 1)]
+    longest = min((volume / _FEWEST_TOKENS) ** (1 / 3), _LARGEST_TOKEN * min(spacing) * 2 ** (1 / 6))
+    steps = max(0, math.floor(6 * math.log2(longest / (_SMALLEST_EDGE * min(spacing))) + 1e-9))
+    edges = [longest * 2 ** (-step / 6) for step in range(steps + 1)]
     return list(dict.fromkeys(_token(edge, shape, spacing) for edge in edges))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 
@@ -37,19 +38,36 @@ class Candidates:
     """Configurations and folds to compare.
 
     Attributes:
-        configurations: None takes all of the plan but those that only prepare others.
+        configurations: None takes all of each plan but those that only prepare others.
         folds: None takes those that as many configurations as possible have in common.
         ranking_only: compare the scores that are there, without ensembles and post-processing.
+        plans: one or several; of several a configuration is called as its folder, PLANS__CONFIGURATION.
     """
 
     dataset: str
     configurations: tuple[str, ...] | None = None
     folds: tuple[int, ...] | None = None
-    plans: str = "kfPlans"
+    plans: tuple[str, ...] = ("kfPlans",)
     ranking_only: bool = False
 
-    def request(self, configuration: str, fold: int) -> Request:
-        return Request(self.dataset, configuration, fold, self.plans)
+    def called(self, plans: str, configuration: str) -> str:
+        return configuration if len(self.plans) == 1 else f"{plans}__{configuration}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration of a plan."""
+
+    dataset: str
+    plans: str
+    name: str
+    settings: Configuration
+
+    def folder(self, folders: Folders) -> Path:
+        return folders.model(self.dataset, self.name, self.plans)
+
+    def request(self, fold: int) -> Request:
+        return Request(self.dataset, self.name, fold, self.plans)
 
 
 class BestConfiguration(Record):
@@ -67,7 +85,7 @@ class BestConfiguration(Record):
     """
 
     dataset: str
-    plans: str
+    plans: tuple[str, ...]
     score: str
     lower_is_better: bool
     folds: tuple[int, ...]
@@ -78,6 +96,11 @@ class BestConfiguration(Record):
     left_out: tuple[str, ...]
     to_compare_more: tuple[str, ...]
     prediction: str
+
+    def models(self, results: Path) -> dict[Path, tuple[int, ...]]:
+        """The folders of what is chosen, each with its folds."""
+        before = f"{self.plans[0]}__" if len(self.plans) == 1 else ""
+        return {results / self.dataset / f"{before}{name}": folds for name, folds in self.chosen.items()}
 
     def description(self) -> str:
         """Return the choice in a line."""
@@ -130,12 +153,13 @@ def find_best_configuration(
     planned = _planned(folders, wanted)
     splits = _splits(folders, wanted)
     chosen = Comparable.choose(_validated(folders, wanted, planned), wanted.folds)
-    missing = [command_to_validate(folders, wanted.request(*one)) for one in chosen.lacking(wanted.folds)]
+    lacking = [planned[name].request(fold) for name, fold in chosen.lacking(wanted.folds)]
+    missing = [command_to_validate(folders, request) for request in lacking]
     if not chosen.configurations:
         raise KneeformerError(_nothing_to_compare(wanted, missing))
-    scores = _scores(folders, wanted, chosen, splits)
-    leading = evaluation_of(planned[chosen.configurations[0]].task).leading
-    choice = _choice(folders, wanted, chosen, splits, scores, leading, watch)
+    scores = _scores(folders, planned, chosen, splits)
+    leading = evaluation_of(planned[chosen.configurations[0]].settings.task).leading
+    choice = _choice(folders, planned, wanted, chosen, splits, scores, leading, watch)
     ranking = rank(choice.scores, leading)
     members = {name: chosen.validated[name] for name in choice.members}
     found = BestConfiguration(
@@ -150,7 +174,9 @@ def find_best_configuration(
         post_processing=choice.post_processing,
         left_out=tuple(chosen.left_out()),
         to_compare_more=tuple(missing),
-        prediction=_prediction(wanted, planned[choice.members[0]], members, bool(choice.post_processing)),
+        prediction=_prediction(
+            [planned[name] for name in choice.members], members, bool(choice.post_processing)
+        ),
     )
     report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
     return report, _write(folders, found, report)
@@ -158,6 +184,7 @@ def find_best_configuration(
 
 def _choice(
     folders: Folders,
+    planned: Mapping[str, Candidate],
     wanted: Candidates,
     chosen: Comparable,
     splits: list[Split],
@@ -168,32 +195,41 @@ def _choice(
     dataset = raw_dataset(folders, wanted.dataset)
     if wanted.ranking_only or dataset is None or leading.metric != DICE:
         return best_of(scores, leading)
-    models = {name: folders.model(wanted.dataset, name, wanted.plans) for name in chosen.configurations}
+    models = {name: planned[name].folder(folders) for name in chosen.configurations}
     folds = [(fold_name(k), fold_cases(splits, fold_name(k))["val"]) for k in chosen.folds]
     return choose(scores, leading, models, folds, dataset, _home(folders, wanted.dataset), watch)
 
 
-def _planned(folders: Folders, wanted: Candidates) -> dict[str, Configuration]:
-    """The candidates, in the order of the plan or of the request: by default, those of its first one's task.
+def _planned(folders: Folders, wanted: Candidates) -> dict[str, Candidate]:
+    """The candidates by what they are called, plan by plan. Raises KneeformerError: of different tasks."""
+    planned = {
+        wanted.called(plans, name): Candidate(wanted.dataset, plans, name, configuration)
+        for plans in wanted.plans
+        for name, configuration in _planned_in(folders, wanted, plans).items()
+    }
+    if len({c.settings.task for c in planned.values()}) > 1:
+        tasks = ", ".join(f"{called} ({c.settings.task})" for called, c in planned.items())
+        raise KneeformerError(
+            f"{tasks}: different tasks have different scores; compare those of one, with -c"
+        )
+    return planned
+
+
+def _planned_in(folders: Folders, wanted: Candidates, plans: str) -> dict[str, Configuration]:
+    """Those of one plan, in its order or that of the request: by default, of its first one's task.
 
     A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
     """
-    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
+    plan = read_dataset_plan(folders, wanted.dataset, plans)
     there = {n: c for n, c in plan.configurations.items() if registered(c.task).evaluation is not None}
     task = next((c.task for c in there.values()), None)
     names = wanted.configurations or tuple(n for n, c in there.items() if c.task == task)
     if others := [name for name in names if name not in there] or ([] if there else [*plan.configurations]):
         raise KneeformerError(
-            f"{wanted.plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
+            f"{plans} of {wanted.dataset}: {', '.join(others)} cannot be compared; those that predict "
             f"cases can: {', '.join(there) or 'none is planned'}"
         )
-    planned: dict[str, Configuration] = {name: there[name] for name in names}
-    if len({c.task for c in planned.values()}) > 1:
-        tasks = ", ".join(f"{name} ({c.task})" for name, c in planned.items())
-        raise KneeformerError(
-            f"{tasks}: different tasks have different scores; compare those of one, with -c"
-        )
-    return planned
+    return {name: there[name] for name in names}
 
 
 def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
@@ -205,10 +241,10 @@ def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
 
 
 def _validated(
-    folders: Folders, wanted: Candidates, planned: Mapping[str, Configuration]
+    folders: Folders, wanted: Candidates, planned: Mapping[str, Candidate]
 ) -> dict[str, tuple[int, ...]]:
     """Validated folds of each candidate; of these the requested ones, if any are requested."""
-    found = {name: validated_folds(folders, wanted.dataset, name, wanted.plans) for name in planned}
+    found = {n: validated_folds(folders, wanted.dataset, c.name, c.plans) for n, c in planned.items()}
     requested = wanted.folds
     return {n: tuple(k for k in folds if requested is None or k in requested) for n, folds in found.items()}
 
@@ -221,22 +257,20 @@ def _nothing_to_compare(wanted: Candidates, missing: list[str]) -> str:
 
 def _scores(
     folders: Folders,
-    wanted: Candidates,
+    planned: Mapping[str, Candidate],
     chosen: Comparable,
     splits: list[Split],
 ) -> dict[str, ScoreTable]:
     """Of each configuration the validation cases of the compared folds."""
-    folds: list[ValidatedFold] = []
-    for name in chosen.configurations:
-        _refuse_mixed_plans(folders, [wanted.request(name, k) for k in chosen.validated[name]])
+    folds: dict[str, list[ValidatedFold]] = {name: [] for name in chosen.configurations}
+    for name, own in folds.items():
+        _refuse_mixed_plans(folders, [planned[name].request(k) for k in chosen.validated[name]])
         for k in chosen.folds:
-            fold = ValidatedFold.read(folders, wanted.request(name, k))
-            refuse_other_masks(fold, fold_cases(splits, fold.request.fold_name)["val"], folds)
-            folds.append(fold)
-    return {
-        name: ScoreTable.joined(fold.scores for fold in folds if fold.request.configuration == name)
-        for name in chosen.configurations
-    }
+            fold = ValidatedFold.read(folders, planned[name].request(k))
+            cases = fold_cases(splits, fold.request.fold_name)["val"]
+            refuse_other_masks(fold, cases, chain(*folds.values()))
+            own.append(fold)
+    return {name: ScoreTable.joined(fold.scores for fold in own) for name, own in folds.items()}
 
 
 def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
@@ -251,16 +285,14 @@ def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
             )
 
 
-def _prediction(
-    wanted: Candidates, configuration: Configuration, chosen: dict[str, tuple[int, ...]], processed: bool
-) -> str:
+def _prediction(members: list[Candidate], chosen: dict[str, tuple[int, ...]], processed: bool) -> str:
     """The command that predicts the dataset's test cases by all validated folds of what is chosen."""
-    dataset = quote(wanted.dataset)
+    best, *more = members
+    dataset, folds = quote(best.dataset), next(iter(chosen.values()))
     raw, results = f'"$kf_raw"/{dataset}', f'"$kf_results"/{dataset}'
-    masks = f" -m {raw}/masksTs" if configuration.requires_mask else ""
-    others = f" --other_side {raw}/otherSidesTs" if configuration.needs_other_side else ""
-    (best, folds), *more = chosen.items()
-    model = f"-p {quote(wanted.plans)} -c {quote(best)} -f {' '.join(map(str, folds))}"
+    masks = f" -m {raw}/masksTs" if best.settings.requires_mask else ""
+    others = f" --other_side {raw}/otherSidesTs" if best.settings.needs_other_side else ""
+    model = f"-p {quote(best.plans)} -c {quote(best.name)} -f {' '.join(map(str, folds))}"
     return (
         f"kf_predict -i {raw}/imagesTs{masks}{others} -o {results}/best_configuration/predictions "
         f"-d {dataset} {'--best' if more or processed else model}"

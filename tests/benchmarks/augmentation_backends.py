@@ -52,7 +52,9 @@ def pieces(crop: Size, spacing: Spacing, thick_axis: int | None, backend: str) -
     }
     for name, change in module.changes(thick_axis).items():
         timed[name] = partial(change, image)
-    plan = turns.model_copy(update={"backend": backend, "affine_probability": 0.3, "mirror_axes": ("RL", "AP")})
+    plan = turns.model_copy(
+        update={"backend": backend, "affine_probability": 0.3, "mirror_axes": ("RL", "AP")}
+    )
     volume = rng.standard_normal((1, *(2 * n for n in crop))).astype(np.float32)
     whole = partial(whole_crop, volume, (volume > 1).astype(np.int16), crop)
     return timed | {WHOLE: partial(whole, Augmentation(plan, spacing, thick_axis))}

@@ -130,14 +130,13 @@ def test_regions_have_their_own_means_and_the_first_one_leads(tmp_path: Path):
         for region, worse in (("limb", 0.0), ("whole", 5.0))
         for row in rows_of(case, Part("knee", region), {psnr: ratio - worse, nmse: 0.01})
     ]
-    write_summary(
-        summarise(ScoreTable(tuple(rows), {"a": "A", "b": "B"}, {"a": "4x"}, {"b": "axial"})), tmp_path
-    )
+    scores = ScoreTable(tuple(rows), {"a": "A", "b": "B"}, {"a": "4x"}, {"b": "axial"})
+    write_summary(summarise(scores), tmp_path)
     summary = read_summary(tmp_path)
     assert summary.foreground_mean["PSNR"] == summary.mean["knee"]["PSNR"] == 32
     assert summary.mean["knee, whole"]["PSNR"] == 27
     assert summary.parts == {"knee": ("knee", "limb"), "knee, whole": ("knee", "whole")}
-    assert summary.table == table
+    assert summary.table == scores
 
 
 def test_json_round_trip(knees: Summary, tmp_path: Path):

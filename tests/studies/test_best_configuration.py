@@ -24,6 +24,7 @@ from kneeformer.studies.best_configuration import (
     read_best,
 )
 from kneeformer.studies.comparable import Comparable
+from kneeformer.workflows.request import Request
 
 DICE = {"a_00m": 0.8, "a_12m": 0.6, "b_00m": 0.9, "c": 0.5, "d_V1": 0.7}  # of 3d_vit
 
@@ -42,10 +43,15 @@ def folders(place: Place) -> Folders:
 
 
 def validate(
-    folders: Folders, name: str, fold: int, better: float = 0.0, changed: tuple[str, ...] = ()
+    folders: Folders,
+    name: str,
+    fold: int,
+    better: float = 0.0,
+    changed: tuple[str, ...] = (),
+    plans: str = "kfPlans",
 ) -> Path:
     """Leave what a training and its validation leave that the command looks at."""
-    folder = folders.model(NAME, name) / f"fold_{fold}"
+    folder = folders.model(NAME, name, plans) / f"fold_{fold}"
     cases = SPLITS[fold]["val"]
     scores = {c: {"femur": {DICE_METRIC: DICE[c] + better}} for c in cases}
     write_summary(summarise(table(scores, {c: c[0] for c in cases})), folder / "validation")
@@ -97,6 +103,20 @@ def test_what_was_chosen_is_read_by_number_or_name(folders: Folders) -> None:
     shutil.copytree(folders.results / NAME, folders.results / "Dataset002_More")
     with pytest.raises(KneeformerError, match=f"chosen for {NAME}, Dataset002_More; name one with -d"):
         read_best(folders.results, None)
+
+
+def test_configurations_of_several_plans_are_compared_and_the_best_predicts_by_its_own(
+    folders: Folders,
+) -> None:
+    mine = plan().model_copy(update={"plans_name": "myPlans"})
+    write_text(folders.plan_file(NAME, "myPlans"), mine.to_text())
+    validate(folders, "3d_vit", 0)
+    validate(folders, "3d_vit", 0, better=0.05, changed=("network.depth=2",), plans="myPlans")
+    report, found = find(folders, plans=("kfPlans", "myPlans"))
+    assert [row.configuration for row in found.ranking] == ["myPlans__3d_vit", "kfPlans__3d_vit"]
+    assert found.left_out == ("kfPlans__3d_vit_linear: not trained and validated in fold 0",)
+    assert found.to_compare_more == (f"kf_train {NAME} 3d_vit_linear fold_0 -p kfPlans",)
+    assert "| myPlans__3d_vit | 0 |" in report and found.prediction.endswith("-p myPlans -c 3d_vit -f 0")
 
 
 def test_the_folds_that_all_have_are_compared_and_all_of_the_best_predict(folders: Folders) -> None:
@@ -229,5 +249,5 @@ def test_a_shell_reads_the_command_whatever_the_dataset_is_called(folders: Folde
     assert said.splitlines()[:6] == [
         *("-i", f"/r aw/{name}/imagesTs", "-o", f"/r/{name}/best_configuration/predictions", "-d", name)
     ]
-    command = Candidates(name).request("3d_vit", 0).command("--val")
+    command = Request(name, "3d_vit", 0).command("--val")
     assert shlex.split(command) == ["kf_train", name, "3d_vit", "fold_0", "-p", "kfPlans", "--val"]
