@@ -3,7 +3,7 @@
 from kneeformer.config import AugmentationSettings
 
 EVERY_CHANGE = AugmentationSettings(
-    mirror_axes=(0, 1, 2),
+    mirror_axes=("RL", "AP", "IS"),
     rotation_degrees=(30, 0, 0),
     scale=(0.8, 1.25),
     affine_probability=1,
