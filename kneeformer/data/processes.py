@@ -1,4 +1,4 @@
-"""Work on many items in child processes, where a crash is one item's answer and nobody else's."""
+"""Work on many items in child processes, or on a cluster; a crash is one item's answer and nobody else's."""
 
 import faulthandler
 import os
@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from kneeformer.data.cluster import Cluster, current_cluster
 from kneeformer.data.disk import DiskError, in_words
 from kneeformer.errors import KneeformerError
 from kneeformer.interrupts import SIGNALS, ignore_interrupts
@@ -57,7 +58,7 @@ def run_each(
     processes: int,
     done: Callable[[int], None] | None = None,
 ) -> list[Result | Exception]:
-    """`function(item)` for every item, in child processes.
+    """`function(item)` for every item, in child processes, or on the cluster of a `working_on` block.
 
     Each child holds one item at a time, so that a child that dies (a crash of a C library, a kill, memory
     that ran out) names its item exactly, costs no other item anything, and is replaced. With one process
@@ -77,6 +78,9 @@ def run_each(
     Raises:
         DiskError: `function` raised it: no further item is begun, for it would fare no better.
     """
+    cluster = current_cluster()
+    if cluster is not None:
+        return _run_on(cluster, function, items, names, done)
     workers = [_Worker(processes) for _ in range(min(max(processes, 1), len(items)))]
     outcomes: dict[int, Result | Exception] = {}
     waiting = iter(range(len(items)))
@@ -104,6 +108,31 @@ def run_each(
             worker.end(kill=not isinstance(fault, DiskError))
         raise
     return [outcomes[i] for i in range(len(items))]
+
+
+def _run_on(
+    cluster: Cluster,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    names: Sequence[str],
+    done: Callable[[int], None] | None,
+) -> list[Result | Exception]:
+    def is_final(fault: BaseException) -> bool:
+        return isinstance(fault, DiskError)
+
+    outcomes = cluster.run_each(function, items, done or (lambda _: None), is_final)
+    return [_answer(outcome, name) for outcome, name in zip(outcomes, names, strict=True)]
+
+
+def _answer(outcome: Result | BaseException, name: str) -> Result | Exception:
+    """An item's outcome in words: of the faults of the system, and of the workers that worked on it."""
+    if isinstance(outcome, OSError) and outcome.errno is not None:
+        return KneeformerError(f"{name}: {in_words(outcome)}")
+    if type(outcome).__name__ == "KilledWorker":
+        return WorkerDied(name, "was lost again and again: most often memory ran out; use smaller workers")
+    if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 class _Worker:
@@ -136,10 +165,8 @@ class _Worker:
         except BrokenExecutor as fault:
             self.end(kill=True)
             return WorkerDied(name, _how(str(fault)))
-        except OSError as fault:
-            return fault if fault.errno is None else KneeformerError(f"{name}: {in_words(fault)}")
         except Exception as fault:
-            return fault
+            return _answer(fault, name)
 
     def end(self, kill: bool = False) -> None:
         if self._executor is not None:

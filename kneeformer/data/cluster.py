@@ -1,0 +1,135 @@
+"""Work on many items on the workers of a dask cluster."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kneeformer import __version__
+from kneeformer.errors import KneeformerError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_ANSWERS_WITHIN = "10s"
+_current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
+
+
+class Cluster:
+    """Workers on other machines, behind one dask scheduler. They read and write the same folders as this one."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def run_each(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        done: Callable[[int], None],
+        ends: Callable[[BaseException], bool],
+    ) -> list[Result | BaseException]:
+        """`function(item)` for every item; a worker that is lost has its items computed by another.
+
+        Args:
+            done: called with the number of items finished so far, after each.
+            ends: true of an exception after which no further item is begun.
+
+        Returns:
+            For each item, in order: its result or its exception. `KilledWorker` is that of an item whose
+            workers were lost several times, of which it may be the cause.
+        """
+        from distributed import as_completed
+
+        futures = self._client.map(function, items, pure=False, retries=0)
+        index = {future.key: i for i, future in enumerate(futures)}
+        outcomes: dict[int, Result | BaseException] = {}
+        try:
+            with self._client.as_current():
+                for future in as_completed(futures):
+                    fault = future.exception()
+                    outcomes[index[future.key]] = future.result() if fault is None else fault
+                    if fault is not None and ends(fault):
+                        raise fault
+                    done(len(outcomes))
+        finally:
+            self._client.cancel(futures)
+        return [outcomes[i] for i in range(len(items))]
+
+
+@contextmanager
+def working_on(address: str | None) -> Iterator[None]:
+    """Everything that runs item by item in this block runs on the workers behind a scheduler; None: here.
+
+    Args:
+        address: such as tcp://HOST:8786.
+
+    Raises:
+        KneeformerError: dask is not installed, no scheduler answers, it has no worker, or a worker has
+            another version of kneeformer.
+    """
+    if address is None:
+        yield
+        return
+    with _connected(address) as client:
+        _refuse_other_versions(client, address)
+        token = _current.set(Cluster(client))
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+def current_cluster() -> Cluster | None:
+    """The cluster that work runs on in this block; None where it runs on this machine."""
+    return _current.get()
+
+
+@contextmanager
+def _connected(address: str) -> Iterator["Client"]:
+    try:
+        from distributed import Client
+    except ImportError as fault:
+        raise KneeformerError("--cluster needs dask: pip install 'kneeformer[cluster]'") from fault
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its faults are told by us, in one line
+    try:
+        client = Client(address, timeout=_ANSWERS_WITHIN, set_as_default=False)
+    except (OSError, ValueError) as fault:
+        raise KneeformerError(
+            f"--cluster {address}: no scheduler answers there; start one with: dask scheduler"
+        ) from fault
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _refuse_other_versions(client: "Client", address: str) -> None:
+    """Raises KneeformerError: there is no worker, or one without this version of kneeformer."""
+    try:
+        client.wait_for_workers(1, timeout=_ANSWERS_WITHIN)
+    except TimeoutError as fault:
+        raise KneeformerError(
+            f"--cluster {address}: the scheduler has no worker; start some with: dask worker {address}"
+        ) from fault
+    answers: dict[str, Any] = client.run(_version, on_error="return")
+    answers["scheduler"] = client.run_on_scheduler(_version)
+    others = {
+        worker: answer if isinstance(answer, str) else "none"
+        for worker, answer in answers.items()
+        if answer != __version__
+    }
+    if others:
+        listed = "".join(f"\n  {worker}: {version}" for worker, version in others.items())
+        raise KneeformerError(
+            f"--cluster {address}: workers with another kneeformer than {__version__} here:{listed}"
+        )
+
+
+def _version() -> str:
+    from kneeformer import __version__ as version
+
+    return version

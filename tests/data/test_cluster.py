@@ -1,0 +1,113 @@
+"""A real scheduler and two real workers on this machine: the same answers as here, whoever dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kneeformer.data.cluster import working_on
+from kneeformer.data.disk import DiskError
+from kneeformer.data.processes import run_each
+from kneeformer.errors import KneeformerError
+
+pytest.importorskip("distributed", reason="dask's scheduler is not installed")
+pytestmark = pytest.mark.slow
+
+DASK = (sys.executable, "-m", "dask")
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a scheduler with two workers of one thread."""
+    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
+    modules = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    worker = ("worker", "--nthreads", "1", "--no-nanny")
+    begun = [
+        subprocess.Popen(
+            [*DASK, *command, "--scheduler-file", str(file), "--no-dashboard"],
+            env={**os.environ, "PYTHONPATH": modules},
+            cwd=file.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in (("scheduler", "--host", "127.0.0.1", "--port", "0"), worker, worker)
+    ]
+    from distributed import Client
+
+    while not file.exists():
+        time.sleep(0.1)
+    with Client(scheduler_file=str(file), set_as_default=False) as client:
+        client.wait_for_workers(2, timeout="60s")
+        yield client.scheduler.address
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def work(order: object) -> object:
+    """Square a number, or fail as told."""
+    if isinstance(order, int):
+        return order * order
+    if order == "user fault":
+        raise KneeformerError("knee.nrrd: cannot be read; export it again")
+    if order == "full":
+        raise DiskError("/prepared/K01.b2nd: the disk is full; free some space")
+    raise ValueError(order)
+
+
+def process_id(_: object) -> int:
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def die_once(marker: Path) -> int:
+    """Kill the worker the first time; answer the second."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_answers_come_in_the_order_of_the_items_and_faults_are_their_items_alone(scheduler: str) -> None:
+    told = []
+    orders: list[object] = [3, "user fault", 4, "other fault"]
+    with working_on(scheduler):
+        answers = run_each(work, orders, ["a", "b", "c", "d"], 1, told.append)
+    assert answers[0] == 9 and answers[2] == 16
+    assert str(answers[1]) == "knee.nrrd: cannot be read; export it again"
+    assert isinstance(answers[3], ValueError)
+    assert told == [1, 2, 3, 4]
+
+
+def test_work_is_shared_by_processes_that_are_not_ours(scheduler: str) -> None:
+    with working_on(scheduler):
+        workers = set(run_each(process_id, range(6), [""] * 6, 1))
+    assert len(workers) == 2 and os.getpid() not in workers
+
+
+def test_a_full_disk_ends_the_work(scheduler: str) -> None:
+    with working_on(scheduler), pytest.raises(DiskError, match="disk is full"):
+        run_each(work, ["full", *range(5)], [""] * 6, 1)
+
+
+def test_no_scheduler_is_one_sentence() -> None:
+    with pytest.raises(KneeformerError, match="no scheduler answers"), working_on("tcp://127.0.0.1:9"):
+        pass
+
+
+def test_work_after_the_block_is_here_again(scheduler: str) -> None:
+    with working_on(scheduler):
+        pass
+    assert run_each(work, [2], ["two"], 1) == [4]
+
+
+def test_a_killed_worker_loses_nothing(scheduler: str, tmp_path: Path) -> None:
+    """The last test: one worker is left."""
+    with working_on(scheduler):
+        answers = run_each(die_once, [tmp_path / "died", *(tmp_path for _ in range(4))], [""] * 5, 1)
+    assert all(isinstance(answer, int) for answer in answers) and len(set(answers)) == 1
