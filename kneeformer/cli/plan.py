@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import (
     Bars,
+    add_cluster,
     add_device,
     add_plans,
     add_processes,
@@ -35,8 +36,11 @@ def main() -> None:
 
 
 def _plan_all(arguments: argparse.Namespace) -> None:
-    for dataset in arguments.dataset:
-        make_plan(arguments, dataset)
+    from kneeformer.data.cluster import working_on
+
+    with working_on(arguments.cluster):
+        for dataset in arguments.dataset:
+            make_plan(arguments, dataset)
 
 
 def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) -> None:
@@ -66,6 +70,7 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
     add_plans(parser)
     parser.set_defaults(plans=None)
     add_processes(parser)
+    add_cluster(parser)
     add_device(parser)
     add_quiet(parser)
 

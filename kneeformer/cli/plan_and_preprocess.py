@@ -16,6 +16,9 @@ def main() -> None:
 
 
 def _plan_and_preprocess(arguments: argparse.Namespace) -> None:
-    for dataset in arguments.dataset:
-        make_plan(arguments, dataset)
-        preprocess(arguments, dataset)
+    from kneeformer.data.cluster import working_on
+
+    with working_on(arguments.cluster):
+        for dataset in arguments.dataset:
+            make_plan(arguments, dataset)
+            preprocess(arguments, dataset)

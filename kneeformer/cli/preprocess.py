@@ -2,7 +2,16 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, add_plans, add_processes, add_quiet, command_parser, resume_with, run
+from kneeformer.cli.console import (
+    Bars,
+    add_cluster,
+    add_plans,
+    add_processes,
+    add_quiet,
+    command_parser,
+    resume_with,
+    run,
+)
 
 
 def main() -> None:
@@ -11,14 +20,18 @@ def main() -> None:
     add_configurations(parser)
     add_plans(parser)
     add_processes(parser)
+    add_cluster(parser)
     add_quiet(parser)
     arguments = parser.parse_args()
     run(lambda: _preprocess_all(arguments), resume_with("finished cases"), arguments.quiet)
 
 
 def _preprocess_all(arguments: argparse.Namespace) -> None:
-    for dataset in arguments.dataset:
-        preprocess(arguments, dataset)
+    from kneeformer.data.cluster import working_on
+
+    with working_on(arguments.cluster):
+        for dataset in arguments.dataset:
+            preprocess(arguments, dataset)
 
 
 def add_configurations(parser: argparse.ArgumentParser) -> None:

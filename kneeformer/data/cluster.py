@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kneeformer import __version__
 from kneeformer.errors import KneeformerError
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ANSWERS_WITHIN = "10s"
+_ANSWERS_WITHIN_S = 10
 _current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 
 
 class Cluster:
-    """Workers on other machines, behind one dask scheduler. They read and write the same folders as this one."""
+    """Workers behind one dask scheduler, on machines that reach the same folders as this one."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -49,14 +49,14 @@ class Cluster:
         outcomes: dict[int, Result | BaseException] = {}
         try:
             with self._client.as_current():
-                for future in as_completed(futures):
+                for future in as_completed(futures):  # type: ignore[no-untyped-call]
                     fault = future.exception()
                     outcomes[index[future.key]] = future.result() if fault is None else fault
                     if fault is not None and ends(fault):
                         raise fault
                     done(len(outcomes))
         finally:
-            self._client.cancel(futures)
+            self._client.cancel(futures)  # type: ignore[no-untyped-call]
         return [outcomes[i] for i in range(len(items))]
 
 
@@ -96,7 +96,7 @@ def _connected(address: str) -> Iterator["Client"]:
         raise KneeformerError("--cluster needs dask: pip install 'kneeformer[cluster]'") from fault
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its faults are told by us, in one line
     try:
-        client = Client(address, timeout=_ANSWERS_WITHIN, set_as_default=False)
+        client = Client(address, timeout=_ANSWERS_WITHIN_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as fault:
         raise KneeformerError(
             f"--cluster {address}: no scheduler answers there; start one with: dask scheduler"
@@ -104,32 +104,34 @@ def _connected(address: str) -> Iterator["Client"]:
     try:
         yield client
     finally:
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]
 
 
 def _refuse_other_versions(client: "Client", address: str) -> None:
     """Raises KneeformerError: there is no worker, or one without this version of kneeformer."""
     try:
-        client.wait_for_workers(1, timeout=_ANSWERS_WITHIN)
+        client.wait_for_workers(1, timeout=_ANSWERS_WITHIN_S)
     except TimeoutError as fault:
         raise KneeformerError(
             f"--cluster {address}: the scheduler has no worker; start some with: dask worker {address}"
         ) from fault
+    here = _version()
     answers: dict[str, Any] = client.run(_version, on_error="return")
-    answers["scheduler"] = client.run_on_scheduler(_version)
+    try:
+        answers["scheduler"] = client.run_on_scheduler(_version)  # type: ignore[no-untyped-call]
+    except ImportError:  # of kneeformer, PackageNotFoundError included
+        answers["scheduler"] = None
     others = {
         worker: answer if isinstance(answer, str) else "none"
         for worker, answer in answers.items()
-        if answer != __version__
+        if answer != here
     }
     if others:
-        listed = "".join(f"\n  {worker}: {version}" for worker, version in others.items())
+        listed = "".join(f"\n  {worker}: {found}" for worker, found in others.items())
         raise KneeformerError(
-            f"--cluster {address}: workers with another kneeformer than {__version__} here:{listed}"
+            f"--cluster {address}: everything in it needs kneeformer {here}, as it is here:{listed}"
         )
 
 
 def _version() -> str:
-    from kneeformer import __version__ as version
-
-    return version
+    return version("kneeformer")

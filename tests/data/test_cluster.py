@@ -1,5 +1,6 @@
 """A real scheduler and two real workers on this machine: the same answers as here, whoever dies."""
 
+import math
 import os
 import signal
 import subprocess
@@ -8,12 +9,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from prepared import LABELLED, SHAPE, Place, plan
 
 from kneeformer.data.cluster import working_on
+from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import DiskError
+from kneeformer.data.images import write_image
 from kneeformer.data.processes import run_each
+from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Grid
+from kneeformer.workflows.preprocess import preprocess_cases
 
 pytest.importorskip("distributed", reason="dask's scheduler is not installed")
 pytestmark = pytest.mark.slow
@@ -25,7 +33,8 @@ DASK = (sys.executable, "-m", "dask")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a scheduler with two workers of one thread."""
     file = tmp_path_factory.mktemp("dask") / "scheduler.json"
-    modules = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    here = Path(__file__).parent  # whence the workers import what the tests send them
+    modules = os.pathsep.join((str(here), str(here.parent), os.environ.get("PYTHONPATH", "")))
     worker = ("worker", "--nthreads", "1", "--no-nanny")
     begun = [
         subprocess.Popen(
@@ -104,6 +113,24 @@ def test_work_after_the_block_is_here_again(scheduler: str) -> None:
     with working_on(scheduler):
         pass
     assert run_each(work, [2], ["two"], 1) == [4]
+
+
+def test_prepared_cases_are_those_of_this_machine(scheduler: str, place: Place, tmp_path: Path) -> None:
+    voxels = np.arange(math.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    for case in LABELLED:
+        write_image(place.raw / "imagesTr" / f"{case}_0000.nrrd", voxels, Grid(SHAPE, (1, 1, 1)))
+        write_image(place.raw / "labelsTr" / f"{case}.nrrd", voxels % 2, Grid(SHAPE, (1, 1, 1)))
+    dataset, configuration = Dataset.open(place.raw), plan().configuration("3d_vit")
+    prepared: dict[str, list[StoredCase]] = {}
+    for name, address in (("here", None), ("elsewhere", scheduler)):
+        folder = tmp_path / name
+        with working_on(address):
+            preprocess_cases(dataset.training_cases(), dataset, configuration, folder, 1, lambda *_: None)
+        prepared[name] = [open_case(folder, case) for case in LABELLED]
+    for ours, theirs in zip(prepared["here"], prepared["elsewhere"], strict=True):
+        assert ours.labels is not None and theirs.labels is not None
+        assert np.array_equal(ours.image[:], theirs.image[:])
+        assert np.array_equal(ours.labels[:], theirs.labels[:])
 
 
 def test_a_killed_worker_loses_nothing(scheduler: str, tmp_path: Path) -> None:
