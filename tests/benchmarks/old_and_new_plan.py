@@ -2,10 +2,13 @@
 
     python tests/benchmarks/old_and_new_plan.py DATASET_FOLDER --minutes 20 [--old REVISION] [--work DIR]
 
-Both plans are printed before the trainings, and the validation tables after them. Run it on an idle machine.
+Of the older plan network, crop, batch and number of steps are taken, and the rest of today's: that is what is
+compared, and other settings have other names today. Both plans are in WORK/preprocessed; the validation
+tables come after the trainings. Run it on an idle machine.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
+OLD, NEW = "oldPlans", "kfPlans"
 
 
 def main() -> None:
@@ -31,33 +35,34 @@ def main() -> None:
     (work / "raw").mkdir(parents=True, exist_ok=True)
     if not (link := work / "raw" / name).exists():
         link.symlink_to(arguments.dataset.resolve())
-    for code, command in (
-        (old, ["kf_plan", "-d", name, "-p", "oldPlans"]),
-        (ROOT, ["kf_plan_and_preprocess", "-d", name]),
-        (ROOT, ["kf_preprocess", "-d", name, "-c", "3d_vit", "-p", "oldPlans"]),
-        *(
-            (
-                ROOT,
-                [
-                    "kf_train",
-                    name,
-                    "3d_vit",
-                    "fold0",
-                    "-p",
-                    plans,
-                    "--minutes",
-                    arguments.minutes,
-                    "--overwrite",
-                ],
-            )
-            for plans in ("oldPlans", "kfPlans")
-        ),
-    ):
-        folders = {f"kf_{part}": str(work / part) for part in ("raw", "preprocessed", "results")}
-        print("\n$", *command, flush=True)
-        environment = {**os.environ, **folders, "PYTHONPATH": str(code)}
-        subprocess.run([SCRIPTS / command[0], *command[1:]], env=environment, check=True, cwd=code)
+    prepared = work / "preprocessed" / name
+    _run(work, old, "kf_plan", "-d", name, "-p", OLD)
+    planned = (prepared / f"{OLD}.json").read_text()
+    _run(work, ROOT, "kf_plan_and_preprocess", "-d", name, "-c", "3d_vit")
+    merged = _with_network_of(json.loads(planned), json.loads((prepared / f"{NEW}.json").read_text()))
+    (prepared / f"{OLD}.json").write_text(json.dumps(merged, indent=2))
+    _run(work, ROOT, "kf_preprocess", "-d", name, "-c", "3d_vit", "-p", OLD)
+    for plans in (OLD, NEW):
+        fold = ("kf_train", name, "3d_vit", "fold0", "-p", plans)
+        _run(work, ROOT, *fold, "--minutes", arguments.minutes, "--overwrite")
+    _run(work, ROOT, "kf_find_best_configuration", name, "-c", "3d_vit", "-p", OLD, NEW, "--ranking_only")
     print(f"kept in {work}; then: git worktree remove {old}")
+
+
+def _run(work: Path, code: Path, *command: str) -> None:
+    folders = {f"kf_{part}": str(work / part) for part in ("raw", "preprocessed", "results")}
+    print("\n$", *command, flush=True)
+    environment = {**os.environ, **folders, "PYTHONPATH": str(code)}
+    subprocess.run([SCRIPTS / command[0], *command[1:]], env=environment, check=True, cwd=code)
+
+
+def _with_network_of(old: dict, new: dict) -> dict:
+    """Today's plan with network, crop, batch and steps of an older one, under the older one's name."""
+    before, now = (plan["configurations"]["3d_vit"] for plan in (old, new))
+    taken = ("crop", "batch_size", "epochs", "steps_per_epoch", "learning_rate", "warmup_steps")
+    training = {**now["training"], **{key: before["training"][key] for key in taken}}
+    merged = {**now, "network": before["network"], "training": training, "evidence": None}
+    return {**new, "plans_name": OLD, "configurations": {"3d_vit": {**merged, "previous_stage": None}}}
 
 
 if __name__ == "__main__":

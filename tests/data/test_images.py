@@ -6,7 +6,7 @@ import math
 import os
 import struct
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, permutations, product
 from pathlib import Path
 
 import nibabel as nib
@@ -14,10 +14,12 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
 from kneeformer.data.images import FILE_ENDINGS, file_ending, read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import ENDS, turn
 
 WriteNifti = Callable[..., bytes]
 RAMP = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
@@ -709,3 +711,16 @@ def test_endings() -> None:
     assert file_ending(Path("a.b.nii.gz")) == ".nii.gz"
     with pytest.raises(KneeformerError, match=r"a\.dcm: not an image file; endings known: \.seg\.nrrd, "):
         file_ending(Path("a.dcm"))
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nii.gz"])
+def test_all_48_orientations_survive_the_file(tmp_path: Path, ending: str) -> None:
+    oblique = tuple(Rotation.from_euler("xyz", (12, -9, 20), degrees=True).as_matrix().ravel().tolist())
+    grid = Grid((3, 4, 5), (3.0, 0.5, 0.4), (4.0, -2.0, 9.0), oblique)
+    array = np.arange(60, dtype=np.int16).reshape(grid.shape)
+    for orientation in ("".join(ends) for lines in permutations(ENDS) for ends in product(*lines)):
+        file, stored = tmp_path / f"{orientation}{ending}", grid.turned(orientation)
+        write_image(file, np.ascontiguousarray(turn(array, grid.orientation(), orientation)), stored)
+        image = read_image(file)
+        assert image.grid.orientation() == orientation and image.grid.mismatch(stored) is None
+        assert np.array_equal(turn(image.array, orientation, grid.orientation()), array)
