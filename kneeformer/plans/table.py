@@ -40,7 +40,6 @@ def training_hours(configuration: Configuration) -> float | None:
 def _row(name: str, configuration: Configuration) -> tuple[str, ...]:
     evidence = configuration.evidence
     cost, _ = _cost(configuration)
-    hours = training_hours(configuration)
     return (
         name,
         configuration.task,
@@ -48,8 +47,15 @@ def _row(name: str, configuration: Configuration) -> tuple[str, ...]:
         "" if evidence is None or cost is None else f"{evidence.crop_share_of_volume:.0%}",
         "" if evidence is None or not evidence.parameters else f"{evidence.parameters / 1e6:.1f} M",
         "" if cost is None else f"{cost.seconds_per_step:.2f} s",
-        "closed form" if not configuration.by_steps else "" if hours is None else duration(hours),
+        _length(configuration),
     )
+
+
+def _length(configuration: Configuration) -> str:
+    if not configuration.by_steps:
+        return "closed form"
+    hours, training = training_hours(configuration), configuration.training
+    return f"{training.epochs} x {training.steps_per_epoch} steps" if hours is None else duration(hours)
 
 
 def _decisions(configuration: Configuration) -> list[tuple[str, str]]:

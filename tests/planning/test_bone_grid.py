@@ -15,8 +15,10 @@ from kneeformer.tasks.bone_completion.planning import (
     bone_configuration,
     bone_grid,
     bone_segmentation,
+    code,
     common_side,
     components,
+    stepwise,
 )
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration
 from kneeformer.tasks.registry import task_named, tasks_for
@@ -84,6 +86,21 @@ def test_bones_of_two_sides_become_the_more_frequent(sides: list[Side | None], c
 )
 def test_fewer_modes_than_bones_of_a_fold(bones: int, wanted: int, modes: int) -> None:
     assert components(bones, wanted) == modes
+
+
+@pytest.mark.parametrize(
+    ("bones", "channels", "codes", "epochs", "registration_epochs"),
+    [(3, 4, 64, 10, 20), (25, 8, 128, 10, 20), (100, 16, 256, 40, 80), (1000, 32, 512, 400, 800)],
+)
+def test_code_and_steps_follow_from_the_number_of_bones(
+    bones: int, channels: int, codes: int, epochs: int, registration_epochs: int
+) -> None:
+    assert (code(bones).latent_channels, code(bones).codes) == (channels, codes)
+    plain = bone_configuration(fingerprint(a=None), CPU, "completion", None).training
+    for loss, wanted in (("mse", epochs), ("dssim", registration_epochs)):
+        settings = stepwise(plain, bones, CPU, loss)
+        assert (settings.batch_size, settings.epochs, settings.steps_per_epoch) == (4, wanted, 25)
+    assert stepwise(plain, bones, GPU, "mse").epochs >= 200
 
 
 def fingerprint(

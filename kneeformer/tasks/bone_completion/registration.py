@@ -46,13 +46,13 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
             "previous_stage": "3d_ags",
             "registration": transformer,
             "learning": learning,
-            "training": stepwise(direct.training, budget, "points"),
+            "training": stepwise(direct.training, len(fingerprint.cases), budget, "points"),
         }
         whole = {
             "inherits_from": "3d_ags",
             "registration": transformer,
             "learning": learning.model_copy(update={"hidden_probability": 0.0}),
-            "training": stepwise(direct.training, budget, "dssim"),
+            "training": stepwise(direct.training, len(fingerprint.cases), budget, "dssim"),
         }
         return {
             "3d_ags": direct,

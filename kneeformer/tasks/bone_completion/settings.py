@@ -96,8 +96,16 @@ class BoneConfiguration(Configuration):
         straight = ", turned with each bone" if grid.straightened else ""
         rows = [("grid", f"{by(grid.grid)} voxels of {by(grid.spacing)} mm{side}{straight}")]
         if self.prior is not None:
-            rows.append(("prior", f"{self.prior.kind}, {self.prior.components} components"))
+            rows.append(("prior", self._prior_in_words(self.prior)))
         return rows
+
+    def _prior_in_words(self, prior: PriorSettings) -> str:
+        bones = None if self.evidence is None else self.evidence.cases
+        text = f"{prior.kind}, {prior.components} components"
+        text += "" if bones is None else f", fewer than a fold learns from of {bones} bones"
+        if prior.kind in ("vae", "vqvae"):
+            text += f"; a code of {prior.code.latent_channels} channels"
+        return text
 
     @property
     def requires_mask(self) -> bool:

@@ -38,6 +38,7 @@ from kneeformer.tasks.bone_completion.objective import PriorObjective
 from kneeformer.tasks.bone_completion.planning import (
     bone_configuration,
     bone_segmentation,
+    code,
     components,
     stepwise,
 )
@@ -82,8 +83,8 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         if fingerprint.both_sides:
             fitted["3d_mirrored"] = PriorSettings(kind="mirrored", components=1, residual=False)
         trained = {
-            "3d_vae": PriorSettings(kind="vae", components=modes),
-            "3d_vqvae": PriorSettings(kind="vqvae", components=modes),
+            "3d_vae": PriorSettings(kind="vae", components=modes, code=code(bones)),
+            "3d_vqvae": PriorSettings(kind="vqvae", components=modes, code=code(bones)),
             "3d_vit_prior": PriorSettings(kind="vit", components=modes),
         }
         best = PriorSettings(kind="pca", components=modes)
@@ -92,7 +93,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         learning = BoneLearningSettings(rotation_degrees=3, shift_mm=3, scale=(0.97, 1.03))
         by_steps = {
             "learning": learning,
-            "training": stepwise(first.training, budget, "mse"),
+            "training": stepwise(first.training, bones, budget, "mse"),
         }
         planned: dict[str, Configuration] = {"3d_pca32": first}
         for name, prior in {**fitted, **trained}.items():
