@@ -79,6 +79,19 @@ def test_a_bar_is_one_line_where_there_is_no_terminal_and_none_for_what_is_done_
     )
 
 
+def test_a_shell_completes_flags_and_choices(tmp_path: Path) -> None:
+    """As argcomplete's shell function asks: the line in the environment, the answer in a file."""
+    answers = {}
+    for line in ("kf_predict --save_p", "kf_predict --save_mesh p"):
+        asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_SUPPRESS_SPACE": "1", "_ARGCOMPLETE_IFS": "\n"}
+        asked |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+        asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "answer")
+        command = "from kneeformer.cli.predict import main; main()"
+        subprocess.run([sys.executable, "-c", command], env=os.environ | asked, check=True)
+        answers[line] = (tmp_path / "answer").read_text().strip()
+    assert list(answers.values()) == ["--save_probabilities", "ply"]
+
+
 def test_a_quiet_command_shows_no_bars_and_warnings_alone() -> None:
     body = "import logging\nBars.quiet = True\nwatch('Checking', 1, 2)\n"
     assert ends(f"{BARS}{body}") == (0, "")

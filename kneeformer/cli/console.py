@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
@@ -160,9 +160,20 @@ def print_imported(folder: Path, done: "Imported") -> None:
         print("\n".join(f"  {line}" for line in done.notes))
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """A parser that answers a shell which completes a command, where argcomplete is installed."""
+
+    def parse_args(self, *arguments: Any, **namespace: Any) -> Any:
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+        return super().parse_args(*arguments, **namespace)
+
+
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """A parser of a command's arguments, with -h and --version."""
-    parser = argparse.ArgumentParser(name, description=description)
+    parser = _CommandParser(name, description=description)
     parser.add_argument(
         "--version",
         action="version",

@@ -69,6 +69,9 @@ def main() -> None:
         metavar="KEY=VALUE",
         help="a setting for this run, e.g. training.learning_rate=3e-4; recorded in its plan.json",
     )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write losses and scores for TensorBoard (tensorboardX)"
+    )
     add_plans(parser)
     add_device(parser)
     add_quiet(parser)

@@ -15,13 +15,17 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
     """Options that describe data; the device need not be there."""
     group = parser.add_argument_group("what if", "the plan that described data would get, on any machine")
     group.add_argument("--what_if", action="store_true", help="print that plan; nothing is written")
-    group.add_argument("--shape", type=_triple(_count), metavar="ZxYxX", help="voxels, as 36x320x320")
-    group.add_argument("--spacing", type=_triple(positive), metavar="ZxYxX", help="mm, as 3.1x0.44x0.44")
-    group.add_argument("--cases", type=_count, default=50, metavar="N", help="with labels (default: 50)")
+    group.add_argument("--shape", type=triple(positive_whole), metavar="ZxYxX", help="voxels, as 36x320x320")
+    group.add_argument("--spacing", type=triple(positive), metavar="ZxYxX", help="mm, as 3.1x0.44x0.44")
+    group.add_argument(
+        "--cases", type=positive_whole, default=50, metavar="N", help="with labels (default: 50)"
+    )
     group.add_argument(
         "--unlabelled", type=int, default=0, metavar="N", help="subjects without labels (default: 0)"
     )
-    group.add_argument("--structures", type=_count, default=1, metavar="N", help="labels (default: 1)")
+    group.add_argument(
+        "--structures", type=positive_whole, default=1, metavar="N", help="labels (default: 1)"
+    )
     group.add_argument(
         "--device",
         choices=("cpu", "cuda", "mps"),
@@ -56,18 +60,21 @@ def print_what_if(arguments: argparse.Namespace) -> None:
     print(plan.to_text() if arguments.json else plan_table(plan))
 
 
-def _triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
-    def triple(text: str) -> tuple[Number, Number, Number]:
+def triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
+    """Type of an option that is three numbers, (z, y, x), such as 36x320x320."""
+
+    def parse(text: str) -> tuple[Number, Number, Number]:
         try:
             z, y, x = map(number, text.split("x"))
         except ValueError as fault:
             raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, as 36x320x320") from fault
         return z, y, x
 
-    return triple
+    return parse
 
 
-def _count(text: str) -> int:
+def positive_whole(text: str) -> int:
+    """Type of an option that counts, from 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")

@@ -125,6 +125,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         process = psutil.Process()
+        self.megabytes = process.memory_info().rss / 2**20
         while not self._over.wait(0.005):
             self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
 

@@ -15,6 +15,7 @@ class Request:
         no_pretraining: start from random initialisation, whatever the plan's previous stage is.
         pretrained_weights: a checkpoint to start from, instead of the previous stage.
         pretrain_from: a second dataset whose images the stage without labels learns from as well.
+        tensorboard: write losses and scores for TensorBoard, too.
         subjects: learn from so many labelled subjects of the fold, drawn by the seed; None is all.
     """
 
@@ -33,6 +34,7 @@ class Request:
     pretrained_weights: Path | None = None
     pretrain_from: str | None = None
     subjects: int | None = None
+    tensorboard: bool = False
     settings: tuple[str, ...] = ()
 
     @property

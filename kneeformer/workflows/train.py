@@ -18,6 +18,7 @@ from kneeformer.data.processes import default_processes
 from kneeformer.engine.checkpoint import load_network, load_weights, save_checkpoint
 from kneeformer.engine.log import note
 from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
+from kneeformer.engine.tensorboard import with_tensorboard
 from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.summary import Summary
@@ -219,7 +220,7 @@ def _train(
     start = _start(run, request.configuration, configuration, _cases(training, validation))
     note(folder, start)
     _log().info("%s", start)
-    train(run, begun, watch_training)
+    train(run, begun, with_tensorboard(folder, watch_training) if request.tensorboard else watch_training)
 
 
 def _cases(training: StoredCases, validation: StoredCases) -> str:

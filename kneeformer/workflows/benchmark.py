@@ -1,0 +1,115 @@
+"""Seconds and memory of preprocessing, a training step and a prediction, on this machine and device."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+
+from kneeformer import __version__
+from kneeformer.config import Cost, PreprocessingSettings
+from kneeformer.engine.step_cost import PeakMemory
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.geometry.grid import Grid
+from kneeformer.networks.compute import choose_device, half_precision_helps, to_device
+from kneeformer.planning.budget import Budget
+from kneeformer.plans import Plan
+from kneeformer.tasks.base import Scan
+from kneeformer.tasks.registry import predictive
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.what_if import plan_what_if
+
+_CASES = 50  # of the dataset that is only described
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds and memory of one thing, and its cost by formula.
+
+    Attributes:
+        memory_mb: the most that the process held on a CPU, or the allocator on a GPU.
+        formula: None where there is none.
+    """
+
+    what: str
+    seconds: float
+    memory_mb: float
+    formula: Cost | None = None
+
+
+def described_plan(shape: Size, spacing: Spacing, structures: int, device: str | None, memory: float) -> Plan:
+    """The plan of segmentation that cases of a shape and spacing in mm get on a device of this machine.
+
+    Args:
+        memory: GiB that a training step may take.
+
+    Raises:
+        KneeformerError: no such device here.
+    """
+    here = choose_device(device)
+    budget = Budget(here.type, memory, bfloat16=half_precision_helps(here))
+    return plan_what_if(shape, spacing, _CASES, 0, structures, budget)
+
+
+def benchmark(plan: Plan, name: str, device: str | None) -> list[Measured]:
+    """Measure a configuration that segments, with random weights, on noise of the median shape of its plan.
+
+    Those of a training step on a CPU are what one core computed, shared by all, and hold on a busy machine;
+    the other seconds are of the clock.
+
+    Raises:
+        KneeformerError: the configuration predicts no label maps; or no such device.
+    """
+    configuration = plan.configuration(name)
+    task, settings = predictive(configuration.task), configuration.preprocessing
+    if not (task.predicts_structures and isinstance(settings, PreprocessingSettings)):
+        raise KneeformerError(f"{name}: of task {configuration.task!r}; name one that segments with -c")
+    here = choose_device(device, task.needs_float64)
+    torch.manual_seed(0)
+    network = task.network(plan.dataset, configuration)
+    scan = _noise(settings)
+    prepared = _timed(
+        "preprocessing of a case",
+        torch.device("cpu"),
+        lambda: task.prepare(scan.image, None, scan.grid, configuration, plan.dataset.scheme),
+    )
+    budget = Budget(here.type, 0, bfloat16=half_precision_helps(here))
+    formula = task.estimate_step(network, plan.dataset, configuration, budget)
+    step = task.measure_step(network, plan.dataset, configuration, here)
+    assert step is not None  # of segmentation it is measured
+    predictor = Predictor(plan.with_only(name), configuration, (to_device(network, here).eval(),))
+    return [
+        prepared,
+        Measured("training step", step.seconds_per_step, step.memory_mb, formula),
+        _timed("prediction of a case", here, lambda: predictor.predict_scan(scan)),
+    ]
+
+
+def machine(device: str | None) -> str:
+    """Return versions, system, threads, memory and device of this machine."""
+    here = choose_device(device)
+    gpu = f", {torch.cuda.get_device_name(here)}" if here.type == "cuda" else ""
+    return (
+        f"kneeformer {__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {here.type}{gpu}"
+    )
+
+
+def _noise(settings: PreprocessingSettings) -> Scan:
+    """A scan of noise, of the median shape and the spacing of a plan, a channel a normalisation."""
+    shape = settings.median_shape
+    image = np.random.default_rng(0).normal(size=(len(settings.normalisation), *shape))
+    grid = Grid.along_patient(shape, settings.spacing, settings.usual_orientation)
+    return Scan(image.astype(np.float32), grid)
+
+
+def _timed(what: str, device: torch.device, work: Callable[[], object]) -> Measured:
+    started = time.perf_counter()
+    with PeakMemory(device) as peak:
+        work()
+    return Measured(what, time.perf_counter() - started, peak.megabytes)
