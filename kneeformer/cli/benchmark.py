@@ -7,6 +7,7 @@ from kneeformer.cli.console import add_device, add_plans, command_parser, positi
 from kneeformer.cli.what_if import positive_whole, triple
 
 if TYPE_CHECKING:
+    from kneeformer.geometry.aliases import Size, Spacing
     from kneeformer.plans import Plan
     from kneeformer.workflows.benchmark import Measured
 
@@ -51,24 +52,32 @@ def _measure(arguments: argparse.Namespace) -> None:
     from kneeformer.plans.table import plan_table
     from kneeformer.workflows.benchmark import benchmark, machine
 
-    plan = _plan(arguments)
-    print(
-        f"{machine(arguments.device)}\n\n```text\n{plan_table(plan.with_only(arguments.configuration))}\n```\n"
-    )
-    print(table(benchmark(plan, arguments.configuration, arguments.device)))
+    name, device = arguments.configuration, arguments.device
+    plan, shape, spacing = _planned(arguments) if arguments.dataset else _described(arguments)
+    print(f"{machine(device)}\n\n```text\n{plan_table(plan.with_only(name))}\n```\n")
+    print(table(benchmark(plan, name, shape, spacing, device)))
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    from kneeformer.paths import Folders
-    from kneeformer.plans import read_dataset_plan
+def _described(arguments: argparse.Namespace) -> "tuple[Plan, Size, Spacing]":
     from kneeformer.workflows.benchmark import described_plan
 
-    if arguments.dataset is None:
-        return described_plan(
-            arguments.shape, arguments.spacing, arguments.structures, arguments.device, arguments.memory
-        )
+    shape, spacing = arguments.shape, arguments.spacing
+    plan = described_plan(shape, spacing, arguments.structures, arguments.device, arguments.memory)
+    return plan, shape, spacing
+
+
+def _planned(arguments: argparse.Namespace) -> "tuple[Plan, Size, Spacing]":
+    from kneeformer.data.files import read_model
+    from kneeformer.paths import Folders
+    from kneeformer.planning.fingerprint import Fingerprint
+    from kneeformer.plans import read_dataset_plan
+    from kneeformer.workflows.benchmark import usual_case
+
     folders = Folders.from_environment()
-    return read_dataset_plan(folders, folders.resolve(arguments.dataset), arguments.plans)
+    dataset = folders.resolve(arguments.dataset)
+    plan = read_dataset_plan(folders, dataset, arguments.plans)
+    file = folders.preprocessed / dataset / "dataset_fingerprint.json"
+    return plan, *usual_case(read_model(file, Fingerprint, "plan the dataset again with kf_plan"))
 
 
 def table(rows: "list[Measured]") -> str:

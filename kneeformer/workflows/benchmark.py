@@ -1,5 +1,6 @@
 """Seconds and memory of preprocessing, a training step and a prediction, on this machine and device."""
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -10,13 +11,14 @@ import psutil
 import torch
 
 from kneeformer import __version__
-from kneeformer.config import Cost, PreprocessingSettings
+from kneeformer.config import Cost
 from kneeformer.engine.step_cost import PeakMemory
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.grid import Grid
 from kneeformer.networks.compute import choose_device, half_precision_helps, to_device
 from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan
 from kneeformer.tasks.base import Scan
 from kneeformer.tasks.registry import predictive
@@ -55,23 +57,32 @@ def described_plan(shape: Size, spacing: Spacing, structures: int, device: str |
     return plan_what_if(shape, spacing, _CASES, 0, structures, budget)
 
 
-def benchmark(plan: Plan, name: str, device: str | None) -> list[Measured]:
-    """Measure a configuration that segments, with random weights, on noise of the median shape of its plan.
+def usual_case(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
+    """Return shape and spacing in mm of the case of a dataset that has the median number of voxels."""
+    cases = sorted(fingerprint.cases.values(), key=lambda case: math.prod(case.shape))
+    case = cases[len(cases) // 2]
+    return case.shape, case.spacing
 
-    Those of a training step on a CPU are what one core computed, shared by all, and hold on a busy machine;
+
+def benchmark(plan: Plan, name: str, shape: Size, spacing: Spacing, device: str | None) -> list[Measured]:
+    """Measure a configuration that segments, with random weights, on a case of noise.
+
+    Seconds of a training step on a CPU are what one core computed, shared by all, and hold on a busy machine;
     the other seconds are of the clock.
 
     Raises:
         KneeformerError: the configuration predicts no label maps; or no such device.
     """
     configuration = plan.configuration(name)
-    task, settings = predictive(configuration.task), configuration.preprocessing
-    if not (task.predicts_structures and isinstance(settings, PreprocessingSettings)):
+    task = predictive(configuration.task)
+    if not task.predicts_structures:
         raise KneeformerError(f"{name}: of task {configuration.task!r}; name one that segments with -c")
     here = choose_device(device, task.needs_float64)
     torch.manual_seed(0)
     network = task.network(plan.dataset, configuration)
-    scan = _noise(settings)
+    noise = np.random.default_rng(0).normal(size=(len(plan.dataset.channel_names), *shape))
+    grid = Grid.along_patient(shape, spacing, configuration.preprocessing.usual_orientation)
+    scan = Scan(noise.astype(np.float32), grid)
     prepared = _timed(
         "preprocessing of a case",
         torch.device("cpu"),
@@ -98,14 +109,6 @@ def machine(device: str | None) -> str:
         f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {here.type}{gpu}"
     )
-
-
-def _noise(settings: PreprocessingSettings) -> Scan:
-    """A scan of noise, of the median shape and the spacing of a plan, a channel a normalisation."""
-    shape = settings.median_shape
-    image = np.random.default_rng(0).normal(size=(len(settings.normalisation), *shape))
-    grid = Grid.along_patient(shape, settings.spacing, settings.usual_orientation)
-    return Scan(image.astype(np.float32), grid)
 
 
 def _timed(what: str, device: torch.device, work: Callable[[], object]) -> Measured:

@@ -1,7 +1,7 @@
 """kf_benchmark measures what it says, and prints a table."""
 
 import pytest
-from prepared import plan
+from prepared import SHAPE, plan
 
 from kneeformer.cli.benchmark import table
 from kneeformer.config import Cost
@@ -10,7 +10,7 @@ from kneeformer.workflows.benchmark import Measured, benchmark, described_plan
 
 
 def test_three_things_are_measured_and_the_step_has_its_formula() -> None:
-    rows = benchmark(plan(), "3d_vit", "cpu")
+    rows = benchmark(plan(), "3d_vit", SHAPE, (2.0, 1.0, 1.0), "cpu")
     assert [row.what.split()[0] for row in rows] == ["preprocessing", "training", "prediction"]
     assert all(row.seconds > 0 and row.memory_mb > 50 for row in rows)
     assert [row.formula is None for row in rows] == [True, False, True]
@@ -25,7 +25,7 @@ def test_the_described_cases_are_planned_for_this_device() -> None:
 
 def test_a_configuration_that_predicts_nothing_is_refused() -> None:
     with pytest.raises(KneeformerError):
-        benchmark(plan(), "3d_mae", "cpu")
+        benchmark(plan(), "3d_mae", SHAPE, (1.0, 1.0, 1.0), "cpu")
 
 
 def test_the_table_by_hand() -> None:
