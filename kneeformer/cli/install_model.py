@@ -1,6 +1,5 @@
 """kf_install_model: check a model's file, and install it in kf_results."""
 
-import argparse
 from pathlib import Path
 
 from kneeformer.cli.console import command_parser, resume_with, run
@@ -8,13 +7,21 @@ from kneeformer.cli.console import command_parser, resume_with, run
 
 def main() -> None:
     parser = command_parser("kf_install_model", __doc__)
-    parser.add_argument("model", type=Path, help="file that kf_export_model has written, MODEL.kfm")
+    parser.add_argument(
+        "model",
+        help="file that kf_export_model has written, MODEL.kfm; or a repository of the Hugging Face Hub with "
+        "such a file, OWNER/NAME[@REVISION][:FILE.kfm]",
+    )
     arguments = parser.parse_args()
-    run(lambda: _install(arguments), resume_with("nothing of the model"))
+    run(lambda: _install(arguments.model), resume_with("nothing of the model"))
 
 
-def _install(arguments: argparse.Namespace) -> None:
+def _install(model: str) -> None:
     from kneeformer.paths import results_from_environment
-    from kneeformer.workflows.share_model import install_model
+    from kneeformer.workflows.hub_model import HubName
+    from kneeformer.workflows.share_model import install_from_hub, install_model
 
-    print(f"model: {install_model(arguments.model, results_from_environment())}")
+    results = results_from_environment()
+    name = HubName.parse(model)
+    folder = install_model(Path(model), results) if name is None else install_from_hub(name, results)
+    print(f"model: {folder}")

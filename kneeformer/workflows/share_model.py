@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from kneeformer.data.files import unfinished, write_text
+from kneeformer import __version__
+from kneeformer.data.files import unfinished, write_json, write_text
 from kneeformer.engine.checkpoint import load_checkpoint, load_network, save_checkpoint
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.summary import read_summary
 from kneeformer.paths import FINAL
 from kneeformer.plans import Plan, parse_plan, read_fold_plan
 from kneeformer.tasks.registry import predictive
+from kneeformer.workflows.hub_model import HubName, fetch_model
 from kneeformer.workflows.model_archive import (
     CARD,
     PLAN,
@@ -25,6 +28,8 @@ from kneeformer.workflows.model_archive import (
     write_archive,
 )
 from kneeformer.workflows.predict import fold_folders
+
+SOURCE = "source.json"
 
 
 def export_model(
@@ -57,8 +62,11 @@ def export_model(
     return [path.name for path in paths]
 
 
-def install_model(file: Path, results: Path) -> Path:
+def install_model(file: Path, results: Path, source: str | None = None) -> Path:
     """Install a model's file in $kf_results, after all of it is checked.
+
+    Args:
+        source: where the file is from, kept in source.json beside the model; None keeps nothing.
 
     Returns:
         The model's folder, as `Predictor.from_model_folder` takes it.
@@ -79,12 +87,28 @@ def install_model(file: Path, results: Path) -> Path:
         for fold, plan in plans.items():
             write_text(beside / fold / PLAN, plan.model_dump_json(indent=2))
             _install_weights(file, fold, contents[f"{fold}/{WEIGHTS}"], plan, beside / fold / FINAL)
+        if source is not None:
+            write_json(beside / SOURCE, {"source": source, "kneeformer": __version__})
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         if made and target.parent.is_dir() and not any(target.parent.iterdir()):
             target.parent.rmdir()
     return target
+
+
+def install_from_hub(name: HubName, results: Path) -> Path:
+    """As `install_model`, of a file that is downloaded first; source.json names the commit that it is from.
+
+    Raises:
+        KneeformerError: as `fetch_model` and `install_model`; nothing is left behind.
+    """
+    with tempfile.TemporaryDirectory(dir=results if results.is_dir() else None) as folder:
+        file, source = fetch_model(name, Path(folder))
+        try:
+            return install_model(file, results, source)
+        except KneeformerError as fault:
+            raise KneeformerError(str(fault).replace(str(file), source)) from fault
 
 
 def _plans(file: Path, manifest: Manifest, contents: dict[str, bytes]) -> dict[str, Plan]:
