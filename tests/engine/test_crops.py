@@ -252,6 +252,22 @@ def test_a_scheme_changes_no_image(folder: Path) -> None:
         assert torch.equal(with_labels[step]["to_patient"], without[step]["to_patient"])
 
 
+def test_crops_of_all_planes_are_placed_along_the_patients_axes(folder: Path) -> None:
+    record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="PSR", points={})
+    save_case(folder, "coronal", image_of(SHAPE), None, record, CROP)
+    batches = [crops(folder, case, scheme=None, share=0)[0]["to_patient"] for case in ("large", "coronal")]
+    axial, coronal = ((places[:, :, :3], places[:, :, 3]) for places in batches)
+    for crop in range(4):
+        assert axial[0][crop].tolist() == [
+            [0, 0, 1],
+            [0, 1, 0],
+            [1, 0, 0],
+        ]  # slices up, rows back, to the left
+        assert coronal[0][crop].tolist() == [[0, 0, -1], [1, 0, 0], [0, 1, 0]]
+        x, y, z = axial[1][crop].tolist()
+        assert coronal[1][crop].tolist() == [-x, z, y]  # the same place in the volume, which lies otherwise
+
+
 def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(folder: Path) -> None:
     dataset = crops(folder, "unlabelled", augmentation=BUSY, scheme=None, crop=SHAPE)
     labels = torch.cat([dataset[s]["labels"] for s in range(5)])

@@ -145,3 +145,21 @@ def test_the_shape_of_a_case_is_without_its_outliers() -> None:
     image, labels = volume()
     image[0, 3, 5, 7] = -32768
     assert case_fingerprint(image, labels, GRID, SCHEME, seed=0)[0].shape == (2, 3, 6)
+
+
+def test_medians_of_three_planes_are_along_slices_rows_and_columns() -> None:
+    """Stored with thick slices first, in the middle and last; the mean orientation has no thick axis."""
+    scans = {
+        "sagittal": case("RSA", (4.0, 0.5, 0.4)),
+        "coronal": case("SPR", (0.5, 5.0, 0.4)),
+        "axial": case("ARS", (0.5, 0.4, 6.0)),
+    }
+    samples = [np.zeros((1, 3), np.float32)] * 3
+    found = dataset_fingerprint(scans, samples, ("femur",))
+    assert set(found.orientations) == {"RSA", "PSR", "SAR"}
+    assert found.median_spacing == (5.0, 0.5, 0.4)
+    assert {name: c.orientation for name, c in found.cases.items()} == {
+        "sagittal": "RSA",
+        "coronal": "PSR",
+        "axial": "SAR",
+    }

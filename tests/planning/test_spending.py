@@ -84,8 +84,8 @@ def test_a_spacing_a_little_different_changes_little() -> None:
         z, y, x = (mm * f for mm, f in zip(data.spacing, factors, strict=True))
         before, after = data.share(budget), replace(data, spacing=(z, y, x)).share(budget)
         changes.append(max(before / after, after / before))
-    assert np.mean(np.array(changes) > 4 / 3) < 0.02
-    assert max(changes) < 3.5
+    assert np.mean(np.array(changes) > 4 / 3) < 0.01
+    assert max(changes) < 2.5
 
 
 def test_axes_may_stand_in_any_order() -> None:
@@ -105,6 +105,7 @@ def test_axes_may_stand_in_any_order() -> None:
         ((40, 320, 320), KNEE, replace(GPU, memory_gb=8), (2, 16, 16), (40, 320, 320)),
         ((160, 384, 384), (0.7, 0.365, 0.365), GPU, (8, 16, 16), (160, 384, 384)),
         ((24, 128, 128), (4.67, 1.09, 1.09), CPU, (4, 16, 16), (24, 128, 128)),
+        ((30, 512, 512), (4.0, 0.35, 0.35), GPU, (2, 16, 16), (30, 496, 512)),  # tokens of 8 x 5.6 x 5.6 mm
     ],
 )
 def test_worked_examples(shape: Size, spacing: Spacing, budget: Budget, token: Size, crop: Size) -> None:
