@@ -125,14 +125,16 @@ def read_dicom_segments(path: Path) -> list[Segment]:
 
 
 def segments_of(header: Any) -> list[Segment]:
-    """Segments of a header, each in a layer of its own."""
+    """Segments of a header, each in a layer of its own; without number 0, the background of a LABELMAP."""
     colours = require_highdicom().color.CIELabColor
     found = []
-    for layer, item in enumerate(header.get("SegmentSequence") or ()):
+    items = [item for item in header.get("SegmentSequence") or () if item.get("SegmentNumber")]
+    for layer, item in enumerate(items):
         lab = item.get("RecommendedDisplayCIELabValue")
         red, green, blue = colours.from_dicom_value(lab).to_rgb() if lab else (0, 0, 0)
         colour = (red / 255, green / 255, blue / 255) if lab else None
-        found.append(Segment(str(item.SegmentLabel), int(item.SegmentNumber), layer, colour))
+        number = int(item.SegmentNumber)
+        found.append(Segment(str(item.get("SegmentLabel") or f"segment {number}"), number, layer, colour))
     return found
 
 

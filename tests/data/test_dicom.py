@@ -1,10 +1,12 @@
 """DICOM series: read in the order of their positions, or refused in words."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 import SimpleITK as sitk
@@ -12,6 +14,8 @@ from dicom_series import OBLIQUE, multiframe, save, scan, slices
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
+from kneeformer.data.formats.base import FileFault
+from kneeformer.data.formats.dicom_planes import stored_values
 from kneeformer.data.images import read_image
 from kneeformer.errors import KneeformerError
 
@@ -188,6 +192,35 @@ def test_transfer_syntaxes(name: str, tmp_path: Path) -> None:
         data.save_as(tmp_path / str(number))
     image = read_image(tmp_path / "0")
     np.testing.assert_array_equal(image.array, np.stack([plain, plain]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["JPEGLSNearLossless_16.dcm", "image_dfl.dcm", "JPEG2000.dcm", "MR_small_expb.dcm"],
+)
+def test_frames_are_those_that_simpleitk_decompresses(name: str) -> None:
+    """Lossy ones too; none of these files scales its values."""
+    file = get_testdata_file(name, download=False)
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(file))
+    np.testing.assert_array_equal(stored_values(Path(file)), expected.reshape(1, *expected.shape[-2:]))
+
+
+def test_lossy_jpeg_of_12_bits_is_refused() -> None:
+    with pytest.raises(FileFault, match=r"cannot be read \(JPGExtended\.dcm: .*JPEG Extended"):
+        stored_values(Path(get_testdata_file("JPGExtended.dcm", download=False)))
+
+
+def test_baseline_jpeg(tmp_path: Path) -> None:
+    grey = np.add.outer(np.add.outer(20 * np.arange(5), 3 * np.arange(8)), 2 * np.arange(10)).astype(np.uint8)
+    data = slices(grey)
+    for one, values in zip(data, grey, strict=True):
+        content = io.BytesIO()
+        PIL.Image.fromarray(values).save(content, "jpeg", quality=100)
+        one.PixelData = pydicom.encaps.encapsulate([content.getvalue()])
+        one["PixelData"].VR = "OB"
+        one.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    array = read_image(save(tmp_path, data)).array
+    assert array.dtype == np.uint8 and np.abs(array.astype(int) - grey).max() <= 2
 
 
 def test_lossless_jpeg(tmp_path: Path) -> None:

@@ -93,6 +93,36 @@ def test_slices_that_are_empty_between_others(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.mask(found.segments[0]), apart == 3)
 
 
+def test_a_labelmap_of_another_program_is_read_without_its_background(tmp_path: Path) -> None:
+    series = save(tmp_path / "scan", slices(scan()))
+    write_dicom_segmentation(tmp_path / "seg.dcm", labels(), series, SCHEME, "m", "1")
+    whole = highdicom.seg.segread(tmp_path / "seg.dcm")
+    made = highdicom.seg.Segmentation(
+        [complete(file) for file in sorted(series.parent.iterdir(), key=depth)],
+        np.choose(labels(), [0, 2, 0, 1]).astype(np.uint8),
+        "LABELMAP",
+        [whole.get_segment_description(n) for n in (1, 2)],
+        *(highdicom.UID(), 9, highdicom.UID(), 1, "other", "m", "1", "0"),
+    )
+    made.save_as(tmp_path / "labelmap.dcm")
+    found = read_dicom_segmentation(tmp_path / "labelmap.dcm")
+    assert [(s.name, s.value) for s in found.segments] == [("Femur", 1), ("femoral cartilage", 2)]
+    first = whole_shift(found.grid, OBLIQUE)
+    assert first is not None
+    for segment, value in zip(found.segments, (3, 1), strict=True):
+        np.testing.assert_array_equal(pasted(found.mask(segment), first, OBLIQUE), labels() == value)
+
+
+def complete(file: Path) -> pydicom.Dataset:
+    data = pydicom.dcmread(file)
+    data.SliceThickness = data.SpacingBetweenSlices = 3.0
+    return data
+
+
+def depth(file: Path) -> float:
+    return float(OBLIQUE.cosines[:, 2] @ pydicom.dcmread(file).ImagePositionPatient)
+
+
 def test_a_label_map_without_a_structure_is_written(tmp_path: Path) -> None:
     series = save(tmp_path / "scan", slices(scan()))
     write_dicom_segmentation(tmp_path / "seg.dcm", labels() * 0, series, SCHEME, "m", "1")
