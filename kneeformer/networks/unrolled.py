@@ -1,10 +1,10 @@
 """Unrolled reconstruction: denoisers in image space and consistency with the measured samples, by turns.
 
-After Schlemper et al. 2018 and Hammernik et al. 2018; here the first denoiser sees far, by attention, and the
-others are light.
+After Schlemper et al. 2018 and Aggarwal et al. 2019; here the first denoiser sees far, by attention, and the
+others are light. Denoisers begin at zero, and so an untrained network is regularised SENSE.
 """
 
-from itertools import pairwise
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
+from kneeformer.networks.light_unet import begin_at_zero
 from kneeformer.networks.sense import Measurement, root_sum_of_squares
 
 
@@ -33,18 +34,17 @@ class UnrolledNetwork(nn.Module):
     def __init__(self, denoisers: list[nn.Module], hard: bool) -> None:
         super().__init__()
         self.denoisers = nn.ModuleList(denoisers)
-        self.gains = nn.Parameter(torch.full((len(denoisers),), 0.1))
-        self.log_trust = nn.Parameter(torch.full((len(denoisers),), -3.0))
+        self.log_trust = nn.Parameter(torch.full((len(denoisers) + 1,), math.log(0.1)))
         self.final = None if hard else nn.Parameter(torch.tensor(3.0))
         self.bias = RootSumOfSquaresBias()
 
     def forward(self, measured: Measurement, to_patient: Tensor) -> Reconstruction:
         """The reconstruction of samples scaled to about 1; to_patient (batch, 3, 4) as for the encoder."""
-        trust = self.log_trust.exp()
-        image = measured.nearest(measured.combine(measured.samples), trust[0])
-        for denoiser, gain, doubt in zip(self.denoisers, self.gains, trust, strict=True):
+        first, *trust = self.log_trust.exp()
+        image = measured.nearest(torch.zeros_like(measured.samples[:, 0]), first, iterations=6)
+        for denoiser, doubt in zip(self.denoisers, trust, strict=True):
             change = denoiser(as_channels(image), to_patient).float()
-            image = measured.nearest(image + gain * as_complex(change), doubt)
+            image = measured.nearest(image + as_complex(change), doubt)
         share = 1.0 if self.final is None else self.final.sigmoid()
         coil_images = measured.consistent_coil_images(image, share)
         return Reconstruction(coil_images, self.bias(root_sum_of_squares(coil_images)))
@@ -65,31 +65,12 @@ class RootSumOfSquaresBias(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Conv2d(channels, 1, 3, padding=1),
         )
-        _begin_at_zero(self.layers[-1])
+        begin_at_zero(self.layers[-1])
 
     def forward(self, magnitude: Tensor) -> Tensor:
         slices = magnitude.flatten(0, 1).unsqueeze(1)
         added: Tensor = self.layers(slices).float().view_as(magnitude)
         return (magnitude + added).relu()
-
-
-class LightDenoiser(nn.Module):
-    """Convolutions of 3 x 3 in each slice.
-
-    Shapes: (batch, 2, slices, rows, columns), (batch, 3, 4) which is left alone -> as the first.
-    """
-
-    def __init__(self, channels: int, layers: int) -> None:
-        super().__init__()
-        widths = [2, *[channels] * (layers - 1), 2]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
-
-    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
-        features = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        for layer in self.layers[:-1]:
-            features = F.leaky_relu(layer(features), 0.1)
-        added: Tensor = self.layers[-1](features)
-        return added.view(len(image), -1, *added.shape[1:]).transpose(1, 2)
 
 
 class TokenDenoiser(nn.Module):
@@ -119,8 +100,3 @@ def as_channels(image: Tensor) -> Tensor:
 def as_complex(channels: Tensor) -> Tensor:
     """Inverse of `as_channels`."""
     return torch.complex(channels[:, 0], channels[:, 1])
-
-
-def _begin_at_zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)

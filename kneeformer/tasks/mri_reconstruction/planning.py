@@ -16,7 +16,7 @@ from kneeformer.tasks.mri_reconstruction.settings import (
 )
 
 _EDGE = 8  # voxels of a token in the plane of a slice
-_SLICES = 4  # of a crop: neighbours help little where slices are thick
+_CPU_TOKENS = 256  # of a crop: the more steps the better, and rows know little of each other
 _WEIGHTS = {
     "tv": (0.005, 0.01, 0.02, 0.04, 0.08),
     "wavelet": (0.02, 0.04, 0.08, 0.16, 0.32),
@@ -39,15 +39,17 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
     """Three cascades, of which the first has the transformer; its crops keep every column."""
     spacing = fingerprint.median_spacing
     shape = rules.median_shape(fingerprint, spacing)
-    token = token_size(shape, spacing)
+    token = (1, min(_EDGE, shape[1]), min(_EDGE, shape[2]))
     width, depth, heads = (192, 4, 4) if budget.is_cpu else (384, 12, 8)
-    crop = crop_size(shape, token, 1024 if budget.is_cpu else 4096)
+    crop = crop_size(shape, token, _CPU_TOKENS if budget.is_cpu else 4096)
     return ReconstructionConfiguration(
         task="reconstruction",
         preprocessing=KSpaceSettings(folder="kspace", spacing=spacing),
         sampling=SamplingSettings(),
         network=NetworkSettings(
-            stem=rules.stem_stages(spacing, token, width, 16 if budget.is_cpu else 32),
+            stem=rules.stem_stages(
+                (math.inf, *spacing[1:]), token, width, 16 if budget.is_cpu else 32
+            ),  # of slices alone
             width=width,
             depth=depth,
             heads=heads,
@@ -55,9 +57,10 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
         cascades=CascadeSettings(),
         training=TrainingSettings(
             crop=crop,
-            batch_size=1 if budget.is_cpu else 4,
-            epochs=60 if budget.is_cpu else 400,
-            steps_per_epoch=50 if budget.is_cpu else 250,
+            batch_size=2 if budget.is_cpu else 4,
+            epochs=40 if budget.is_cpu else 400,
+            steps_per_epoch=250,
+            validation_crops=8,
             learning_rate=1e-3 if budget.is_cpu else 3e-4,
             warmup_steps=50 if budget.is_cpu else 1000,
             weight_decay=0.01,
@@ -71,18 +74,11 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
     )
 
 
-def token_size(shape: Size, spacing: Spacing) -> Size:
-    """Eight voxels along rows and columns, and as many slices, a power of two, as are no thicker together."""
-    slices = max(1.0, _EDGE * min(spacing[1:]) / spacing[0])
-    return (min(2 ** math.floor(math.log2(slices)), shape[0]), min(_EDGE, shape[1]), min(_EDGE, shape[2]))
-
-
 def crop_size(shape: Size, token: Size, tokens: int) -> Size:
-    """A few slices with all columns, and as much of the readout as the tokens allow."""
-    slices = min(shape[0], _SLICES)
-    across = -(-shape[2] // token[2]) * -(-slices // token[0])
+    """One slice with all columns, and as much of the readout as the tokens allow."""
+    across = -(-shape[2] // token[2])
     rows = min(shape[1], max(1, tokens // across) * token[1])
-    return (slices, rows, shape[2])
+    return (1, rows, shape[2])
 
 
 def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionConfiguration:

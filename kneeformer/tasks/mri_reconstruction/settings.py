@@ -40,12 +40,13 @@ class SamplingSettings(Settings):
 class CascadeSettings(Settings):
     """Cascades of a denoiser and data consistency.
 
-    The first denoiser is the vision transformer of `network`, each of the others `layers` convolutions.
+    The first denoiser is the vision transformer of `network`, each of the others a light
+    U-Net of so many `channels` at half the resolution, and so many `scales`.
     """
 
     count: Annotated[int, Field(ge=1, le=32)] = 3
-    channels: Count = 32
-    layers: Annotated[int, Field(ge=2, le=32)] = 5
+    channels: Count = 48
+    scales: Annotated[int, Field(ge=1, le=6)] = 3
     final_consistency: Literal["soft", "hard"] = "hard"
 
 

@@ -25,7 +25,8 @@ from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.sense import Measurement
-from kneeformer.networks.unrolled import LightDenoiser, TokenDenoiser, UnrolledNetwork
+from kneeformer.networks.light_unet import LightUNet, begin_at_zero
+from kneeformer.networks.unrolled import TokenDenoiser, UnrolledNetwork
 from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -106,7 +107,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             return training_state_gb(network, 0)
         voxels = configuration.training.batch_size * int(np.prod(configuration.training.crop))
         maps = sum(6 * s.channels for s in configuration.network.stem[:1])
-        maps += configuration.cascades.count * configuration.cascades.channels * configuration.cascades.layers
+        maps += 4 * configuration.cascades.count * configuration.cascades.channels  # at half the resolution
         return training_state_gb(network, 2 * voxels * maps)
 
     def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
@@ -115,8 +116,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         settings, cascades = configuration.network, configuration.cascades
         assert settings is not None and cascades is not None
         decoder = build_decoder(settings, 2)
+        begin_at_zero([*decoder.modules()][-1])
         transformer = HybridTransformer(2, settings, configuration.preprocessing.spacing, decoder)
-        light = [LightDenoiser(cascades.channels, cascades.layers) for _ in range(cascades.count - 1)]
+        light = [LightUNet(cascades.channels, cascades.scales) for _ in range(cascades.count - 1)]
         denoisers = [TokenDenoiser(transformer, settings.token), *light]
         return UnrolledNetwork(denoisers, cascades.final_consistency == "hard")
 
