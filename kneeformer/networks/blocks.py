@@ -43,9 +43,25 @@ class ConvBlock(nn.Module):
 
     def forward(self, features: Tensor, tokens: VisibleTokens | None = None) -> Tensor:
         convolved = (
-            self.convolution(features) if tokens is None else tokens.convolve(self.convolution, features)
+            convolve(self.convolution, features)
+            if tokens is None
+            else tokens.convolve(self.convolution, features)
         )
         return F.leaky_relu(self.normalisation(convolved), 0.01, inplace=True)
+
+
+def convolve(convolution: nn.Conv3d, features: Tensor) -> Tensor:
+    """The convolution, its zeros along z put around the image first where the kernel is deeper than that.
+
+    oneDNN reads memory that it never wrote for the weights' gradient of such a one in bfloat16 (torch 2.13).
+    """
+    depth, margin = convolution.kernel_size[0], int(convolution.padding[0])
+    if features.shape[2] >= depth:
+        convolved: Tensor = convolution(features)
+        return convolved
+    padded = F.pad(features, (0, 0, 0, 0, margin, margin))
+    along = (0, *convolution.padding[1:])
+    return F.conv3d(padded, convolution.weight, convolution.bias, convolution.stride, along)
 
 
 class Pointwise(nn.Conv3d):

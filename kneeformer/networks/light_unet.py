@@ -37,7 +37,7 @@ class LightUNet(nn.Module):
         rows, columns = slices.shape[2:]
         high, wide = -rows % self.multiple, -columns % self.multiple
         added = self._denoise(F.pad(slices, (0, wide, 0, high)))[..., :rows, :columns]
-        return added.unflatten(0, (len(image), -1)).transpose(1, 2)
+        return added.reshape(len(image), -1, *added.shape[1:]).transpose(1, 2)
 
     def _denoise(self, slices: Tensor) -> Tensor:
         shuffled = F.pixel_unshuffle(slices, 2).contiguous(memory_format=torch.channels_last)

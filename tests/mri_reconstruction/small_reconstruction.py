@@ -21,7 +21,7 @@ def configuration(crop: Size = (2, 32, 64)) -> ReconstructionConfiguration:
         preprocessing=KSpaceSettings(folder="kspace", spacing=(4.5, 1.9, 1.9)),
         sampling=SamplingSettings(),
         network=NetworkSettings(stem=stem, width=12, depth=1, heads=2),
-        cascades=CascadeSettings(count=2, channels=8, layers=3),
+        cascades=CascadeSettings(count=2, channels=8, scales=2),
         training=TrainingSettings(
             crop=crop,
             batch_size=2,

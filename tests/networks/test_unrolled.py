@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from kneeformer.networks.light_unet import LightUNet
 from kneeformer.networks.sense import Measurement, root_sum_of_squares, to_kspace
 from kneeformer.networks.unrolled import (
-    LightDenoiser,
     RootSumOfSquaresBias,
     TokenDenoiser,
     UnrolledNetwork,
@@ -32,7 +32,7 @@ def measurement() -> Measurement:
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_hard_consistency_returns_every_measured_sample(hard: bool) -> None:
-    network = UnrolledNetwork([LightDenoiser(4, 3), LightDenoiser(4, 2)], hard)
+    network = UnrolledNetwork([LightUNet(4, 2), LightUNet(4, 1)], hard)
     operator = measurement()
     found = network(operator, torch.eye(3, 4).repeat(2, 1, 1))
     kept = operator.mask * to_kspace(found.coil_images, (-1,))
@@ -40,6 +40,14 @@ def test_hard_consistency_returns_every_measured_sample(hard: bool) -> None:
     assert found.magnitude.shape == (2, 2, 7, 9) and (found.magnitude >= 0).all()
     found.magnitude.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+def test_an_untrained_network_is_regularised_sense() -> None:
+    network, operator = UnrolledNetwork([LightUNet(4, 2)], hard=True), measurement()
+    image = operator.nearest(torch.zeros_like(operator.samples[:, 0]), 0.1, iterations=6)
+    image = operator.nearest(image, 0.1)
+    wanted = root_sum_of_squares(operator.consistent_coil_images(image))
+    assert torch.allclose(network(operator, torch.zeros(2, 3)).magnitude, wanted, atol=1e-5)
 
 
 def test_tokens_are_made_whole_around_the_image_and_taken_away_again() -> None:

@@ -23,9 +23,10 @@ from kneeformer.kspace.fourier import centre_crop, to_kspace, zero_filled
 from kneeformer.kspace.sampling import draw_mask, true_acceleration
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
+from kneeformer.networks.compute import autocast
 from kneeformer.networks.decoders import build_decoder
-from kneeformer.networks.sense import Measurement
 from kneeformer.networks.light_unet import LightUNet, begin_at_zero
+from kneeformer.networks.sense import Measurement
 from kneeformer.networks.unrolled import TokenDenoiser, UnrolledNetwork
 from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
@@ -200,7 +201,8 @@ def reconstruct(
         maps = coil_sensitivities(slab, encoded_axes(axes), calibration_width(mask))
         centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
         to_patient = crop_to_patient(grid.orientation(), centre)
-        magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
+        with autocast(_device(networks), configuration.training.precision):
+            magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
         volume[first : first + deep] = magnitude * scale
     return volume
 
@@ -213,10 +215,14 @@ def _slab(
     axes: tuple[int, ...],
     to_patient: np.ndarray,
 ) -> np.ndarray:
-    device = next(iter((*networks[0].parameters(), *networks[0].buffers()))).device
+    device = _device(networks)
     tensors = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in (samples, mask, maps)]
     operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
     where = torch.from_numpy(to_patient)[None].to(device)
     with torch.no_grad():
         found = [network(operator, where).magnitude[0] for network in networks]
     return np.asarray(torch.stack(found).mean(0).float().cpu().numpy())
+
+
+def _device(networks: Sequence[nn.Module]) -> torch.device:
+    return next(iter((*networks[0].parameters(), *networks[0].buffers()))).device
