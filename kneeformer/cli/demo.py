@@ -40,3 +40,4 @@ def _demo(arguments: argparse.Namespace) -> None:
     print("\nScores of two synthetic test knees:")
     print(terminal_table(result.summary))
     print("Pictures:", *result.pictures, sep="\n  ")
+    print(f"Report: {result.report}")

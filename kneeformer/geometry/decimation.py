@@ -16,18 +16,25 @@ def decimated(mesh: Mesh, faces: int) -> Mesh:
     Where thin sheets collapse onto each other, four faces meet at an edge; there they are taken apart. Should
     the surface not become watertight by that, a quarter more faces are tried, at last the mesh itself.
     """
-    middle = mesh.vertices.mean(0)  # float32 is finest near zero
     while faces < len(mesh.faces):
-        vertices, triangles = fast_simplification.simplify(
-            (mesh.vertices - middle).astype(np.float32), mesh.faces.astype(np.int32), target_count=faces
-        )
-        fewer = Mesh(vertices.astype(np.float64) + middle, triangles.astype(np.int64))
+        fewer = simplified(mesh, faces)
         if not fewer.is_watertight:
             fewer = _taken_apart(_without_fins(fewer))
         if fewer.is_watertight:
             return fewer
         faces += faces // 4 + 1
     return mesh
+
+
+def simplified(mesh: Mesh, faces: int) -> Mesh:
+    """About so many faces for a picture: edges of four faces may remain, where thin sheets collapse."""
+    if faces >= len(mesh.faces):
+        return mesh
+    middle = mesh.vertices.mean(0)  # float32 is finest near zero
+    vertices, triangles = fast_simplification.simplify(
+        (mesh.vertices - middle).astype(np.float32), mesh.faces.astype(np.int32), target_count=faces
+    )
+    return Mesh(vertices.astype(np.float64) + middle, triangles.astype(np.int64))
 
 
 def _without_fins(mesh: Mesh) -> Mesh:

@@ -17,7 +17,7 @@ def plan_table(plan: Plan) -> str:
     ]
     if (name := recommended(plan)) is not None:
         lines += ["", f"recommended: {name}"]
-        lines += [f"    {what:10}{why}" for what, why in _decisions(plan.configurations[name])]
+        lines += [f"    {what:10}{why}" for what, why in decisions(plan.configurations[name])]
     return "\n".join(lines)
 
 
@@ -58,7 +58,8 @@ def _length(configuration: Configuration) -> str:
     return f"{training.epochs} x {training.steps_per_epoch} steps" if hours is None else duration(hours)
 
 
-def _decisions(configuration: Configuration) -> list[tuple[str, str]]:
+def decisions(configuration: Configuration) -> list[tuple[str, str]]:
+    """Return why a configuration is as it is: of each setting its name and the reason in words."""
     rows = configuration.decisions()
     cost, how = _cost(configuration)
     hours = training_hours(configuration)

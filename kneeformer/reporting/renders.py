@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kneeformer.geometry.decimation import decimated
+from kneeformer.geometry.decimation import simplified
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh
 from kneeformer.geometry.smooth_structure import smooth_structure
@@ -40,7 +40,7 @@ def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
     z, y, x = (mm * step for mm, step in zip(grid.spacing, steps, strict=True))
     shape = (part.shape[0], part.shape[1], part.shape[2])
     coarse = Grid(shape, (z, y, x), grid.origin, grid.direction)
-    return decimated(smooth_structure(part, coarse).surface(), _FACES)
+    return simplified(smooth_structure(part, coarse).surface(), _FACES)
 
 
 def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float]:
@@ -48,6 +48,19 @@ def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float
     points = np.concatenate([_seen(s.mesh.vertices, degrees) for s in surfaces])
     wide, _, high = np.ptp(points, axis=0) * 1.08
     return float(high), float(wide)
+
+
+def degrees_towards(vertices: np.ndarray, part: np.ndarray) -> float:
+    """Degrees, as `render` takes them, from which a part of a surface is in front; 0 where there is none.
+
+    Args:
+        vertices: (n, 3) LPS mm.
+        part: (n,) bool.
+    """
+    if not part.any():
+        return 0.0
+    left, back, _ = vertices[part].mean(0) - vertices.mean(0)
+    return float(np.degrees(np.arctan2(left, -back)))
 
 
 def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:

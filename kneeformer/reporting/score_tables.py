@@ -21,7 +21,9 @@ _NAMES = 24  # columns that names of structures may take before they are folded
 _DIGITS = 6  # significant ones, in a spreadsheet
 
 
-class _Column(NamedTuple):
+class ScoreColumn(NamedTuple):
+    """A column of a table of means: its cells, a part a row, and the mean of several structures."""
+
     title: str
     cells: Sequence[str]
     foot: str
@@ -34,11 +36,11 @@ def terminal_table(summary: Summary) -> str:
     100 columns. "Cases" are those in which the first metric is defined. Where slices lie in several planes,
     a second table has the first metric of each plane.
     """
-    columns = [*_columns(summary)]
+    columns = [*score_columns(summary)]
     names = min(_NAMES, max(len(name) for name in summary.parts))
     widths = np.cumsum([2 + _width(column) for column in columns])  # two of space between columns
     shown = [column for column, end in zip(columns, widths, strict=True) if names + end <= WIDTH]
-    several = len(_leading(summary)) > 1
+    several = len(leading_keys(summary)) > 1
     grid = Table(box=SIMPLE, show_footer=several, show_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("Structure", "mean", overflow="fold")
     for column in shown:
@@ -46,12 +48,12 @@ def terminal_table(summary: Summary) -> str:
     for name, cells in zip(summary.parts, zip(*(c.cells for c in shown), strict=True), strict=True):
         grid.add_row(name, *cells)
     left_out = [column.title.replace("\n", " ") for column in columns[len(shown) :]]
-    return "\n".join([plain_text(grid), *_notes(summary, left_out), *_by_plane(summary)])
+    return "\n".join([plain_text(grid), *score_notes(summary, left_out), *_by_plane(summary)])
 
 
 def _by_plane(summary: Summary) -> Iterator[str]:
     """The first metric's means over the cases of each plane, where there are several."""
-    first, *_ = _shown_metrics(summary)
+    first, *_ = shown_metrics(summary)
     metric = summary.metrics[first]
     planes = sorted({case.plane for case in summary.metric_per_case})
     if len(planes) < 2:
@@ -110,19 +112,19 @@ def plain_text(grid: Table) -> str:
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-def _columns(summary: Summary) -> Iterator[_Column]:
+def score_columns(summary: Summary) -> Iterator[ScoreColumn]:
     """All that could be shown, the first metric with its interval."""
-    first, *_ = names = _shown_metrics(summary)
-    yield _Column("Cases", [str(n[first]) for n in summary.counted.values()], str(summary.cases))
+    first, *_ = names = shown_metrics(summary)
+    yield ScoreColumn("Cases", [str(n[first]) for n in summary.counted.values()], str(summary.cases))
     for name in names:
         metric = summary.metrics[name]
         means = [metric.text(mean.get(name, math.nan)) for mean in summary.mean.values()]
         foot = metric.text(summary.foreground_mean.get(name, math.nan))
-        yield _Column(_heading(metric.title), means, foot)
+        yield ScoreColumn(_heading(metric.title), means, foot)
         if name == first:
             intervals = [_interval(summary, name, found) for found in summary.mean_interval.values()]
             foot = _interval(summary, name, summary.foreground_mean_interval)
-            yield _Column("95 % CI", intervals, foot)
+            yield ScoreColumn("95 % CI", intervals, foot)
 
 
 def _heading(title: str) -> str:
@@ -130,11 +132,12 @@ def _heading(title: str) -> str:
     return re.sub("(?<=[a-z]{3})(?=[A-Z])| ", "\n", title)
 
 
-def _shown_metrics(summary: Summary) -> list[str]:
+def shown_metrics(summary: Summary) -> list[str]:
+    """Return the metrics of which one value is better than another; the first one leads."""
     return [n for n, m in summary.metrics.items() if m.better is not None and m.mean is not None]
 
 
-def _leading(summary: Summary) -> list[str]:
+def leading_keys(summary: Summary) -> list[str]:
     """The keys of the structures in the region that leads."""
     first, *_ = summary.parts.values()
     return [key for key, part in summary.parts.items() if part.region == first.region]
@@ -146,20 +149,25 @@ def _interval(summary: Summary, name: str, intervals: Intervals) -> str:
     return "-" if math.isnan(low) else f"{metric.text(low)}-{metric.text(high)}"
 
 
-def _width(column: _Column) -> int:
+def _width(column: ScoreColumn) -> int:
     return max(len(line) for line in (*column.title.split("\n"), *column.cells, column.foot))
 
 
-def _notes(summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
+def score_notes(summary: Summary, left_out: Sequence[str] = ()) -> Iterator[str]:
+    """Yield what a reader of the means must know: of how many subjects they are, and of which region.
+
+    Args:
+        left_out: titles of columns that the table has no room for.
+    """
     cases = "1 case" if summary.cases == 1 else f"{summary.cases} cases"
-    first, *names = _shown_metrics(summary)
+    first, *names = shown_metrics(summary)
     if summary.subjects == 1:
         yield f"{cases} of 1 subject: no confidence interval (it needs two subjects)"
     else:
         yield f"{cases} of {summary.subjects} subjects; 95 % CI: of {first}, bootstrap over subjects"
         if few := caution(summary.subjects):
             yield few
-    region = summary.parts[_leading(summary)[0]].region
+    region = summary.parts[leading_keys(summary)[0]].region
     if region != WHOLE:
         yield f"region, where none is named: {region}"
     if absolute := [n for n in (first, *names) if summary.metrics[n].mean == "absolute values"]:

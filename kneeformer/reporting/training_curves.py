@@ -1,9 +1,13 @@
 """progress.png: how a training goes."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kneeformer.data.files import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZE = (11, 4)  # inches, at DOTS_PER_INCH
 DOTS_PER_INCH = 100
@@ -15,6 +19,25 @@ def draw_training_curves(lines: list[dict[str, Any]], picture: Path) -> None:
     It is drawn again and again while training runs, so its layout is fixed: fitting it to its texts would
     double the time.
     """
+    with written_whole(picture) as beside:
+        _curves(lines).savefig(beside, format="png")
+
+
+def training_curves_svg(lines: list[dict[str, Any]]) -> str:
+    """The same as SVG without a background, what is black in the colour of the text around it."""
+    from matplotlib import rc_context
+
+    figure, text = _curves(lines), io.StringIO()
+    for axes in figure.axes:
+        if (legend := axes.get_legend()) is not None:
+            legend.get_frame().set_alpha(0)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kneeformer"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawn = text.getvalue()
+    return drawn[drawn.index("<svg") :].replace("#000000", "currentColor")
+
+
+def _curves(lines: list[dict[str, Any]]) -> "Figure":
     from matplotlib.figure import Figure
 
     steps = [line for line in lines if "loss" in line]
@@ -39,8 +62,7 @@ def draw_training_curves(lines: list[dict[str, Any]], picture: Path) -> None:
     scores.set(zorder=rate.get_zorder() + 1, frame_on=False)  # scores and their legend before the rate
     rate.set_ylabel("learning rate", color="0.6")
     rate.set_ylim(bottom=0)
-    with written_whole(picture) as beside:
-        figure.savefig(beside, format="png")
+    return figure
 
 
 def _running_mean(values: list[float], weight: float = 0.9) -> list[float]:

@@ -18,14 +18,18 @@ from kneeformer.phantoms.knee import write_phantom_dataset
 from kneeformer.plans import Plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.overlays import draw_overlay
+from kneeformer.reporting.report_page import Page
 from kneeformer.workflows.evaluate import evaluate_folders
+from kneeformer.workflows.outputs import PREVIEW
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.preprocess import preprocess_dataset
+from kneeformer.workflows.report import prediction_sections, publish
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
+_SEGMENTED, _COMPLETED = "segmented_knees", "completed_tibia"
 KNEES, TIBIAE = "Dataset000_PhantomKnee", "Dataset001_PhantomTibia"
 STEPS_PER_EPOCH, EPOCHS = 40, 5
 _KNEES, _TEST_KNEES = 12, 2
@@ -40,11 +44,12 @@ _SHORT = (  # small steps: a slow CPU makes them all in some minutes
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Scores of the test knees, the steps they were trained by, and the paths of the pictures."""
+    """Scores of the test knees, the steps they were trained by, and the paths of pictures and report."""
 
     summary: Summary
     steps: int
     pictures: list[Path]
+    report: Path
 
 
 def run_demo(
@@ -58,7 +63,20 @@ def run_demo(
     require_writable(folder)
     folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")
     summary, steps, pictures = _segment_knees(folders, folder, minutes, seed, watch_training, watch)
-    return DemoResult(summary, steps, [*pictures, _complete_tibia(folders, folder, seed, watch)])
+    pictures.append(_complete_tibia(folders, folder, seed, watch))
+    report = folder / "report.html"
+    publish(_page(folders, folder, steps, watch), report)
+    return DemoResult(summary, steps, pictures, report)
+
+
+def _page(folders: Folders, folder: Path, steps: int, watch: Progress) -> Page:
+    knees, tibiae = (folders.raw / dataset / "imagesTs" for dataset in (KNEES, TIBIAE))
+    sections = [
+        *prediction_sections(folder / _SEGMENTED, knees, None, watch),
+        *prediction_sections(folder / _COMPLETED, tibiae, None, watch),
+    ]
+    facts = {"Data": "synthetic", "Training": f"{steps} of {EPOCHS * STEPS_PER_EPOCH} steps"}
+    return Page("Segmented knees and a completed tibia", "Demo", facts, sections)
 
 
 def _segment_knees(
@@ -78,7 +96,7 @@ def _segment_knees(
     request = Request(KNEES, "3d_vit", 0, minutes=minutes, seed=seed, overwrite=True, settings=_SHORT)
     train_fold(folders, request, watch_training, watch)
     model = folders.model(KNEES, "3d_vit")
-    output = folder / "segmented_knees"
+    output = folder / _SEGMENTED
     predict_folder(Predictor.from_model_folder(model), raw / "imagesTs", output, watch)
     description = Dataset.open(raw).description
     summary = evaluate_folders(raw / "labelsTs", output, description, output, default_processes(), watch)
@@ -100,9 +118,9 @@ def _complete_tibia(folders: Folders, folder: Path, seed: int, watch: Progress) 
     request = Request(TIBIAE, "3d_gp", "all", seed=seed, overwrite=True)
     train_fold(folders, request, lambda _: None, watch)
     predictor = Predictor.from_model_folder(folders.model(TIBIAE, "3d_gp"))
-    output = folder / "completed_tibia"
+    output = folder / _COMPLETED
     predict_folder(predictor, raw / "imagesTs", output, watch, masks=raw / "masksTs")
-    (picture,) = output.glob("*.png")
+    (picture,) = (file for file in output.glob("*.png") if file.name != PREVIEW)
     return picture
 
 

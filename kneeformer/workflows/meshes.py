@@ -147,14 +147,18 @@ def export_case(export: Export) -> None:
     """Raises KneeformerError: the file is no label map, or means something else than the scheme says."""
     path = export.labels
     image = read_label_map(path)
-    meaning = export.scheme or _meaning(path, image.array)
+    meaning = export.scheme or meaning_of(path, image.array)
     if problems := meaning_problems(path, image.array, meaning):
         raise KneeformerError("\n".join(problems))
     export.files.write(export.output, export.case, image.array, image.grid, meaning)
 
 
-def _meaning(path: Path, labels: np.ndarray) -> LabelScheme:
-    """Structures as the header names them; where it names none, by their values."""
+def meaning_of(path: Path, labels: np.ndarray) -> LabelScheme:
+    """Structures as the header of a label map names them; where it names none, by their values.
+
+    Raises:
+        KneeformerError: it is no label map.
+    """
     if labels.dtype.kind == "f":
         raise KneeformerError(f"{path}: its voxels are no whole numbers; export label values")
     values = segments(path) or {f"label_{value}": value for value in np.unique(labels).tolist() if value}

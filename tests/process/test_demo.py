@@ -24,4 +24,5 @@ def test_demo_needs_nothing_and_shows_its_work(tmp_path: Path) -> None:
     assert len(pictures) == 4 and pictures[-1].endswith("completed_tibia/phantom07_R.png")
     for picture in pictures:
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert "phantom07_R" in (tmp_path / "kf_demo" / "report.html").read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["kf_demo"]

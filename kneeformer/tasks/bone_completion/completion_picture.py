@@ -10,7 +10,7 @@ from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
-from kneeformer.reporting.renders import Surface, extent_mm, render, smooth_surface
+from kneeformer.reporting.renders import Surface, degrees_towards, extent_mm, render, smooth_surface
 from kneeformer.reporting.sheet import Sheet, caption, outline, show_plane, size_mm
 from kneeformer.reporting.views import View
 
@@ -85,7 +85,7 @@ def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
     share = _sampled((completed.mask == COMPLETE).astype(np.float32), at)
     share = ((share - 0.5) / _EDGE + 0.5).clip(0, 1)[:, None]
     parts = Surface(mesh, _BONE_RGB + (_COMPLETED_RGB - _BONE_RGB) * share)
-    towards = _towards(mesh.vertices, share[:, 0] > 0.5)
+    towards = degrees_towards(mesh.vertices, share[:, 0] > 0.5)
     found = [("towards the region", parts, towards), ("from the other side", parts, towards + 180)]
     if completed.uncertainty is None:
         return [*found, ("from the patient's front", parts, 0.0)]
@@ -96,14 +96,6 @@ def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
     shown = colormaps[_COLOURS](_sampled(completed.uncertainty, at) / most)[:, :3]
     coloured = _BONE_RGB + (shown - _BONE_RGB) * share
     return [*found, (f"uncertainty: dark 0, bright {most:g} mm", Surface(mesh, coloured), towards)]
-
-
-def _towards(vertices: np.ndarray, completed: np.ndarray) -> float:
-    """Degrees, as `render` takes them, from which the completed part is in front; 0 where none is."""
-    if not completed.any():
-        return 0.0
-    left, back, _ = vertices[completed].mean(0) - vertices.mean(0)
-    return float(np.degrees(np.arctan2(left, -back)))
 
 
 def _sampled(volume: np.ndarray, at: np.ndarray) -> np.ndarray:

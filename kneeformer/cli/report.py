@@ -1,0 +1,47 @@
+"""kf_report: one HTML page of a training or of predictions, which opens anywhere without a network."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import Bars, command_parser, resume_with, run
+
+
+def main() -> None:
+    parser = command_parser("kf_report", __doc__)
+    parser.add_argument("folder", type=Path, help="folder of a trained fold, or of predictions")
+    parser.add_argument(
+        "-i",
+        "--images",
+        type=Path,
+        default=None,
+        help="folder of the images CASE_0000 that were predicted: shown below the labels",
+    )
+    parser.add_argument(
+        "-d",
+        "--dataset",
+        default=None,
+        help="dataset number or folder name: what the labels mean (default: what files and plan say)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=None, metavar="FILE", help="default: FOLDER/report.html"
+    )
+    arguments = parser.parse_args()
+    run(lambda: _report(arguments), resume_with("an earlier report, unchanged"))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.dataset import Dataset
+    from kneeformer.errors import KneeformerError
+    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.workflows.report import write_report
+
+    output = arguments.output or arguments.folder / "report.html"
+    refuse_in_raw(output)
+    if arguments.images is not None and not arguments.images.is_dir():
+        raise KneeformerError(f"{arguments.images}: no such folder of images")
+    scheme = None
+    if arguments.dataset is not None:
+        folders = Folders.from_environment()
+        scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
+    write_report(arguments.folder, arguments.images, scheme, output, Bars())
+    print(f"report: {output}")
