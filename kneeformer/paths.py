@@ -10,6 +10,7 @@ from kneeformer.errors import KneeformerError
 DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
 PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
+BURN_IN = "checkpoint_burn_in.pt"  # before a teacher's first pseudo-labels
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ def main() -> None:
         help="start from random initialisation, whatever the plan has",
     )
     parser.add_argument(
+        "--no_unlabelled",
+        action="store_true",
+        help="learn from labels alone, whatever teacher the plan has",
+    )
+    parser.add_argument(
         "-pretrained_weights",
         type=Path,
         default=None,

@@ -15,6 +15,7 @@ from kneeformer.config.settings import (
     Normalisation,
     PreprocessingSettings,
     StemStage,
+    TeacherSettings,
     TrainingSettings,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "Normalisation",
     "PreprocessingSettings",
     "StemStage",
+    "TeacherSettings",
     "TrainingSettings",
 ]

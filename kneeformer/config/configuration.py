@@ -13,6 +13,7 @@ from kneeformer.config.settings import (
     NetworkSettings,
     PreprocessingSettings,
     Settings,
+    TeacherSettings,
     TrainingSettings,
     by,
 )
@@ -62,6 +63,11 @@ class Configuration(Settings):
         """True where the prediction of a case needs the same person's other side."""
         return False
 
+    @property
+    def learns_without_labels(self) -> bool:
+        """True where a training with labels learns from images without any beside them."""
+        return False
+
     def compatibility_key(self) -> tuple[object, ...]:
         """Settings that folds must share to be averaged, and a training to resume from a checkpoint."""
         return self.task, self.preprocessing
@@ -87,6 +93,19 @@ class CropConfiguration(Configuration):
     augmentation: AugmentationSettings
     inference: InferenceSettings
     masking: MaskingSettings | None = None
+    teacher: TeacherSettings | None = None
+
+    @model_validator(mode="after")
+    def _a_teacher_is_an_average(self) -> "CropConfiguration":
+        if self.teacher is not None and not self.training.averaged_share:
+            raise ValueError(
+                "the teacher is the average of the weights: training.averaged_share must not be 0"
+            )
+        return self
+
+    @property
+    def learns_without_labels(self) -> bool:
+        return self.teacher is not None
 
     def compatibility_key(self) -> tuple[object, ...]:
         return self.task, self.preprocessing, self.network

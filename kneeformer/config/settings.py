@@ -214,6 +214,21 @@ class FineTuningSettings(Settings):
     warmup_steps: Steps = 100
 
 
+class TeacherSettings(Settings):
+    """Semi-supervised training: the averaged network labels images without labels.
+
+    Parts of the training: `burn_in` with labels alone, up to `longest_burn_in` where the validation score is
+    below `ready_at`; then `ramp`, in which the loss of pseudo-labels rises to its `weight`.
+    """
+
+    burn_in: Share = 0.25
+    longest_burn_in: Share = 0.5
+    ready_at: Share = 0.5
+    ramp: Share = 0.1
+    weight: Weight = 0.5
+    confidence: Share = 0.8
+
+
 class TrainingSettings(Settings):
     """The loop: what a step sees, and for how long."""
 
@@ -227,6 +242,7 @@ class TrainingSettings(Settings):
     weight_decay: Weight = 0.05
     warmup_steps: Steps = 50
     gradient_clip: Positive = 1.0
+    averaged_share: Share = 0.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     loss: Literal["dice_ce", "mse", "ssim_mse", "l1_ssim", "dssim", "points"] = "dice_ce"
     foreground_share: Share = 0.5
@@ -248,6 +264,7 @@ class AugmentationSettings(Settings):
     gamma_probability: Share = 0.2
     low_resolution_probability: Share = 0.1
     cutmix_probability: Share = 0.0
+    copy_paste: bool = False
     position_jitter_mm: Annotated[float, Field(ge=0, le=1000)] = 10.0
 
 

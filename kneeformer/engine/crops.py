@@ -1,5 +1,6 @@
 """Training batches, each drawn from its own number: step 7 is the same batch in any process, at any time."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,30 @@ from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
+
+
+@dataclass(frozen=True)
+class Location:
+    """Orientation of a crop's volume, its centre as parts of the sides of that, and its mirrored axes."""
+
+    orientation: str
+    centre: tuple[float, float, float]
+    mirrored: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Image and labels, (channels or 1, z, y, x), and the crop's place in its patient, (3, 4).
+
+    Attributes:
+        plain: the image before its intensities were changed.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    to_patient: np.ndarray
+    plain: np.ndarray
+    location: Location
 
 
 class CropBatches(Dataset[Batch]):
@@ -53,26 +78,50 @@ class CropBatches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         size = self.settings.batch_size
         first_aimed = round(size * (1 - self.settings.foreground_share))
-        crops = [self._crop(rng, aimed=i >= first_aimed) for i in range(size)]
+        crops = [self.crop(rng, aimed=i >= first_aimed) for i in range(size)]
         images, labels = self.augmentation.mix(
-            np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]), rng
+            np.stack([c.image for c in crops]), np.stack([c.labels for c in crops]), rng
         )
         return {
             "image": torch.from_numpy(images),
             "labels": torch.from_numpy(labels[:, 0]),
-            "to_patient": torch.from_numpy(np.stack([c[2] for c in crops])),
+            "to_patient": torch.from_numpy(np.stack([c.to_patient for c in crops])),
         }
 
-    def _crop(self, rng: np.random.Generator, aimed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        case = self._case(self.cases[rng.integers(len(self.cases))])
+    def crop(self, rng: np.random.Generator, aimed: bool = False, at: Location | None = None) -> Crop:
+        """A crop of a random case: on a random structure if it is aimed, else anywhere.
+
+        Args:
+            at: location that it shall have, in a case of the same orientation where there is one.
+        """
+        case = self._random_case(rng, None if at is None else at.orientation)
         draw = self.augmentation.draw(rng, self.settings.crop, case.record.orientation)
-        centre = _centre(rng, case, self.settings.crop, aimed)
+        if at is None:
+            centre = _centre(rng, case, self.settings.crop, aimed)
+        else:
+            if case.record.orientation == at.orientation:
+                draw = replace(draw, mirrored=at.mirrored)
+            centre = _centre_at(at, case.record.shape, self.settings.crop)
         with case.reading():
             image = read_region(case.image, centre, draw.region)
             labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
         to_patient = crop_to_patient(case.record.orientation, position)
-        return *self.augmentation.apply(draw, image, labels, rng, outside=IGNORE_INDEX), to_patient
+        plain = draw.apply(image, "image")
+        return Crop(
+            image=self.augmentation.change_intensity(plain, rng),
+            labels=draw.apply(labels, "label", IGNORE_INDEX),
+            to_patient=to_patient,
+            plain=plain,
+            location=_location(centre, case.record, draw.mirrored),
+        )
+
+    def _random_case(self, rng: np.random.Generator, orientation: str | None) -> StoredCase:
+        if orientation is None:
+            return self._case(self.cases[rng.integers(len(self.cases))])
+        drawn = [self.cases[i] for i in rng.permutation(len(self.cases))]
+        alike = (case for case in map(self._case, drawn) if case.record.orientation == orientation)
+        return next(alike, self._case(drawn[0]))
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:
@@ -141,6 +190,15 @@ def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool)
     else:
         wanted = rng.integers(0, shape)
     return inside_centre(wanted, shape, crop)
+
+
+def _centre_at(location: Location, shape: Size, crop: Size) -> Size:
+    return inside_centre(np.floor(np.multiply(location.centre, shape)).astype(int), shape, crop)
+
+
+def _location(centre: Size, record: CaseRecord, mirrored: tuple[int, ...]) -> Location:
+    z, y, x = ((c + 0.5) / n for c, n in zip(centre, record.shape, strict=True))
+    return Location(record.orientation, (z, y, x), mirrored)
 
 
 def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:

@@ -1,28 +1,29 @@
 """The one training loop: steps, validation on crops, checkpoints, and resuming after a kill."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Protocol
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.config import TrainingSettings
 from kneeformer.data.disk import DiskError
-from kneeformer.engine.checkpoint import load_checkpoint, restore, save_checkpoint
 from kneeformer.engine.divergence import divergence, refuse_broken_weights
 from kneeformer.engine.log import TrainingLog, note, read_log
-from kneeformer.engine.optimiser import make_optimiser, restore_moments, set_rates
+from kneeformer.engine.optimiser import make_optimiser, set_rates
+from kneeformer.engine.teacher import Examination, Teacher, is_ready, pseudo_weight
+from kneeformer.engine.training_state import State, TrainingState
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
-from kneeformer.paths import BEST, FINAL, LATEST
+from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
 from kneeformer.reporting.training_curves import draw_training_curves
 
 Batch = dict[str, Tensor]  # tensors by name, each of them (b, ...)
@@ -58,6 +59,7 @@ class TrainingRun:
         ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
         pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
+        teacher: labels images without labels; None learns from the batches as they are.
         keep_seconds: write the latest checkpoint that often within an epoch, too.
     """
 
@@ -73,16 +75,8 @@ class TrainingRun:
     ends_by_epochs: bool = True
     workers: int = 0
     pretrained: frozenset[str] = frozenset()
+    teacher: Teacher | None = None
     keep_seconds: float = 120.0
-
-
-@dataclass
-class State:
-    """Progress of a training. Everything else follows from the number of the step."""
-
-    step: Annotated[int, Field(ge=0)] = 0
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    best: Annotated[float, Field(allow_inf_nan=False)] = -1.0
 
 
 @dataclass(frozen=True)
@@ -133,9 +127,10 @@ class _Training:
         self.training_run, self.settings, self.watch = run, run.settings, watch
         self.network = run.network
         self.optimiser = make_optimiser(self.network, self.settings, run.pretrained)
-        self.state = State()
+        self.files = TrainingState(self.network, self.optimiser, self.settings.averaged_share)
         if resume:
-            self._restore(run.folder / LATEST)
+            self.files.restore(run.folder / LATEST, run.device)
+        self.state = self.files.progress
         self.log = TrainingLog(run.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
@@ -163,9 +158,10 @@ class _Training:
         self.network.train()
         first = self.state.step
         for step, batch in enumerate(self._batches(first), first):
-            rate = set_rates(self.optimiser, self.settings, step, self._share())
-            loss = self._step(step, batch)
-            self.state.step = step + 1
+            share = self._share()
+            rate = set_rates(self.optimiser, self.settings, step, share)
+            loss = self._step(step, batch, share)
+            self.files.take_step(step + 1)
             self.state.seconds = time.monotonic() - self.started
             self.losses.append(loss)
             self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
@@ -191,9 +187,13 @@ class _Training:
         )
         return (self._to_device(batch) for batch in loader)
 
-    def _step(self, step: int, batch: Batch) -> float:
+    def _step(self, step: int, batch: Batch, share: float) -> float:
         torch.manual_seed(hash((self.training_run.seed, step)) % 2**63)
         with autocast(self.training_run.device, self.settings.precision):
+            if (teacher := self.training_run.teacher) is not None:
+                since = None if self.state.untaught else self.state.taught_since
+                weight = pseudo_weight(teacher.settings, share, since)
+                batch = teacher.examples(self.files.predictor, batch, weight)
             loss = self.training_run.objective.loss(self.network, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -209,12 +209,14 @@ class _Training:
     @torch.no_grad()
     def _validate(self) -> None:
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
-        self.network.eval()
+        network = self.files.predictor.eval()
         batches = (
             self._to_device(batch) for batch in DataLoader(self.training_run.validation, batch_size=None)
         )
         with autocast(self.training_run.device, self.settings.precision):
-            validation = self.training_run.objective.validate(self.network, batches)
+            validation = self.training_run.objective.validate(network, batches)
+            examination = self._examine(network)
+        figures = {**validation.figures, **examination.figures}
         self.scores = validation.scores
         self.state.seconds = time.monotonic() - self.started
         self.log.write(
@@ -222,7 +224,7 @@ class _Training:
                 "step": self.state.step,
                 "validation_loss": validation.loss,
                 "scores": validation.scores,
-                **({"figures": validation.figures} if validation.figures else {}),
+                **({"figures": figures} if figures else {}),
                 "seconds": round(self.state.seconds, 1),
             }
         )
@@ -233,6 +235,30 @@ class _Training:
         if best:
             self.state.best = score
             self._save(BEST)
+        self._teach(score, examination.fault)
+
+    def _examine(self, network: nn.Module) -> Examination:
+        teacher = self.training_run.teacher
+        return Examination() if teacher is None else teacher.examine(network)
+
+    def _teach(self, score: float, fault: str | None) -> None:
+        """End the burn-in where the network is good enough; go back where pseudo-labels have a fault."""
+        run, state = self.training_run, self.state
+        if run.teacher is None or state.untaught:
+            return
+        if state.taught_since is None:
+            if fault is None and is_ready(run.teacher.settings, self._share(), score):
+                state.taught_since = self._share()
+                self._save(BURN_IN)
+                self._note("pseudo-labels are learnt from now on")
+        elif fault is not None:
+            told = (
+                f"pseudo-labels have collapsed: {fault}; back to the weights before them, with labels alone"
+            )
+            logging.getLogger(__name__).warning("%s: after step %d %s", run.folder, state.step, told)
+            self._note(told)
+            self.files.restore_weights(run.folder / BURN_IN, run.device)
+            state.untaught = True
 
     def _keep(self) -> None:
         """Write the checkpoint that a resumed training begins with, and a picture now and then."""
@@ -266,23 +292,7 @@ class _Training:
         return {k: v.to(self.training_run.device, non_blocking=True) for k, v in batch.items()}
 
     def _save(self, name: str) -> None:
-        content: dict[str, Any] = {"network": self.network.state_dict(), "state": dict(vars(self.state))}
-        if name == LATEST:
-            content["optimiser"] = self.optimiser.state_dict()
-        save_checkpoint(self.training_run.folder / name, content)
-
-    def _restore(self, file: Path) -> None:
-        checkpoint = load_checkpoint(file, self.training_run.device)
-        restore(self.network, checkpoint["network"], file)
-        try:
-            restore_moments(self.optimiser, checkpoint.get("optimiser"))
-            self.state = TypeAdapter(State).validate_python(checkpoint.get("state"))
-        except ValidationError as fault:
-            raise KneeformerError(
-                f"{file}: does not say how far it is (state); restart with --overwrite"
-            ) from fault
-        except ValueError as fault:
-            raise KneeformerError(f"{file}: {fault}; restart with --overwrite") from fault
+        self.files.save(self.training_run.folder / name, resumable=name in (LATEST, BURN_IN))
 
 
 def _epoch_text(losses: Sequence[float], validation: Validation, score: float) -> str:

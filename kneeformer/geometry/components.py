@@ -3,7 +3,7 @@
 import cc3d
 import numpy as np
 
-_SMALL = 0.02  # parts smaller than this share of the largest are no bone
+_SMALL = 0.02  # parts smaller than this share of the largest are a segmentation's faults
 
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:

@@ -76,6 +76,7 @@ def _training(spent: Spent, budget: Budget) -> TrainingSettings:
         validation_crops=16 if budget.is_cpu else 64,
         learning_rate=rate,
         warmup_steps=steps // 60,
+        averaged_share=0.1,
         fine_tuning=FineTuningSettings(
             learning_rate=rate, frozen_steps=steps // 60, warmup_steps=steps // 60
         ),

@@ -95,6 +95,7 @@ def _training(
             "learning_rate": 1e-4,
             "weight_decay": _WEIGHT_DECAY,
             "warmup_steps": min(proposed.warmup_steps, steps),
+            "averaged_share": 0.0,
             "loss": "mse",
             "fine_tuning": None,
         }

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.engine.loop import Batch, Objective
 from kneeformer.engine.memory import refuse_too_large
+from kneeformer.engine.teacher import Teacher
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh
@@ -77,9 +78,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class StoredCases:
-    """Prepared cases, each as folder / name."""
+    """Prepared cases, each as folder / name.
+
+    Attributes:
+        unlabelled: images that are learnt from beside them, whatever labels may be stored with these.
+    """
 
     cases: list[Path]
+    unlabelled: list[Path] = field(default_factory=list)
 
 
 class PreparedCase(Protocol):
@@ -214,6 +220,12 @@ class Task(ABC, Generic[Planned]):
             network: what `begin` has left, for those whose examples depend on it.
             training: augmented batches without end, one a step; else the few validation batches, as they are.
         """
+
+    def teacher(
+        self, training: StoredCases, dataset: DatasetSettings, configuration: Planned, seed: int
+    ) -> Teacher | None:
+        """Return the teacher of images without labels during a training; by default there is none."""
+        return None
 
     def review(
         self,

@@ -66,7 +66,9 @@ def preprocess_dataset(
     }
     home, labelled = folders.preprocessed / plan.dataset.name, dataset.training_cases()
     by_images = {
-        c.preprocessing.folder for c in plan.configurations.values() if not task_named(c.task).needs_labels
+        c.preprocessing.folder
+        for c in plan.configurations.values()
+        if c.learns_without_labels or not task_named(c.task).needs_labels
     }
     require_writable(home, *(home / name for name in by_folder))
     made = {}

@@ -13,6 +13,7 @@ class Request:
 
     Attributes:
         no_pretraining: start from random initialisation, whatever the plan's previous stage is.
+        no_unlabelled: learn from labels alone, whatever teacher the plan has.
         pretrained_weights: a checkpoint to start from, instead of the previous stage.
         pretrain_from: a second dataset whose images the stage without labels learns from as well.
         tensorboard: write losses and scores for TensorBoard, too.
@@ -31,6 +32,7 @@ class Request:
     overwrite: bool = False
     validate_only: bool = False
     no_pretraining: bool = False
+    no_unlabelled: bool = False
     pretrained_weights: Path | None = None
     pretrain_from: str | None = None
     subjects: int | None = None
@@ -40,7 +42,8 @@ class Request:
     @property
     def assignments(self) -> list[str]:
         """Return the differences to the plan, as --set would say them."""
-        return [*self.settings, *([] if self.epochs is None else [f"training.epochs={self.epochs}"])]
+        epochs = [] if self.epochs is None else [f"training.epochs={self.epochs}"]
+        return [*self.settings, *epochs, *(["teacher=null"] if self.no_unlabelled else [])]
 
     @property
     def ends_by_epochs(self) -> bool:

@@ -216,6 +216,7 @@ def _train(
         ends_by_epochs=request.ends_by_epochs,
         workers=0 if device.type == "cpu" else 8,
         pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
+        teacher=task.teacher(training, plan.dataset, configuration, seed + 2),
     )
     start = _start(run, request.configuration, configuration, _cases(training, validation))
     note(folder, start)
@@ -244,11 +245,11 @@ def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str
 def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
     """Raises KneeformerError: the disk has no room for the checkpoints.
 
-    These are the latest, with an optimiser twice as large as the weights, beside the one it replaces; and the
-    best and the final one.
+    These are the latest, with averages and with an optimiser twice as large as the weights, beside the one it
+    replaces; and the best and the final one.
     """
     weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    require_writable(folder, needed_bytes=(4 if begun else 8) * weights)
+    require_writable(folder, needed_bytes=(5 if begun else 10) * weights)
 
 
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Progress) -> Summary:

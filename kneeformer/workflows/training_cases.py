@@ -1,6 +1,7 @@
 """Training and validation cases of a fold, among the prepared ones."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from kneeformer.workflows.preprocess import preprocess_cases
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
 
+FEWEST_LABELLED = 3  # subjects that a teacher learns from
+
 
 def split_of(folders: Folders, request: Request) -> Split:
     """The fold's cases; of a dataset without labels, none.
@@ -53,8 +56,9 @@ def learning_cases(
     """Prepared cases to learn from, and to watch.
 
     A task without labels learns from the fold's training images, from imagesUn, and from the dataset of
-    `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. Where
-    nothing is held out, the validation crops come from training cases.
+    `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. A
+    teacher labels images of imagesUn in the same way, and of the fold's training subjects that the request
+    leaves out. Where nothing is held out, the validation crops come from training cases.
 
     Raises:
         KneeformerError: cases are not prepared as the plan and their raw files say now, or are damaged.
@@ -63,19 +67,46 @@ def learning_cases(
     stored = folders.preprocessed / request.dataset / configuration.preprocessing.folder
     names = split["train"]
     borrowed: list[Path] = []
+    unlabelled: list[str] = []
     if request.subjects is not None:
         names = _some_subjects(folders, request, names)
+    if configuration.learns_without_labels:
+        unlabelled = _unlabelled(folders, request, split, names)
     if not task_named(configuration.task).needs_labels:
         dataset = _images_there(folders, request)
         held_out = _held_out(dataset, split)
         names = [*names, *(c.name for c in _without(held_out, dataset, dataset.unlabelled_cases()))]
         if request.pretrain_from is not None:
             borrowed = _borrowed(folders, request, plan, held_out, watch)
-    _require_prepared(folders, request, plan, {*names, *split["val"]})
-    training = StoredCases([*(stored / n for n in names), *borrowed])
+    _require_prepared(folders, request, plan, {*names, *split["val"]}, {*unlabelled})
+    training = StoredCases([*(stored / n for n in names), *borrowed], [stored / n for n in unlabelled])
     if not training.cases:
         raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
     return training, StoredCases([stored / n for n in split["val"]] or training.cases)
+
+
+def _unlabelled(folders: Folders, request: Request, split: Split, labelled: list[str]) -> list[str]:
+    """Cases for a teacher to label.
+
+    Raises:
+        KneeformerError: there are none, or too few labelled subjects.
+    """
+    dataset = _images_there(folders, request)
+    subject = dataset.description.subject
+    if (there := len({subject(name) for name in labelled})) < FEWEST_LABELLED:
+        raise KneeformerError(
+            f"{request.fold_name} has {there} labelled subjects, and a teacher learns from at least "
+            f"{FEWEST_LABELLED}; label more, or train with --no_unlabelled"
+        )
+    left_out = [name for name in split["train"] if name not in set(labelled)]
+    others = _without(_held_out(dataset, split), dataset, dataset.unlabelled_cases())
+    names = [*left_out, *(case.name for case in others)]
+    if not names:
+        raise KneeformerError(
+            f"{dataset.folder / 'imagesUn'}: holds no images that a teacher could label; put some there, or "
+            f"train with --no_unlabelled"
+        )
+    return names
 
 
 def _images_there(folders: Folders, request: Request) -> Dataset:
@@ -139,16 +170,21 @@ def _borrowed(
     return [folder / c.name for c in cases]
 
 
-def _require_prepared(folders: Folders, request: Request, plan: Plan, names: set[str]) -> None:
+def _require_prepared(
+    folders: Folders, request: Request, plan: Plan, names: set[str], unlabelled: set[str]
+) -> None:
     configuration = plan.configuration(request.configuration)
     folder = folders.preprocessed / request.dataset / configuration.preprocessing.folder
     dataset = raw_dataset(folders, request.dataset)
     if dataset is not None:
         refuse_another_description(plan, dataset)
-    stale = stale_cases(folder, _wanted(dataset, plan, request, names))
+    wanted = _wanted(dataset, plan, request, names)
+    others = [replace(case, labelled=None) for case in _wanted(dataset, plan, request, unlabelled)]
+    stale = stale_cases(folder, [*wanted, *others])
     if stale:
         raise KneeformerError(
-            f"{folder}: {len(stale)} of {len(names)} cases are not as they should be:\n{listed(stale)}\n"
+            f"{folder}: {len(stale)} of {len(wanted) + len(others)} cases are not as they should be:\n"
+            f"{listed(stale)}\n"
             f"{_remedy(folders, request, plan)}"
         )
 

@@ -232,6 +232,30 @@ def test_training_log_says_when_what_happened(tmp_path: Path) -> None:
     assert last[21:].startswith(f"ended: {tmp_path}: the loss is not a number at step 2")
 
 
+AVERAGED = SETTINGS.model_copy(update={"averaged_share": 0.5})
+
+
+def test_averages_of_weights_survive_kills_and_interrupts_to_the_bit(tmp_path: Path) -> None:
+    train(run(tmp_path / "whole", settings=AVERAGED))
+    stopped = tmp_path / "stopped"
+    interrupted_at(4, run(stopped, settings=AVERAGED))
+    killed_at(8, run(stopped, settings=AVERAGED), resume=True)
+    train(run(stopped, settings=AVERAGED), resume=True)
+    assert course_of(stopped) == course_of(tmp_path / "whole")
+    for name in (FINAL, BEST, LATEST):
+        assert equal(weights(stopped, name), weights(tmp_path / "whole", name))
+    raw = [load_checkpoint(folder / LATEST)["unaveraged"] for folder in (stopped, tmp_path / "whole")]
+    assert equal(*raw) and not equal(raw[0], weights(stopped))
+
+
+def test_averages_learn_nothing_else_and_are_what_is_validated(tmp_path: Path) -> None:
+    train(run(tmp_path / "without"))
+    train(run(tmp_path / "with", settings=AVERAGED))
+    assert losses(tmp_path / "with") == losses(tmp_path / "without")
+    assert equal(load_checkpoint(tmp_path / "with" / LATEST)["unaveraged"], weights(tmp_path / "without"))
+    assert course_of(tmp_path / "with") != course_of(tmp_path / "without")  # other validation scores
+
+
 def interrupted_at(step: int, made: TrainingRun, resume: bool = False) -> None:
     """As by Ctrl-C, three times in a row."""
 

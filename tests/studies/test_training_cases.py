@@ -29,6 +29,7 @@ from kneeformer.data.storage import image_file, labels_file, read_manifest, reco
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
+from kneeformer.tasks.base import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of
@@ -73,6 +74,37 @@ def test_training_never_reads_a_voxel_of_who_is_held_out(place: Place, fold: int
 def test_segmentation_learns_from_labelled_cases_alone(place: Place, fold: int) -> None:
     training, validation = place.learnt(replace(VIT, fold=fold, pretrain_from=OTHER))
     assert (training, validation) == (set(SPLITS[fold]["train"]), set(SPLITS[fold]["val"]))
+
+
+TAUGHT = replace(VIT, settings=("training.averaged_share=0.1", "teacher={}"))
+
+
+def taught(place: Place, request: Request) -> StoredCases:
+    """The training cases of 3d_vit with a teacher."""
+    planned = override(plan(), "3d_vit", request.assignments)
+    return learning_cases(place.folders, request, planned, lambda *_: None)[0]
+
+
+def test_a_teacher_labels_images_of_nobody_who_is_held_out(place: Place) -> None:
+    cases = taught(place, TAUGHT)
+    assert {c.name for c in cases.cases} == set(SPLITS[0]["train"])
+    assert {c.name for c in cases.unlabelled} == LEARNT[0]
+
+
+def test_a_teacher_labels_those_whose_labels_are_not_to_be_used(place: Place) -> None:
+    cases = taught(place, replace(TAUGHT, subjects=3))
+    labelled, unlabelled = ({c.name for c in some} for some in (cases.cases, cases.unlabelled))
+    assert len(labelled) == 3 and labelled < set(SPLITS[0]["train"])
+    assert unlabelled == LEARNT[0] | (set(SPLITS[0]["train"]) - labelled)
+
+
+def test_a_teacher_needs_labels_and_images_without(place: Place) -> None:
+    with pytest.raises(KneeformerError, match=r"has 2 labelled subjects.*at least 3.*--no_unlabelled"):
+        taught(place, replace(TAUGHT, subjects=2))
+    shutil.rmtree(place.raw / "imagesUn")
+    with pytest.raises(KneeformerError, match=r"imagesUn: holds no images that a teacher.*--no_unlabelled"):
+        taught(place, TAUGHT)
+    assert not taught(place, replace(TAUGHT, no_unlabelled=True)).unlabelled
 
 
 def test_subjects_named_in_dataset_json_count(place: Place) -> None:

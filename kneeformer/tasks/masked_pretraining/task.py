@@ -33,6 +33,7 @@ class MaskedPretraining(CropTask, PreparatoryTask[CropConfiguration]):
         training = hybrid.training.model_copy(
             update={
                 "epochs": 2 * hybrid.training.epochs,
+                "averaged_share": 0.0,
                 "loss": "mse",
                 "foreground_share": 0.0,
                 "fine_tuning": None,
@@ -56,6 +57,7 @@ class MaskedPretraining(CropTask, PreparatoryTask[CropConfiguration]):
                     position_jitter_mm=0,
                 ),
                 "masking": MaskingSettings(),
+                "teacher": None,
             }
         )
         return {"3d_mae": masked}

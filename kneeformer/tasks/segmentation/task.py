@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
 from kneeformer.data.images import Image
-from kneeformer.engine.crops import crop_batches
+from kneeformer.engine.crops import CropBatches, crop_batches
 from kneeformer.engine.loop import Batch, Objective, Validation
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
 from kneeformer.engine.native import to_label_map, to_probabilities
 from kneeformer.engine.sliding_window import VolumePredictor
+from kneeformer.engine.teacher import Teacher
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import slice_plane
 from kneeformer.labels import LabelScheme
@@ -27,6 +28,9 @@ from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.crop_task import CropTask
+from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
+from kneeformer.tasks.segmentation.paired_crops import PairedCrops
+from kneeformer.tasks.segmentation.semi_supervised import PseudoLabelTeacher
 
 
 class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
@@ -66,7 +70,20 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        return crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
+        crops = crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
+        if not training or not (configuration.teacher or configuration.augmentation.copy_paste):
+            return crops
+        return _paired(crops, stored, configuration, seed, training)
+
+    def teacher(
+        self, training: StoredCases, dataset: DatasetSettings, configuration: CropConfiguration, seed: int
+    ) -> Teacher | None:
+        if configuration.teacher is None:
+            return None
+        structures = labelled_structures(training.cases, dataset.scheme)
+        crops = crop_batches(training.cases, dataset.scheme, configuration, seed, training=False)
+        examined = _paired(crops, training, configuration, seed, training=False)
+        return PseudoLabelTeacher(configuration.teacher, dataset.scheme, structures, examined)
 
     def predict(
         self,
@@ -103,6 +120,14 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         draw_overlay(image, outputs.volumes[""], scheme, picture, reference, outputs.warnings, surfaces)
 
 
+def _paired(
+    labelled: CropBatches, stored: StoredCases, configuration: CropConfiguration, seed: int, training: bool
+) -> PairedCrops:
+    if configuration.teacher is None:
+        return PairedCrops(labelled, None)
+    return PairedCrops(labelled, crop_batches(stored.unlabelled, None, configuration, seed, training))
+
+
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
     plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
@@ -122,7 +147,12 @@ class SegmentationObjective:
         self.criterion = segmentation_loss(loss, scheme)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self.criterion(network(batch["image"], batch["to_patient"]), batch["labels"])
+        """Of true labels; and, weighted, of pseudo-labels where a teacher has given any."""
+        logits = network(batch["image"], batch["to_patient"])
+        loss = self.criterion(logits, batch["labels"])
+        if "pseudo_labels" in batch:
+            loss = loss + batch["pseudo_weight"] * self.criterion(logits, batch["pseudo_labels"])
+        return loss
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses: list[float] = []

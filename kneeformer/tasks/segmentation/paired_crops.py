@@ -1,0 +1,72 @@
+"""Batches of crops that can be pasted into each other: of one place in the body, mirrored alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kneeformer.engine.crops import Crop, CropBatches
+from kneeformer.engine.loop import Batch
+from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled
+
+
+class PairedCrops(Dataset[Batch]):
+    """Batches of labelled crops, two by two of one place; and of as many without labels at the same places.
+
+    "image", "labels" and "to_patient" are those of CropBatches; "own" is by `draw_own`. Crops without labels:
+    "unlabelled" (b, c, z, y, x), for the student; "unlabelled_plain", the same before changes of intensity,
+    for the teacher; "unlabelled_inside" (b, z, y, x) bool, voxels of their volume; and their
+    "unlabelled_to_patient" (b, 3, 4).
+
+    Attributes:
+        unlabelled: None leaves these out: the labelled crops are then pasted into each other already.
+    """
+
+    def __init__(self, labelled: CropBatches, unlabelled: CropBatches | None) -> None:
+        self.labelled, self.unlabelled = labelled, unlabelled
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= len(self):
+            raise IndexError(step)
+        settings = self.labelled.settings
+        rng = np.random.default_rng([self.labelled.seed, step])
+        crops = self._pairs(rng)
+        batch = {**_stacked(crops), "own": torch.from_numpy(draw_own(rng, len(crops), settings.crop))}
+        if self.unlabelled is None:
+            return paste_labelled(batch)
+        others = [self.unlabelled.crop(rng, at=crop.location) for crop in crops]
+        return {
+            **batch,
+            "unlabelled": _stack([c.image for c in others]),
+            "unlabelled_plain": _stack([c.plain for c in others]),
+            "unlabelled_inside": _stack([c.labels[0] for c in others]) != IGNORE_INDEX,
+            "unlabelled_to_patient": _stack([c.to_patient for c in others]),
+        }
+
+    def _pairs(self, rng: np.random.Generator) -> list[Crop]:
+        crops: list[Crop] = []
+        settings = self.labelled.settings
+        for number in range(settings.batch_size):
+            if number % 2:
+                crops.append(self.labelled.crop(rng, at=crops[-1].location))
+            else:
+                crops.append(self.labelled.crop(rng, aimed=rng.random() < settings.foreground_share))
+        return crops
+
+
+def _stacked(crops: Sequence[Crop]) -> Batch:
+    return {
+        "image": _stack([c.image for c in crops]),
+        "labels": _stack([c.labels[0] for c in crops]),
+        "to_patient": _stack([c.to_patient for c in crops]),
+    }
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))
