@@ -139,7 +139,7 @@ def cases(tmp_path: Path) -> list[Path]:
 
 
 def test_crops_that_are_mixed_show_the_same_place_mirrored_alike(cases: list[Path]) -> None:
-    mirroring = UNCHANGED.model_copy(update={"mirror_axes": (0, 2)})
+    mirroring = UNCHANGED.model_copy(update={"mirror_axes": ("RL", "IS")})
     batches = PairedCrops(crops(cases[:2], SCHEME, mirroring), crops(cases[2:], None, mirroring))
     batch = batches[1]
     assert torch.equal(batch["image"], batch["unlabelled"]), "every image counts the same voxels"
