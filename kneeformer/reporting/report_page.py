@@ -22,6 +22,7 @@ class Table:
 
     Attributes:
         foot: one row more, of means; () without.
+        is_prose: cells are sentences, no numbers.
     """
 
     caption: str
@@ -29,6 +30,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     foot: Sequence[str] = ()
     notes: Sequence[str] = ()
+    is_prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Section:
     """A part of the page.
 
     Attributes:
-        code: settings as a file holds them; folded until they are asked for.
+        code: settings or a log as a file holds them, folded below `code_title`.
         volumes: as `slice_viewer.viewer_data` makes them.
         is_case: one of many alike, in a frame.
     """
@@ -77,6 +79,7 @@ class Section:
     scenes: Sequence[Scene] = ()
     warnings: Sequence[str] = ()
     code: str = ""
+    code_title: str = ""
     is_case: bool = False
 
     @cached_property

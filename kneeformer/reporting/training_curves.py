@@ -34,7 +34,8 @@ def training_curves_svg(lines: list[dict[str, Any]]) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kneeformer"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     drawn = text.getvalue()
-    return drawn[drawn.index("<svg") :].replace("#000000", "currentColor")
+    drawn = drawn[drawn.index("<svg") :].replace("#000000", "currentColor")
+    return drawn.replace("#cccccc", "#8a8f98")  # the rate, behind the scores on either paper
 
 
 def _curves(lines: list[dict[str, Any]]) -> "Figure":

@@ -72,7 +72,7 @@ def run_demo(
 def _page(folders: Folders, folder: Path, steps: int, watch: Progress) -> Page:
     knees, tibiae = (folders.raw / dataset / "imagesTs" for dataset in (KNEES, TIBIAE))
     sections = [
-        *prediction_sections(folder / _SEGMENTED, knees, None, watch),
+        *prediction_sections(folder / _SEGMENTED, knees, None, watch, most=1),
         *prediction_sections(folder / _COMPLETED, tibiae, None, watch),
     ]
     facts = {"Data": "synthetic", "Training": f"{steps} of {EPOCHS * STEPS_PER_EPOCH} steps"}

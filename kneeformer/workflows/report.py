@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kneeformer import __version__
-from kneeformer.engine.log import read_log
+from kneeformer.engine.log import TEXT, read_log
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 from kneeformer.metrics.summary import Summary, read_summary
@@ -59,9 +59,16 @@ def publish(page: Page, output: Path) -> None:
 
 
 def prediction_sections(
-    folder: Path, images: Path | None, scheme: LabelScheme | None, watch: Progress
+    folder: Path,
+    images: Path | None,
+    scheme: LabelScheme | None,
+    watch: Progress,
+    most: int | None = None,
 ) -> list[Section]:
     """Scores, where there are some, and cases of a folder of predictions; arguments as in `write_report`.
+
+    Args:
+        most: cases that are shown with slices and surfaces, the others by their pictures; None: all.
 
     Raises:
         KneeformerError: there is no case; a file is damaged.
@@ -74,7 +81,7 @@ def prediction_sections(
         summary = read_summary(folder)
         scores.append(_scores(summary))
         cases = _in_order(cases, summary)
-    return [*scores, *_cases(cases, scheme, scores, watch, len(cases))]
+    return [*scores, *_cases(cases, scheme, scores, watch, len(cases) if most is None else most)]
 
 
 def _training_page(folder: Path, images: Path | None, scheme: LabelScheme | None, watch: Progress) -> Page:
@@ -88,9 +95,11 @@ def _training_page(folder: Path, images: Path | None, scheme: LabelScheme | None
         cases = _in_order(cases, summary)
     if lines:
         what = "Loss of the training and of validation crops, and their scores, by steps"
-        sections.append(Section("Training", charts=[Chart(training_curves_svg(lines), what)]))
-    reasons = Table("The plan in words", ("Setting", "Reason"), decisions(configuration))
-    sections.append(Section("Plan", tables=[reasons], code=plan.to_text()))
+        charts = [Chart(training_curves_svg(lines), what)]
+        text = _text(folder / TEXT)
+        sections.append(Section("Training", charts=charts, code=text, code_title="The log"))
+    reasons = Table("The plan in words", ("Setting", "Reason"), decisions(configuration), is_prose=True)
+    sections.append(Section("Plan", tables=[reasons], code=plan.to_text(), code_title="All settings"))
     meaning = scheme or plan.dataset.scheme
     shown = _cases(cases, meaning, sections, watch, _VALIDATION_CASES)
     facts = {"Dataset": plan.dataset.name, **_run_facts(run, lines)}
@@ -150,10 +159,16 @@ def _cases(
             names = ", ".join(left.name for left in cases[done - 1 :])
             sections.append(Section("More cases", text=f"The page has no room for {names}."))
             break
-        room -= section.bytes
-        sections.append(section)
+        if section.bytes or section.warnings:
+            room -= section.bytes
+            sections.append(section)
         watch("Report", done, len(cases))
     return sections
+
+
+def _text(file: Path) -> str:
+    """Of a log; "" where there is none."""
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _log() -> logging.Logger:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from browser import CHROMIUM, Tab, browser
+from prepared import plan
 
 from kneeformer.data.images import write_image
 from kneeformer.data.segmentation_file import write_label_map
@@ -19,7 +21,9 @@ from kneeformer.metrics.score_table import Score, ScoreTable
 from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.reporting.report_page import Page, Section, Table, has_viewer, write_page
 from kneeformer.reporting.score_sections import case_table, structure_table
+from kneeformer.workflows.fold_folder import write_run
 from kneeformer.workflows.report import write_report
+from kneeformer.workflows.request import Request
 
 SHAPE = (6, 24, 20)
 GRID = Grid.along_patient(SHAPE, (3.0, 1.0, 1.2), "RIP")
@@ -84,6 +88,26 @@ def test_scores_lead_and_order_the_cases(tmp_path: Path) -> None:
     write_report(tmp_path, None, None, tmp_path / "report.html", lambda *_: None)
     titles = re.findall(r"<h2 id=[^>]*>(.*?)</h2>", (tmp_path / "report.html").read_text(encoding="utf-8"))
     assert titles == ["Scores", "K02", "K03", "K01"]
+
+
+def test_a_training_has_scores_cases_curves_and_its_plan_in_words(tmp_path: Path) -> None:
+    fold = tmp_path / "fold_0"
+    write_run(
+        fold, plan().with_only("3d_vit"), Request("Dataset001_Knee", "3d_vit", 0), torch.device("cpu"), None
+    )
+    step = {"step": 4, "loss": 0.5, "learning_rate": 1e-3}
+    epoch = {"step": 4, "validation_loss": 0.4, "scores": {"femur": 0.8}, "seconds": 240.0}
+    (fold / "training_log.jsonl").write_text(f"{json.dumps(step)}\n{json.dumps(epoch)}\n")
+    (fold / "training.log").write_text("2026-01-01 10:00:00 <b>begins</b>\n")
+    for case in ("K01", "K02", "K03"):
+        write_label_map(fold / "validation" / f"{case}.nrrd", np.zeros(SHAPE, np.uint8), GRID, SCHEME)
+    write_summary(summarise(scores()), fold / "validation")
+    write_report(fold, None, SCHEME, tmp_path / "report.html", lambda *_: None)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    titles = re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page)
+    assert titles == ["Scores", "K02", "K03", "K01", "Training", "Plan"]
+    assert "60.00 s, validation crops included" in page and "4 min" in page
+    assert "&lt;b&gt;begins&lt;/b&gt;" in page and "<svg" in page and ">femur</text>" in page
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
