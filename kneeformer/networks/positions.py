@@ -32,10 +32,8 @@ def points_in_patient(shape: Size, spacing: Spacing, to_patient: Tensor) -> Tens
         (batch, z * y * x, 3) float32, patient (x, y, z).
     """
     points = points_from_middle(shape, spacing, to_patient.device)
-    turned = (points[:, None] * to_patient[:, None, :, :3]).sum(
-        -1
-    )  # a product of matrices may be half precise
-    return turned + to_patient[:, None, :, 3]
+    directions, middle = to_patient[:, None, :, :3], to_patient[:, None, :, 3]
+    return (points[:, None] * directions).sum(-1) + middle  # a product of matrices would be half precise
 
 
 class RotaryPositions:
