@@ -70,7 +70,12 @@ def rows(section: str) -> list[list[str]]:
 def worked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The tutorial, done: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("tutorial")
-    commands = "\n".join(blocks(page("documentation/tutorial.md"), "bash"))
+    return folder, follow("documentation/tutorial.md", folder)
+
+
+def follow(tutorial: str, folder: Path) -> str:
+    """Run the commands of a page in an empty folder; what they printed."""
+    commands = "\n".join(blocks(page(tutorial), "bash"))
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
@@ -81,7 +86,26 @@ def worked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]
         check=False,
     )
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
-    return folder, run.stdout
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_the_slicer_tutorial_runs_to_meshes(tmp_path: Path) -> None:
+    printed = follow("documentation/tutorial-slicer-to-mesh.md", tmp_path)
+    assert "5 cases with labels, 1 without (imagesUn)" in printed and "score" in printed
+    assert len(list((tmp_path / "drawn").glob("K0[1-5]_*.stl"))) == 5 * 6
+    assert (tmp_path / "predicted" / "K06.seg.nrrd").is_file()
+    assert (tmp_path / "predicted" / "K06.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_tibia_tutorial_runs_to_a_completed_bone(tmp_path: Path) -> None:
+    printed = follow("documentation/tutorial-broken-tibia.md", tmp_path)
+    assert "model: -d Dataset002_Tibia -c 3d_gp" in printed
+    made = {file.name.removeprefix("phantom07_R") for file in (tmp_path / "completed").iterdir()}
+    assert {".nrrd", ".stl", "_ct.nrrd", ".png", ".json"} <= made
+    scores = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert scores["foreground_mean"]["Dice"] > 0.9
 
 
 @pytest.mark.slow
