@@ -95,14 +95,13 @@ def test_the_slicer_tutorial_runs_to_meshes(tmp_path: Path) -> None:
     assert "5 cases with labels, 1 without (imagesUn)" in printed and "score" in printed
     assert len(list((tmp_path / "drawn").glob("K0[1-5]_*.stl"))) == 5 * 6
     assert (tmp_path / "predicted" / "K06.seg.nrrd").is_file()
-    assert (tmp_path / "predicted" / "K06.json").is_file()
 
 
 @pytest.mark.slow
 def test_the_tibia_tutorial_runs_to_a_completed_bone(tmp_path: Path) -> None:
     printed = follow("documentation/tutorial-broken-tibia.md", tmp_path)
     assert "model: -d Dataset002_Tibia -c 3d_gp" in printed
-    made = {file.name.removeprefix("phantom07_R") for file in (tmp_path / "completed").iterdir()}
+    made = {file.name.removeprefix("phantom05_R") for file in (tmp_path / "completed").iterdir()}
     assert {".nrrd", ".stl", "_ct.nrrd", ".png", ".json"} <= made
     scores = json.loads((tmp_path / "scores" / "summary.json").read_text())
     assert scores["foreground_mean"]["Dice"] > 0.9

@@ -266,7 +266,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
         predictor.predict_case(masked[-1], output)
         watch("Validating on whole cases", done, len(wanted))
     summary = evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
-    note(folder, f"validated on {len(masked)} whole cases; scores are in {output / 'summary.json'}")
+    note(folder, f"validated on whole cases ({len(masked)}); scores are in {output / 'summary.json'}")
     return summary
 
 
