@@ -50,9 +50,11 @@ def validate_pairs(
             predicted += 1
             watch("Ensembles", predicted, len(cases))
     for pair in pairs:
-        task = read_fold_plan(models[pair[0]] / folds[0][0]).configuration(pair[0]).task
+        (configuration,) = read_fold_plan(models[pair[0]] / folds[0][0]).configurations.values()
         folder = home / name_of(pair)
-        evaluate_cases(cases.values(), task, folder, dataset.description, default_processes(), watch)
+        evaluate_cases(
+            cases.values(), configuration.task, folder, dataset.description, default_processes(), watch
+        )
     return {pair: read_summary(home / name_of(pair)).table for pair in combinations(models, 2)}
 
 

@@ -108,16 +108,16 @@ def test_mean_probabilities_decide_the_label() -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, dict[str, Path]]:
-    """Two configurations of one fold, with random weights."""
+    """Two configurations of one fold, with random weights; in their plans both have another name."""
     root = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(1)
     maps = {case: (rng.random(SHAPE) < 0.5).astype(np.uint8) for case in CASES}
     models = {}
     for seed, name in enumerate(("3d_vit", "3d_other")):
         models[name] = root / f"kfPlans__{name}"
-        one = plan().model_copy(update={"configurations": {name: plan().configuration("3d_vit")}})
+        one = plan().model_copy(update={"configurations": {"3d_small": plan().configuration("3d_vit")}})
         torch.manual_seed(seed)
-        network = predictive("segmentation").network(one.dataset, one.configuration(name))
+        network = predictive("segmentation").network(one.dataset, one.configuration("3d_small"))
         write_text(models[name] / "fold_0" / "plan.json", one.to_text())
         save_checkpoint(models[name] / "fold_0" / "checkpoint_final.pt", {"network": network.state_dict()})
     return dataset_of(root / "raw", LABELS, maps), models
