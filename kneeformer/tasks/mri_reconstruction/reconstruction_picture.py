@@ -26,10 +26,10 @@ def draw_reconstruction(
         volumes["fully sampled"] = reference
     pixels = {name: view.slices(volume)[middle] for name, volume in volumes.items()}
     panels = len(pixels) + (reference is not None)
-    sheet = Sheet(picture.stem, [[size_mm(view, pixels["reconstructed"])] * panels])
+    sheet = Sheet(f"{picture.stem}, {view.plane}", [[size_mm(view, pixels["reconstructed"])] * panels])
     window = window_of(found.array if reference is None else reference)
     for axes, (name, shown) in zip(sheet.axes[0], pixels.items(), strict=False):
-        show_plane(axes, view, shown, window, f"{name}, {view.plane}")
+        show_plane(axes, view, shown, window, name)
     if reference is not None:
         height, width = size_mm(view, pixels["reconstructed"])
         axes, error = sheet.axes[0][-1], np.abs(pixels["reconstructed"] - pixels["fully sampled"])
