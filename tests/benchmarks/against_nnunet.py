@@ -148,8 +148,8 @@ def compare(programs: Sequence[Program], dataset: Path, minutes: Sequence[float]
         row(f"steps in {limit:g} min", [t.steps for t in trainings], digits=0)
         row("... seconds a step", [t.step_seconds for t in trainings], digits=3)
         row("... memory, GiB", [t.memory for t in trainings])
-        for structure in trainings[0].dice:
-            row(f"Dice after {limit:g} min, {structure}", [t.dice[structure] for t in trainings], digits=3)
+        for structure, *dice in zip(trainings[1].dice, *(t.dice.values() for t in trainings), strict=True):
+            row(f"Dice after {limit:g} min, {structure}", dice, digits=3)
     if minutes:
         case = first_case(dataset, programs[1].work)
         costs = _alternate(repeat, [(p, prediction(p, number, case)) for p in programs], fresh="predicted")
@@ -215,7 +215,7 @@ def _train_nnunet(program: Program, dataset: str, minutes: float) -> Training:
 
 
 def _dice(summary: Path) -> dict[str, float]:
-    """Mean Dice by structure's key; both programs write nnU-Net's keys."""
+    """Mean Dice of each structure in the order of dataset.json; nnU-Net names them by value, we by name."""
     means = json.loads(summary.read_text())["mean"]
     return {key: scores["Dice"] for key, scores in means.items()}
 
