@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, MaskingSettings, TrainingSettings
 from kneeformer.data.storage import CaseRecord, StoredCase, open_case
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.orientation import crop_to_patient

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from kneeformer.config import TrainingSettings
 from kneeformer.data.disk import DiskError
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.divergence import divergence, refuse_broken_weights
 from kneeformer.engine.log import TrainingLog, note, read_log
 from kneeformer.engine.optimiser import make_optimiser, set_rates
@@ -25,8 +26,6 @@ from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
 from kneeformer.reporting.training_curves import draw_training_curves
-
-Batch = dict[str, Tensor]  # tensors by name, each of them (b, ...)
 
 
 @dataclass(frozen=True)

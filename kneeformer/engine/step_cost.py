@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from kneeformer.config import Cost, CropConfiguration
-from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Objective
 from kneeformer.engine.optimiser import make_optimiser
 from kneeformer.networks.compute import autocast, to_device
 from kneeformer.planning.budget import Budget

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from kneeformer.config import TeacherSettings
-
-Batch = dict[str, Tensor]
+from kneeformer.engine.batch import Batch
 
 
 @dataclass(frozen=True)

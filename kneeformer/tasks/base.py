@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, Cost, DatasetSettings
-from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Objective
 from kneeformer.engine.memory import refuse_too_large
 from kneeformer.engine.teacher import Teacher
 from kneeformer.errors import KneeformerError

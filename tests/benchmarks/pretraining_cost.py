@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import CropConfiguration
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.optimiser import make_optimiser
 from kneeformer.networks.compute import autocast, choose_device, to_device
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder

@@ -19,9 +19,10 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import FineTuningSettings, TrainingSettings
 from kneeformer.data.disk import DiskError
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.engine.log import read_log
-from kneeformer.engine.loop import Batch, ProgressEvent, TrainingRun, Validation, train
+from kneeformer.engine.loop import ProgressEvent, TrainingRun, Validation, train
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import BEST, FINAL, LATEST
 

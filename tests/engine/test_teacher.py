@@ -10,8 +10,9 @@ from test_loop import AVERAGED, course_of, equal, interrupted_at, killed_at, run
 from torch import nn
 
 from kneeformer.config import TeacherSettings
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.checkpoint import load_checkpoint
-from kneeformer.engine.loop import Batch, TrainingRun, train
+from kneeformer.engine.loop import TrainingRun, train
 from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
 from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
 

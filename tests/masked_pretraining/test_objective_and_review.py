@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.blocks import Expand

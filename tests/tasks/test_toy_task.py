@@ -18,7 +18,8 @@ from kneeformer.config import Configuration, DatasetSettings, GridSettings, Trai
 from kneeformer.data.dataset import Dataset as RawDataset
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import open_case
-from kneeformer.engine.loop import Batch, Validation
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Validation
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme

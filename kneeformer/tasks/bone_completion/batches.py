@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kneeformer.data.storage import open_case
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.positions import points_from_middle

@@ -6,7 +6,8 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from kneeformer.engine.loop import Batch, Validation
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Validation
 from kneeformer.shape_models.autoencoders import Autoencoder
 from kneeformer.shape_models.registration import DISTANCE
 

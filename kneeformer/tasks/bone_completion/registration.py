@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import DatasetSettings
-from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Objective
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress

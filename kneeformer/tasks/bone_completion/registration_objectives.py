@@ -6,7 +6,8 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from kneeformer.engine.loop import Batch, Validation
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Validation
 from kneeformer.shape_models.image_similarity import dissimilarity, seen_on
 from kneeformer.shape_models.locnet import matrices, moved
 from kneeformer.shape_models.registration import CT, DISTANCE, Registration

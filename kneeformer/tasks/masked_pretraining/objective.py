@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from kneeformer.engine.loop import Batch, Validation
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Validation
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.ssim import ssim

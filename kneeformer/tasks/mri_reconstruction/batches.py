@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from kneeformer.data.storage import StoredCase, open_case
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fourier import root_sum_of_squares, to_image

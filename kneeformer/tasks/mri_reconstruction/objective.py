@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kneeformer.engine.loop import Batch, Validation
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Validation
 from kneeformer.tasks.mri_reconstruction.batches import measurement_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]

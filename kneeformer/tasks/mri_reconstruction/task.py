@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.images import Image
-from kneeformer.engine.loop import Batch, Objective
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.loop import Objective
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
 

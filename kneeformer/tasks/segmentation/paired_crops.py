@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import Crop, CropBatches
-from kneeformer.engine.loop import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled
 

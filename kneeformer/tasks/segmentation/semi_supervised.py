@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import TeacherSettings
-from kneeformer.engine.loop import Batch
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets
 from kneeformer.engine.teacher import Examination
 from kneeformer.labels import LabelScheme

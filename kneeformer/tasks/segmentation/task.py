@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
 from kneeformer.data.images import Image
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import CropBatches, crop_batches
-from kneeformer.engine.loop import Batch, Objective, Validation
+from kneeformer.engine.loop import Objective, Validation
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
 from kneeformer.engine.native import to_label_map, to_probabilities
 from kneeformer.engine.sliding_window import VolumePredictor
