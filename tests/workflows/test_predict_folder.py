@@ -48,7 +48,7 @@ class Thresholds(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: Tensor, centre_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         return torch.cat([500 - image, image - 500], 1)
 
 
