@@ -199,6 +199,15 @@ def seed(text: str) -> int:
     return value
 
 
+def label_number(text: str) -> int | None:
+    """Type of an option that counts labelled subjects: a number, or "all" (None)."""
+    if text == "all":
+        return None
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of subjects nor all")
+    return int(text)
+
+
 def faces(text: str) -> int:
     """Type of an option that numbers the faces of a surface: a tetrahedron has four."""
     value = int(text)

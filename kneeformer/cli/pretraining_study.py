@@ -8,6 +8,7 @@ from kneeformer.cli.console import (
     add_device,
     add_plans,
     command_parser,
+    label_number,
     positive,
     resume_with,
     run,
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument(
         "--labels",
         nargs="+",
-        type=_labels,
+        type=label_number,
         default=[5, 10, 20, None],
         metavar="N",
         help="numbers of labelled subjects, or all (default: 5 10 20 all)",
@@ -52,14 +53,6 @@ def main() -> None:
     run(
         lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")
     )
-
-
-def _labels(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is neither a number of subjects nor all")
-    return int(text)
 
 
 def _study(arguments: argparse.Namespace) -> None:

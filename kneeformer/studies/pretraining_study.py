@@ -8,24 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.engine.loop import ProgressEvent
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.bootstrap import Interval, seeds_and_subjects_interval
-from kneeformer.metrics.overlap import DICE
-from kneeformer.metrics.score_table import WHOLE, ScoreTable
-from kneeformer.paths import FINAL, Folders, fold_name
+from kneeformer.paths import FINAL, Folders
 from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.comparison_tables import interval_text, markdown
 from kneeformer.reporting.plots import Curve, draw_label_curves
 from kneeformer.reporting.score_tables import csv_text
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
+from kneeformer.studies.few_labels import dice_by_subject, refuse_labels
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.training_cases import split_of
 
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
 
@@ -112,8 +109,8 @@ def run_study(
     home = folders.results / study.dataset / "pretraining_study"
     require_writable(home)
     study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
-    _refuse_nobody_held_out(study)
-    _refuse_more_subjects(folders, study)
+    wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
+    refuse_labels(folders, wanted, study.labels)
     planned = [(variant, *_trainings(folders, home, study, variant)) for variant in study.variants]
     refuse_made_otherwise(t for _, first, runs in planned for t in (first, *chain(*runs.values())))
     scores: Scores = {}
@@ -122,33 +119,12 @@ def run_study(
             pretraining.train(watch_training, watch)
         for (labels, start), runs in fine_tunings.items():
             summaries = [run.summary(watch_training, watch) for run in runs]
-            scores[variant.name, labels, start] = np.stack([_by_subject(s.table) for s in summaries])
+            scores[variant.name, labels, start] = np.stack([dice_by_subject(s.table) for s in summaries])
     rows = list(_rows(scores))
     write_text(home / "table.csv", _csv(rows))
     write_text(home / "table.md", study_markdown(rows))
     _draw(scores, home / "curves.png")
     return rows, home
-
-
-def _refuse_nobody_held_out(study: Study) -> None:
-    if fold_name(study.fold) == "fold_all":
-        raise KneeformerError(
-            "the fold all trains on every case and leaves none to compare on; choose another with -f"
-        )
-
-
-def _refuse_more_subjects(folders: Folders, study: Study) -> None:
-    wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
-    subject = Dataset.open(folders.raw / study.dataset).description.subject
-    there = len({subject(name) for name in split_of(folders, wanted)["train"]})
-    numbers = [n for n in study.labels if n is not None]
-    if any(n > there for n in numbers):
-        fewer = [n for n in numbers if n < there] or [n for n in [there // 2] if n]
-        raise KneeformerError(
-            f"{wanted.fold_name} has {there} labelled subjects, not "
-            f"{' or '.join(str(n) for n in numbers if n > there)}; it has enough for --labels "
-            f"{' '.join(map(str, [*fewer, 'all']))}"
-        )
 
 
 def _trainings(
@@ -218,12 +194,6 @@ def _fine_tuning(
     )
     results = home / f"labels_{labels or 'all'}" / name / f"seed_{seed}"
     return ExistingTraining(replace(folders, results=results), request, before)
-
-
-def _by_subject(table: ScoreTable) -> np.ndarray:
-    """(subjects,) mean Dice of each validation subject, sorted by subject; NaN where it has none."""
-    found = table.by_subject(DICE.name, WHOLE)
-    return np.array([found.get(subject, math.nan) for subject in sorted({*table.subjects.values()})])
 
 
 def _rows(scores: Scores) -> Iterator[Row]:
