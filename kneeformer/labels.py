@@ -12,6 +12,7 @@ LabelValues = dict[str, int | list[int]]
 Values = tuple[int, ...]
 
 KEEP, COMPLETE = 1, 2  # values of a completion's mask: bone to keep, region to complete
+FRAGMENTS = range(3, 21)  # and displaced fragments, one a value
 HIGHEST = 2**31 - 1  # label maps are at most int32
 
 

@@ -14,9 +14,12 @@ from kneeformer.data.label_map import read_label_map
 from kneeformer.data.segment_names import MASK, segment_problems
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.labels import COMPLETE, FRAGMENTS, KEEP
 
-_MEANING = f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, 0 neither"
+_MEANING = (
+    f"{KEEP} marks bone to keep, {COMPLETE} the region to complete, {FRAGMENTS[0]} to {FRAGMENTS[-1]} a "
+    f"displaced fragment each, 0 none of these"
+)
 
 
 def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[str], list[str]]:
@@ -75,8 +78,8 @@ def _alike(file: Path) -> list[str]:
 
 def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
     neither, kept, hidden = (int(np.count_nonzero(mask == value)) for value in (0, KEEP, COMPLETE))
-    if neither + kept + hidden < mask.size:
-        return f"holds {_others(mask)}; of a mask {_MEANING}, and there is nothing else"
+    if others := _others(mask):
+        return f"holds {others}; of a mask {_MEANING}, and there is nothing else"
     if neither == mask.size:
         return f"an empty mask, every voxel is 0; draw it: {_MEANING}"
     if not hidden:
@@ -89,6 +92,6 @@ def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
 
 
 def _others(mask: np.ndarray, most: int = 10) -> str:
-    """The values that a mask should not have."""
-    values = np.unique(mask[~np.isin(mask, (0, KEEP, COMPLETE))])
+    """The values that a mask should not have; none is an empty text."""
+    values = np.setdiff1d(mask, (0, KEEP, COMPLETE, *FRAGMENTS))
     return ", ".join(f"{v:g}" for v in values[:most]) + (", ..." if len(values) > most else "")

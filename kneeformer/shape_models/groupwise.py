@@ -1,14 +1,17 @@
 """Registration of all bones at once: a prototype is their mean, and each is registered to the prototype."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kneeformer.shape_models.least_squares import log_stretch, spread_of
 from kneeformer.shape_models.pose import Pose
-from kneeformer.shape_models.registration import DISTANCE, Registration
+from kneeformer.shape_models.registration import DISTANCE, Fit, Registration
+from kneeformer.shape_models.side_by_side import side_by_side
 
+_POINTS_AT_FIRST = 5_000  # of a bone's surface, before the last round
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 
 
@@ -28,14 +31,23 @@ def fit_prototype(
     for done in range(network.settings.rounds):
         seen = [network.registered(b, p) for b, p in zip(bones, poses, strict=True)]
         network.prototype.copy_(_middle(seen, robust=done < 2))
-        known = torch.ones_like(bones[0][DISTANCE], dtype=torch.bool)
-        poses = _pinned([network(b, known, p).pose for b, p in zip(bones, poses, strict=True)])
+        points = None if done + 1 == network.settings.rounds else _POINTS_AT_FIRST
+        posed = side_by_side(partial(_posed, network, points), list(zip(bones, poses, strict=True)))
+        poses = _pinned(posed)
         network.spread.copy_(spread_of(poses))
         watch(done + 1, network.settings.rounds)
     network.prototype.copy_(
         _middle([network.registered(b, p) for b, p in zip(bones, poses, strict=True)], robust=False)
     )
     return poses
+
+
+def _posed(network: Registration, points: int | None, bone: tuple[Tensor, Pose]) -> Pose:
+    """Register a whole bone (2, z, y, x), going on from its pose."""
+    image, start = bone
+    known = torch.ones_like(image[DISTANCE], dtype=torch.bool)
+    fit: Fit = network(image, known, start, points)
+    return fit.pose
 
 
 def _middle(bones: list[Tensor], robust: bool) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_AT_ONCE = 8192  # queries
+_AT_ONCE = 512  # queries: their covariances with the supports stay in the cache
 
 
 class Covariance(Protocol):
@@ -47,8 +47,8 @@ def regress(
 
 def matern(apart: Tensor, length: float) -> Tensor:
     """Matern correlation with exponent 3/2, of distances `apart` of any shape, in the unit of `length`."""
-    scaled = 3**0.5 * apart / length
-    return (1 + scaled) * torch.exp(-scaled)
+    scaled = apart * (3**0.5 / length)
+    return torch.exp(-scaled).mul_(scaled + 1)
 
 
 def thinned(where: Tensor, most: int) -> Tensor:

@@ -19,14 +19,16 @@ longer counts.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.pose import Pose, rotation_matrix, sample
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.settings import RegistrationSettings
+from kneeformer.shape_models.trilinear import Cells, by_voxel
 
 _ERROR_MM = 1.5  # of a bone's surface on another bone's
 _COARSE = 8.0  # times the robust distance, to begin with
@@ -43,7 +45,6 @@ _STRETCHES = (
         dtype=torch.float64,
     )
 )
-_POSE = _SIMILARITY + len(_STRETCHES)
 _LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
 
 
@@ -66,9 +67,15 @@ class Family:
         """The family of a single shape, (z, y, x) signed distances in mm, without modes."""
         return cls(distance, distance.new_zeros(0, *distance.shape), _ERROR_MM)
 
-    def shape(self, scores: Tensor) -> Tensor:
-        """(k,) -> (z, y, x)."""
-        return self.distance + torch.einsum("k,kzyx->zyx", scores.to(self.modes), self.modes)
+    @property
+    def grid(self) -> Size:
+        z, y, x = self.distance.shape
+        return z, y, x
+
+    @cached_property
+    def by_voxel(self) -> Tensor:
+        """(voxels, 1 + k): distances of the middle shape, and modes."""
+        return by_voxel(torch.cat([self.distance[None], self.modes]))
 
 
 @dataclass(frozen=True)
@@ -116,15 +123,14 @@ class LeastSquares:
         spread: Tensor,
     ) -> None:
         self.family, self.surface, self.spacing, self.settings = family, surface, spacing, settings
-        self._middle = _with_gradient(family.distance, spacing)
         self.robust_mm = settings.robust_mm * max(1.0, family.error_mm / _ERROR_MM)
         alike = max(1.0, settings.correlation_mm**3 / math.prod(spacing)) / surface.stride
         self.certainty = 1 / (family.error_mm**2 * alike)
+        self.stretches = _STRETCHES if settings.affine else _STRETCHES[:0]
+        self.scores_from = _SIMILARITY + len(self.stretches)
         turn, scale, stretch = (1 / spread.double().cpu() ** 2).tolist()
-        pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(_STRETCHES)  # a shift may be any
+        pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(self.stretches)  # a shift may be any
         self.precision = torch.tensor(pose + [1.0] * len(family.modes), dtype=torch.float64)
-        self.free = torch.ones(len(self.precision), dtype=torch.bool)
-        self.free[_SIMILARITY:_POSE] = settings.affine
 
     def solve(self, pose: Pose) -> Solution:
         """From a pose and the middle shape on, first with all that is near, at last with what belongs."""
@@ -142,53 +148,52 @@ class LeastSquares:
         normal = self.certainty * normal + torch.diag(self.precision)
         gradient = self.certainty * gradient + self.precision * self._away(pose, scores)
         damped = normal + 1e-3 * torch.diag(normal.diagonal()) + 1e-6 * torch.eye(len(normal))
-        step = torch.zeros_like(gradient)
-        step[self.free] = -torch.linalg.solve(damped[self.free][:, self.free], gradient[self.free])
+        step = -torch.linalg.solve(damped, gradient)
         scale = min(max(pose.scale * float(step[6].exp()), 1 / _LARGEST), _LARGEST)
-        turn = rotation_matrix(step[:3])
-        stretch = torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY:_POSE]))
-        shape = (
-            turn @ stretch @ pose.rotation @ pose.stretch if self.settings.affine else turn @ pose.rotation
-        )
-        arm = torch.cat([50 * step[:3], step[3:6], 50 * step[6:_POSE]])
-        return Pose.of(scale * shape, pose.shift + step[3:6]), scores + step[_POSE:], float(arm.abs().max())
+        shape = rotation_matrix(step[:3]) @ pose.rotation
+        if self.settings.affine:
+            stretch = torch.linalg.matrix_exp(_symmetric(step[_SIMILARITY : self.scores_from]))
+            shape = rotation_matrix(step[:3]) @ stretch @ pose.rotation @ pose.stretch
+        arm = torch.cat([50 * step[:3], step[3:6], 50 * step[6 : self.scores_from]])
+        moved = Pose.of(scale * shape, pose.shift + step[3:6])
+        return moved, scores + step[self.scores_from :], float(arm.abs().max())
 
     def _normal_equations(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Tensor, Tensor]:
-        """(n, n) and (n,) float64 in rotation vector, shift, log scale, stretch and scores."""
+        """(n, n) and (n,) float64 in rotation vector, shift, log scale, log stretch and scores."""
         moved = pose(self.surface.points)
-        seen = sample(self._field(scores), moved, self.spacing).double()
-        modes = sample(self.family.modes, moved, self.spacing).double()
-        away, residual = pose.scale * self.surface.distance.double(), self._residual(seen[0], pose)
+        seen, slope, modes = self._seen(moved, scores)
+        residual = self._residual(seen, pose)
         weight = 1 / (1 + (residual / robust_mm) ** 2) ** 2
-        arm, slope = moved.double() - pose.shift.to(moved.device), seen[1:].T
-        scaling = (arm * slope).sum(1, keepdim=True) - away[:, None]
-        stretching = torch.einsum("ni,kij,nj->nk", slope, _STRETCHES.to(slope), arm)
-        jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling, stretching, modes.T], 1)
+        arm = moved - pose.shift.to(moved)
+        scaling = (arm * slope).sum(1) - pose.scale * self.surface.distance
+        stretching = torch.einsum("ni,kij,nj->nk", slope, self.stretches.to(slope), arm)
+        jacobian = torch.cat([torch.linalg.cross(arm, slope), slope, scaling[:, None], stretching, modes], 1)
         weighted = jacobian * weight[:, None]
-        return (weighted.T @ jacobian).cpu(), (weighted.T @ residual).cpu()
+        return (weighted.T @ jacobian).double().cpu(), (weighted.T @ residual).double().cpu()
 
-    def _field(self, scores: Tensor) -> Tensor:
-        """(4, z, y, x) mm: the distances of a shape, and their slope along each axis."""
-        return self._middle if len(scores) == 0 else _with_gradient(self.family.shape(scores), self.spacing)
+    def _seen(self, points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Distance (n,) of a shape, its slope (n, 3) and the modes (n, k) at points."""
+        cells = Cells.around(points, self.family.grid, self.spacing)
+        around = self.family.by_voxel[cells.voxels]
+        shape = around @ torch.cat([scores.new_ones(1), scores]).to(around)
+        return *cells.value_and_slope(shape), cells.values(around[..., 1:])
 
     def _misfit(self, pose: Pose, scores: Tensor) -> float:
-        shape = self.family.shape(scores)[None]
-        residual = self._residual(sample(shape, pose(self.surface.points), self.spacing)[0].double(), pose)
+        residual = self._residual(self._seen(pose(self.surface.points), scores)[0], pose).double()
         squared = residual**2 / (1 + (residual / self.robust_mm) ** 2)
-        prior = (self.precision * self._away(pose, scores) ** 2)[self.free].sum()
+        prior = (self.precision * self._away(pose, scores) ** 2).sum()
         return float(self.certainty * squared.sum() + prior) / 2
 
     def _residual(self, seen: Tensor, pose: Pose) -> Tensor:
-        residual: Tensor = seen - pose.scale * self.surface.distance.double()
-        return residual
+        return seen - pose.scale * self.surface.distance
 
     def _away(self, pose: Pose, scores: Tensor) -> Tensor:
-        return torch.cat([_deviation(pose), scores])
+        return torch.cat([_deviation(pose, self.stretches), scores])
 
 
 def spread_of(poses: list[Pose]) -> Tensor:
     """(3,) float32: `spread` of these poses, never less than a degree and two per cent."""
-    away = torch.stack([_deviation(pose) for pose in poses])
+    away = torch.stack([_deviation(pose, _STRETCHES) for pose in poses])
     parts = (away[:, :3], away[:, 6], away[:, _SIMILARITY:])
     return torch.stack([part.square().mean().sqrt().clamp(min=0.02) for part in parts]).float()
 
@@ -201,20 +206,20 @@ def log_stretch(pose: Pose) -> Tensor:
     return logarithm
 
 
-def _with_gradient(field: Tensor, spacing: Spacing) -> Tensor:
-    """(z, y, x) mm -> (4, z, y, x): the field and its slope along each axis."""
-    return torch.stack([field, *torch.gradient(field, spacing=list(spacing))])
+def _deviation(pose: Pose, stretches: Tensor) -> Tensor:
+    """(7 + k,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale,
+    log stretch.
 
-
-def _deviation(pose: Pose) -> Tensor:
-    """(12,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale, log
-    stretch.
+    Args:
+        stretches: (k, 3, 3), `_STRETCHES` or none of them.
     """
     odd = (pose.rotation - pose.rotation.T) / 2
-    turn = torch.stack([odd[2, 1], odd[0, 2], odd[1, 0]])
-    scale = torch.tensor([math.log(pose.scale)], dtype=torch.float64)
-    stretch = torch.einsum("kij,ij->k", _STRETCHES, log_stretch(pose)) / 2
-    return torch.cat([turn, pose.shift, scale, stretch])
+    similarity = torch.tensor(
+        [odd[2, 1], odd[0, 2], odd[1, 0], *pose.shift, math.log(pose.scale)], dtype=torch.float64
+    )
+    if not len(stretches):
+        return similarity
+    return torch.cat([similarity, torch.einsum("kij,ij->k", stretches, log_stretch(pose)) / 2])
 
 
 def _symmetric(numbers: Tensor) -> Tensor:

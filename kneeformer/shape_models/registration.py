@@ -18,8 +18,9 @@ from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
 from kneeformer.shape_models.settings import RegistrationSettings
 
 CT, DISTANCE = 0, 1  # channels of a bone's image
-_POINTS, _POINTS_OF_FAMILY, _POINTS_AT_FIRST = 20_000, 8_000, 1_500
-_POINTS_OF_ROTATION, _STEPS_OF_ROTATION = 400, 12
+_POINTS, _POINTS_OF_FAMILY = 20_000, 4_000
+_POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 1_000, 400
+_STEPS_AT_FIRST = 12  # they tell which of several starts is the best
 _ABOUT_AS_WELL, _EXACT, _MOST_WAYS = 1.25, 0.1, 4  # times the misfit of the best way round, and more; ways
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
 
@@ -59,7 +60,9 @@ class Registration(nn.Module):
         self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
 
     @torch.no_grad()
-    def forward(self, image: Tensor, known: Tensor, start: Pose | None = None, points: int = _POINTS) -> Fit:
+    def forward(
+        self, image: Tensor, known: Tensor, start: Pose | None = None, points: int | None = None
+    ) -> Fit:
         """Register one bone to the prototype.
 
         Args:
@@ -67,14 +70,15 @@ class Registration(nn.Module):
             known: (z, y, x) bool; what is not known does not count.
             start: where to go on; None begins where the localisation network says or, without one, with the
                 bone's middle on the prototype's, and takes the descent's steps of all rounds.
-            points: of the surface, by which the pose is found.
+            points: of the surface, by which the pose is found; None takes all that help.
         """
         surface = self._surface(image, known)
         pose = start or first_guess(self.locnet, image, known)
         if self.settings.descent is not None:
             pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
         prototype = Family.of_one(self.prototype[DISTANCE])
-        return self._judged(surface, self._problem(prototype, surface.thinned(points)).solve(pose).pose)
+        problem = self._problem(prototype, surface.thinned(points or _POINTS))
+        return self._judged(surface, problem.solve(pose).pose)
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
@@ -88,7 +92,7 @@ class Registration(nn.Module):
         surface = self._surface(image, known)
         extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
         along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
-        rough = self._problem(family, surface.thinned(_POINTS_AT_FIRST))
+        rough = self._problem(family, surface.thinned(_POINTS_TO_COMPARE), self._rough())
         found = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
         best = min(found, key=lambda solution: solution.misfit).pose
         return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
@@ -99,8 +103,8 @@ class Registration(nn.Module):
     ) -> list[Solution]:
         """The ways round that a bone may lie, best first: poses whose rotations may be any, none alike.
 
-        All rotations are tried on the prototype. Where several fit it about as well, they are compared among
-        the shapes of the family: a bone the wrong way round is no bone of the family.
+        All rotations are tried on the prototype. Those that fit it about as well are compared among the
+        shapes of the family: a bone the wrong way round is no bone of the family.
 
         Args:
             image, known: as `forward` takes them, on a grid of any size with this spacing.
@@ -113,16 +117,15 @@ class Registration(nn.Module):
             return [Solution(Pose.identity(), 0.0)]
         surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
         any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
-        rough = self.settings.model_copy(update={"steps": _STEPS_OF_ROTATION, "affine": False})
 
-        def problem(family: Family, points: int, settings: RegistrationSettings) -> LeastSquares:
-            return LeastSquares(family, surface.thinned(points), self.spacing, settings, any_way)
+        def problem(family: Family, points: int) -> LeastSquares:
+            return LeastSquares(family, surface.thinned(points), self.spacing, self._rough(), any_way)
 
-        on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION, rough)
+        on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION)
         found = _apart([on_prototype.solve(start) for start in promising(on_prototype)])
-        if len(found) == 1 or family is None:
+        if family is None:
             return found
-        among = problem(family, _POINTS_AT_FIRST, self.settings)
+        among = problem(family, _POINTS_TO_COMPARE)
         return _apart([among.solve(solution.pose) for solution in found])
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
@@ -131,8 +134,15 @@ class Registration(nn.Module):
         seen[DISTANCE] *= pose.scale
         return seen
 
-    def _problem(self, family: Family, surface: Surface) -> LeastSquares:
-        return LeastSquares(family, surface, self.spacing, self.settings, self.spread)
+    def _rough(self) -> RegistrationSettings:
+        """Enough to tell which of several starts is the best."""
+        steps = min(self.settings.steps, _STEPS_AT_FIRST)
+        return self.settings.model_copy(update={"steps": steps, "affine": False})
+
+    def _problem(
+        self, family: Family, surface: Surface, settings: RegistrationSettings | None = None
+    ) -> LeastSquares:
+        return LeastSquares(family, surface, self.spacing, settings or self.settings, self.spread)
 
     def _surface(self, image: Tensor, known: Tensor) -> Surface:
         return Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)

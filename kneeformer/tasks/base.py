@@ -62,16 +62,16 @@ class Outputs:
     Attributes:
         volumes: on the native grid, by what is added to the case's file name: "" is the main one
             (CASE.nrrd), "_ct" is CASE_ct.nrrd; an array of four axes becomes CASE_name.npz.
-        surface: in patient coordinates, for CASE.stl.
-        transform: 4 x 4, patient coordinates (LPS, mm) to the model's frame, for CASE.tfm.
+        surfaces: in patient coordinates, by what is added to the case's file name: "" is CASE.stl.
+        transforms: 4 x 4, of points in patient coordinates (LPS, mm): "" is CASE.tfm.
         facts: for CASE.json.
         warnings: doubts about the outputs, for the user.
         shown: further volumes (z, y, x) on the native grid, for the picture alone.
     """
 
     volumes: dict[str, np.ndarray]
-    surface: Mesh | None = None
-    transform: np.ndarray | None = None
+    surfaces: Mapping[str, Mesh] = field(default_factory=dict)
+    transforms: Mapping[str, np.ndarray] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     shown: dict[str, np.ndarray] = field(default_factory=dict)

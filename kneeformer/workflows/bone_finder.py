@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.errors import KneeformerError
-from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.labels import KEEP
 from kneeformer.paths import FINAL
 from kneeformer.tasks.base import Outputs, Scan
 
@@ -57,15 +57,14 @@ class BoneFinder:
             return scan
         if (refusal := self.refusal()) is not None:
             raise KneeformerError(refusal)
-        hidden = scan.mask == COMPLETE
         found = self._segment(replace(scan, mask=None)).volumes[""] > 0
-        kept = found & ~hidden
+        kept = found & (scan.mask == 0)
         if kept.sum() <= _LEAST * found.sum():
             raise KneeformerError(
                 f"everything is hidden: {self.name} finds hardly any bone outside the region to complete; "
                 f"draw the region smaller, or mark the bone to keep with {KEEP}"
             )
-        mask = np.select([hidden, kept], [COMPLETE, KEEP], 0).astype(np.uint8)
+        mask = np.where(kept, KEEP, scan.mask).astype(np.uint8)
         return replace(scan, mask=mask, bone_found_by=self.name)
 
     @cached_property

@@ -227,10 +227,10 @@ class Predictor:
         self._write(case, outputs, output, scan.grid)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, grid: Grid) -> None:
-        if outputs.surface is not None:
-            write_stl(output / f"{case.name}.stl", outputs.surface)
-        if outputs.transform is not None:
-            write_transform(output / f"{case.name}.tfm", outputs.transform)
+        for suffix, surface in outputs.surfaces.items():
+            write_stl(output / f"{case.name}{suffix}.stl", surface)
+        for suffix, matrix in outputs.transforms.items():
+            write_transform(output / f"{case.name}{suffix}.tfm", matrix)
         if outputs.facts:
             write_json(output / f"{case.name}.json", outputs.facts)
         for suffix, volume in sorted(

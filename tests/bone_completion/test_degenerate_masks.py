@@ -35,8 +35,8 @@ def answer(mask: np.ndarray, grid: Grid = TIBIA.grid) -> Outputs | str:
     except KneeformerError as fault:
         return str(fault)
     json.dumps(outputs.facts, allow_nan=False)
-    assert outputs.surface is not None and outputs.transform is not None
-    assert np.isfinite(outputs.surface.vertices).all() and np.isfinite(outputs.transform).all()
+    assert set(outputs.surfaces) == set(outputs.transforms) == {""}
+    assert np.isfinite(outputs.surfaces[""].vertices).all() and np.isfinite(outputs.transforms[""]).all()
     for volume in outputs.volumes.values():
         assert volume.shape == mask.shape and np.isfinite(volume).all()
     return outputs

@@ -288,7 +288,9 @@ def test_a_bone_on_the_prototypes_grid_does_not_depend_on_its_own() -> None:
     own = frame(outline.bone, where, False)
     turned = own @ turn.matrix().numpy()
     first, second = (
-        Found(outline, outline.on(SETTINGS.grid, SETTINGS.spacing, grid), 0.0, ()).on_prototype(to, SETTINGS)
+        Found(outline, outline.on(SETTINGS.grid, SETTINGS.spacing, grid), 0.0, 0.0, ()).on_prototype(
+            to, SETTINGS
+        )
         for grid, to in ((own, pose), (turned, pose.after(turn)))
     )
     np.testing.assert_allclose(first.image, second.image, atol=1e-4)

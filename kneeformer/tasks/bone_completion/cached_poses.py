@@ -8,6 +8,7 @@ version that found it: where one of these changes, the bone is registered again.
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from kneeformer.data.files import clear_unfinished, read_json, write_json
 from kneeformer.errors import KneeformerError
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Registration
+from kneeformer.shape_models.side_by_side import side_by_side
 from kneeformer.tasks.bone_completion.batches import Posed, pose_of, stored_bone
 
 FOLDER = "poses"
@@ -36,8 +38,9 @@ def cached_poses(
     """
     for folder in {case.parent / FOLDER for case in cases}:
         clear_unfinished(folder)  # a concurrent training may lose a pose so: it finds it again
-    digest, found = _digest_of(registration), []
-    for done, case in enumerate(cases, 1):
+    digest = _digest_of(registration)
+
+    def posed(case: Path) -> Posed:
         image = stored_bone(case)
         file = case.parent / FOLDER / f"{case.name}_{_digest(digest, image)}.json"
         matrix = _read(file)
@@ -45,9 +48,9 @@ def cached_poses(
             matrix = pose_of(registration, image, registration.prototype.device).matrix()
             with suppress(DiskError):  # where nothing may be written, nothing is cached
                 write_json(file, matrix.tolist())
-        found.append(Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3])))
-        watch("Registering bones", done, len(cases))
-    return found
+        return Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3]))
+
+    return side_by_side(posed, cases, partial(watch, "Registering bones"))
 
 
 def _read(file: Path) -> Tensor | None:

@@ -6,6 +6,7 @@ prior is fitted to.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from kneeformer.labels import COMPLETE
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.shape_models.side_by_side import side_by_side
 from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
 
@@ -40,14 +42,15 @@ def calibrate(
         return
     device = network.prior.mean.device
     registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
-    squared = []
-    for out, bone in enumerate(bones):
-        watch("Calibrating deviations", out, len(bones))
+
+    @torch.no_grad()
+    def errors_of(out: int) -> Tensor:
         others = network.unfitted()
         others.fit(torch.cat([registered[:out], registered[out + 1 :]]))
-        errors = _standardised(others, bone, np.random.default_rng([21, out]))
-        if len(errors):
-            squared.append(errors.square().mean())
+        return _standardised(others, bones[out], np.random.default_rng([21, out]))
+
+    errors = side_by_side(errors_of, range(len(bones)), partial(watch, "Calibrating deviations"))
+    squared = [e.square().mean() for e in errors if len(e)]
     if squared:
         network.calibration.copy_(torch.stack(squared).mean().sqrt())
 

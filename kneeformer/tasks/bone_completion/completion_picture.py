@@ -15,7 +15,7 @@ from kneeformer.reporting.sheet import Sheet, caption, outline, show_plane, size
 from kneeformer.reporting.views import View
 
 _WINDOW_HU = (-200, 1300)
-_REGION, _COMPLETED, _TRUTH = "#ffd23f", "#ff6b4a", "#4ade80"
+_REGION, _COMPLETED, _TRUTH, _FRAGMENT = "#ffd23f", "#ff6b4a", "#4ade80", "#38bdf8"
 _BONE_RGB, _COMPLETED_RGB = np.array([0.93, 0.88, 0.78]), np.array([1.0, 0.42, 0.29])
 _MARGIN = 4  # voxels around bone and region
 _EDGE = 0.2  # voxels over which the colours of bone and completed part blend
@@ -28,10 +28,11 @@ class CompletedBone:
 
     Attributes:
         ct: HU.
-        mask: 1 bone to keep, 2 region to complete.
+        mask: 1 bone to keep, 2 region to complete, from 3 on displaced fragments.
         bone: the completed bone where not 0.
         uncertainty: standard deviation of the surface in mm, in the region; None where there is none.
         truth: the bone as it was, where not 0; None where that is not known.
+        fragments: where not 0, where they belong; None where there are none.
     """
 
     ct: np.ndarray
@@ -40,16 +41,17 @@ class CompletedBone:
     grid: Grid
     uncertainty: np.ndarray | None = None
     truth: np.ndarray | None = None
+    fragments: np.ndarray | None = None
 
 
 def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str, ...] = ()) -> None:
     """A PNG of three planes through the middle of the region, and below them the surface.
 
-    In the planes the region is yellow, the completed bone red, the bone as it was green; of the surface the
-    completed part is red, and in the last panel coloured by its uncertainty, where there is one. The title
-    is the name of the file.
+    In the planes the region is yellow, the completed bone red, the bone as it was green, and a fragment blue
+    where it belongs, dashed where it lies; of the surface the completed part is red, and in the last panel
+    coloured by its uncertainty, where there is one. The title is the name of the file.
     """
-    region, bone = completed.mask == COMPLETE, completed.bone > 0
+    region, bone = completed.mask >= COMPLETE, completed.bone > 0
     truth = None if completed.truth is None else completed.truth > 0
     held = region | bone if truth is None else region | bone | truth
     box = grown(bounding_box(held), 3 * (_MARGIN,), held.shape)
@@ -58,13 +60,17 @@ def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str
     planes = [view.slices(completed.ct[cut])[middle[view.axis]] for view in views]
     renders = _renders(completed)
     legend = {"region to complete": _REGION, "completed": _COMPLETED}
+    if truth is not None:
+        legend["the bone as it was"] = _TRUTH
+    if completed.fragments is not None:
+        legend["fragments, dashed where they lie"] = _FRAGMENT
     sheet = Sheet(
         picture.stem,
         [
             [size_mm(view, pixels) for view, pixels in zip(views, planes, strict=True)],
             [extent_mm([surface], degrees) for _, surface, degrees in renders],
         ],
-        legend if truth is None else {**legend, "the bone as it was": _TRUTH},
+        legend,
         warnings,
     )
     for axes, view, pixels in zip(sheet.axes[0], views, planes, strict=True):
@@ -72,6 +78,9 @@ def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str
         for volume, colour in ((region, _REGION), (truth, _TRUTH), (bone, _COMPLETED)):
             if volume is not None:
                 outline(axes, view, view.slices(volume[cut])[middle[view.axis]], colour)
+        if completed.fragments is not None:
+            for volume, style in ((completed.mask > COMPLETE, "dashed"), (completed.fragments > 0, "solid")):
+                outline(axes, view, view.slices(volume[cut])[middle[view.axis]], _FRAGMENT, style)
     for axes, (text, surface, degrees) in zip(sheet.axes[1], renders, strict=True):
         render(axes, [surface], degrees)
         caption(axes, text)
@@ -82,7 +91,7 @@ def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
     """Captions, surfaces and directions: towards the region, from the other side, and the uncertainty."""
     mesh = smooth_surface(completed.bone > 0, completed.grid)
     at = transformed(mesh.vertices, completed.grid.to_index()).T
-    share = _sampled((completed.mask == COMPLETE).astype(np.float32), at)
+    share = _sampled((completed.mask >= COMPLETE).astype(np.float32), at)
     share = ((share - 0.5) / _EDGE + 0.5).clip(0, 1)[:, None]
     parts = Surface(mesh, _BONE_RGB + (_COMPLETED_RGB - _BONE_RGB) * share)
     towards = degrees_towards(mesh.vertices, share[:, 0] > 0.5)

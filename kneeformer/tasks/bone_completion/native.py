@@ -84,6 +84,15 @@ def resample_to_native(
     )
 
 
+def distance_on(
+    completed: Sequence[Completed], bone: Bone, box: Box, grid: Grid, spacing: Spacing
+) -> np.ndarray:
+    """(z, y, x) float32 signed distance to the completed bone, in mm, on a box of the scan; of several models
+    the mean.
+    """
+    return _on_box(completed, bone, box, grid, spacing)[1]
+
+
 def _box_of_grid(bone: Bone, grid: Grid, settings: BoneGridSettings) -> Box:
     """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]

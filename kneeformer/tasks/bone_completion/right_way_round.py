@@ -33,12 +33,14 @@ class Found:
         bone: on the plan's grid.
         turned_degrees: angle between its orientation and that of the training bones; 0 where it lies
             along the patient's axes, as they do.
+        misfit: of the way round that was chosen, among shapes.
         doubts: why it may be the wrong way round.
     """
 
     outline: Outline
     bone: Bone
     turned_degrees: float
+    misfit: float
     doubts: tuple[str, ...]
 
     def on_prototype(self, pose: Pose, settings: BoneGridSettings) -> Bone:
@@ -94,7 +96,8 @@ def right_way_round(
             f"no surface of {called} is visible: it fills the scan, ends only at the region and at the "
             "scan's border, or is far smaller than a bone; mark more bone, and see that spacings are in mm"
         )
-    return Found(outline, bone, 0.0 if usual else math.degrees(away[chosen]), doubts)
+    turned = 0.0 if usual else math.degrees(away[chosen])
+    return Found(outline, bone, turned, ways[chosen].misfit, doubts)
 
 
 def turned_degrees(registration: Registration, image: Tensor) -> float:

@@ -15,7 +15,7 @@ from kneeformer.engine.batch import Batch
 from kneeformer.engine.loop import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.labels import KEEP, LabelScheme
+from kneeformer.labels import FRAGMENTS, KEEP, LabelScheme
 from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -33,6 +33,7 @@ from kneeformer.tasks.bone_completion.codebook_review import review_codebook
 from kneeformer.tasks.bone_completion.completion_picture import CompletedBone, draw_completion
 from kneeformer.tasks.bone_completion.facts import doubts, facts_of
 from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.bone_completion.fragments import as_region, fragments_in, label_map_of, put_back
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.native import resample_to_native
 from kneeformer.tasks.bone_completion.objective import PriorObjective
@@ -65,6 +66,8 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
     outputs: ClassVar[tuple[str, ...]] = (
         *("*", "_raw*", "_region*", "_ct*", "_uncertainty*"),
         *(".stl", ".tfm", ".json", ".png"),
+        "_fragments*",
+        *(f"_fragment{label}{ending}" for label in FRAGMENTS for ending in (".stl", ".tfm")),
     )
     requires_mask: ClassVar[bool] = True
     bone_finder: ClassVar[str] = "3d_segmentation"
@@ -175,7 +178,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
                 "a bone is completed by its mask: give the folder of masks with -m "
                 "(1 bone to keep, 2 region to complete)"
             )
-        settings, mask = configuration.preprocessing, scan.mask
+        settings, mask = configuration.preprocessing, as_region(scan.mask)
         models = _completions(networks)
         if configuration.needs_other_side:
             other = _other_side(scan, dataset.scheme, models[0].registration, settings)
@@ -187,14 +190,27 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
+        placed = [
+            put_back(label, scan.mask, completed, found.bone, scan.grid, settings.spacing)
+            for label in fragments_in(scan.mask)
+        ]
+        if placed:
+            volumes["_fragments"] = label_map_of(placed, scan.mask, scan.grid)
         surface = native.surface(scan.grid)
         facts = facts_of(native, completed, mask, scan.grid, surface.vertices)
+        doubted = [doubt for fragment in placed for doubt in fragment.doubts]
         said = {
             "turned_degrees": round(found.turned_degrees),
             "bone_found_by": scan.bone_found_by or "mask",
-            "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts)],
+            "fragments": [fragment.facts for fragment in placed],
+            "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts), *doubted],
         }
-        return Outputs(volumes, surface, _to_model(found.bone, completed[0]), {**facts, **said})
+        return Outputs(
+            volumes,
+            {"": surface, **{f"_fragment{f.label}": f.surface for f in placed}},
+            {"": _to_model(found.bone, completed[0]), **{f"_fragment{f.label}": f.matrix for f in placed}},
+            {**facts, **said},
+        )
 
     def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
         """Of the whole bone, once with nothing hidden and once with a fifth."""
@@ -218,6 +234,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             scan.grid,
             outputs.volumes.get("_uncertainty"),
             None if reference is None else scheme.foreground(reference),
+            outputs.volumes.get("_fragments"),
         )
         draw_completion(completed, picture, (*outputs.warnings, *outputs.facts["warnings"]))
 

@@ -1,4 +1,4 @@
-"""The side of the body that a bone is of: the one that is told, else the one on which it fits better."""
+"""The side of the body that a bone is of: the one that is told, else the one whose shapes it fits better."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ def register(
     if settings.side is None:
         return on(None)
     if side is None:
-        return min((on(side) for side in _SIDES), key=lambda registered: _outliers(registered[1]))
+        return min((on(side) for side in _SIDES), key=lambda registered: registered[0].misfit)
     found, fits = on(side)
     image, known = tensors(_mirrored(found.bone), first.device)
     if _outliers(fits) < _WORSE * _outliers([first.registration(image, known, points=_FEW_POINTS)]):
