@@ -69,6 +69,7 @@ class Family:
 
     @property
     def grid(self) -> Size:
+        """Voxels along (z, y, x)."""
         z, y, x = self.distance.shape
         return z, y, x
 

@@ -51,6 +51,7 @@ class FragmentSurface:
     area_mm2: float
 
     def thinned(self, most: int) -> "FragmentSurface":
+        """Every n-th point, so that they are `most` or fewer."""
         stride = -(-len(self.points) // most)
         return FragmentSurface(self.points[::stride], self.normals[::stride], self.area_mm2 * stride)
 
@@ -113,6 +114,8 @@ def _starts() -> list[Pose]:
 
 
 class _Problem:
+    """The sum to minimise for one fragment and one place."""
+
     def __init__(self, fragment: FragmentSurface, place: "Place") -> None:
         self.fragment, self.place = fragment, place
         self.fields = by_voxel(torch.stack([place.bone, place.kept]))
@@ -190,7 +193,7 @@ class _Problem:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a place's fields say at the points of a fragment.
+    """The fields of a place at the points of a fragment.
 
     Attributes:
         moved: (n, 3) mm.
