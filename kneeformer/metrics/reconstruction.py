@@ -33,6 +33,14 @@ SSIM = Metric(
     empty=NO_VOXELS,
 )
 
+ACCELERATION = Metric(
+    name="acceleration",
+    meaning="columns that were acquired over those that were measured: the true one, not the nominal",
+    better="higher",
+    empty="undefined where CASE.json does not say it",
+    form=".2f",
+)
+
 
 def nmse(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = None) -> float:
     """Normalised mean squared error: squared norm of the error over that of the reference.

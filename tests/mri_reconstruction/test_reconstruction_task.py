@@ -101,6 +101,7 @@ def test_a_network_is_trained_validated_and_applied(folders: Folders, tmp_path: 
     description = Dataset.open(raw).description
     summary = evaluate_folders(raw / "imagesTs", tmp_path, description, tmp_path, 1, nobody)
     assert summary.cases == 1
+    assert summary.mean["image"]["acceleration"] == pytest.approx(50 / 12, rel=0.1)
 
 
 def test_a_solver_chooses_its_weight_on_training_cases(folders: Folders) -> None:

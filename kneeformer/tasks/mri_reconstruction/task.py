@@ -52,6 +52,7 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
 from kneeformer.tasks.mri_reconstruction.reconstruction_picture import draw_reconstruction
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.tuning import tune
+from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
 
 
 class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
@@ -166,7 +167,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         magnitude = centre_crop(volume, scan.grid.shape)
         axes = configuration.preprocessing.phase_encoding_axes
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
-        return Outputs({"": magnitude}, facts=dict(scan.facts), shown={"zero-filled": before})
+        doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
+        shown = {"zero-filled": before}
+        return Outputs({"": magnitude}, facts=dict(scan.facts), shown=shown, warnings=doubts)
 
     def draw(
         self,

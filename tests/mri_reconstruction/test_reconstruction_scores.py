@@ -1,0 +1,41 @@
+"""Scores of a reconstruction, and the true acceleration beside them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneeformer.data.description import DatasetDescription
+from kneeformer.data.files import write_json
+from kneeformer.data.images import write_image
+from kneeformer.geometry.grid import Grid
+from kneeformer.tasks.evaluation import PredictedCase
+from kneeformer.tasks.mri_reconstruction.evaluation import score_reconstruction
+
+DESCRIPTION = DatasetDescription.model_validate(
+    {
+        "task": "reconstruction",
+        "channel_names": {"0": "kspace"},
+        "labels": {},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted"), [({"true_acceleration": 3.9}, 3.9), ({}, math.nan), (None, math.nan)]
+)
+def test_the_true_acceleration_is_that_of_the_json_beside_the_image(
+    tmp_path: Path, facts: dict[str, float] | None, wanted: float
+) -> None:
+    truth = np.random.default_rng(0).random((2, 16, 16)).astype(np.float32)
+    grid = Grid(truth.shape, (4.0, 1.0, 1.0))
+    for name in ("reference", "a"):
+        write_image(tmp_path / f"{name}.nii.gz", truth, grid)
+    if facts is not None:
+        write_json(tmp_path / "a.json", facts)
+    case = PredictedCase("a", tmp_path / "reference.nii.gz", tmp_path / "a.nii.gz", DESCRIPTION)
+    (found,) = [row.value for row in score_reconstruction(case) if row.metric.name == "acceleration"]
+    assert found == pytest.approx(wanted, nan_ok=True)
