@@ -70,7 +70,7 @@ def test_a_plan_has_a_network_its_ablation_and_the_solvers(folders: Folders) -> 
     assert list(configurations) == ["3d_vit", "3d_vit_once", "zero_filled", "tv", "wavelet"]
     network = configurations["3d_vit"]
     assert isinstance(network, ReconstructionConfiguration) and network.cascades is not None
-    assert network.cascades.count == 5 and network.training.crop == (1, 48, 48)
+    assert network.cascades.count == 4 and network.training.crop == (1, 48, 48)
     np.testing.assert_allclose(network.preprocessing.spacing, (4.5, 1.9, 1.9))
 
 

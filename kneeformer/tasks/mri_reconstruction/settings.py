@@ -44,7 +44,7 @@ class CascadeSettings(Settings):
     U-Net of so many `channels` at half the resolution, and so many `scales`.
     """
 
-    count: Annotated[int, Field(ge=1, le=32)] = 5
+    count: Annotated[int, Field(ge=1, le=32)] = 4
     channels: Count = 48
     scales: Annotated[int, Field(ge=1, le=6)] = 3
     final_consistency: Literal["soft", "hard"] = "hard"
