@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import (
     Bars,
+    add_cluster,
     add_device,
     add_faces,
     add_quiet,
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument(
         "-part_id", type=int, default=0, metavar="I", help="... of which this is the I-th, from 0"
     )
+    add_cluster(parser)
     add_device(parser)
     add_quiet(parser)
     arguments = parser.parse_args()
@@ -106,6 +108,7 @@ def main() -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.cluster import working_on
     from kneeformer.data.images import file_ending
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
@@ -118,19 +121,20 @@ def _predict(arguments: argparse.Namespace) -> None:
     predictor = _load(arguments)
     if arguments.file_ending is not None:
         predictor = predictor.writing(file_ending(Path(arguments.file_ending)))
-    failed = predict_folder(
-        predictor,
-        arguments.input,
-        arguments.output,
-        Bars(),
-        arguments.save_probabilities,
-        arguments.continue_prediction,
-        (arguments.part_id, arguments.num_parts),
-        arguments.masks,
-        arguments.other_side,
-        arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces),
-        arguments.save_dicom_seg,
-    )
+    with working_on(arguments.cluster):
+        failed = predict_folder(
+            predictor,
+            arguments.input,
+            arguments.output,
+            Bars(),
+            arguments.save_probabilities,
+            arguments.continue_prediction,
+            (arguments.part_id, arguments.num_parts),
+            arguments.masks,
+            arguments.other_side,
+            arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces),
+            arguments.save_dicom_seg,
+        )
     print(f"predictions: {arguments.output}")
     end_with(failed, "predicted")
 

@@ -34,6 +34,8 @@ class Cluster:
     ) -> list[Result | BaseException]:
         """`function(item)` for every item; a worker that is lost has its items computed by another.
 
+        The function, with all that it holds, travels to each worker once.
+
         Args:
             done: called with the number of items finished so far, after each.
             ends: true of an exception after which no further item is begun.
@@ -44,7 +46,8 @@ class Cluster:
         """
         from distributed import as_completed
 
-        futures = self._client.map(function, items, pure=False, retries=0)
+        (there,) = self._client.scatter([function], broadcast=True, hash=False)  # type: ignore[no-untyped-call]
+        futures = self._client.map(_call, items, function=there, pure=False, retries=0)
         index = {future.key: i for i, future in enumerate(futures)}
         outcomes: dict[int, Result | BaseException] = {}
         try:
@@ -131,6 +134,10 @@ def _refuse_other_versions(client: "Client", address: str) -> None:
         raise KneeformerError(
             f"--cluster {address}: everything in it needs kneeformer {here}, as it is here:{listed}"
         )
+
+
+def _call(item: Item, function: Callable[[Item], Result]) -> Result:
+    return function(item)
 
 
 def _version() -> str:

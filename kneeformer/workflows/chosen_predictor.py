@@ -31,6 +31,10 @@ class ChosenPredictor(Predictor):
         first, *others = predictors
         return cls(**vars(first), others=tuple(others), largest=largest)
 
+    def on(self, device: str | None) -> "Predictor":
+        here = super().on(device)
+        return replace(here, others=tuple(other.on(device) for other in self.others))  # type: ignore[call-arg]
+
     def predict_scan(self, scan: Scan, probabilities: bool = False) -> Outputs:
         scheme = self.plan.dataset.scheme
         outputs = super().predict_scan(scan, probabilities or bool(self.others))

@@ -162,6 +162,11 @@ class Predictor:
         dataset = self.plan.dataset.model_copy(update={"file_ending": file_ending})
         return replace(self, plan=self.plan.model_copy(update={"dataset": dataset}))
 
+    def on(self, device: str | None) -> "Predictor":
+        """The same, its networks moved to a device; None is the best of this machine."""
+        where = choose_device(device, predictive(self.configuration.task).needs_float64)
+        return replace(self, networks=tuple(to_device(network, where) for network in self.networks))
+
     def undersampling_as_planned(self) -> "Predictor":
         """The same, undersampling as whole validation cases are; of most tasks they are taken as they are."""
         task = predictive(self.configuration.task)

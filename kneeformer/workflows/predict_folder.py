@@ -2,15 +2,20 @@
 
 import logging
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from kneeformer.data.cluster import current_cluster
 from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import reference_problems, require_highdicom
 from kneeformer.data.disk import DiskError, in_words, require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.images import output_ending
-from kneeformer.errors import KneeformerError, is_memory_short, one_line
+from kneeformer.data.processes import default_processes, run_each
+from kneeformer.errors import KneeformerError, is_memory_short, named, one_line
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.inputs import Inputs, gather_inputs, input_problems
@@ -75,12 +80,57 @@ def predict_folder(
         problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]
     if inputs.series:
         write_series_table(output, inputs.series)
+    failed = [line for faults in problems for line in faults]
+    good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
+    what = Wanted(output, probabilities, meshes, dicom_seg, first)
+    return failed + _predict_all(predictor, good, what, watch)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of each case, and where.
+
+    Attributes:
+        previewed: the case of which preview.png is drawn.
+    """
+
+    output: Path
+    probabilities: bool
+    meshes: MeshFiles | None
+    dicom_seg: bool
+    previewed: Case | None
+
+
+def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch: Progress) -> list[str]:
+    """Predict cases here, one after the other, or on the cluster; return a line for each that failed."""
     failed: list[str] = []
-    for done, (case, faults) in enumerate(zip(cases, problems, strict=True), 1):
-        preview = case is first
-        failed += faults or _predicted(predictor, case, output, probabilities, meshes, dicom_seg, preview)
-        watch("Predicting", done, len(cases))
+    if current_cluster() is None:
+        for done, case in enumerate(cases, 1):
+            failed += _predicted(predictor, case, wanted)
+            watch("Predicting", done, len(cases))
+        return failed
+    outcomes = run_each(
+        partial(_predicted_on_worker, predictor.on("cpu"), wanted),
+        cases,
+        [str(case.images[0]) for case in cases],
+        default_processes(),
+        lambda done: watch("Predicting", done, len(cases)),
+    )
+    for case, outcome in zip(cases, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            failed.append(named(case.images[0], outcome))
+            continue
+        lines, warnings = outcome
+        failed += lines
+        for warning in warnings:
+            _log().warning("%s", warning)
     return failed
+
+
+def _predicted_on_worker(predictor: Predictor, wanted: Wanted, case: Case) -> tuple[list[str], list[str]]:
+    """As `_predicted`, on the best device of this machine; and what it warned of."""
+    with _collected_warnings() as warnings:
+        return _predicted(predictor.on(None), case, wanted), warnings
 
 
 def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, ...]:
@@ -106,21 +156,34 @@ def _require_dicom(source: Path, predictor: Predictor, inputs: Inputs) -> None:
     require_highdicom()
 
 
-def _predicted(
-    predictor: Predictor,
-    case: Case,
-    output: Path,
-    probabilities: bool,
-    meshes: MeshFiles | None,
-    dicom_seg: bool,
-    preview: bool,
-) -> list[str]:
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Messages that kneeformer logs in this block, which nobody reads on a worker."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kneeformer")
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+
+
+def _predicted(predictor: Predictor, case: Case, wanted: Wanted) -> list[str]:
     """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
     at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
     """
-    kept = output / f"{case.name}.traceback.txt"
+    kept = wanted.output / f"{case.name}.traceback.txt"
     try:
-        predictor.predict_case(case, output, probabilities, meshes, dicom_seg, preview)
+        predictor.predict_case(
+            case,
+            wanted.output,
+            wanted.probabilities,
+            wanted.meshes,
+            wanted.dicom_seg,
+            preview=case == wanted.previewed,
+        )
         kept.unlink(missing_ok=True)
     except DiskError:
         raise
@@ -129,7 +192,7 @@ def _predicted(
     except Exception as fault:
         text = f"{case.images[0]}: {one_line(fault)}"
         if is_memory_short(fault):
-            return [f"{text}; {_memory_remedy(fault, probabilities)}"]
+            return [f"{text}; {_memory_remedy(fault, wanted.probabilities)}"]
         if isinstance(fault, OSError):
             return [f"{case.images[0]}: {in_words(fault)}"]
         with suppress(DiskError):

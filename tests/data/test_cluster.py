@@ -11,16 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from prepared import LABELLED, SHAPE, Place, plan
+from torch import Tensor, nn
 
 from kneeformer.data.cluster import working_on
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import DiskError
-from kneeformer.data.images import write_image
+from kneeformer.data.images import read_image, write_image
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.preprocess import preprocess_cases
 
 pytest.importorskip("distributed", reason="dask's scheduler is not installed")
@@ -131,6 +135,31 @@ def test_prepared_cases_are_those_of_this_machine(scheduler: str, place: Place, 
         assert ours.labels is not None and theirs.labels is not None
         assert np.array_equal(ours.image[:], theirs.image[:])
         assert np.array_equal(ours.labels[:], theirs.labels[:])
+
+
+class Thresholds(nn.Module):
+    """Foreground where a voxel is above 100."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
+        return torch.cat([100 - image, image - 100], 1)
+
+
+def test_a_folder_is_predicted_as_on_this_machine(scheduler: str, tmp_path: Path) -> None:
+    voxels = np.arange(math.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    for number in range(3):
+        write_image(tmp_path / "in" / f"K{number}_0000.nrrd", voxels + 10 * number, Grid(SHAPE, (1, 1, 1)))
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (Thresholds().eval(),))
+    predicted = {}
+    for name, address in (("here", None), ("elsewhere", scheduler)):
+        with working_on(address):
+            assert predict_folder(predictor, tmp_path / "in", tmp_path / name, lambda *_: None) == []
+        predicted[name] = [read_image(tmp_path / name / f"K{number}.nrrd").array for number in range(3)]
+    assert np.array_equal(predicted["here"], predicted["elsewhere"])
+    assert 0 < np.mean(predicted["here"]) < 1
 
 
 def test_a_killed_worker_loses_nothing(scheduler: str, tmp_path: Path) -> None:
