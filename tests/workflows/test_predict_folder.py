@@ -131,8 +131,8 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
         np.testing.assert_array_equal(seg.mask(seg.segments[0]), one.array == 1)
         assert seg.grid.mismatch(one.grid) is None and seg.segments[0].name == "femur"
     written = sorted(p.name for p in (tmp_path / "of dicom").iterdir())
-    files = [f"K01_s{number}.{ending}" for number in (1, 2) for ending in ("dcm", "nrrd")]
-    assert written == [*files, "dicom_series.csv"]
+    files = [f"K01_s{number}.{ending}" for number in (1, 2) for ending in ("dcm", "nrrd", "png")]
+    assert written == [*files, "dicom_series.csv", "preview.png"]
     table = (tmp_path / "of dicom" / "dicom_series.csv").read_text().splitlines()
     assert [row.split(",")[:4] for row in table[1:]] == [
         ["K01_s1", "MR", "1", "5"],
