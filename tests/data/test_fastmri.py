@@ -1,6 +1,7 @@
 """Raw k-space in fastMRI's HDF5 layout: read with its odd cases, or refused in a sentence."""
 
 import logging
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,18 @@ def test_a_case_is_one_file_with_or_without_a_channel_number(tmp_path: Path) -> 
     assert "are one case; keep one" in case_folder(tmp_path, DESCRIPTION).duplicates[0]
     checked = check_case(found.cases[0], DESCRIPTION)
     assert not checked.problems and checked.images is not None and checked.images.shape == (2, 3, 32, 18)
+
+
+def test_memory_is_flat_over_two_hundred_files(tmp_path: Path) -> None:
+    """Each file that is kept would take 0.6 MB."""
+    file = write(tmp_path / "a.h5", np.tile(samples(), (1, 1, 1, 20)), header(columns=360))
+    for _ in range(20):
+        read_image(file)
+    before = peak_memory_mb()
+    for _ in range(200):
+        read_image(file)
+    assert peak_memory_mb() - before < 20
+
+
+def peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
