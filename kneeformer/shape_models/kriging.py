@@ -35,12 +35,12 @@ def regress(
     among.diagonal().add_(noise)
     factor = torch.linalg.cholesky(among)
     weights = torch.cholesky_solve(values[:, None].double(), factor)[:, 0].to(values)
-    inverse = torch.cholesky_inverse(factor).to(values)
+    factor = factor.to(values)
     means, variances = [], []
     for chunk in torch.split(queries, _AT_ONCE):
         cross = covariance.between(chunk, supports)
         means.append(cross @ weights)
-        explained = ((cross @ inverse) * cross).sum(1)
+        explained = torch.linalg.solve_triangular(factor, cross.T, upper=False).square().sum(0)
         variances.append((covariance.variance(chunk) - explained).clamp(min=0))
     return torch.cat(means), torch.cat(variances)
 

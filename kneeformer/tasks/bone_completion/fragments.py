@@ -29,9 +29,9 @@ _REACH_MM = 30.0  # around a fragment, within which it belongs
 _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 _POINTS = 1_500  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
-_LEAST_ON_SURFACE = 0.15  # of a fragment's surface, and mm2: less does not tell where it belongs
+_LEAST_ON_SURFACE = 0.2  # of a fragment's surface, and mm2: less does not tell where it belongs
 _LEAST_ON_SURFACE_MM2 = 150.0
-_UNSURE_MM = 5.0
+_UNSURE_MM = 8.0
 
 
 @dataclass(frozen=True)
