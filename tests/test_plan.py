@@ -301,7 +301,7 @@ def test_set_of_nothing_changes_nothing() -> None:
         (
             "trainig.epochs=1",
             "--set trainig.epochs=1: no 'trainig' here; keys: task, inherits_from, previous_stage, "
-            "preprocessing, training, evidence, network, augmentation, inference, masking",
+            "preprocessing, training, evidence, network, augmentation, inference, masking, teacher",
         ),
         (
             "training.epochs.more=1",

@@ -88,7 +88,7 @@ def predict_folder(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written of each case, and where.
+    """Files that are written of each case, and their folder.
 
     Attributes:
         previewed: the case of which preview.png is drawn.
