@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from kneeformer.config import AugmentationSettings, TeacherSettings, TrainingSettings
 from kneeformer.data.storage import CaseRecord, Origin, save_case
+from kneeformer.engine.checkpoint import load_checkpoint
 from kneeformer.engine.crops import CropBatches
+from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
 from kneeformer.engine.losses import IGNORE_INDEX, DiceCrossEntropy
 from kneeformer.labels import LabelScheme
+from kneeformer.paths import LATEST
 from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled, paste_unlabelled
 from kneeformer.tasks.segmentation.labelled_structures import LabelledStructure, labelled_structures
 from kneeformer.tasks.segmentation.paired_crops import PairedCrops
@@ -117,11 +120,12 @@ class Threshold(nn.Module):
         return self.steepness * torch.stack(scores, 1)
 
 
-def stored(folder: Path, name: str, femur: int) -> Path:
-    """A case of planes: the image counts voxels; the first `femur` planes are femur, in two pieces."""
-    image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(1, *SHAPE)
+def stored(folder: Path, name: str, femur: int, bright: bool = False) -> Path:
+    """A case whose first `femur` planes are femur, in two pieces; its image counts voxels, or shows them."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[:femur, :5], labels[:femur, 7:] = 1, 1
+    image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(1, *SHAPE)
+    image = 1.4 * labels[None].astype(np.float32) if bright else image
     record = CaseRecord(
         origin=Origin(settings="", files=""), shape=SHAPE, spacing=(1, 1, 1), orientation="SPL", points={}
     )
@@ -217,3 +221,53 @@ def test_the_teacher_mixes_labels_alone_until_it_has_a_weight(cases: list[Path])
     counted = (taught["labels"] != IGNORE_INDEX).int() + (taught["pseudo_labels"] != IGNORE_INDEX).int()
     assert bool((counted == 1).all()), "images of hundreds: the network is sure everywhere"
     assert set(taught["pseudo_labels"].unique().tolist()) <= {IGNORE_INDEX, 0, 1, 2}
+
+
+class Stopped(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.slow
+def test_a_stopped_training_with_a_teacher_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    cases = [stored(tmp_path, f"case_{femur}", femur, bright=True) for femur in (3, 4, 5, 6)]
+    settings = SETTINGS.model_copy(
+        update={
+            "epochs": 4,
+            "steps_per_epoch": 2,
+            "averaged_share": 0.5,
+            "learning_rate": 0.01,
+            "precision": "fp32",
+        }
+    )
+
+    def run(folder: Path) -> TrainingRun:
+        folder.mkdir(exist_ok=True)
+        noisy = UNCHANGED.model_copy(update={"noise_probability": 1.0})
+        paired = PairedCrops(crops(cases[:2], SCHEME, noisy), crops(cases[2:], None, noisy))
+        paired.labelled.length = 100
+        plain = PairedCrops(crops(cases[:2], SCHEME, UNCHANGED), crops(cases[2:], None, UNCHANGED))
+        structures = labelled_structures(cases[:2], SCHEME)
+        return TrainingRun(
+            network=Threshold(),
+            objective=SegmentationObjective(SCHEME),
+            training=paired,
+            validation=crops(cases[2:], SCHEME, UNCHANGED),
+            settings=settings,
+            folder=folder,
+            device=torch.device("cpu"),
+            seed=0,
+            teacher=PseudoLabelTeacher(TeacherSettings(), SCHEME, structures, plain),
+        )
+
+    def stop(event: ProgressEvent) -> None:
+        if event.step == 5:
+            raise Stopped
+
+    state = train(run(tmp_path / "whole"))
+    assert state.taught_since == 0.25 and not state.untaught
+    with pytest.raises(Stopped):
+        train(run(tmp_path / "stopped"), watch=stop)
+    train(run(tmp_path / "stopped"), resume=True)
+    whole, stopped = (load_checkpoint(tmp_path / name / LATEST) for name in ("whole", "stopped"))
+    assert whole["network"] == stopped["network"] and whole["unaveraged"] == stopped["unaveraged"]
+    assert whole["network"] != whole["unaveraged"]
