@@ -112,7 +112,7 @@ def mixed(learnt: Learnt) -> Answers:
         "empty_R": (np.zeros_like(good), grid, "an empty mask"),
         "hidden_R": (np.where(good > 0, 2, 0).astype(np.uint8), grid, "keeps no bone"),
         "whole_R": (np.minimum(good, 1), grid, "nothing to complete"),
-        "values_R": (np.where(good > 0, 7, 0).astype(np.uint8), grid, "holds 7"),
+        "values_R": (np.where(good > 0, 21, 0).astype(np.uint8), grid, "holds 21"),
     }
     images.mkdir(parents=True)
     for name in (*bad, "lone_R", "nameless", "there_R", "wrong_L"):
@@ -299,7 +299,7 @@ def test_it_is_told_how_codes_are_used(learnt: Learnt) -> None:
     found, cases = read_json(validation / "codebook.json"), read_json(validation / "summary.json")["cases"]
     assert sum(found["use"]) == cases * math.prod(learnt.grid.grid) // 8**3
     assert found["dead"] == found["use"].count(0)
-    assert f"128 codes, perplexity {found['perplexity']:.1f}, {found['dead']} dead" in said
+    assert f"{len(found['use'])} codes, perplexity {found['perplexity']:.1f}, {found['dead']} dead" in said
     assert (validation / "codebook.png").read_bytes().startswith(b"\x89PNG")
 
 
