@@ -107,7 +107,12 @@ class Sheet:
 
 
 def show_plane(
-    axes: "Axes", view: View, pixels: np.ndarray, window: tuple[float, float], name: str = ""
+    axes: "Axes",
+    view: View,
+    pixels: np.ndarray,
+    window: tuple[float, float],
+    name: str = "",
+    ends: bool = True,
 ) -> None:
     """A slice in mm, with the name of its plane, the letters of its ends and a scale bar.
 
@@ -115,6 +120,7 @@ def show_plane(
         pixels: (rows, columns), as `View.slices` gives them.
         window: values of black and white.
         name: in place of the plane's.
+        ends: with the letters of its ends.
     """
     height, width = size_mm(view, pixels)
     axes.imshow(
@@ -129,7 +135,7 @@ def show_plane(
     caption(axes, name or view.plane)
     top, bottom, left, right = view.ends
     for letter, x, y in ((top, 0.5, 0.965), (bottom, 0.5, 0.035), (left, 0.03, 0.5), (right, 0.97, 0.5)):
-        _write(axes, x, y, letter, PALE, 10, "center")
+        _write(axes, x, y, letter if ends else "", PALE, 10, "center")
     bar = max((b for b in _BARS_MM if b <= 0.3 * width), default=_BARS_MM[0])
     start, y = 0.04 * width, 0.955 * height
     axes.plot([start, start + bar], [y, y], color=INK, lw=2.5, solid_capstyle="butt")

@@ -17,7 +17,7 @@ def drawn(reference: np.ndarray | None, folder: Path) -> np.ndarray:
     """Pixels (rows, columns, 3) of the panels below the title."""
     image = np.full(SHAPE, 1.0, np.float32)
     image[:, :20] = 0.5  # the upper half
-    draw_reconstruction(image, Image(image, GRID), reference, folder / "case.png")
+    draw_reconstruction(image, Image(image, GRID), reference, folder / "case.png", oriented=True)
     return imread(folder / "case.png")[60:-30, :, :3]
 
 

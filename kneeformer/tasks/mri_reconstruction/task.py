@@ -54,6 +54,8 @@ from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfigura
 from kneeformer.tasks.mri_reconstruction.tuning import tune
 from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
 
+_SIMULATED = "simulated from magnitudes"
+
 
 class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     """Configurations `3d_vit` and `3d_vit_once` (learnt), `zero_filled`, `tv` and `wavelet` (classical)."""
@@ -93,7 +95,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
         facts = {
             **scan.facts,
-            "data": "k-space" if np.iscomplexobj(scan.image) else "simulated from magnitudes",
+            "data": "k-space" if np.iscomplexobj(scan.image) else _SIMULATED,
             "nominal_acceleration": acceleration,
             "true_acceleration": true_acceleration(mask, acquired),
         }
@@ -181,7 +183,8 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         surfaces: bool = False,
     ) -> None:
         found = Image(outputs.volumes[""], scan.grid)
-        draw_reconstruction(outputs.shown["zero-filled"], found, scan.fully_sampled, picture)
+        oriented = scan.facts.get("data") == _SIMULATED  # k-space files do not say how the patient lay
+        draw_reconstruction(outputs.shown["zero-filled"], found, scan.fully_sampled, picture, oriented)
 
 
 def reconstruct(
