@@ -13,11 +13,11 @@ SHAPE = (3, 40, 40)
 GRID = Grid.along_patient(SHAPE, (3.0, 1.0, 1.0), "RIP")
 
 
-def drawn(reference: np.ndarray | None, folder: Path) -> np.ndarray:
+def drawn(reference: np.ndarray | None, folder: Path, oriented: bool = True) -> np.ndarray:
     """Pixels (rows, columns, 3) of the panels below the title."""
     image = np.full(SHAPE, 1.0, np.float32)
     image[:, :20] = 0.5  # the upper half
-    draw_reconstruction(image, Image(image, GRID), reference, folder / "case.png", oriented=True)
+    draw_reconstruction(image, Image(image, GRID), reference, folder / "case.png", oriented)
     return imread(folder / "case.png")[60:-30, :, :3]
 
 
@@ -33,3 +33,14 @@ def test_the_error_is_bright_where_the_image_is_wrong(tmp_path: Path) -> None:
 def test_without_all_samples_there_are_two_panels(tmp_path: Path) -> None:
     two, four = drawn(None, tmp_path), drawn(np.ones(SHAPE, np.float32), tmp_path)
     assert len(two) > 1.5 * len(four), "fewer panels of the same sheet are larger"
+
+
+def test_ends_are_named_where_the_file_tells_how_the_patient_lay(tmp_path: Path) -> None:
+    named, stored = (drawn(None, tmp_path, oriented) for oriented in (True, False))
+    left = slice(0, named.shape[1] // 2)  # the first of two panels
+    differs = np.argwhere((named != stored).any(2)[:, left])
+    rows, columns = differs.T / np.array([[len(named)], [named.shape[1] // 2]])
+    assert (rows[np.abs(columns - 0.5) < 0.05] < 0.1).any(), "a letter at the top"
+    assert (columns[np.abs(rows - 0.5) < 0.05] < 0.1).any(), "a letter at the left"
+    middle = (np.abs(rows - 0.5) < 0.2) & (np.abs(columns - 0.5) < 0.2)
+    assert not middle.any()
