@@ -9,13 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
-
-if TYPE_CHECKING:
-    from kneeformer.workflows.import_cases import Imported
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
 ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
@@ -149,17 +146,6 @@ def end_with(failed: list[str], done: str) -> None:
         sys.exit(1)
 
 
-def print_imported(folder: Path, done: "Imported") -> None:
-    """Say what an import has written, and all that did not fit."""
-    print(f"dataset: {folder}")
-    print(f"  {done.labelled} cases with labels, {done.unlabelled} without (imagesUn)")
-    for structure in done.structures:
-        print(f"  {structure.value} {structure.name}: in {structure.cases} segmentations")
-    if done.notes:
-        print(f"{len(done.notes)} things did not fit:")
-        print("\n".join(f"  {line}" for line in done.notes))
-
-
 class _CommandParser(argparse.ArgumentParser):
     """A parser that answers a shell which completes a command, where argcomplete is installed."""
 
@@ -197,15 +183,6 @@ def seed(text: str) -> int:
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
     return value
-
-
-def label_number(text: str) -> int | None:
-    """Type of an option that counts labelled subjects: a number, or "all" (None)."""
-    if text == "all":
-        return None
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is neither a number of subjects nor all")
-    return int(text)
 
 
 def faces(text: str) -> int:

@@ -1,33 +1,23 @@
 """kf_import_dicom: make a dataset of the DICOM series in a folder, labels from DICOM SEG."""
 
 import argparse
-from pathlib import Path
 
-from kneeformer.cli.console import Bars, command_parser, print_imported, resume_with, run
+from kneeformer.cli.console import Bars, command_parser, resume_with, run
+from kneeformer.cli.import_options import add_import, dataset_folder, print_imported
 
 
 def main() -> None:
     parser = command_parser("kf_import_dicom", __doc__)
-    parser.add_argument("folder", type=Path, help="folder of DICOM files, in folders or not")
-    parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
-    parser.add_argument("--name", required=True, help="its name, as Knee for DatasetNNN_Knee")
+    add_import(parser, "folder of DICOM files, in folders or not")
     parser.add_argument("--channel", default=None, help="name of the channel (default: MRI or CT)")
-    parser.add_argument(
-        "--structures", nargs="+", default=None, metavar="NAME", help="segments to import (default: all)"
-    )
     arguments = parser.parse_args()
     run(lambda: _import(arguments), resume_with("nothing of the dataset"))
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from kneeformer.errors import KneeformerError
-    from kneeformer.paths import Folders
     from kneeformer.workflows.import_dicom import import_dicom
-    from kneeformer.workflows.new_dataset import new_dataset_folder
 
-    if not arguments.folder.is_dir():
-        raise KneeformerError(f"{arguments.folder}: no such folder")
-    folder = new_dataset_folder(Folders.from_environment(), arguments.dataset, arguments.name)
+    folder = dataset_folder(arguments)
     done = import_dicom(arguments.folder, folder, arguments.channel, arguments.structures, Bars())
     print_imported(folder, done)
     print(f"which case is which series: {folder / 'dicom_series.csv'}")

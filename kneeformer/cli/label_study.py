@@ -3,34 +3,13 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import (
-    Bars,
-    add_device,
-    add_plans,
-    command_parser,
-    label_number,
-    positive,
-    resume_with,
-    run,
-    seed,
-)
+from kneeformer.cli.console import Bars, command_parser, positive, resume_with, run
+from kneeformer.cli.study_options import add_study
 
 
 def main() -> None:
     parser = command_parser("kf_label_study", __doc__)
-    parser.add_argument("dataset", help="dataset number or folder name")
-    parser.add_argument(
-        "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
-    )
-    parser.add_argument("-f", "--fold", default="0", help="default: 0")
-    parser.add_argument(
-        "--labels",
-        nargs="+",
-        type=label_number,
-        default=[5, 10, 20, None],
-        metavar="N",
-        help="numbers of labelled subjects, or all (default: 5 10 20 all)",
-    )
+    add_study(parser)
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -39,9 +18,6 @@ def main() -> None:
         metavar="ARM",
         help="A from scratch, B averaged weights, C copy-paste, D teacher, E A pre-trained, F D pre-trained "
         "(default: A B C D)",
-    )
-    parser.add_argument(
-        "--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="S", help="default: 0 1 2"
     )
     parser.add_argument("--epochs", type=int, default=None, metavar="N", help="of each training with labels")
     parser.add_argument(
@@ -53,8 +29,6 @@ def main() -> None:
     parser.add_argument(
         "--pretraining_minutes", type=positive, default=None, metavar="M", help="minutes of the pre-training"
     )
-    add_plans(parser)
-    add_device(parser)
     arguments = parser.parse_args()
     run(
         lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")

@@ -3,37 +3,13 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import (
-    Bars,
-    add_device,
-    add_plans,
-    command_parser,
-    label_number,
-    positive,
-    resume_with,
-    run,
-    seed,
-)
+from kneeformer.cli.console import Bars, command_parser, positive, resume_with, run
+from kneeformer.cli.study_options import add_study
 
 
 def main() -> None:
     parser = command_parser("kf_pretraining_study", __doc__)
-    parser.add_argument("dataset", help="dataset number or folder name")
-    parser.add_argument(
-        "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
-    )
-    parser.add_argument("-f", "--fold", default="0", help="default: 0")
-    parser.add_argument(
-        "--labels",
-        nargs="+",
-        type=label_number,
-        default=[5, 10, 20, None],
-        metavar="N",
-        help="numbers of labelled subjects, or all (default: 5 10 20 all)",
-    )
-    parser.add_argument(
-        "--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="S", help="default: 0 1 2"
-    )
+    add_study(parser)
     for stage, which in (("", "each training with labels"), ("pretraining_", "the pre-training")):
         parser.add_argument(
             f"--{stage}epochs", type=int, default=None, metavar="N", help=f"epochs of {which}"
@@ -47,8 +23,6 @@ def main() -> None:
         action="store_true",
         help="also vary masking ratio and kind, target, depth and decoder",
     )
-    add_plans(parser)
-    add_device(parser)
     arguments = parser.parse_args()
     run(
         lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")

@@ -97,7 +97,7 @@ def _connected(address: str) -> Iterator["Client"]:
         from distributed import Client
     except ImportError as fault:
         raise KneeformerError("--cluster needs dask: pip install 'kneeformer[cluster]'") from fault
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its faults are told by us, in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we report its faults, in one line
     try:
         client = Client(address, timeout=_ANSWERS_WITHIN_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as fault:

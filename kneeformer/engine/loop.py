@@ -190,7 +190,7 @@ class _Training:
         torch.manual_seed(hash((self.training_run.seed, step)) % 2**63)
         with autocast(self.training_run.device, self.settings.precision):
             if (teacher := self.training_run.teacher) is not None:
-                since = None if self.state.untaught else self.state.taught_since
+                since = None if self.state.teacher_failed else self.state.teacher_since
                 weight = pseudo_weight(teacher.settings, share, since)
                 batch = teacher.examples(self.files.predictor, batch, weight)
             loss = self.training_run.objective.loss(self.network, batch)
@@ -243,11 +243,11 @@ class _Training:
     def _teach(self, score: float, fault: str | None) -> None:
         """End the burn-in where the network is good enough; go back where pseudo-labels have a fault."""
         run, state = self.training_run, self.state
-        if run.teacher is None or state.untaught:
+        if run.teacher is None or state.teacher_failed:
             return
-        if state.taught_since is None:
+        if state.teacher_since is None:
             if fault is None and is_ready(run.teacher.settings, self._share(), score):
-                state.taught_since = self._share()
+                state.teacher_since = self._share()
                 self._save(BURN_IN)
                 self._note("pseudo-labels are learnt from now on")
         elif fault is not None:
@@ -257,7 +257,7 @@ class _Training:
             logging.getLogger(__name__).warning("%s: after step %d %s", run.folder, state.step, told)
             self._note(told)
             self.files.restore_weights(run.folder / BURN_IN, run.device)
-            state.untaught = True
+            state.teacher_failed = True
 
     def _keep(self) -> None:
         """Write the checkpoint that a resumed training begins with, and a picture now and then."""

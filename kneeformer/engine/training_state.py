@@ -19,15 +19,15 @@ class State:
     """Progress of a training. Everything else follows from the number of the step.
 
     Attributes:
-        taught_since: share of the training at which the teacher began; None before, and without one.
-        untaught: the teacher's labels were no good: the training went back to before it began.
+        teacher_since: share of the training at which the teacher began; None before, and without one.
+        teacher_failed: the teacher's labels were no good: the training went back to before it began.
     """
 
     step: Annotated[int, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     best: Annotated[float, Field(allow_inf_nan=False)] = -1.0
-    taught_since: Annotated[float, Field(ge=0, le=1)] | None = None
-    untaught: bool = False
+    teacher_since: Annotated[float, Field(ge=0, le=1)] | None = None
+    teacher_failed: bool = False
 
 
 class TrainingState:

@@ -15,6 +15,7 @@ from kneeformer.geometry.aliases import Spacing
 Number = TypeVar("Number", int, float)
 
 ENDS = ("RL", "AP", "IS")  # of the patient's x, y and z in LPS: where they come from, and where they lead
+PLANES = ("sagittal", "coronal", "axial")  # across the patient's x, y and z
 _THICK = 2.0  # times coarser than both other axes: the slices of a two-dimensional acquisition
 
 
@@ -86,7 +87,7 @@ def slice_axis(spacing: Spacing) -> int | None:
 def slice_plane(orientation: str, spacing: Spacing) -> str | None:
     """The plane of thick slices: sagittal, coronal or axial; None where there are none."""
     thick = slice_axis(spacing)
-    return None if thick is None else ("sagittal", "coronal", "axial")[patient_axes(orientation)[thick]]
+    return None if thick is None else PLANES[patient_axes(orientation)[thick]]
 
 
 def common_orientations(scans: Iterable[tuple[str, Spacing]]) -> tuple[str, ...]:

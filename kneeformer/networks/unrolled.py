@@ -76,7 +76,7 @@ class RootSumOfSquaresBias(nn.Module):
 class TokenDenoiser(nn.Module):
     """A vision transformer as a denoiser of images of any size: they are padded to whole tokens.
 
-    Shapes: as LightDenoiser; to_patient tells the transformer where the image lies in the patient.
+    Shapes: as LightUNet; to_patient tells the transformer where the image lies in the patient.
     """
 
     def __init__(self, transformer: nn.Module, token: Size) -> None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kneeformer.geometry.grid import Grid
-from kneeformer.geometry.orientation import ENDS, patient_axes
+from kneeformer.geometry.orientation import ENDS, PLANES, patient_axes
 
-PLANES = ("sagittal", "coronal", "axial")  # across the patient's x, y and z
 _TOWARDS = "LPI"  # where rows and columns lead along the patient's x, y and z
 
 

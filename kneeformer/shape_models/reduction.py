@@ -57,12 +57,12 @@ class FragmentSurface:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Signed distances in mm around a fragment, on one grid.
+class Target:
+    """Signed distances in mm to which a fragment is registered, around it, on one grid.
 
     Attributes:
         bone: (z, y, x) float64, of the whole bone.
-        kept: (z, y, x) float64, of what is in its place, where a fragment cannot be.
+        kept: (z, y, x) float64, of the visible bone, where no fragment can be.
         middle: (3,) mm of the fragment from the middle of the grid.
     """
 
@@ -74,7 +74,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Reduced:
-    """A fragment in its place.
+    """A fragment, registered.
 
     Attributes:
         motion: from where it lies to there, of points around its own middle.
@@ -82,7 +82,7 @@ class Reduced:
             points where none does.
         on_surface_mm2: area of the fragment that lies on the bone's surface.
         deviation_mm: how far its points may lie from there, a standard deviation of the fit.
-        rival_mm: how far from there it would lie in another place that fits about as well; 0 without one.
+        rival_mm: how far from there it would lie in another pose that fits about as well; 0 without one.
     """
 
     motion: Pose
@@ -92,18 +92,22 @@ class Reduced:
     rival_mm: float
 
 
-def reduce(fragment: FragmentSurface, place: Place) -> Reduced:
+def reduce(fragment: FragmentSurface, target: Target) -> Reduced:
     """Find where a fragment belongs."""
-    rough = _Problem(fragment.thinned(_POINTS_AT_FIRST), place)
-    found = sorted((rough.solve(start, _STEPS_AT_FIRST) for start in _starts()), key=lambda place: place[1])
-    fine = _Problem(fragment, place)
+    rough = _Problem(fragment.thinned(_POINTS_AT_FIRST), target)
+    found = sorted(
+        (rough.solve(start, _STEPS_AT_FIRST) for start in _starts()), key=lambda solution: solution[1]
+    )
+    fine = _Problem(fragment, target)
     apart: list[Pose] = []
     for motion, _ in found:
         if all(fine.between(motion, other) > _APART_MM for other in apart):
             apart.append(motion)
-    places = sorted((fine.solve(motion, _STEPS) for motion in apart[:_REFINED]), key=lambda place: place[1])
-    best, least = places[0]
-    rivals = [fine.between(best, other) for other, misfit in places if misfit < least + _RIVAL_MISFIT]
+    solutions = sorted(
+        (fine.solve(motion, _STEPS) for motion in apart[:_REFINED]), key=lambda solution: solution[1]
+    )
+    best, least = solutions[0]
+    rivals = [fine.between(best, other) for other, misfit in solutions if misfit < least + _RIVAL_MISFIT]
     return fine.judged(best, max(far if far > _APART_MM else 0.0 for far in rivals))
 
 
@@ -114,11 +118,11 @@ def _starts() -> list[Pose]:
 
 
 class _Problem:
-    """The sum to minimise for one fragment and one place."""
+    """The sum to minimise for one fragment and one target."""
 
-    def __init__(self, fragment: FragmentSurface, place: "Place") -> None:
-        self.fragment, self.place = fragment, place
-        self.fields = by_voxel(torch.stack([place.bone, place.kept]))
+    def __init__(self, fragment: FragmentSurface, target: "Target") -> None:
+        self.fragment, self.target = fragment, target
+        self.fields = by_voxel(torch.stack([target.bone, target.kept]))
         alike = max(1.0, _CORRELATION_MM**2 / fragment.area_mm2)
         self.certainty = 1 / (_ERROR_MM**2 * alike)
         self.precision = torch.tensor([_TURN**-2.0] * 3 + [_SHIFT_MM**-2.0] * 3, dtype=torch.float64)
@@ -144,7 +148,7 @@ class _Problem:
         return float(self.certainty * (surface + sticking).sum() + prior) / 2
 
     def between(self, one: Pose, other: Pose) -> float:
-        """Root mean square distance in mm of the fragment's points in two places."""
+        """Root mean square distance in mm of the fragment's points in two poses."""
         points = self.fragment.points
         return float((one(points) - other(points)).square().sum(1).mean().sqrt())
 
@@ -179,8 +183,8 @@ class _Problem:
 
     def _seen(self, motion: Pose) -> "_Seen":
         moved = motion(self.fragment.points)
-        z, y, x = self.place.bone.shape
-        cells = Cells.around(moved + self.place.middle, (z, y, x), self.place.spacing)
+        z, y, x = self.target.bone.shape
+        cells = Cells.around(moved + self.target.middle, (z, y, x), self.target.spacing)
         corners = self.fields[cells.voxels]
         away, slope = cells.value_and_slope(corners[..., 0])
         to_kept, slope_of_kept = cells.value_and_slope(corners[..., 1])
@@ -193,7 +197,7 @@ class _Problem:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The fields of a place at the points of a fragment.
+    """The fields of a target at the points of a fragment.
 
     Attributes:
         moved: (n, 3) mm.

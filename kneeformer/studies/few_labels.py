@@ -1,7 +1,7 @@
-"""Shared by studies of trainings with few labels: what they refuse, and the scores that they compare."""
+"""Shared by studies of trainings with few labels: what they refuse, pre-train and compare."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.metrics.overlap import DICE
 from kneeformer.metrics.score_table import WHOLE, ScoreTable
 from kneeformer.paths import Folders, fold_name
+from kneeformer.plans import read_dataset_plan
+from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import split_of
 
@@ -34,6 +36,19 @@ def refuse_labels(folders: Folders, wanted: Request, labels: Sequence[int | None
             f"{' or '.join(str(n) for n in numbers if n > there)}; it has enough for --labels "
             f"{' '.join(map(str, [*fewer, 'all']))}"
         )
+
+
+def in_order(labels: Iterable[int | None]) -> tuple[int | None, ...]:
+    """Numbers of labelled subjects, each once, the fewest first; None, all of them, last."""
+    return tuple(sorted(set(labels), key=lambda n: (n is None, n)))
+
+
+def pretraining_stage(folders: Folders, wanted: Request) -> str | None:
+    """The stage before a configuration, or the first of its plan that learns without labels; None without."""
+    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
+    return plan.configuration(wanted.configuration).previous_stage or next(
+        (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
+    )
 
 
 def dice_by_subject(table: ScoreTable) -> np.ndarray:

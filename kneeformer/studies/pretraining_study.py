@@ -14,14 +14,12 @@ from kneeformer.engine.loop import ProgressEvent
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.bootstrap import Interval, seeds_and_subjects_interval
 from kneeformer.paths import FINAL, Folders
-from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.comparison_tables import interval_text, markdown
 from kneeformer.reporting.plots import Curve, draw_label_curves
 from kneeformer.reporting.score_tables import csv_text
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
-from kneeformer.studies.few_labels import dice_by_subject, refuse_labels
-from kneeformer.tasks.registry import task_named
+from kneeformer.studies.few_labels import dice_by_subject, in_order, pretraining_stage, refuse_labels
 from kneeformer.workflows.request import Request
 
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
@@ -108,7 +106,7 @@ def run_study(
     """
     home = folders.results / study.dataset / "pretraining_study"
     require_writable(home)
-    study = replace(study, labels=tuple(sorted(set(study.labels), key=lambda n: (n is None, n))))
+    study = replace(study, labels=in_order(study.labels))
     wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
     refuse_labels(folders, wanted, study.labels)
     planned = [(variant, *_trainings(folders, home, study, variant)) for variant in study.variants]
@@ -141,10 +139,8 @@ def _trainings(
 
 def _pretraining(folders: Folders, home: Path, study: Study, variant: Variant) -> ExistingTraining:
     """A variant's first stage; variants that pre-train alike share it."""
-    plan = read_dataset_plan(folders, study.dataset, study.plans)
-    stage = plan.configuration(study.configuration).previous_stage or next(
-        (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
-    )
+    wanted = Request(study.dataset, study.configuration, study.fold, study.plans)
+    stage = pretraining_stage(folders, wanted)
     if stage is None:
         raise KneeformerError(
             f"{study.plans} has no configuration that learns without labels, as 3d_mae does"

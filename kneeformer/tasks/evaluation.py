@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kneeformer.data.description import DatasetDescription
+from kneeformer.data.images import Image
+from kneeformer.data.label_map import read_label_map
 from kneeformer.metrics.metric import Metric
 from kneeformer.metrics.score_table import WHOLE, Score
 
@@ -25,6 +28,11 @@ class PredictedCase:
     description: DatasetDescription
     images: tuple[Path, ...] = ()
     mask: Path | None = None
+
+    @cached_property
+    def reference_labels(self) -> Image:
+        """The reference as a label map (z, y, x), read once. Raises KneeformerError: as `read_image`."""
+        return read_label_map(self.reference)
 
     def beside(self, suffix: str) -> Path:
         """Another output: CASE_ct.nrrd for "_ct"."""

@@ -33,7 +33,7 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
 
 def read_pair(case: PredictedCase) -> tuple[Image, Image]:
     """Reference and prediction, label maps. Raises KneeformerError: their grids differ."""
-    reference, prediction = read_label_map(case.reference), read_label_map(case.prediction)
+    reference, prediction = case.reference_labels, read_label_map(case.prediction)
     mismatch = reference.grid.mismatch(prediction.grid)
     if mismatch is not None:
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")

@@ -12,7 +12,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.data.image_folder import image_folder, lines_of
-from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending, read_image
+from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
@@ -144,7 +144,7 @@ def _scored(evaluation: Evaluation, case: PredictedCase) -> _Scored:
 
 
 def _plane(case: PredictedCase) -> str:
-    grid = read_image(case.reference).grid
+    grid = case.reference_labels.grid
     return slice_plane(grid.orientation(), grid.spacing) or ""
 
 

@@ -63,7 +63,7 @@ def taught(folder: Path, teacher: Lenient) -> TrainingRun:
 def test_it_teaches_after_the_burn_in(tmp_path: Path) -> None:
     teacher = Lenient()
     state = train(taught(tmp_path, teacher))
-    assert state.taught_since == 0.25 and not state.untaught
+    assert state.teacher_since == 0.25 and not state.teacher_failed
     assert teacher.weights == pytest.approx([0, 0, 0, 0, 1 / 6, 1 / 3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
     assert [line["figures"] for line in course_of(tmp_path) if "scores" in line] == 4 * [{"size": 1.0}]
 
@@ -85,9 +85,9 @@ def test_it_falls_back_on_the_weights_of_the_burn_in(
     with caplog.at_level(logging.WARNING):
         state = train(taught(tmp_path / "fallen", teacher))
     assert "after step 9 pseudo-labels have collapsed: all of it is background" in caplog.text
-    assert state.untaught and teacher.weights[9:] == [0, 0, 0]
+    assert state.teacher_failed and teacher.weights[9:] == [0, 0, 0]
     latest = load_checkpoint(tmp_path / "fallen" / LATEST)
-    assert latest["state"]["untaught"] is True
+    assert latest["state"]["teacher_failed"] is True
 
     again = Lenient(faults=[None, None, "all of it is background"])
     interrupted_at(10, taught(tmp_path / "again", again))
@@ -97,4 +97,4 @@ def test_it_falls_back_on_the_weights_of_the_burn_in(
 
 def test_a_network_whose_labels_have_a_fault_does_not_begin_to_teach(tmp_path: Path) -> None:
     state = train(taught(tmp_path, Lenient(faults=5 * ["all of it is background"])))
-    assert state.taught_since is None and not (tmp_path / BURN_IN).exists()
+    assert state.teacher_since is None and not (tmp_path / BURN_IN).exists()

@@ -264,7 +264,7 @@ def test_a_stopped_training_with_a_teacher_ends_as_one_that_was_not(tmp_path: Pa
             raise Stopped
 
     state = train(run(tmp_path / "whole"))
-    assert state.taught_since == 0.25 and not state.untaught
+    assert state.teacher_since == 0.25 and not state.teacher_failed
     with pytest.raises(Stopped):
         train(run(tmp_path / "stopped"), watch=stop)
     train(run(tmp_path / "stopped"), resume=True)

@@ -8,7 +8,7 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from kneeformer.shape_models.pose import Pose
-from kneeformer.shape_models.reduction import FragmentSurface, Place, reduce
+from kneeformer.shape_models.reduction import FragmentSurface, Target, reduce
 
 BONE = FINE.bone(anatomy(0))[1].double()
 POINTS = FINE.points.double()
@@ -33,8 +33,8 @@ def broken_off(beyond_mm: float, moved: Pose) -> tuple[FragmentSurface, Tensor, 
     return surface, middle, was
 
 
-def place(middle: Tensor, kept: Tensor = NOTHING_KEPT) -> Place:
-    return Place(BONE, kept, FINE.spacing, middle)
+def target(middle: Tensor, kept: Tensor = NOTHING_KEPT) -> Target:
+    return Target(BONE, kept, FINE.spacing, middle)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -42,7 +42,7 @@ def test_a_fragment_comes_back(seed: int) -> None:
     moved = turned(12, 5, 1.0, seed=seed)
     surface, middle, was = broken_off(8.0, moved)
     kept = (POINTS[:, 0] - 8.0).reshape(BONE.shape).maximum(BONE)  # what is left below that height
-    found = reduce(surface, place(middle, kept))
+    found = reduce(surface, target(middle, kept))
     apart = (found.motion(surface.points) + middle - was).norm(dim=1)
     before = (surface.points + middle - was).norm(dim=1)
     assert apart.mean() < 0.5 and before.mean() > 3
@@ -51,7 +51,7 @@ def test_a_fragment_comes_back(seed: int) -> None:
 
 def test_a_fragment_in_its_place_stays() -> None:
     surface, middle, _ = broken_off(8.0, Pose.identity())
-    found = reduce(surface, place(middle))
+    found = reduce(surface, target(middle))
     moved = found.motion(surface.points) - surface.points
     assert moved.norm(dim=1).mean() < 0.3
 
@@ -60,6 +60,6 @@ def test_a_round_piece_leaves_its_place_open() -> None:
     """A ball inside the bone lies on no surface."""
     directions = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
     normals = directions / directions.norm(dim=1, keepdim=True)
-    small = reduce(FragmentSurface(2 * normals, normals, 0.1), place(torch.zeros(3).double()))
+    small = reduce(FragmentSurface(2 * normals, normals, 0.1), target(torch.zeros(3).double()))
     surface, middle, _ = broken_off(8.0, Pose.identity())
-    assert small.deviation_mm > 2 * reduce(surface, place(middle)).deviation_mm
+    assert small.deviation_mm > 2 * reduce(surface, target(middle)).deviation_mm

@@ -21,7 +21,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.labels import COMPLETE, FRAGMENTS, KEEP
 from kneeformer.shape_models.completion import Completed
-from kneeformer.shape_models.reduction import FragmentSurface, Place, Reduced, reduce
+from kneeformer.shape_models.reduction import FragmentSurface, Reduced, Target, reduce
 from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
@@ -84,14 +84,14 @@ def put_back(
     around = grid.cut(box)
     surface = _smooth_surface(fragment, grid)
     to_grid = _to_mm_of(around)
-    told, middle = _told(surface, to_grid)
-    place = Place(
+    source, middle = _sampled(surface, to_grid)
+    target = Target(
         torch.from_numpy(distance_on(completed, bone, box, grid, spacing)).double(),
         torch.from_numpy(signed_distance(mask[slices(box)] == KEEP, grid.spacing)).double(),
         grid.spacing,
         torch.from_numpy(middle),
     )
-    found = reduce(told, place)
+    found = reduce(source, target)
     inside = np.eye(4)
     inside[:3, :3] = found.motion.rotation.numpy()
     inside[:3, 3] = middle + found.motion.shift.numpy() - inside[:3, :3] @ middle
@@ -123,17 +123,17 @@ def _smooth_surface(fragment: np.ndarray, grid: Grid) -> Mesh:
     return surface_of(smooth if (smooth > 0.5).any() else fragment, 0.5, grid)
 
 
-def _told(surface: Mesh, to_grid: Affine) -> tuple[FragmentSurface, np.ndarray]:
+def _sampled(surface: Mesh, to_grid: Affine) -> tuple[FragmentSurface, np.ndarray]:
     """Points drawn evenly from a surface, along a grid's axes around their own middle; and that middle."""
     areas = surface.areas_mm2
     chosen = np.random.default_rng(0).choice(len(areas), _POINTS, p=areas / areas.sum())
     points = transformed(surface.triangles[chosen].mean(1), to_grid)
     normals = surface.normals[chosen] / (2 * areas[chosen, None]) @ to_grid[:3, :3].T
     middle = points.mean(0)
-    told = FragmentSurface(
+    sampled = FragmentSurface(
         torch.from_numpy(points - middle), torch.from_numpy(normals), float(areas.sum()) / _POINTS
     )
-    return told, middle
+    return sampled, middle
 
 
 def _to_mm_of(grid: Grid) -> Affine:
