@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ANSWERS_WITHIN_S = 10
+_ROUNDS = 3  # of work that was lost with workers
 _current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 
 
@@ -44,23 +45,47 @@ class Cluster:
             For each item, in order: its result or its exception. `KilledWorker` is that of an item whose
             workers were lost several times, of which it may be the cause.
         """
+        outcomes: dict[int, Result | BaseException] = {}
+        for _ in range(_ROUNDS):
+            waiting = [i for i in range(len(items)) if i not in outcomes]
+            if waiting:
+                self._one_round(function, items, waiting, outcomes, done, ends)
+        lost = KneeformerError("lost with its workers, several times; see the logs of the workers")
+        return [outcomes.get(i, lost) for i in range(len(items))]
+
+    def _one_round(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        waiting: Sequence[int],
+        outcomes: dict[int, Result | BaseException],
+        done: Callable[[int], None],
+        ends: Callable[[BaseException], bool],
+    ) -> None:
+        """Adds the outcomes of `waiting`, but for those that the scheduler forgot.
+
+        It forgets an item whose function was only in the memory of a worker that is lost.
+        """
         from distributed import as_completed
+        from distributed.client import FutureCancelledError
 
         (there,) = self._client.scatter([function], broadcast=True, hash=False)  # type: ignore[no-untyped-call]
-        futures = self._client.map(_call, items, function=there, pure=False, retries=0)
-        index = {future.key: i for i, future in enumerate(futures)}
-        outcomes: dict[int, Result | BaseException] = {}
+        orders = [items[i] for i in waiting]
+        futures = self._client.map(_call, orders, function=there, pure=False, retries=0)
+        index = {future.key: i for future, i in zip(futures, waiting, strict=True)}
         try:
             with self._client.as_current():
                 for future in as_completed(futures):  # type: ignore[no-untyped-call]
                     fault = future.exception()
-                    outcomes[index[future.key]] = future.result() if fault is None else fault
+                    try:
+                        outcomes[index[future.key]] = future.result() if fault is None else fault
+                    except FutureCancelledError:
+                        continue
                     if fault is not None and ends(fault):
                         raise fault
                     done(len(outcomes))
         finally:
             self._client.cancel(futures)  # type: ignore[no-untyped-call]
-        return [outcomes[i] for i in range(len(items))]
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     "text", ["{}", "[]", "3", "null", "", '{"seed": ', "\ufeff{}", "[" * 100_000], ids=lambda text: text[:10]
 )
 def test_a_damaged_record_is_told_with_what_to_do(tmp_path: Path, text: str) -> None:
-    (begun(tmp_path) / RUN).write_text(text)
+    (begun(tmp_path) / RUN).write_text(text, "utf-8")
     with pytest.raises(KneeformerError, match=r"run\.json: .*; retrain the fold with kf_train .*--overwrite"):
         read_run(tmp_path)
 
