@@ -69,7 +69,7 @@ def write_dicom_segmentation(
     """
     hd = require_highdicom()
     try:
-        planes, _ = series_planes(scan)
+        planes = series_planes(scan)
         headers = {plane.file: read_header(plane.file) for plane in planes}
     except FileFault as fault:
         raise KneeformerError(f"{scan}: {fault}") from fault

@@ -53,10 +53,11 @@ def read_log(file: Path) -> list[Line]:
     return [line for line in found if line is not None]
 
 
-def note(folder: Path, text: str) -> None:
-    """Append a line to training.log in a folder, after date and time. Raises DiskError."""
-    file = folder / TEXT
+def note(folder: Path, text: str, name: str = TEXT) -> None:
+    """Append a line to training.log of a folder, or to another log, after date and time. Raises DiskError."""
+    file = folder / name
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as handle:
             handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
     except OSError as fault:

@@ -111,7 +111,7 @@ def _require_one_channel(source: Path, dataset: DatasetSettings) -> None:
     if len(dataset.channel_names) > 1:
         raise KneeformerError(
             f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder of CASE_0000, "
-            f"CASE_0001, ... files"
+            f"CASE_0001, ... files, a series of DICOM converted to NRRD or NIfTI for each"
         )
 
 

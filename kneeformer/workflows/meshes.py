@@ -1,5 +1,6 @@
 """Surfaces of the structures of label maps, as files, and their measurements."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -45,24 +46,34 @@ class MeshFiles:
         """
         return (".json", *(f"_{name}.{self.ending}" for name in file_names(scheme.names).values()))
 
-    def write(self, folder: Path, case: str, labels: np.ndarray, grid: Grid, scheme: LabelScheme) -> None:
+    def write(
+        self, folder: Path, case: str, labels: np.ndarray, grid: Grid, scheme: LabelScheme
+    ) -> list[str]:
         """Write CASE_STRUCTURE.ending for each structure that is there, then CASE.json.
 
         Args:
             labels: (z, y, x) label map.
+
+        Returns:
+            A line for each surface that has more faces than wanted.
         """
-        names, facts = file_names(scheme.names), dict[str, Any]()
+        names, facts, larger = file_names(scheme.names), dict[str, Any](), list[str]()
         for structure in measured_structures(labels, grid, scheme, self.faces):
             file = folder / f"{case}_{names[structure.name]}.{self.ending}"
             if structure.surface is None:
                 file.unlink(missing_ok=True)  # of an earlier prediction
             else:
                 WRITERS[self.ending](file, structure.surface)
+                if self.faces is not None and (number := len(structure.surface.faces)) > self.faces:
+                    larger.append(
+                        f"{file}: {number} triangles; with {self.faces} it would not keep its shape"
+                    )
             facts[structure.name] = {
                 "file": None if structure.surface is None else file.name,
                 **structure.facts,
             }
         write_json(folder / f"{case}.json", {"space": "LPS", "structures": facts})
+        return larger
 
 
 def file_names(structures: Sequence[str]) -> dict[str, str]:
@@ -125,7 +136,10 @@ def export_meshes(
         processes,
         lambda done: watch("Meshes", done, len(maps)),
     )
-    faults = [(path, o) for path, o in zip(maps.values(), outcomes, strict=True) if o is not None]
+    for larger in outcomes:
+        for line in () if isinstance(larger, Exception) else larger:
+            logging.getLogger(__name__).warning("%s", line)
+    faults = [(p, o) for p, o in zip(maps.values(), outcomes, strict=True) if isinstance(o, Exception)]
     if full := next((fault for _, fault in faults if isinstance(fault, DiskError)), None):
         raise full
     return [named(path, fault) for path, fault in faults]
@@ -143,14 +157,18 @@ def _label_maps(source: Path) -> dict[str, Path]:
     return found.files
 
 
-def export_case(export: Export) -> None:
-    """Raises KneeformerError: the file is no label map, or means something else than the scheme says."""
+def export_case(export: Export) -> list[str]:
+    """Write the surfaces of one label map, as `MeshFiles.write`.
+
+    Raises:
+        KneeformerError: the file is no label map, or means something else than the scheme says.
+    """
     path = export.labels
     image = read_label_map(path)
     meaning = export.scheme or meaning_of(path, image.array)
     if problems := meaning_problems(path, image.array, meaning):
         raise KneeformerError("\n".join(problems))
-    export.files.write(export.output, export.case, image.array, image.grid, meaning)
+    return export.files.write(export.output, export.case, image.array, image.grid, meaning)
 
 
 def meaning_of(path: Path, labels: np.ndarray) -> LabelScheme:

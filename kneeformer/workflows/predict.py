@@ -219,7 +219,8 @@ class Predictor:
         if preview and picture.is_file():
             write_bytes(output / PREVIEW, picture.read_bytes())
         if meshes is not None:
-            meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme)
+            for line in meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme):
+                _log().warning("%s", line)
         if dicom_seg:
             write_dicom_segmentation(
                 output / f"{case.name}.dcm",

@@ -2,8 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.series_table import write_series_table
+from kneeformer.workflows.warning_log import keeping_warnings, passing_warnings_to
 
 
 def predict_folder(
@@ -41,7 +41,8 @@ def predict_folder(
     """Predict every case of a folder, or one file, into a folder; preview.png shows the first of the folder.
 
     Every input is opened once before the work, and its faults are listed then: one that crashes its
-    reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which.
+    reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which. Warnings are kept in
+    `warnings.log`.
 
     Args:
         part: (id, number of parts): this call takes every n-th case, from the id-th.
@@ -75,15 +76,16 @@ def predict_folder(
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
-    problems = input_problems(cases, dataset, unmarked, other_sides, watch)
-    if dicom_seg:
-        problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]
-    if inputs.series:
-        write_series_table(output, inputs.series)
-    failed = [line for faults in problems for line in faults]
-    good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
-    what = Wanted(output, probabilities, meshes, dicom_seg, first)
-    return failed + _predict_all(predictor, good, what, watch)
+    with keeping_warnings(output):
+        problems = input_problems(cases, dataset, unmarked, other_sides, watch)
+        if dicom_seg:
+            problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]
+        if inputs.series:
+            write_series_table(output, inputs.series)
+        failed = [line for faults in problems for line in faults]
+        good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
+        what = Wanted(output, probabilities, meshes, dicom_seg, first)
+        return failed + _predict_all(predictor, good, what, watch)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch:
 
 def _predicted_on_worker(predictor: Predictor, wanted: Wanted, case: Case) -> tuple[list[str], list[str]]:
     """As `_predicted`, on the best device of this machine; and what it warned of."""
-    with _collected_warnings() as warnings:
+    warnings: list[str] = []
+    with passing_warnings_to(warnings.append):
         return _predicted(predictor.on(None), case, wanted), warnings
 
 
@@ -154,20 +157,6 @@ def _require_dicom(source: Path, predictor: Predictor, inputs: Inputs) -> None:
             f"folder of DICOM series"
         )
     require_highdicom()
-
-
-@contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Messages that kneeformer logs in this block, which nobody reads on a worker."""
-    messages: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("kneeformer")
-    logger.addHandler(handler)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(handler)
 
 
 def _predicted(predictor: Predictor, case: Case, wanted: Wanted) -> list[str]:

@@ -20,6 +20,7 @@ from kneeformer.reporting.training_curves import training_curves_svg
 from kneeformer.workflows.fold_folder import Run, read_run
 from kneeformer.workflows.fold_state import RUN
 from kneeformer.workflows.report_cases import PredictedFiles, case_section, picture_section, predicted_files
+from kneeformer.workflows.warning_log import kept_warnings
 
 _MOST_BYTES = 15_000_000  # of a page, by which it can be sent and opened anywhere
 _LIBRARY_BYTES, _OTHER_BYTES = 5_000_000, 500_000
@@ -45,7 +46,7 @@ def write_report(
     else:
         name, sections = folder.resolve().name, prediction_sections(folder, images, scheme, watch)
         facts = {"Folder": name, "Cases": str(sum(section.is_case for section in sections))}
-        page = Page(f"Predictions in {name}", "Predictions", facts, sections)
+        page = Page(f"Predictions in {name}", "Predictions", facts, sections, kept_warnings(folder))
     publish(page, output)
 
 
@@ -103,7 +104,8 @@ def _training_page(folder: Path, images: Path | None, scheme: LabelScheme | None
     meaning = scheme or plan.dataset.scheme
     shown = _cases(cases, meaning, sections, watch, _VALIDATION_CASES)
     facts = {"Dataset": plan.dataset.name, **_run_facts(run, lines)}
-    return Page(f"{name}, {folder.name}", "Training", facts, [*sections[:1], *shown, *sections[1:]])
+    title, ordered = f"{name}, {folder.name}", [*sections[:1], *shown, *sections[1:]]
+    return Page(title, "Training", facts, ordered, kept_warnings(folder))
 
 
 def _run_facts(run: Run, lines: Sequence[dict[str, object]]) -> dict[str, str]:

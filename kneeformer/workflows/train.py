@@ -44,6 +44,7 @@ from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of
+from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 
 
 @dataclass(frozen=True)
@@ -79,36 +80,61 @@ def train_fold(
     require_writable(folder, folder / "validation")
     folder.mkdir(parents=True, exist_ok=True)
     before = _previous_stage(plan, request)
-    if raw_dataset(folders, request.dataset) is None:
-        _log().warning(
-            "%s: not found; training uses the prepared cases as they are, without whole-case validation",
-            folders.raw / request.dataset,
-        )
     with lock_fold(folder):
         for written in (folder, folder / "validation", folder / "validation" / "masks"):
             clear_unfinished(written)
         if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
             request = replace(request, resume=False)  # --c after a stop in the previous stage
         refuse_to_overwrite(folder, request)
-        if not request.validate_only:
-            if not request.resume:
-                changed = _possible(planned, request)
-                if before is not None:
-                    learning_cases(folders, request, changed, watch)  # its faults cost no stage
-                request = _after(folders, before, request, watch_training, watch)
-            _train(folders, folder, planned, request, watch_training, watch)
-        task = task_named(planned.configuration(request.configuration).task)
-        reviewed = not (task.predicts and request.validate_only)
-        review = _review(folders, folder, request, watch) if reviewed else ""
-        if not task.predicts or request.fold_name == "fold_all":
-            return Outcome(folder, review=review)
-        if raw_dataset(folders, request.dataset) is None:
-            raw = folders.raw / request.dataset
-            missing = f"{raw}: not there, so no whole case is validated; put it back and type"
-            return Outcome(
-                folder, review="\n".join([review, missing, f"    {request.command('--val')}"]).strip()
-            )
-        return Outcome(folder, _validate(folders, folder, split["val"], request, watch), review)
+        if not (request.validate_only or request.resume):
+            (folder / WARNINGS).unlink(missing_ok=True)
+        with keeping_warnings(folder):
+            if not request.validate_only:
+                request = _prepared_request(folders, before, planned, request, watch_training, watch)
+                _train(folders, folder, planned, request, watch_training, watch)
+            return _outcome(folders, folder, planned, request, split["val"], watch)
+
+
+def _outcome(
+    folders: Folders, folder: Path, planned: Plan, request: Request, held_out: list[str], watch: Progress
+) -> Outcome:
+    """Review the trained network, and validate it on whole cases where it predicts and their files are there.
+
+    Args:
+        held_out: the cases to validate on.
+    """
+    task = task_named(planned.configuration(request.configuration).task)
+    reviewed = not (task.predicts and request.validate_only)
+    review = _review(folders, folder, request, watch) if reviewed else ""
+    if not task.predicts or request.fold_name == "fold_all":
+        return Outcome(folder, review=review)
+    if raw_dataset(folders, request.dataset) is None:
+        raw = folders.raw / request.dataset
+        missing = f"{raw}: not there, so no whole case is validated; restore it and type"
+        return Outcome(folder, review="\n".join([review, missing, f"    {request.command('--val')}"]).strip())
+    return Outcome(folder, _validate(folders, folder, held_out, request, watch), review)
+
+
+def _prepared_request(
+    folders: Folders,
+    before: Request | None,
+    planned: Plan,
+    request: Request,
+    watch_training: Callable[[ProgressEvent], None],
+    watch: Progress,
+) -> Request:
+    """The request, checked; of a new training with the weights of the previous stage."""
+    if raw_dataset(folders, request.dataset) is None:
+        _log().warning(
+            "%s: not found; training uses the prepared cases as they are, without whole-case validation",
+            folders.raw / request.dataset,
+        )
+    if request.resume:
+        return request
+    changed = _possible(planned, request)
+    if before is not None:
+        learning_cases(folders, request, changed, watch)  # faults in the data are found before that stage
+    return _after(folders, before, request, watch_training, watch)
 
 
 def _possible(planned: Plan, request: Request) -> Plan:

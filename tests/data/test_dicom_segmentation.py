@@ -82,6 +82,16 @@ def test_what_is_read_lies_in_the_scan_as_it_was(series: Path, tmp_path: Path) -
         np.testing.assert_array_equal(pasted(found.mask(segment), first, grid), labels() == value)
 
 
+def test_the_voxels_of_the_scan_are_not_read_again(tmp_path: Path) -> None:
+    series = save(tmp_path / "scan", slices(scan()))
+    for file in series.parent.iterdir():
+        header = pydicom.dcmread(file)
+        del header.PixelData
+        header.save_as(file)
+    write_dicom_segmentation(tmp_path / "seg.dcm", labels(), series, SCHEME, "Knee 3d_vit", "1")
+    assert pydicom.dcmread(tmp_path / "seg.dcm").NumberOfFrames == 4
+
+
 def test_slices_that_are_empty_between_others(tmp_path: Path) -> None:
     """Their frames are left out; the distance of the slices is not that of the frames."""
     apart = np.zeros(OBLIQUE.shape, np.uint8)

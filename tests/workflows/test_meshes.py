@@ -64,6 +64,14 @@ def test_without_a_dataset_values_are_names_and_bad_files_cost_themselves(tmp_pa
     assert (tmp_path / "out" / "K01_label_7.stl").is_file()
 
 
+def test_a_surface_that_needs_more_faces_than_wanted_is_named(tmp_path: Path) -> None:
+    assert MeshFiles(faces=40).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME) == []
+    femur, screw = MeshFiles(faces=4).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME)
+    number = len(read_stl(tmp_path / "K01_distal_femur.stl").faces)
+    assert f"K01_distal_femur.stl: {number} triangles; with 4" in femur and 4 < number < 40
+    assert "K01_screw.stl: 8 triangles; with 4" in screw  # the octahedron around one voxel
+
+
 def test_values_that_the_dataset_does_not_declare_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "K01.nrrd", labels() + 1, GEOMETRY)
     with pytest.raises(KneeformerError, match="label values 1, 4, 8 are not declared"):

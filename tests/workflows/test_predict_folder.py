@@ -17,6 +17,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
+from kneeformer.workflows.warning_log import kept_warnings
 
 
 class ByFirstVoxel(nn.Module):
@@ -102,6 +103,7 @@ def test_what_may_be_wrong_with_intensities_is_told_once_and_by_the_first_lines(
     assert first == "12 warnings:" and len(lines) == 11 and lines[-1] == "  and 2 more"
     assert lines[0].startswith(f"  {tmp_path}/in/00_0000.nrrd: 3 voxels (")
     assert "lie at -32768, far outside the others" in lines[0]
+    assert kept_warnings(tmp_path / "out") == [text]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])

@@ -1,6 +1,7 @@
 """The report: one small file of all there is, escaped, drawn and moved by a real browser."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from kneeformer.reporting.score_sections import case_table, structure_table
 from kneeformer.workflows.fold_folder import write_run
 from kneeformer.workflows.report import write_report
 from kneeformer.workflows.request import Request
+from kneeformer.workflows.warning_log import keeping_warnings
 
 SHAPE = (6, 24, 20)
 GRID = Grid.along_patient(SHAPE, (3.0, 1.0, 1.2), "RIP")
@@ -99,6 +101,10 @@ def test_a_training_has_scores_cases_curves_and_its_plan_in_words(tmp_path: Path
     epoch = {"step": 4, "validation_loss": 0.4, "scores": {"femur": 0.8}, "seconds": 240.0}
     (fold / "training_log.jsonl").write_text(f"{json.dumps(step)}\n{json.dumps(epoch)}\n")
     (fold / "training.log").write_text("2026-01-01 10:00:00 <b>begins</b>\n")
+    with keeping_warnings(fold):
+        for text in ("K02: a <b>doubt</b>\n  of two lines", "another", "another"):
+            logging.getLogger("kneeformer.tasks").warning(text)
+    logging.getLogger("kneeformer.tasks").warning("after the training")
     for case in ("K01", "K02", "K03"):
         write_label_map(fold / "validation" / f"{case}.nrrd", np.zeros(SHAPE, np.uint8), GRID, SCHEME)
     write_summary(summarise(scores()), fold / "validation")
@@ -107,6 +113,8 @@ def test_a_training_has_scores_cases_curves_and_its_plan_in_words(tmp_path: Path
     titles = re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page)
     assert titles == ["Scores", "K02", "K03", "K01", "Training", "Plan"]
     assert "60.00 s, validation crops included" in page and "4 min" in page
+    listed = re.findall(r"<li>(.*?)</li>", page, re.DOTALL)
+    assert listed == ["K02: a &lt;b&gt;doubt&lt;/b&gt;\n  of two lines", "another"]
     assert "&lt;b&gt;begins&lt;/b&gt;" in page and "<svg" in page and ">femur</text>" in page
 
 

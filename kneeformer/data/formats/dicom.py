@@ -1,7 +1,8 @@
 """DICOM series: all files of a series in a folder make one volume, by their positions; never written."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from kneeformer.data.formats.dicom_planes import (
 from kneeformer.data.formats.grid import grid_of_steps
 from kneeformer.geometry.grid import Grid
 
+Stored = Callable[[Path], np.ndarray]  # of a file, (frames, rows, columns), as stored
+
 _ONE_PLACE_MM = 0.01  # planes nearer to each other lie at one place
 _UNEVEN = 0.05  # of the distance between slices: what rounding of positions may move one
 _ASIDE = 0.25  # of a voxel, within the plane
@@ -27,33 +30,33 @@ _FIELD = "ImageOrientationPatient, ImagePositionPatient"
 
 def _read(path: Path) -> Image:
     """The volume of the series that a file belongs to: its files in the same folder."""
-    planes, stored = series_planes(path)
-    if repeated := len(stored) - len(planes):
-        logging.getLogger(__name__).warning("%s: %d slices are there twice; read once", path, repeated)
-    return Image(_values(planes, [stored[key(plane)] for plane in planes]), _grid(planes))
+    stored = cache(stored_values)
+    planes, copies = _planes(path, stored)
+    if copies:
+        logging.getLogger(__name__).warning("%s: %d slices are there twice; read once", path, copies)
+    return Image(_values(planes, [stored(plane.file)[plane.frame] for plane in planes]), _grid(planes))
 
 
-def key(plane: Plane) -> tuple[Path, int]:
-    """File and frame that hold a plane."""
-    return plane.file, plane.frame
-
-
-def series_planes(path: Path) -> tuple[list[Plane], dict[tuple[Path, int], np.ndarray]]:
+def series_planes(path: Path) -> list[Plane]:
     """The planes of the series that a file belongs to, along their normal, without copies of slices.
 
-    Returns:
-        The planes; and what is stored of each by `key`, of copies too.
+    Only slices at one depth, which may be copies, are decompressed.
 
     Raises:
         FileFault: they do not make one volume.
     """
+    planes, _ = _planes(path, cache(stored_values))
+    return planes
+
+
+def _planes(path: Path, stored: Stored) -> tuple[list[Plane], int]:
+    """Planes as of `series_planes`, and the number of copies."""
     found = [plane for file in series_files(path) for plane in planes_of(file, read_header(file))]
     _require_one_kind(found)
-    stored = {(f, n): a for f in dict.fromkeys(p.file for p in found) for n, a in enumerate(stored_values(f))}
     planes = _without_copies(sorted(found, key=lambda p: p.depth), stored)
     require_volume((planes[0].size[1], planes[0].size[0], len(planes)))
     _require_even(planes)
-    return planes, stored
+    return planes, len(found) - len(planes)
 
 
 def series_files(path: Path) -> list[Path]:
@@ -82,7 +85,7 @@ def _require_one_kind(planes: Sequence[Plane]) -> None:
                 )
 
 
-def _without_copies(planes: Sequence[Plane], stored: dict[tuple[Path, int], np.ndarray]) -> list[Plane]:
+def _without_copies(planes: Sequence[Plane], stored: Stored) -> list[Plane]:
     """The first plane at each depth. Raises FileFault: another one there differs."""
     kept: list[Plane] = []
     for plane in planes:
@@ -92,7 +95,8 @@ def _without_copies(planes: Sequence[Plane], stored: dict[tuple[Path, int], np.n
         first = kept[-1]
         scaled = (plane.slope, plane.intercept) == (first.slope, first.intercept)
         aside = np.abs(plane.position - first.position).max() > _ONE_PLACE_MM
-        if aside or not scaled or not np.array_equal(stored[key(plane)], stored[key(first)]):
+        one, other = (stored(p.file)[p.frame] for p in (first, plane))
+        if aside or not scaled or not np.array_equal(one, other):
             raise FileFault(
                 f"{first} and {plane} lie at one depth and differ: several echoes, phases, time points or "
                 f"stacks in one series; export each as a series of its own"

@@ -93,7 +93,14 @@ def stored_values(file: Path) -> np.ndarray:
     with _lenient(file) as library:
         data = library.dcmread(file)
         _require_decoder(library, file, data.file_meta.get("TransferSyntaxUID", ""))
-        array = library.pixels.pixel_array(data, raw=True)
+        try:
+            array = library.pixels.pixel_array(data, raw=True)
+        except RuntimeError as fault:  # of every decoder that is installed
+            raise FileFault(
+                f"{file.name} is damaged, or compressed in a way that no installed decoder reads "
+                f"({data.file_meta.TransferSyntaxUID.name}); decompress it with dcmdjpeg or gdcmconv --raw, "
+                f"or export it again"
+            ) from fault
     return np.asarray(array).reshape(-1, *array.shape[-2:])
 
 

@@ -1,0 +1,46 @@
+"""Warnings that kneeformer logs, kept in warnings.log beside the results that they are about."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kneeformer.engine.log import note
+
+WARNINGS = "warnings.log"
+
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", re.MULTILINE)
+
+
+@contextmanager
+def passing_warnings_to(take: Callable[[str], None]) -> Iterator[None]:
+    """Pass the text of each warning that kneeformer logs in this block to a function as well."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: take(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kneeformer")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def keeping_warnings(folder: Path) -> Iterator[None]:
+    """Append the warnings of this block to warnings.log of a folder, each after date and time.
+
+    Raises:
+        DiskError: the disk takes no more.
+    """
+    with passing_warnings_to(lambda text: note(folder, text, WARNINGS)):
+        yield
+
+
+def kept_warnings(folder: Path) -> list[str]:
+    """The different warnings of a folder's warnings.log, the first first; none where there is no file."""
+    file = folder / WARNINGS
+    if not file.is_file():
+        return []
+    _, *texts = _STAMP.split(file.read_text(encoding="utf-8", errors="replace"))
+    return list(dict.fromkeys(text.strip() for text in texts))
