@@ -41,7 +41,7 @@ def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path:
 
     said = two_channels.run("kf_predict", "-i", given, "-o", output, "-d", 1, code=1)
     assert sorted(p.name for p in output.iterdir()) == [
-        *("good0.nii.gz", "good0.png", "zgood1.nii.gz", "zgood1.png"),
+        *("good0.nii.gz", "good0.png", "warnings.log", "zgood1.nii.gz", "zgood1.png"),
     ]
     faults = said[said.index("error: 4 problems") :].splitlines()[1:]
     for file, word in (
@@ -62,7 +62,7 @@ def test_voxels_that_are_no_numbers_are_told(trained: Workplace, tmp_path: Path)
     write_image(tmp_path / "in" / "bad_0000.nrrd", voxels, image.grid)
     said = trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path / "out", "-d", 1, code=1)
     assert "bad_0000.nrrd: 1 of 6144 voxels are NaN, infinite or over 3e38" in said
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.nrrd", "good.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.nrrd", "good.png", "warnings.log"}
 
 
 def test_one_file_in(trained: Workplace, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_configurations_of_several_plans_are_compared_and_the_best_predicts_by_i
     assert found.left_out == ("kfPlans__3d_vit_linear: not trained and validated in fold 0",)
     assert found.to_compare_more == (f"kf_train {NAME} 3d_vit_linear fold_0 -p kfPlans",)
     assert "| myPlans__3d_vit | 0 |" in report and found.prediction.endswith("-p myPlans -c 3d_vit -f 0")
+    assert found.models(folders.results) == {folders.model(NAME, "3d_vit", "myPlans"): (0,)}
 
 
 def test_the_folds_that_all_have_are_compared_and_all_of_the_best_predict(folders: Folders) -> None:

@@ -1,0 +1,75 @@
+"""The model that the options of kf_predict name, loaded."""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from kneeformer.cli.model_options import model_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kneeformer.workflows.predict import Predictor
+
+
+def load_predictor(arguments: argparse.Namespace) -> "Predictor":
+    """Load the trained folds that -d, -c, -p and -f name, or --best; prints what was not named.
+
+    Raises:
+        KneeformerError: there is no such model, or there are several.
+    """
+    from kneeformer.workflows.share_model import install_model
+
+    if arguments.best:
+        return _best(arguments)
+    if arguments.dataset is not None and (file := Path(arguments.dataset)).is_file():
+        with TemporaryDirectory() as place:
+            return _trained(arguments, install_model(file, Path(place)), arguments.folds)
+    model = model_folder(arguments, arguments.masks is not None)
+    return _untrained(arguments, model) or _trained(arguments, model, arguments.folds)
+
+
+def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | str] | None") -> "Predictor":
+    from kneeformer.workflows.predict import Predictor
+
+    return Predictor.from_model_folder(
+        model,
+        folds,
+        arguments.checkpoint,
+        arguments.device,
+        mirroring=not arguments.disable_tta,
+        simulate=arguments.simulate,
+    )
+
+
+def _best(arguments: argparse.Namespace) -> "Predictor":
+    """Load the choice of kf_find_best_configuration for the dataset, and print it."""
+    from kneeformer.paths import results_from_environment
+    from kneeformer.studies.best_configuration import read_best
+    from kneeformer.workflows.chosen_predictor import ChosenPredictor
+
+    results = results_from_environment()
+    best = read_best(results, arguments.dataset)
+    print(f"model: -d {best.dataset} --best: {best.description()}")
+    models = best.models(results)
+    members = [_trained(arguments, model, folds) for model, folds in models.items()]
+    largest = {kept.structure: kept.components for kept in best.post_processing}
+    return ChosenPredictor.of(members, largest) if largest or len(members) > 1 else members[0]
+
+
+def _untrained(arguments: argparse.Namespace, model: Path) -> "Predictor | None":
+    """A configuration that has no trained fold and needs none, as its plan has it."""
+    from kneeformer.paths import PLANS, Folders
+    from kneeformer.plans import read_plan
+    from kneeformer.workflows.predict import Predictor
+
+    name: str | None = arguments.configuration
+    if name is None or arguments.folds is not None or any(model.glob("fold_*/*.pt")):
+        return None
+    folders = Folders.from_environment()
+    file = folders.plan_file(folders.resolve(arguments.dataset), arguments.plans or PLANS["default"])
+    plan = read_plan(file) if file.is_file() else None
+    if plan is None or name not in plan.configurations or not plan.configuration(name).predicts_untrained:
+        return None
+    return Predictor.untrained(plan, name, arguments.device, arguments.simulate)
