@@ -90,7 +90,7 @@ def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:
     drawing = TriMesh(Triangulation(at[:, 0], at[:, 2], triangles[far_first]))
     shades: Any = np.concatenate(colours)  # an array is taken, which its types do not say
     drawing.set_facecolor(shades)
-    axes.add_collection(drawing)
+    axes.add_collection(drawing, autolim=False)  # its limits are set below, which saves a path a triangle
     low, high = at.min(0), at.max(0)
     margin = 0.04 * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])

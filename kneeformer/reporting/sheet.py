@@ -69,7 +69,7 @@ class Sheet:
     def save(self, picture: Path) -> None:
         """Write it as PNG."""
         with written_whole(picture) as beside:
-            self.figure.savefig(beside, format="png", facecolor=PAPER)
+            self.figure.savefig(beside, format="png", facecolor=PAPER, pil_kwargs={"compress_level": 3})
 
     def _row(
         self, sizes: Sequence[tuple[float, float]], scale: float, top: float, height: float
