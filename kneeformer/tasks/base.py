@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -89,21 +89,6 @@ class StoredCases:
     unlabelled: list[Path] = field(default_factory=list)
 
 
-class PreparedCase(Protocol):
-    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None; and where
-    the axes (z, y, x) lead in the patient, as "SPL".
-    """
-
-    @property
-    def image(self) -> np.ndarray: ...
-
-    @property
-    def labels(self) -> np.ndarray | None: ...
-
-    @property
-    def orientation(self) -> str: ...
-
-
 class Task(ABC, Generic[Planned]):
     """One kind of job. Tasks hold no state and never import each other.
 
@@ -135,24 +120,6 @@ class Task(ABC, Generic[Planned]):
     ) -> Mapping[str, Configuration]:
         """Return configurations for a dataset of this task by the recipe of the published paper."""
         return proposed
-
-    @abstractmethod
-    def prepare(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: Planned,
-        scheme: LabelScheme,
-        side: Side | None = None,
-    ) -> PreparedCase:
-        """A case as the network takes it: the same for training and for prediction.
-
-        Args:
-            image: (channels, z, y, x) on the native grid, or complex k-space, as in a Scan.
-            labels: (z, y, x) on the same grid, or None.
-            side: of the body, if known.
-        """
 
     def refuse_too_large(
         self, dataset: DatasetSettings, configuration: Planned, device: torch.device

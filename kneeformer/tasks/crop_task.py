@@ -2,36 +2,20 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import nn
 
 from kneeformer.config import Configuration, Cost, CropConfiguration, DatasetSettings
 from kneeformer.engine.step_cost import estimate_step, measure_step
-from kneeformer.geometry.grid import Grid
-from kneeformer.labels import LabelScheme
 from kneeformer.networks.compute import half_precision_helps
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.knee_paper import knee_paper
-from kneeformer.sides import Side
 from kneeformer.tasks.base import Task
-from kneeformer.transforms.prepare import Prepared, prepare
 
 
 class CropTask(Task[CropConfiguration]):
     """Its cases are whole images on one spacing; a step of it is measured on a crop of random voxels."""
-
-    def prepare(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: CropConfiguration,
-        scheme: LabelScheme,
-        side: Side | None = None,
-    ) -> Prepared:
-        return prepare(image, labels, grid, configuration.preprocessing)
 
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget

@@ -1,7 +1,7 @@
 """Registry of tasks: the one module that names them all.
 
-A configuration of a plan names its task, and here is what that means. The settings of a task, and how its
-predictions are evaluated, are known without torch; the task is loaded when it is first used.
+A configuration of a plan names its task, and here is what that means. The settings of a task, how its cases
+are prepared and its predictions evaluated are known without torch; the task is loaded when it is first used.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,14 @@ from kneeformer.config import Configuration, CropConfiguration
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.overlap import DICE
 from kneeformer.tasks.bone_completion.evaluation import EVALUATION as BONE_EVALUATION
+from kneeformer.tasks.bone_completion.isolation import prepare_bone
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
 from kneeformer.tasks.mri_reconstruction.evaluation import EVALUATION as RECONSTRUCTION_EVALUATION
+from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+from kneeformer.tasks.preparation import Preparation, prepare_image
 
 if TYPE_CHECKING:
     from kneeformer.tasks.base import PredictiveTask, Task
@@ -29,12 +32,14 @@ class Registered:
 
     Attributes:
         settings: of its configurations.
+        prepare: makes a case as its networks take it.
         load: the task itself; imports torch.
         evaluation: of its predictions; None where its configurations only prepare networks for others.
         recommended: the configuration to begin with, where the plan has it.
     """
 
     settings: type[Configuration]
+    prepare: Preparation
     load: "Callable[[], Task[Any]]"
     evaluation: Evaluation | None = None
     recommended: str | None = None
@@ -73,14 +78,19 @@ def _mri_reconstruction() -> "Task[Any]":
 _TASKS = {
     "segmentation": Registered(
         CropConfiguration,
+        prepare_image,
         _segmentation,
         Evaluation(score_label_maps, LeadingScore(DICE)),
         recommended="3d_vit",
     ),
-    "pretraining": Registered(CropConfiguration, _masked_pretraining, recommended="3d_mae"),
-    "completion": Registered(BoneConfiguration, _bone_completion, BONE_EVALUATION, recommended="3d_gp"),
-    "registration": Registered(BoneConfiguration, _bone_registration),
-    "reconstruction": Registered(ReconstructionConfiguration, _mri_reconstruction, RECONSTRUCTION_EVALUATION),
+    "pretraining": Registered(CropConfiguration, prepare_image, _masked_pretraining, recommended="3d_mae"),
+    "completion": Registered(
+        BoneConfiguration, prepare_bone, _bone_completion, BONE_EVALUATION, recommended="3d_gp"
+    ),
+    "registration": Registered(BoneConfiguration, prepare_bone, _bone_registration),
+    "reconstruction": Registered(
+        ReconstructionConfiguration, prepare_kspace, _mri_reconstruction, RECONSTRUCTION_EVALUATION
+    ),
 }
 
 

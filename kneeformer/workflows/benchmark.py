@@ -21,7 +21,7 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan
 from kneeformer.tasks.base import Scan
-from kneeformer.tasks.registry import predictive
+from kneeformer.tasks.registry import predictive, registered
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.what_if import plan_what_if
 
@@ -83,10 +83,11 @@ def benchmark(plan: Plan, name: str, shape: Size, spacing: Spacing, device: str 
     noise = np.random.default_rng(0).normal(size=(len(plan.dataset.channel_names), *shape))
     grid = Grid.along_patient(shape, spacing, configuration.preprocessing.usual_orientation)
     scan = Scan(noise.astype(np.float32), grid)
+    prepare = registered(configuration.task).prepare
     prepared = _timed(
         "preprocessing of a case",
         torch.device("cpu"),
-        lambda: task.prepare(scan.image, None, scan.grid, configuration, plan.dataset.scheme),
+        lambda: prepare(scan.image, None, scan.grid, configuration, plan.dataset.scheme),
     )
     budget = Budget(here.type, 0, bfloat16=half_precision_helps(here))
     formula = task.estimate_step(network, plan.dataset, configuration, budget)

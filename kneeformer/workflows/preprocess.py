@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +17,8 @@ from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan
 from kneeformer.progress import Progress
-from kneeformer.tasks.base import Task
-from kneeformer.tasks.registry import task_named
+from kneeformer.tasks.preparation import Preparation
+from kneeformer.tasks.registry import registered, task_named
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.prepared import (
     Wanted,
@@ -36,7 +35,7 @@ class Job:
 
     case: Case
     dataset: Dataset
-    task: Task[Any]
+    prepare: Preparation
     configuration: Configuration
     folder: Path
     origin: Origin
@@ -139,7 +138,7 @@ def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Pat
         settings=settings_digest(settings, description.labels),
         files=files_digest(case, description),
     )
-    return Job(case, dataset, task_named(configuration.task), configuration, folder, origin)
+    return Job(case, dataset, registered(configuration.task).prepare, configuration, folder, origin)
 
 
 def _prepare(job: Job) -> None:
@@ -148,7 +147,7 @@ def _prepare(job: Job) -> None:
         raise KneeformerError("; ".join(checked.problems))
     description, configuration = job.dataset.description, job.configuration
     try:
-        prepared = job.task.prepare(
+        prepared = job.prepare(
             checked.images,
             checked.label,
             checked.grid,

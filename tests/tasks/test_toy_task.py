@@ -30,9 +30,10 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import read_plan
 from kneeformer.sides import Side
 from kneeformer.tasks import registry
-from kneeformer.tasks.base import Outputs, PredictiveTask, PreparedCase, Scan, StoredCases
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
+from kneeformer.tasks.preparation import PreparedCase
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
@@ -99,6 +100,17 @@ class WholeCases(Dataset[Batch]):
         }
 
 
+def prepare(
+    image: np.ndarray,
+    labels: np.ndarray | None,
+    grid: Grid,
+    configuration: ThresholdConfiguration,
+    scheme: LabelScheme,
+    side: Side | None = None,
+) -> PreparedCase:
+    return Prepared(image, labels)
+
+
 class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
     outputs: ClassVar[tuple[str, ...]] = ("*",)
 
@@ -110,17 +122,6 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         )
         grid = GridSettings(folder="bright", spacing=fingerprint.median_spacing)
         return {"threshold": ThresholdConfiguration(task="toy", preprocessing=grid, training=training)}
-
-    def prepare(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: ThresholdConfiguration,
-        scheme: LabelScheme,
-        side: Side | None = None,
-    ) -> PreparedCase:
-        return Prepared(image, labels)
 
     def needed_gb(
         self, network: nn.Module, configuration: ThresholdConfiguration, device: torch.device
@@ -152,7 +153,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         configuration: ThresholdConfiguration,
         probabilities: bool = False,
     ) -> Outputs:
-        prepared = self.prepare(scan.image, None, scan.grid, configuration, dataset.scheme)
+        prepared = prepare(scan.image, None, scan.grid, configuration, dataset.scheme)
         with torch.no_grad():
             logits = networks[0](torch.from_numpy(prepared.image))
         return Outputs({"": (logits[0] > 0).numpy().astype(np.uint8)})
@@ -162,7 +163,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # the others of this process see no toy
     evaluation = Evaluation(score_label_maps, LeadingScore(DICE))
-    registry.register("toy", registry.Registered(ThresholdConfiguration, ThresholdTask, evaluation))
+    registry.register("toy", registry.Registered(ThresholdConfiguration, prepare, ThresholdTask, evaluation))
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # child processes cannot import a test
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -3,20 +3,14 @@
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import nn
 
 from kneeformer.config import Configuration
 from kneeformer.engine.memory import training_state_gb
-from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Grid
-from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.sides import Side
 from kneeformer.tasks.base import Task
-from kneeformer.tasks.bone_completion.isolation import Bone, isolate
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration
 from kneeformer.tasks.bone_completion.tibia_paper import tibia_paper
 
@@ -26,21 +20,6 @@ class BoneTask(Task[BoneConfiguration]):
 
     needs_float64 = True
     stores_labels = False
-
-    def prepare(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: BoneConfiguration,
-        scheme: LabelScheme,
-        side: Side | None = None,
-    ) -> Bone:
-        if labels is None:
-            raise KneeformerError("a bone is isolated by its label map, and there is none")
-        bone = np.where(scheme.foreground(labels), KEEP, 0)
-        settings = configuration.preprocessing
-        return isolate(image[0], bone, grid, settings, settings.mirrors(side))
 
     def needed_gb(self, network: nn.Module, configuration: BoneConfiguration, device: torch.device) -> float:
         return training_state_gb(network, _values(configuration))

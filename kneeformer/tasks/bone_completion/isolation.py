@@ -15,9 +15,9 @@ from kneeformer.geometry.boxes import Box, bounding_box, grown, slices
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.long_axis import straightening
-from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.labels import COMPLETE, KEEP, LabelScheme
 from kneeformer.sides import Side
-from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 
 _MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
@@ -210,3 +210,23 @@ def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.nda
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
     wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, grid.spacing, strict=True)]
     return np.asarray(ndimage.gaussian_filter(scaled, wider))
+
+
+def prepare_bone(
+    image: np.ndarray,
+    labels: np.ndarray | None,
+    grid: Grid,
+    configuration: BoneConfiguration,
+    scheme: LabelScheme,
+    side: Side | None = None,
+) -> Bone:
+    """The bone that a label map marks, isolated as one of the plan's side.
+
+    Raises:
+        KneeformerError: no labels.
+    """
+    if labels is None:
+        raise KneeformerError("a bone is isolated by its label map, and there is none")
+    bone = np.where(scheme.foreground(labels), KEEP, 0)
+    settings = configuration.preprocessing
+    return isolate(image[0], bone, grid, settings, settings.mirrors(side))

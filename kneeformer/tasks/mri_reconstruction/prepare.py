@@ -6,9 +6,13 @@ import numpy as np
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.coils import READOUT, low_resolution
 from kneeformer.kspace.fourier import centre_crop, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width
+from kneeformer.labels import LabelScheme
+from kneeformer.sides import Side
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,21 @@ class PreparedKSpace:
     image: np.ndarray
     orientation: str
     labels: None = None
+
+
+def prepare_kspace(
+    image: np.ndarray,
+    labels: np.ndarray | None,
+    grid: Grid,
+    configuration: ReconstructionConfiguration,
+    scheme: LabelScheme,
+    side: Side | None = None,
+) -> PreparedKSpace:
+    """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
+    hybrid = hybrid_kspace(image if np.iscomplexobj(image) else from_magnitudes(image), grid.shape[1])
+    if 0 in configuration.preprocessing.phase_encoding_axes:
+        hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
+    return PreparedKSpace(hybrid, grid.orientation())
 
 
 def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:

@@ -33,13 +33,11 @@ from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
-from kneeformer.sides import Side
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjective
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.prepare import (
-    PreparedKSpace,
     as_mask,
     calibration_width,
     encoded_axes,
@@ -68,21 +66,6 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
     ) -> Mapping[str, Configuration]:
         return reconstruction_configurations(fingerprint, budget)
-
-    def prepare(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: ReconstructionConfiguration,
-        scheme: LabelScheme,
-        side: Side | None = None,
-    ) -> PreparedKSpace:
-        kspace = image if np.iscomplexobj(image) else from_magnitudes(image)
-        hybrid = hybrid_kspace(kspace, grid.shape[1])
-        if 0 in configuration.preprocessing.phase_encoding_axes:
-            hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
-        return PreparedKSpace(hybrid, grid.orientation())
 
     def undersampled(
         self, scan: Scan, acceleration: float, name: str, configuration: ReconstructionConfiguration

@@ -29,6 +29,7 @@ from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.crop_task import CropTask
+from kneeformer.tasks.preparation import prepare_image
 from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
 from kneeformer.tasks.segmentation.paired_crops import PairedCrops
 from kneeformer.tasks.segmentation.semi_supervised import PseudoLabelTeacher
@@ -95,7 +96,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         probabilities: bool = False,
     ) -> Outputs:
         scheme, settings = dataset.scheme, configuration.preprocessing
-        prepared = self.prepare(scan.image, None, scan.grid, configuration, scheme)
+        prepared = prepare_image(scan.image, None, scan.grid, configuration, scheme)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image), prepared.orientation)
         labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
