@@ -1,11 +1,14 @@
 """Tiny knees, planned, prepared and trained once for all tests of this folder; who changes them copies."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from workplace import SHAPE, SPACING_MM, TINY, Workplace
 
 from kneeformer.data.images import write_image
@@ -17,31 +20,55 @@ SUBJECTS = {f"phantom_{i:02d}": f"subject {(i + 1) // 2}" for i in range(1, CASE
 
 
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def made_once(place: Workplace, make: Callable[[Workplace], object]) -> Workplace:
+    """The place, which the first worker that asks for it makes."""
+    with FileLock(f"{place.root}.lock"):
+        made = Path(f"{place.root}.made")
+        if not made.exists():
+            shutil.rmtree(place.root, ignore_errors=True)
+            make(place)
+            made.touch()
+    return place
+
+
+@pytest.fixture(scope="session")
+def raw(shared: Path) -> Workplace:
     """Six labelled knees of three subjects, one without labels, three test knees."""
-    place = Workplace(tmp_path_factory.mktemp("raw"))
-    write_phantom_dataset(
-        place.raw, CASES, seed=1, unlabelled=1, test=TESTS, shape=SHAPE, spacing_mm=SPACING_MM
-    )
-    file = place.raw / "dataset.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"subjects": SUBJECTS}))
-    return place
+
+    def make(place: Workplace) -> None:
+        write_phantom_dataset(
+            place.raw, CASES, seed=1, unlabelled=1, test=TESTS, shape=SHAPE, spacing_mm=SPACING_MM
+        )
+        file = place.raw / "dataset.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"subjects": SUBJECTS}))
+
+    return made_once(Workplace(shared / "raw"), make)
 
 
 @pytest.fixture(scope="session")
-def planned(raw: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    place = raw.copy(tmp_path_factory.mktemp("planned") / "place")
-    place.run("kf_plan_and_preprocess", "-d", 1, "-c", "3d_vit")
-    return place
+def planned(raw: Workplace, shared: Path) -> Workplace:
+    def make(place: Workplace) -> None:
+        raw.copy(place.root).run("kf_plan_and_preprocess", "-d", 1, "-c", "3d_vit")
+
+    return made_once(Workplace(shared / "planned"), make)
 
 
 @pytest.fixture(scope="session")
-def trained(planned: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def trained(planned: Workplace, shared: Path) -> Workplace:
     """Folds 0 and 1."""
-    place = planned.copy(tmp_path_factory.mktemp("trained") / "place")
-    for fold in (0, 1):
-        place.run("kf_train", 1, "3d_vit", fold, *TINY)
-    return place
+
+    def make(place: Workplace) -> None:
+        planned.copy(place.root)
+        for fold in (0, 1):
+            place.run("kf_train", 1, "3d_vit", fold, *TINY)
+
+    return made_once(Workplace(shared / "trained"), make)
 
 
 @pytest.fixture(scope="session")
