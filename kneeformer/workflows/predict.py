@@ -278,7 +278,7 @@ def read_scan(case: Case) -> Scan:
     mask = None if case.mask is None else read_label_map(case.mask).array
     kspace = np.iscomplexobj(channels[0].array)
     image = channels[0].array if kspace else np.stack([c.array for c in channels])
-    return Scan(image, channels[0].grid, mask, case.side)
+    return Scan(image, channels[0].grid, mask, case.side, facts=channels[0].facts)
 
 
 def _read_other_side(case: Case) -> Scan:

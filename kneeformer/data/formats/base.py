@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,25 @@ import numpy as np
 
 from kneeformer.geometry.grid import Grid
 
+# Fact of an image whose file does not tell how the patient lay.
+ORIENTATION_UNKNOWN = {"orientation": "unknown"}
+
 
 @dataclass(frozen=True)
 class Image:
     """One volume. `array` has axes (z, y, x); of k-space it is complex, (coils, slices, rows, columns).
 
     K-space has exact zeros where nothing was measured, and the grid is that of the image to be reconstructed,
-    the middle of what the rows (readout) and columns (phase encoding) show.
+    the middle of what the rows (readout) and columns (phase encoding) show. That of a 3D scan has an axis
+    more, (coils, 1, partitions, rows, columns): its one slab is phase-encoded along the partitions too.
+
+    Attributes:
+        facts: of the file, for CASE.json.
     """
 
     array: np.ndarray
     grid: Grid
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

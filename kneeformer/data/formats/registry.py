@@ -4,12 +4,12 @@ from pathlib import Path
 
 from kneeformer.data.formats.base import Format
 from kneeformer.data.formats.dicom import DICOM
-from kneeformer.data.formats.fastmri import FASTMRI
+from kneeformer.data.formats.hdf5 import HDF5
 from kneeformer.data.formats.metaimage import META_IMAGE
 from kneeformer.data.formats.nifti import NIFTI
 from kneeformer.data.formats.nrrd import NRRD
 
-FORMATS: tuple[Format, ...] = (NRRD, NIFTI, META_IMAGE, FASTMRI, DICOM)
+FORMATS: tuple[Format, ...] = (NRRD, NIFTI, META_IMAGE, HDF5, DICOM)
 BY_ENDING = {ending: form for form in FORMATS for ending in form.endings}  # longer endings first
 
 

@@ -145,7 +145,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     ) -> Outputs:
         if not np.iscomplexobj(scan.image):
             raise KneeformerError("magnitudes miss no samples; undersample them with --simulate 4")
-        if 0 in configuration.preprocessing.phase_encoding_axes and not scan.facts:
+        if 0 in configuration.preprocessing.phase_encoding_axes and scan.fully_sampled is None:
             raise KneeformerError("of two phase-encoding axes no files are read; give --simulate 4")
         kspace = hybrid_kspace(scan.image, scan.grid.shape[1])
         volume = reconstruct(networks, kspace, configuration, scan.grid)
@@ -153,6 +153,8 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         axes = configuration.preprocessing.phase_encoding_axes
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
         doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
+        if not _is_oriented(scan):
+            doubts = (*doubts, "its file does not tell how the patient lay; axes are those of the scanner")
         shown = {"zero-filled": before}
         return Outputs({"": magnitude}, facts=dict(scan.facts), shown=shown, warnings=doubts)
 
@@ -166,8 +168,13 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         surfaces: bool = False,
     ) -> None:
         found = Image(outputs.volumes[""], scan.grid)
-        oriented = scan.facts.get("data") == _SIMULATED  # k-space files do not say how the patient lay
-        draw_reconstruction(outputs.shown["zero-filled"], found, scan.fully_sampled, picture, oriented)
+        before = outputs.shown["zero-filled"]
+        draw_reconstruction(before, found, scan.fully_sampled, picture, _is_oriented(scan))
+
+
+def _is_oriented(scan: Scan) -> bool:
+    """True where the grid tells how the patient lay."""
+    return scan.facts.get("orientation") != "unknown"
 
 
 def reconstruct(

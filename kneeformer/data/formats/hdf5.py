@@ -1,0 +1,69 @@
+"""Raw k-space in HDF5 files, whose layouts are told apart by what a file holds; read, never written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kneeformer.data.formats.base import FileFault, Format, Image, damaged
+from kneeformer.data.formats.fastmri import read_fastmri
+from kneeformer.data.formats.ismrmrd import read_ismrmrd
+
+_LAYOUTS = (
+    "fastMRI's layout has `kspace`, complex, as (slices, coils, rows, columns) or (slices, rows, columns), "
+    "and ISMRMRD's a group with `xml` and `data`"
+)
+
+
+def _read(path: Path) -> Image:
+    h5py = _h5py()
+    try:
+        with h5py.File(path, "r") as file:
+            image = _reader(file)(path)
+    except FileFault:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as fault:  # h5py raises all of them
+        raise damaged(f"not a whole HDF5 file: {' '.join(str(fault).split())[:200]}") from fault
+    if not np.isfinite(image.array.view(np.float32)).all():
+        raise FileFault("its k-space holds NaN or infinite samples; export it again")
+    if not image.array.any():
+        raise FileFault("its k-space is all zero; export it again")
+    return image
+
+
+def _h5py() -> ModuleType:
+    try:
+        import h5py
+    except ImportError as fault:
+        raise FileFault("k-space files need h5py: pip install 'kneeformer[kspace]'") from fault
+    module: ModuleType = h5py
+    return module
+
+
+def _reader(file: Any) -> Callable[[Path], Image]:
+    """Choose what reads the layout of an opened file. Raises FileFault: none that is known."""
+    if (kspace := file.get("kspace")) is not None:
+        if kspace.dtype.kind != "c" or len(kspace.shape) not in (3, 4) or 0 in kspace.shape:
+            shape = " x ".join(map(str, kspace.shape))
+            raise FileFault(f"its `kspace` is {kspace.dtype} of {shape}; {_LAYOUTS}")
+        return lambda path: read_fastmri(file, path)
+    if (group := next(filter(_holds_readouts, file.values()), None)) is not None:
+        return lambda path: read_ismrmrd(group, path)
+    raise FileFault(f"holds no `kspace`, but {', '.join(sorted(file)) or 'nothing'}; {_LAYOUTS}")
+
+
+def _holds_readouts(entry: Any) -> bool:
+    """Tell a group with a header and a table of readouts, as ISMRMRD has it, from other entries."""
+    if not hasattr(entry, "keys") or not {"xml", "data"} <= set(entry.keys()):
+        return False
+    columns = getattr(getattr(entry["data"], "dtype", None), "names", None)
+    return {"head", "data"} <= set(columns or ())
+
+
+def _unwritable(name: str, image: Image) -> list[tuple[str, bytes]]:
+    raise FileFault("k-space is read, not written; choose an image format")
+
+
+HDF5 = Format((".h5", ".hdf5"), _read, _unwritable, holds_kspace=True)
