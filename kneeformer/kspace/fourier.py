@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-IN_PLANE = (-2, -1)
+IN_PLANE, VOLUME = (-2, -1), (-3, -2, -1)
 
 
 def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
@@ -49,7 +49,14 @@ def zero_filled(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The magnitude image of what was measured, (slices, rows, columns), cut to `shape`.
 
     Args:
-        kspace: (coils, slices, rows, columns) complex, samples along rows and columns.
+        kspace: (coils, slices, rows, columns) complex, samples along rows and columns; or of a 3D scan
+            (coils, 1, partitions, rows, columns), samples along all three.
     """
-    slices = [root_sum_of_squares(to_image(kspace[:, z])) for z in range(kspace.shape[1])]
-    return centre_crop(np.stack(slices), shape)
+    axes = VOLUME if is_3d(kspace) else IN_PLANE
+    slices = [root_sum_of_squares(to_image(kspace[:, z], axes)) for z in range(kspace.shape[1])]
+    return centre_crop(slices[0] if is_3d(kspace) else np.stack(slices), shape)
+
+
+def is_3d(kspace: np.ndarray) -> bool:
+    """True of (coils, 1, partitions, rows, columns): a slab that is phase-encoded along two axes."""
+    return kspace.ndim == 5

@@ -16,7 +16,7 @@ from kneeformer.geometry.orientation import (
     permuted,
     turning,
 )
-from kneeformer.kspace.fourier import zero_filled
+from kneeformer.kspace.fourier import is_3d, zero_filled
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 
@@ -45,6 +45,7 @@ class CaseFingerprint(BaseModel):
         extent_mm: of the structures along the patient's axes, whatever the scan's are; 0 without labels.
         straight_mm: the same after the turn that brings the longest axis onto one of the patient's.
         side: of the body, where the case's name or dataset.json tells.
+        phase_encoding_axes: of k-space: 2 the columns, 0 the partitions of a 3D scan.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,7 @@ class CaseFingerprint(BaseModel):
     extent_mm: Vector = (0.0, 0.0, 0.0)
     straight_mm: Vector = (0.0, 0.0, 0.0)
     side: Side | None = None
+    phase_encoding_axes: tuple[int, ...] = (2,)
 
     def turned(self, orientation: str) -> "CaseFingerprint":
         """The case with its axes in another order and direction."""
@@ -117,9 +119,10 @@ def case_fingerprint(
     """Fingerprint of a case and a sample of its intensities, (channels, up to SAMPLES_PER_CASE) float32.
 
     Args:
-        images: (channels, z, y, x), or complex k-space, (coils, slices, rows, columns).
+        images: (channels, z, y, x), or complex k-space, as an `Image` has it.
         labels: (z, y, x) or None.
     """
+    axes: tuple[int, ...] = (0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,)
     if np.iscomplexobj(images):
         images = zero_filled(images, grid.shape)[None]
     box = filled_box(images, labels)
@@ -142,6 +145,7 @@ def case_fingerprint(
         extent_mm=extent,
         straight_mm=straight,
         side=side,
+        phase_encoding_axes=axes,
     )
     structures = None if labels is None else scheme.foreground(labels)
     return facts, _sample(images, structures, seed)

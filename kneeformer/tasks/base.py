@@ -35,8 +35,8 @@ class Scan:
     """Image, mask and side of a case on its native grid.
 
     Attributes:
-        image: (channels, z, y, x) on the native grid; or complex k-space, (coils, slices, rows, columns),
-            of the image on that grid.
+        image: (channels, z, y, x) on the native grid; or complex k-space of the image on that grid, with
+            axes as `data.images.Image` has them.
         mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
         side: of the body, if known from its name or dataset.json.
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.

@@ -10,10 +10,11 @@ import numpy as np
 from kneeformer.data.formats.base import FileFault, Format, Image, damaged
 from kneeformer.data.formats.fastmri import read_fastmri
 from kneeformer.data.formats.ismrmrd import read_ismrmrd
+from kneeformer.data.formats.skm_tea import read_skm_tea
 
 _LAYOUTS = (
     "fastMRI's layout has `kspace`, complex, as (slices, coils, rows, columns) or (slices, rows, columns), "
-    "and ISMRMRD's a group with `xml` and `data`"
+    "SKM-TEA's as (x, ky, kz, echoes, coils), and ISMRMRD's a group with `xml` and `data`"
 )
 
 
@@ -45,10 +46,11 @@ def _h5py() -> ModuleType:
 def _reader(file: Any) -> Callable[[Path], Image]:
     """Choose what reads the layout of an opened file. Raises FileFault: none that is known."""
     if (kspace := file.get("kspace")) is not None:
-        if kspace.dtype.kind != "c" or len(kspace.shape) not in (3, 4) or 0 in kspace.shape:
+        if kspace.dtype.kind != "c" or len(kspace.shape) not in (3, 4, 5) or 0 in kspace.shape:
             shape = " x ".join(map(str, kspace.shape))
             raise FileFault(f"its `kspace` is {kspace.dtype} of {shape}; {_LAYOUTS}")
-        return lambda path: read_fastmri(file, path)
+        read = read_skm_tea if len(kspace.shape) == 5 else read_fastmri
+        return lambda path: read(file, path)
     if (group := next(filter(_holds_readouts, file.values()), None)) is not None:
         return lambda path: read_ismrmrd(group, path)
     raise FileFault(f"holds no `kspace`, but {', '.join(sorted(file)) or 'nothing'}; {_LAYOUTS}")

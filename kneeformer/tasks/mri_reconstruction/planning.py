@@ -1,8 +1,10 @@
 """Configurations of reconstructions: a network and its ablation, and the classical solvers beside them."""
 
+import logging
 import math
 
 from kneeformer.config import Evidence, NetworkSettings, TrainingSettings
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
@@ -17,6 +19,7 @@ from kneeformer.tasks.mri_reconstruction.settings import (
 
 _EDGE = 8  # voxels of a token in the plane of a slice
 _CPU_TOKENS = 256  # of a crop: the more steps the better, and rows know little of each other
+_SOLVERS = ("zero_filled", "tv", "wavelet")
 _WEIGHTS = {
     "tv": (0.005, 0.01, 0.02, 0.04, 0.08),
     "wavelet": (0.02, 0.04, 0.08, 0.16, 0.32),
@@ -26,13 +29,23 @@ _WEIGHTS = {
 def reconstruction_configurations(
     fingerprint: Fingerprint, budget: Budget
 ) -> dict[str, ReconstructionConfiguration]:
-    """`3d_vit`, its ablation `3d_vit_once`, and `zero_filled`, `tv` and `wavelet`; all share their cases."""
+    """`3d_vit`, its ablation `3d_vit_once`, and `zero_filled`, `tv` and `wavelet`; all share their cases.
+
+    Of 3D scans, phase-encoded along two axes, only the solvers.
+
+    Raises:
+        KneeformerError: stacks of slices and 3D scans in one dataset.
+    """
     network = unrolled_transformer(fingerprint, budget)
+    if _are_3d(fingerprint):
+        _log().info(
+            "3D scans, phase-encoded along two axes: zero_filled, tv and wavelet; 3d_vit takes slices"
+        )
+        return {kind: _solver(kind, _of_volumes(network)) for kind in _SOLVERS}
     once = network.model_copy(
         update={"inherits_from": "3d_vit", "cascades": CascadeSettings(count=1)},
     )
-    kinds = ("zero_filled", "tv", "wavelet")
-    return {"3d_vit": network, "3d_vit_once": once, **{kind: _solver(kind, network) for kind in kinds}}
+    return {"3d_vit": network, "3d_vit_once": once, **{kind: _solver(kind, network) for kind in _SOLVERS}}
 
 
 def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> ReconstructionConfiguration:
@@ -81,6 +94,24 @@ def crop_size(shape: Size, token: Size, tokens: int) -> Size:
     return (1, rows, shape[2])
 
 
+def _are_3d(fingerprint: Fingerprint) -> bool:
+    volumes = [name for name, case in fingerprint.cases.items() if 0 in case.phase_encoding_axes]
+    if volumes and len(volumes) < len(fingerprint.cases):
+        raise KneeformerError(
+            f"3D scans ({', '.join(volumes[:5])}{', ...' * (len(volumes) > 5)}) and stacks of slices are in "
+            f"one dataset, and are measured along other axes; make a dataset of each"
+        )
+    return bool(volumes)
+
+
+def _of_volumes(network: ReconstructionConfiguration) -> ReconstructionConfiguration:
+    """The same for masks of slices and columns; its crops keep both axes and cut the readout."""
+    preprocessing = network.preprocessing.model_copy(update={"phase_encoding_axes": (0, 2)})
+    sampling = network.sampling.model_copy(update={"kind": "poisson_disc"})
+    update = {"preprocessing": preprocessing, "sampling": sampling}
+    return network.model_copy(update=update)
+
+
 def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionConfiguration:
     candidates = _WEIGHTS.get(kind, ())
     weight = candidates[len(candidates) // 2] if candidates else 0.0
@@ -92,3 +123,7 @@ def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionCo
         solver=settings,
         training=network.training.model_copy(update={"epochs": 0}),
     )
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.coils import READOUT, low_resolution
-from kneeformer.kspace.fourier import centre_crop, root_sum_of_squares, to_image, to_kspace
+from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
@@ -33,10 +33,9 @@ def prepare_kspace(
     side: Side | None = None,
 ) -> PreparedKSpace:
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
-    hybrid = hybrid_kspace(image if np.iscomplexobj(image) else from_magnitudes(image), grid.shape[1])
-    if 0 in configuration.preprocessing.phase_encoding_axes:
-        hybrid = to_kspace(hybrid, (1,))  # slices are images in every file that is read
-    return PreparedKSpace(hybrid, grid.orientation())
+    kspace = image if np.iscomplexobj(image) else from_magnitudes(image)
+    encoded = encoded_along(kspace, configuration.preprocessing.phase_encoding_axes)
+    return PreparedKSpace(hybrid_kspace(encoded, grid.shape[1]), grid.orientation())
 
 
 def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:
@@ -48,6 +47,24 @@ def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:
     """
     image = to_image(kspace, (READOUT,))
     return np.ascontiguousarray(np.moveaxis(centre_crop(np.moveaxis(image, READOUT, 3), (rows,)), 3, READOUT))
+
+
+def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """(coils, slices, rows, columns) samples along the readout and the phase-encoding `axes` of a plan.
+
+    Slices that are images become the partitions of a 3D scan, where the plan encodes them.
+
+    Raises:
+        KneeformerError: a 3D scan, and a plan of slices.
+    """
+    if not is_3d(kspace):
+        return to_kspace(kspace, (1,)) if 0 in axes else kspace
+    if 0 not in axes:
+        raise KneeformerError(
+            "a 3D scan, phase-encoded along two axes, and the plan is of slices; make a dataset of 3D scans, "
+            "plan it, and reconstruct with its zero_filled, tv or wavelet"
+        )
+    return kspace[:, 0]
 
 
 def from_magnitudes(image: np.ndarray) -> np.ndarray:

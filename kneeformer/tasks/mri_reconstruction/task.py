@@ -20,7 +20,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fastmri_masks import seed_of_file
-from kneeformer.kspace.fourier import centre_crop, to_kspace, zero_filled
+from kneeformer.kspace.fourier import centre_crop, is_3d, zero_filled
 from kneeformer.kspace.sampling import draw_mask, true_acceleration
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
@@ -40,6 +40,7 @@ from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configur
 from kneeformer.tasks.mri_reconstruction.prepare import (
     as_mask,
     calibration_width,
+    encoded_along,
     encoded_axes,
     from_magnitudes,
     hybrid_kspace,
@@ -72,8 +73,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     ) -> Scan:
         kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
         axes = configuration.preprocessing.phase_encoding_axes
-        along_slices = 0 in axes
-        encoded = to_kspace(kspace, (1,)) if along_slices else kspace
+        encoded = encoded_along(kspace, axes)
         acquired = measured(encoded, axes)
         mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
         facts = {
@@ -83,6 +83,8 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             "true_acceleration": true_acceleration(mask, acquired),
         }
         kept = encoded * as_mask(mask, axes)
+        if 0 in axes:
+            kept = kept[:, None]
         return replace(scan, image=kept, facts=facts, fully_sampled=zero_filled(kspace, scan.grid.shape))
 
     def simulated_acceleration(self, configuration: ReconstructionConfiguration) -> float:
@@ -145,12 +147,12 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     ) -> Outputs:
         if not np.iscomplexobj(scan.image):
             raise KneeformerError("magnitudes miss no samples; undersample them with --simulate 4")
-        if 0 in configuration.preprocessing.phase_encoding_axes and scan.fully_sampled is None:
-            raise KneeformerError("of two phase-encoding axes no files are read; give --simulate 4")
-        kspace = hybrid_kspace(scan.image, scan.grid.shape[1])
+        axes = configuration.preprocessing.phase_encoding_axes
+        if 0 in axes and not is_3d(scan.image):
+            raise KneeformerError("a stack of slices, and the plan is of 3D scans; plan a dataset of slices")
+        kspace = hybrid_kspace(encoded_along(scan.image, axes), scan.grid.shape[1])
         volume = reconstruct(networks, kspace, configuration, scan.grid)
         magnitude = centre_crop(volume, scan.grid.shape)
-        axes = configuration.preprocessing.phase_encoding_axes
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
         doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
         if not _is_oriented(scan):

@@ -1,0 +1,98 @@
+"""3D scans, phase-encoded along two axes: planned for solvers, undersampled by a Poisson disc."""
+
+import numpy as np
+import pytest
+import torch
+from small_reconstruction import configuration
+
+from kneeformer.config import DatasetSettings
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Grid
+from kneeformer.kspace.fourier import to_kspace, zero_filled
+from kneeformer.labels import LabelScheme
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import case_fingerprint, dataset_fingerprint
+from kneeformer.tasks.base import Scan
+from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
+from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+from kneeformer.tasks.mri_reconstruction.task import Reconstruction
+
+SHAPE, TASK = (32, 16, 32), Reconstruction()  # partitions, rows (readout), columns
+DATASET = DatasetSettings(name="D", channel_names=("kspace",), labels={}, file_ending=".h5")
+NO_LABELS = LabelScheme.from_json({}, None)
+
+
+def kspace() -> np.ndarray:
+    """(coils, 1, partitions, 2 x rows, columns) of a ball in a ball, with the outer partitions unmeasured."""
+    z, y, x = (np.linspace(-1, 1, n) for n in (SHAPE[0], 2 * SHAPE[1], SHAPE[2]))
+    radius = np.sqrt(z[:, None, None] ** 2 + (2 * y[:, None]) ** 2 + x**2)
+    image = (radius < 0.8) + 0.5 * (radius < 0.4)
+    coils = np.stack([np.exp(-((x - side) ** 2) + 1j * x) for side in (-0.5, 0.5)])[:, None, None]
+    samples = to_kspace((image * coils).astype(np.complex64), (1, 2, 3))
+    samples[:, :2], samples[:, -2:] = 0, 0
+    return samples[:, None]
+
+
+def scan() -> Scan:
+    return Scan(kspace(), Grid(SHAPE, (1.0, 1.0, 1.0)))
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, ReconstructionConfiguration]:
+    facts, sample = case_fingerprint(scan().image, None, scan().grid, NO_LABELS, 0)
+    return reconstruction_configurations(dataset_fingerprint({"a": facts}, [sample], ()), Budget("cpu", 8.0))
+
+
+def test_solvers_are_planned_with_masks_of_two_axes(planned: dict[str, ReconstructionConfiguration]) -> None:
+    assert list(planned) == ["zero_filled", "tv", "wavelet"]
+    assert planned["tv"].preprocessing.phase_encoding_axes == (0, 2)
+    assert planned["tv"].sampling.kind == "poisson_disc"
+
+
+def test_slices_and_3d_scans_are_not_planned_together() -> None:
+    found = {
+        name: case_fingerprint(image, None, scan().grid, NO_LABELS, 0)
+        for name, image in (("a", scan().image), ("b", scan().image[:, 0]))
+    }
+    pooled = dataset_fingerprint({n: f for n, (f, _) in found.items()}, [s for _, s in found.values()], ())
+    with pytest.raises(KneeformerError, match=r"3D scans \(a\) and stacks of slices"):
+        reconstruction_configurations(pooled, Budget("cpu", 8.0))
+
+
+def test_a_poisson_disc_is_reconstructed_nearer_by_total_variation(
+    planned: dict[str, ReconstructionConfiguration],
+) -> None:
+    errors = {}
+    for kind in ("zero_filled", "tv"):
+        undersampled = TASK.undersampled(scan(), 4, "a.h5", planned[kind])
+        assert undersampled.facts["true_acceleration"] == pytest.approx(4, rel=0.02), "padding does not count"
+        networks = [TASK.network(DATASET, planned[kind])]
+        found = TASK.predict(networks, undersampled, DATASET, planned[kind]).volumes[""]
+        truth = zero_filled(scan().image, SHAPE)
+        errors[kind] = np.linalg.norm(found - truth) / np.linalg.norm(truth)
+    assert errors["tv"] < 0.7 * errors["zero_filled"]
+
+
+def test_all_samples_give_the_files_own_reconstruction(
+    planned: dict[str, ReconstructionConfiguration],
+) -> None:
+    settings = planned["zero_filled"]
+    found = TASK.predict([TASK.network(DATASET, settings)], scan(), DATASET, settings).volumes[""]
+    np.testing.assert_allclose(found, zero_filled(scan().image, SHAPE), rtol=1e-4, atol=1e-5)
+
+
+def test_prepared_samples_keep_both_encoded_axes(planned: dict[str, ReconstructionConfiguration]) -> None:
+    prepared = prepare_kspace(scan().image, None, scan().grid, planned["tv"], NO_LABELS).image
+    assert prepared.shape == (2, 32, 16, 32)
+    assert prepared.any((0, 2, 3)).tolist() == [2 <= z < 30 for z in range(32)]
+
+
+def test_a_network_of_slices_refuses_a_3d_scan_and_a_plan_of_3d_scans_refuses_slices(
+    planned: dict[str, ReconstructionConfiguration],
+) -> None:
+    with pytest.raises(KneeformerError, match="a 3D scan, phase-encoded along two axes"):
+        TASK.predict([torch.nn.Identity()], scan(), DATASET, configuration())
+    flat = Scan(scan().image[:, 0], scan().grid)
+    with pytest.raises(KneeformerError, match="a stack of slices"):
+        TASK.predict([torch.nn.Identity()], flat, DATASET, planned["tv"])
