@@ -88,6 +88,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
     )
     parser.add_argument(
+        "--save_complex", action="store_true", help="for reconstruction: CASE_real and CASE_imag too"
+    )
+    parser.add_argument(
         "--save_mesh",
         default=None,
         choices=["stl", "ply", "vtp"],
@@ -139,6 +142,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     predictor = load_predictor(arguments)
     if arguments.file_ending is not None:
         predictor = predictor.writing(file_ending(Path(arguments.file_ending)))
+    if arguments.save_complex:
+        predictor = predictor.writing_complex()
     with working_on(arguments.cluster):
         failed = predict_folder(
             predictor,

@@ -54,16 +54,20 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(in_words(fault, path)) from fault
 
 
-def write_image(path: Path, array: np.ndarray, grid: Grid) -> None:
+def write_image(path: Path, array: np.ndarray, grid: Grid, description: str = "") -> None:
     """Write `array` (z, y, x) on `grid`, compressed; the file appears whole or not at all.
 
     A format of two files shows its header last, so that a header always has its voxels.
+
+    Args:
+        description: one line of ASCII, for the header; NIfTI keeps 80 characters of it.
 
     Raises:
         KneeformerError: no format that is known; DiskError: the file cannot be written.
     """
     try:
-        *beside, (name, content) = BY_ENDING[file_ending(path)].encode(path.name, Image(array, grid))
+        image = Image(array, grid, description=description)
+        *beside, (name, content) = BY_ENDING[file_ending(path)].encode(path.name, image)
         if beside:
             path.unlink(missing_ok=True)  # an old header must not speak of new voxels
         for other, data in beside:

@@ -32,7 +32,10 @@ class Measurement:
 
     def combine(self, samples: Tensor) -> Tensor:
         """The adjoint, S* F* M: samples of each coil -> one image; of those measured, the zero-filled one."""
-        coil_images = to_image(self.mask * samples, self.axes)
+        return self.combine_images(to_image(self.mask * samples, self.axes))
+
+    def combine_images(self, coil_images: Tensor) -> Tensor:
+        """S*: images of the coils -> one complex image."""
         return (self.sensitivities.conj() * coil_images).sum(1)
 
     def coil_images(self, image: Tensor) -> Tensor:

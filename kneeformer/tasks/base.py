@@ -67,6 +67,8 @@ class Outputs:
         facts: for CASE.json.
         warnings: doubts about the outputs, for the user.
         shown: further volumes (z, y, x) on the native grid, for the picture alone.
+        description: one line, for the headers of the volumes.
+        complex_image: (z, y, x), of a reconstruction; written on request.
     """
 
     volumes: dict[str, np.ndarray]
@@ -75,6 +77,8 @@ class Outputs:
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     shown: dict[str, np.ndarray] = field(default_factory=dict)
+    description: str = ""
+    complex_image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

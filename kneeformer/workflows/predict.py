@@ -40,6 +40,7 @@ class Predictor:
     Attributes:
         finder: finds the bone to keep where a mask marks none; None where no masks are required.
         simulate: undersample k-space so many times before it is reconstructed; None takes it as it is.
+        complex_images: write the complex image of a reconstruction too, as CASE_real and CASE_imag.
 
     >>> predictor = Predictor.from_model_folder("results/Dataset001_Knee/kfPlans__3d_vit")  # doctest: +SKIP
     >>> labels = predictor.predict(array, spacing=(3.1, 0.44, 0.44))  # doctest: +SKIP
@@ -50,6 +51,7 @@ class Predictor:
     networks: tuple[nn.Module, ...]
     finder: BoneFinder | None = None
     simulate: float | None = None
+    complex_images: bool = False
 
     @classmethod
     def untrained(
@@ -162,6 +164,13 @@ class Predictor:
         dataset = self.plan.dataset.model_copy(update={"file_ending": file_ending})
         return replace(self, plan=self.plan.model_copy(update={"dataset": dataset}))
 
+    def writing_complex(self) -> "Predictor":
+        """The same, writing complex images too. Raises KneeformerError: the task does not reconstruct."""
+        task = self.configuration.task
+        if "_real*" not in predictive(task).outputs:
+            raise KneeformerError(f"task {task!r} does not reconstruct; omit --save_complex")
+        return replace(self, complex_images=True)
+
     def on(self, device: str | None) -> "Predictor":
         """The same, its networks moved to a device; None is the best of this machine."""
         where = choose_device(device, predictive(self.configuration.task).needs_float64)
@@ -239,16 +248,17 @@ class Predictor:
             write_transform(output / f"{case.name}{suffix}.tfm", matrix)
         if outputs.facts:
             write_json(output / f"{case.name}.json", outputs.facts)
-        for suffix, volume in sorted(
-            outputs.volumes.items(), reverse=True
-        ):  # the main one last: it says "done"
+        volumes = dict(outputs.volumes)
+        if self.complex_images and (image := outputs.complex_image) is not None:
+            volumes |= {"_real": image.real, "_imag": image.imag}
+        for suffix, volume in sorted(volumes.items(), reverse=True):  # the main one last: it says "done"
             path = output / f"{case.name}{suffix}{output_ending(self.plan.dataset.file_ending)}"
             if volume.ndim != 3:
                 _write_array(output / f"{case.name}{suffix}.npz", volume)
             elif suffix == "" and predictive(self.configuration.task).predicts_structures:
                 write_label_map(path, volume, grid, self.plan.dataset.scheme)
             else:
-                write_image(path, volume, grid)
+                write_image(path, volume, grid, outputs.description)
 
 
 def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:

@@ -39,3 +39,11 @@ def test_the_true_acceleration_is_that_of_the_json_beside_the_image(
     case = PredictedCase("a", tmp_path / "reference.nii.gz", tmp_path / "a.nii.gz", DESCRIPTION)
     (found,) = [row.value for row in score_reconstruction(case) if row.metric.name == "acceleration"]
     assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_tables_say_what_was_simulated_from_magnitudes(tmp_path: Path) -> None:
+    truth = np.random.default_rng(0).random((2, 16, 16)).astype(np.float32)
+    write_image(tmp_path / "a.nii.gz", truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
+    write_json(tmp_path / "a.json", {"data": "simulated from magnitudes"})
+    case = PredictedCase("a", tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", DESCRIPTION)
+    assert {row.structure for row in score_reconstruction(case)} == {"image simulated from magnitudes"}

@@ -25,11 +25,13 @@ class Image:
 
     Attributes:
         facts: of the file, for CASE.json.
+        description: one line that its header shall hold, in ASCII; not read.
     """
 
     array: np.ndarray
     grid: Grid
     facts: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     data = voxel_name(name, ".zraw") if beside else "LOCAL"
     fields = {
         "ObjectType": "Image",
+        **({"Comment": image.description} if image.description else {}),
         "NDims": "3",
         "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False",

@@ -35,6 +35,7 @@ FIELDS: dict[str, tuple[str, int, str, int]] = {
     "scl_slope": ("f4", 112, "f8", 176),
     "scl_inter": ("f4", 116, "f8", 184),
     "xyzt_units": ("u1", 123, "i4", 500),
+    "descrip": ("S80", 148, "S80", 240),
     "qform_code": ("i2", 252, "i4", 344),
     "sform_code": ("i2", 254, "i4", 348),
     "quatern": ("3f4", 256, "3f8", 352),
@@ -106,6 +107,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     header["bitpix"] = array.dtype.itemsize * 8
     header["pixdim"] = [flip, *grid.spacing[::-1], 0, 0, 0, 0]
     header["scl_slope"], header["xyzt_units"] = 1, 2
+    header["descrip"] = image.description.encode("ascii")
     header["qform_code"] = header["sform_code"] = 1
     header["quatern"], header["qoffset"] = _quaternion(ras * [1, 1, flip]), origin
     header["srow"] = np.column_stack([TO_LPS[:, None] * grid.steps, origin])

@@ -147,6 +147,7 @@ def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str
         "endian: little",
         "encoding: gzip",
         f"space origin: {_vector(list(image.grid.origin))}",
+        *([f"content: {image.description}"] if image.description else []),
         *pairs,
     ]
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

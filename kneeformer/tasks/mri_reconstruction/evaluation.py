@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,7 @@ from kneeformer.kspace.fourier import zero_filled
 from kneeformer.metrics.reconstruction import ACCELERATION, PSNR, limb, reconstruction_metrics
 from kneeformer.metrics.score_table import Part, Score, rows_of
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore, PredictedCase
-
-IMAGE = Part("image")
-LIMB = Part("image", "limb")
+from kneeformer.tasks.mri_reconstruction.prepare import SIMULATED
 
 
 def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
@@ -27,17 +26,20 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
     if mismatch := reference.grid.mismatch(found.grid):
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     truth, image = reference.array, found.array
-    whole = {**reconstruction_metrics(truth, image), ACCELERATION: _true_acceleration(case)}
-    yield from rows_of(case.name, IMAGE, whole)
-    yield from rows_of(case.name, LIMB, reconstruction_metrics(truth, image, limb(truth)))
+    facts = _facts(case)
+    acceleration = facts.get("true_acceleration")
+    known = float(acceleration) if isinstance(acceleration, (int, float)) else math.nan
+    whole = {**reconstruction_metrics(truth, image), ACCELERATION: known}
+    structure = f"image {SIMULATED}" if facts.get("data") == SIMULATED else "image"  # in every table
+    yield from rows_of(case.name, Part(structure), whole)
+    yield from rows_of(case.name, Part(structure, "limb"), reconstruction_metrics(truth, image, limb(truth)))
 
 
-def _true_acceleration(case: PredictedCase) -> float:
-    """Of the scan that was reconstructed, as `--simulate` wrote it beside the image; NaN without."""
+def _facts(case: PredictedCase) -> dict[str, Any]:
+    """Facts of the undersampling, as `--simulate` wrote them beside the image; empty without."""
     file = case.prediction.with_name(f"{case.name}.json")
     facts = read_json(file) if file.is_file() else {}
-    found = facts.get("true_acceleration") if isinstance(facts, dict) else None
-    return float(found) if isinstance(found, (int, float)) else math.nan
+    return facts if isinstance(facts, dict) else {}
 
 
 def _magnitude(image: Image) -> Image:

@@ -14,6 +14,8 @@ from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
+SIMULATED = "simulated from magnitudes"  # what is said of such data wherever they show
+
 
 @dataclass(frozen=True)
 class PreparedKSpace:

@@ -38,6 +38,7 @@ from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjective
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.prepare import (
+    SIMULATED,
     as_mask,
     calibration_width,
     encoded_along,
@@ -53,15 +54,13 @@ from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfigura
 from kneeformer.tasks.mri_reconstruction.tuning import tune
 from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
 
-_SIMULATED = "simulated from magnitudes"
-
 
 class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     """Configurations `3d_vit` and `3d_vit_once` (learnt), `zero_filled`, `tv` and `wavelet` (classical)."""
 
     needs_labels = False
     stores_labels = False
-    outputs: ClassVar[tuple[str, ...]] = ("*", ".json", ".png")
+    outputs: ClassVar[tuple[str, ...]] = ("*", "_real*", "_imag*", ".json", ".png")
 
     def configurations(
         self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
@@ -78,7 +77,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
         facts = {
             **scan.facts,
-            "data": "k-space" if np.iscomplexobj(scan.image) else _SIMULATED,
+            "data": "k-space" if np.iscomplexobj(scan.image) else SIMULATED,
             "nominal_acceleration": acceleration,
             "true_acceleration": true_acceleration(mask, acquired),
         }
@@ -151,14 +150,19 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         if 0 in axes and not is_3d(scan.image):
             raise KneeformerError("a stack of slices, and the plan is of 3D scans; plan a dataset of slices")
         kspace = hybrid_kspace(encoded_along(scan.image, axes), scan.grid.shape[1])
-        volume = reconstruct(networks, kspace, configuration, scan.grid)
-        magnitude = centre_crop(volume, scan.grid.shape)
+        volume, complex_image = reconstruct(networks, kspace, configuration, scan.grid)
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
         doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
         if not _is_oriented(scan):
             doubts = (*doubts, "its file does not tell how the patient lay; axes are those of the scanner")
-        shown = {"zero-filled": before}
-        return Outputs({"": magnitude}, facts=dict(scan.facts), shown=shown, warnings=doubts)
+        return Outputs(
+            {"": centre_crop(volume, scan.grid.shape)},
+            facts=dict(scan.facts),
+            shown={"zero-filled": before},
+            warnings=doubts,
+            description=_description(scan),
+            complex_image=centre_crop(complex_image, scan.grid.shape),
+        )
 
     def draw(
         self,
@@ -179,13 +183,23 @@ def _is_oriented(scan: Scan) -> bool:
     return scan.facts.get("orientation") != "unknown"
 
 
+def _description(scan: Scan) -> str:
+    """The line that headers of reconstructions have: what must not be overlooked."""
+    simulated = [SIMULATED] if scan.facts.get("data") == SIMULATED else []
+    return "; ".join([*simulated, *([] if _is_oriented(scan) else ["orientation unknown"])])
+
+
 def reconstruct(
     networks: Sequence[nn.Module],
     kspace: np.ndarray,
     configuration: ReconstructionConfiguration,
     grid: Grid,
-) -> np.ndarray:
-    """(slices, rows, columns) float32 magnitudes of a volume, slab by slab; of several networks their mean.
+) -> tuple[np.ndarray, np.ndarray]:
+    """A volume, slab by slab; of several networks their mean.
+
+    Returns:
+        (slices, rows, columns) float32 magnitudes, the root sum of squares of the coils, and complex64 images
+        combined by the coils' sensitivities.
 
     Args:
         kspace: (coils, slices, rows, columns) complex64 as prepared, zero where nothing was measured.
@@ -194,16 +208,16 @@ def reconstruct(
     mask, scale = measured(kspace, axes), scale_of(kspace, axes)
     slices = kspace.shape[1]
     deep = slices if 0 in axes else min(slices, configuration.training.crop[0])
-    volume = np.empty(kspace.shape[1:], np.float32)
+    volume, combined = np.empty(kspace.shape[1:], np.float32), np.empty(kspace.shape[1:], np.complex64)
     for first in (min(start, slices - deep) for start in range(0, slices, deep)):
         slab = kspace[:, first : first + deep] / np.float32(scale)
         maps = coil_sensitivities(slab, encoded_axes(axes), calibration_width(mask))
         centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
         to_patient = crop_to_patient(grid.orientation(), centre)
         with autocast(_device(networks), configuration.training.precision):
-            magnitude = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
-        volume[first : first + deep] = magnitude * scale
-    return volume
+            magnitude, image = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
+        volume[first : first + deep], combined[first : first + deep] = magnitude * scale, image * scale
+    return volume, combined
 
 
 def _slab(
@@ -213,14 +227,16 @@ def _slab(
     maps: np.ndarray,
     axes: tuple[int, ...],
     to_patient: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     device = _device(networks)
     tensors = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in (samples, mask, maps)]
     operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
     where = torch.from_numpy(to_patient)[None].to(device)
     with torch.no_grad():
-        found = [network(operator, where).magnitude[0] for network in networks]
-    return np.asarray(torch.stack(found).mean(0).float().cpu().numpy())
+        found = [network(operator, where) for network in networks]
+        magnitude = torch.stack([f.magnitude[0] for f in found]).mean(0).float()
+        image = torch.stack([operator.combine_images(f.coil_images)[0] for f in found]).mean(0)
+    return magnitude.cpu().numpy(), image.cpu().numpy()
 
 
 def _device(networks: Sequence[nn.Module]) -> torch.device:
