@@ -3,13 +3,33 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, command_parser, positive, resume_with, run
-from kneeformer.cli.study_options import add_study
+from kneeformer.cli.console import (
+    Bars,
+    add_device,
+    add_plans,
+    command_parser,
+    positive,
+    resume_with,
+    run,
+    seed,
+)
 
 
 def main() -> None:
     parser = command_parser("kf_label_study", __doc__)
-    add_study(parser)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument(
+        "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
+    )
+    parser.add_argument("-f", "--fold", default="0", help="default: 0")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        type=_label_number,
+        default=[5, 10, 20, None],
+        metavar="N",
+        help="numbers of labelled subjects, or all (default: 5 10 20 all)",
+    )
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -18,6 +38,14 @@ def main() -> None:
         metavar="ARM",
         help="A from scratch, B averaged weights, C copy-paste, D teacher, E A pre-trained, F D pre-trained "
         "(default: A B C D)",
+    )
+    parser.add_argument(
+        "--ablations",
+        action="store_true",
+        help="A and E also with other masking ratios and kinds, target, depths and decoder",
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="S", help="default: 0 1 2"
     )
     parser.add_argument("--epochs", type=int, default=None, metavar="N", help="of each training with labels")
     parser.add_argument(
@@ -29,6 +57,9 @@ def main() -> None:
     parser.add_argument(
         "--pretraining_minutes", type=positive, default=None, metavar="M", help="minutes of the pre-training"
     )
+    parser.add_argument("--pretrain_from", default=None, metavar="DATASET", help="as in kf_train")
+    add_plans(parser)
+    add_device(parser)
     arguments = parser.parse_args()
     run(
         lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")
@@ -38,12 +69,27 @@ def main() -> None:
 def _study(arguments: argparse.Namespace) -> None:
     from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import Folders
-    from kneeformer.studies.label_study import LabelStudy, label_study_markdown, run_label_study
+    from kneeformer.studies.arms import ABLATIONS
+    from kneeformer.studies.label_study import LabelStudy, run_label_study
+    from kneeformer.studies.label_table import label_markdown
 
     folders = Folders.from_environment()
     wanted = dict(vars(arguments), dataset=folders.resolve(arguments.dataset))
+    if wanted.pop("ablations"):
+        wanted["arms"] = ["A", "E", *arguments.arms, *ABLATIONS]
+    other = arguments.pretrain_from
+    wanted["pretrain_from"] = None if other is None else folders.resolve(other)
     wanted |= {key: tuple(dict.fromkeys(wanted[key])) for key in ("labels", "arms", "seeds")}
     with closing(TrainingBar()) as bar:
         rows, folder = run_label_study(folders, LabelStudy(**wanted), bar, Bars())
-    print(label_study_markdown(rows))
+    print(label_markdown(rows))
     print(f"table.csv, table.md and curves.png: {folder}")
+
+
+def _label_number(text: str) -> int | None:
+    """Type of an option that counts labelled subjects: a number, or "all" (None)."""
+    if text == "all":
+        return None
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of subjects nor all")
+    return int(text)

@@ -1,56 +1,23 @@
 """Study of few labels: averaged weights, copy-paste, teacher and pre-training on the same subjects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.engine.loop import ProgressEvent
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.bootstrap import Interval, seeds_and_subjects_interval
-from kneeformer.paths import FINAL, Folders
+from kneeformer.paths import FINAL, Folders, fold_name
+from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
-from kneeformer.reporting.comparison_tables import interval_text, markdown
-from kneeformer.reporting.plots import Curve, draw_label_curves
-from kneeformer.reporting.score_tables import csv_text
+from kneeformer.studies.arms import ALL_ARMS, Arm
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
-from kneeformer.studies.few_labels import dice_by_subject, in_order, pretraining_stage, refuse_labels
+from kneeformer.studies.label_table import Row, Scores, compared, dice_of, draw, label_csv, label_markdown
+from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
-
-_LABELS_ALONE = ("teacher=null", "augmentation.copy_paste=false")
-_AVERAGED = "training.averaged_share=0.1"
-_TEACHER = (_AVERAGED, "augmentation.copy_paste=false", "teacher={}")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train with few labels.
-
-    Attributes:
-        settings: as --set says them.
-        teaches: whether it learns from images without labels.
-        pretrained: whether it starts from pre-trained weights.
-    """
-
-    name: str
-    settings: tuple[str, ...]
-    teaches: bool = False
-    pretrained: bool = False
-
-
-ARMS = {
-    "A": Arm("from scratch", ("training.averaged_share=0.0", *_LABELS_ALONE)),
-    "B": Arm("averaged", (_AVERAGED, *_LABELS_ALONE)),
-    "C": Arm("copy-paste", (_AVERAGED, "teacher=null", "augmentation.copy_paste=true")),
-    "D": Arm("teacher", _TEACHER, teaches=True),
-    "E": Arm("pre-trained", ("training.averaged_share=0.0", *_LABELS_ALONE), pretrained=True),
-    "F": Arm("pre-trained, teacher", _TEACHER, teaches=True, pretrained=True),
-}
-_WITHOUT_IMAGES = "ABC"  # arms that never see an image without labels
+from kneeformer.workflows.training_cases import split_of
 
 
 @dataclass(frozen=True)
@@ -59,11 +26,12 @@ class LabelStudy:
 
     Attributes:
         labels: numbers of labelled subjects; None is all of the fold. The others' images have no labels.
-        arms: of ARMS.
+        arms: of ALL_ARMS.
         seeds: each draws its own subjects, the fewer among the more, the same for all arms.
         epochs: of every training with labels: equal numbers of steps.
         minutes: of every training with labels and the pre-training before it: equal time.
         pretraining_epochs, pretraining_minutes: of the previous stage.
+        pretrain_from: a dataset whose images the previous stage learns from as well.
     """
 
     dataset: str
@@ -77,6 +45,7 @@ class LabelStudy:
     minutes: float | None = None
     pretraining_epochs: int | None = None
     pretraining_minutes: float | None = None
+    pretrain_from: str | None = None
     device: str | None = None
 
     @property
@@ -87,21 +56,16 @@ class LabelStudy:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: mean Dice over seeds and subjects.
+class Planned:
+    """The trainings of a study, by what comes first.
 
     Attributes:
-        gain: in points, over the best arm that sees no image without labels; None for these.
+        before: pre-trainings, by their settings.
+        trainings: one a seed, by labels and arm.
     """
 
-    labels: int | None
-    arm: str
-    seeds: int
-    dice: Interval
-    gain: Interval | None
-
-
-Scores = dict[tuple[int | None, str], np.ndarray]  # (seeds, subjects) mean Dice over the structures
+    before: dict[tuple[str, ...], ExistingTraining]
+    trainings: dict[tuple[int | None, str], list[ExistingTraining]]
 
 
 def run_label_study(
@@ -120,48 +84,49 @@ def run_label_study(
     """
     home = folders.results / study.dataset / "label_study" / study.budget
     require_writable(home)
-    study = replace(study, labels=in_order(study.labels))
+    study = replace(study, labels=_in_order(study.labels))
     wanted = Request(study.dataset, study.configuration, study.fold, study.plans, device=study.device)
-    refuse_labels(folders, wanted, study.labels)
-    before, trainings = planned_trainings(folders, home, study, wanted)
-    first = [] if before is None else [before]
-    refuse_made_otherwise([*first, *(t for runs in trainings.values() for t in runs)])
-    if before is not None and not before.finished:
-        before.train(watch_training, watch)
+    _refuse_labels(folders, wanted, study.labels)
+    planned = planned_trainings(folders, home, study, wanted)
+    refuse_made_otherwise([*planned.before.values(), *(t for r in planned.trainings.values() for t in r)])
+    for before in planned.before.values():
+        if not before.finished:
+            before.train(watch_training, watch)
     scores: Scores = {}
-    for key, runs in trainings.items():
-        scores[key] = np.stack([dice_by_subject(t.summary(watch_training, watch).table) for t in runs])
+    for key, runs in planned.trainings.items():
+        scores[key] = dice_of(training.summary(watch_training, watch).table for training in runs)
     rows = list(compared(scores))
-    write_text(home / "table.csv", _csv(rows))
-    write_text(home / "table.md", label_study_markdown(rows))
-    _draw(scores, home / "curves.png")
+    write_text(home / "table.csv", label_csv(rows))
+    write_text(home / "table.md", label_markdown(rows))
+    draw(scores, home / "curves.png")
     return rows, home
 
 
-def planned_trainings(
-    folders: Folders, home: Path, study: LabelStudy, wanted: Request
-) -> tuple[ExistingTraining | None, dict[tuple[int | None, str], list[ExistingTraining]]]:
-    """The pre-training, where an arm needs one; and the trainings by labels and arm, one a seed.
+def planned_trainings(folders: Folders, home: Path, study: LabelStudy, wanted: Request) -> Planned:
+    """The trainings of a study.
 
     A teacher is left out where every subject has labels and imagesUn holds none without.
     """
-    arms = {name: ARMS[name] for name in study.arms}
+    arms = {name: ALL_ARMS[name] for name in study.arms}
     unlabelled = bool(Dataset.open(folders.raw / study.dataset).unlabelled_cases())
-    pretrained = any(arm.pretrained for arm in arms.values())
-    before = _pretraining(folders, home, study, wanted) if pretrained else None
+    kinds = dict.fromkeys(arm.pretraining for arm in arms.values() if arm.pretraining is not None)
+    before = {settings: _pretraining(folders, home, study, wanted, settings) for settings in kinds}
     trainings = {}
     for labels in study.labels:
         for name, arm in arms.items():
             if arm.teaches and labels is None and not unlabelled:
                 continue
             results = home / f"labels_{labels or 'all'}" / name
+            start = None if arm.pretraining is None else before[arm.pretraining]
             requests = [replace(wanted, seed=seed, subjects=labels) for seed in study.seeds]
-            trainings[labels, name] = [_training(folders, results, study, arm, before, r) for r in requests]
-    return before, trainings
+            trainings[labels, name] = [_training(folders, results, study, arm, start, r) for r in requests]
+    return Planned(before, trainings)
 
 
-def _pretraining(folders: Folders, home: Path, study: LabelStudy, wanted: Request) -> ExistingTraining:
-    stage = pretraining_stage(folders, wanted)
+def _pretraining(
+    folders: Folders, home: Path, study: LabelStudy, wanted: Request, settings: tuple[str, ...]
+) -> ExistingTraining:
+    stage = _pretraining_stage(folders, wanted)
     if stage is None:
         raise KneeformerError(
             f"{study.plans} has no configuration that learns without labels, as 3d_mae does; choose arms "
@@ -173,9 +138,15 @@ def _pretraining(folders: Folders, home: Path, study: LabelStudy, wanted: Reques
             f"{study.minutes / 2:g}"
         )
     request = replace(
-        wanted, configuration=stage, epochs=study.pretraining_epochs, minutes=study.pretraining_minutes
+        wanted,
+        configuration=stage,
+        epochs=study.pretraining_epochs,
+        minutes=study.pretraining_minutes,
+        pretrain_from=study.pretrain_from,
+        settings=settings,
     )
-    return ExistingTraining(replace(folders, results=home / "pretraining"), request)
+    results = home / "pretraining" / ("_".join(settings) or "planned")
+    return ExistingTraining(replace(folders, results=results), request)
 
 
 def _training(
@@ -183,11 +154,11 @@ def _training(
     results: Path,
     study: LabelStudy,
     arm: Arm,
-    before: ExistingTraining | None,
+    start: ExistingTraining | None,
     request: Request,
 ) -> ExistingTraining:
     """One training of an arm; what came before it is charged to its minutes."""
-    minutes, start = study.minutes, before if arm.pretrained else None
+    minutes = study.minutes
     if minutes is not None and start is not None:
         minutes -= study.pretraining_minutes or 0.0
     request = replace(
@@ -201,52 +172,32 @@ def _training(
     return ExistingTraining(replace(folders, results=results / f"seed_{request.seed}"), request, start)
 
 
-def compared(scores: Scores) -> Iterator[Row]:
-    """The rows, each arm that sees images without labels beside the best of the others at its labels."""
-    for (labels, name), values in scores.items():
-        others = [s for (n, other), s in scores.items() if n == labels and other in _WITHOUT_IMAGES]
-        gain = None
-        if name not in _WITHOUT_IMAGES and others:
-            best = max(others, key=lambda s: float(np.nanmean(s)))
-            gain = seeds_and_subjects_interval(100 * (values - best))
-        yield Row(labels, name, len(values), seeds_and_subjects_interval(values), gain)
-
-
-def _csv(rows: list[Row]) -> str:
-    nothing = Interval(float("nan"), float("nan"), float("nan"))
-    titles = ["labels", "arm", "name", "seeds", "dice", "low", "high", "gain", "gain_low", "gain_high"]
-    return csv_text(
-        titles,
-        (
-            [
-                str(row.labels or "all"),
-                row.arm,
-                ARMS[row.arm].name,
-                row.seeds,
-                *row.dice,
-                *(row.gain or nothing),
-            ]
-            for row in rows
-        ),
+def _pretraining_stage(folders: Folders, wanted: Request) -> str | None:
+    """The stage before a configuration, or the first of its plan that learns without labels; None without."""
+    plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
+    return plan.configuration(wanted.configuration).previous_stage or next(
+        (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
     )
 
 
-def label_study_markdown(rows: list[Row]) -> str:
-    """The table as people read it."""
-    titles = ["labelled subjects", "arm", "seeds", "mean Dice (95 % CI)"]
-    cells = (
-        [
-            *(str(row.labels or "all"), f"{row.arm} {ARMS[row.arm].name}", str(row.seeds)),
-            interval_text(row.dice, ".4f"),
-            "" if row.gain is None else interval_text(row.gain, "+.2f"),
-        ]
-        for row in rows
-    )
-    return markdown([*titles, "gain over the best of A to C in points (95 % CI)"], cells) + "\n"
+def _in_order(labels: Iterable[int | None]) -> tuple[int | None, ...]:
+    """Each number once, the fewest first; None, all of them, last."""
+    return tuple(sorted(set(labels), key=lambda n: (n is None, n)))
 
 
-def _draw(scores: Scores, picture: Path) -> None:
-    points: dict[str, list[tuple[str, tuple[float, float, float]]]] = {}
-    for (labels, name), values in scores.items():
-        points.setdefault(name, []).append((str(labels or "all"), seeds_and_subjects_interval(values)))
-    draw_label_curves([Curve(f"{n} {ARMS[n].name}", tuple(p)) for n, p in points.items()], picture)
+def _refuse_labels(folders: Folders, wanted: Request, labels: Sequence[int | None]) -> None:
+    """Raises KneeformerError: the fold holds nobody out, or has fewer subjects."""
+    if fold_name(wanted.fold) == "fold_all":
+        raise KneeformerError(
+            "the fold all trains on every case and leaves none to compare on; choose another with -f"
+        )
+    subject = Dataset.open(folders.raw / wanted.dataset).description.subject
+    there = len({subject(name) for name in split_of(folders, wanted)["train"]})
+    numbers = [n for n in labels if n is not None]
+    if any(n > there for n in numbers):
+        fewer = [n for n in numbers if n < there] or [n for n in [there // 2] if n]
+        raise KneeformerError(
+            f"{wanted.fold_name} has {there} labelled subjects, not "
+            f"{' or '.join(str(n) for n in numbers if n > there)}; it has enough for --labels "
+            f"{' '.join(map(str, [*fewer, 'all']))}"
+        )

@@ -1,4 +1,4 @@
-"""What a study, and a training, refuse before all work."""
+"""Trainings that are there already, and what a training refuses before all work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,6 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import override
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
-from kneeformer.studies.pretraining_study import Study, run_study
 from kneeformer.workflows.contradictions import refuse_ignored
 from kneeformer.workflows.fold_folder import RUN, write_run
 
@@ -110,28 +109,6 @@ def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
     first, *lines = str(fault.value).splitlines()
     assert "move their folders away" in first and "use the old settings" in first
     assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]
-
-
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
-        ((1, 2, 5, None), "fold_0 has 4 labelled subjects, not 5; it has enough for --labels 1 2 all"),
-        ((5, 10, 20, None), "has 4 labelled subjects, not 5 or 10 or 20; it has enough for --labels 2 all"),
-    ],
-)
-def test_more_labelled_subjects_than_there_are_are_refused_with_what_would_work(
-    folders: Folders, labels: tuple[int | None, ...], said: str
-) -> None:
-    with pytest.raises(KneeformerError, match=said):
-        run_study(folders, Study(NAME, labels=labels), lambda _: None, lambda *_: None)
-    assert not folders.results.exists()
-
-
-@pytest.mark.parametrize("fold", ["all", "fold_all"])
-def test_a_fold_that_holds_nobody_out_is_refused(folders: Folders, fold: str) -> None:
-    with pytest.raises(KneeformerError, match="leaves none to compare on; choose another with -f"):
-        run_study(folders, Study(NAME, fold=fold, labels=(1,)), lambda _: None, lambda *_: None)
-    assert not folders.results.exists()
 
 
 def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:
