@@ -1,4 +1,4 @@
-"""Training batches, each drawn from its own number: step 7 is the same batch in any process, at any time."""
+"""Training batches of items drawn by their numbers: step 7 is the same batch in any process, at any time."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.labels import LabelScheme
+from kneeformer.networks.ranks import share_of
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
 
@@ -54,6 +55,7 @@ class CropBatches(Dataset[Batch]):
     Attributes:
         cases: stored cases, each as folder / name.
         scheme: None reads no labels: everything inside a volume is 0.
+        items: numbers of those in the whole batch that are drawn, by default all.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class CropBatches(Dataset[Batch]):
         augmentation: Augmentation,
         seed: int,
         length: int,
+        items: range | None = None,
     ) -> None:
+        self.items = range(settings.batch_size) if items is None else items
         self.cases, self.settings, self.scheme = cases, settings, scheme
         self.augmentation, self.seed, self.length = augmentation, seed, length
         self._open: dict[Path, StoredCase] = {}
@@ -75,18 +79,24 @@ class CropBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         if step >= self.length:
             raise IndexError(step)
-        rng = np.random.default_rng([self.seed, step])
+        batch_rng = np.random.default_rng([self.seed, step])
+        mix = self.augmentation.draw_mix(batch_rng, self.settings.batch_size, self.settings.crop)
+        crops = {item: self._item(step, item) for item in mix.needed(self.items)}
+        labels = mix.apply({item: crop.labels for item, crop in crops.items()}, self.items)
+        return {
+            "image": torch.from_numpy(mix.apply({i: c.image for i, c in crops.items()}, self.items)),
+            "labels": torch.from_numpy(labels[:, 0]),
+            "to_patient": torch.from_numpy(np.stack([crops[item].to_patient for item in self.items])),
+        }
+
+    def rng(self, step: int, item: int) -> np.random.Generator:
+        """Generator of an item of a batch, the same whichever rank draws it."""
+        return np.random.default_rng([self.seed, step, 1 + item])
+
+    def _item(self, step: int, item: int) -> Crop:
         size = self.settings.batch_size
         first_aimed = round(size * (1 - self.settings.foreground_share))
-        crops = [self.crop(rng, aimed=i >= first_aimed) for i in range(size)]
-        images, labels = self.augmentation.mix(
-            np.stack([c.image for c in crops]), np.stack([c.labels for c in crops]), rng
-        )
-        return {
-            "image": torch.from_numpy(images),
-            "labels": torch.from_numpy(labels[:, 0]),
-            "to_patient": torch.from_numpy(np.stack([c.to_patient for c in crops])),
-        }
+        return self.crop(self.rng(step, item), aimed=item >= first_aimed)
 
     def crop(self, rng: np.random.Generator, aimed: bool = False, at: Location | None = None) -> Crop:
         """A crop of a random case: on a random structure if it is aimed, else anywhere.
@@ -144,12 +154,16 @@ def crop_batches(
     seed: int,
     training: bool,
 ) -> CropBatches:
-    """The crops of a configuration: augmented and without end to learn from, else its few to validate on."""
+    """The crops of a configuration: augmented and without end to learn from, else its few to validate on.
+
+    Of a batch to learn from, each rank draws its share.
+    """
     settings, grid = configuration.training, configuration.preprocessing
     changes = configuration.augmentation if training else UNCHANGED
     augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
-    return CropBatches(cases, settings, scheme, augmentation, seed, length)
+    items = share_of(settings.batch_size) if training else None
+    return CropBatches(cases, settings, scheme, augmentation, seed, length, items)
 
 
 def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
@@ -225,6 +239,6 @@ class MaskedBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         batch = self.crops[step]
-        rng = np.random.default_rng([self.crops.seed, step, 1])
-        drawn = [draw_visible(rng, self.grid, self.masking, self.thick_axis) for _ in batch["image"]]
+        rngs = [np.random.default_rng([self.crops.seed, step, 1 + item, 1]) for item in self.crops.items]
+        drawn = [draw_visible(rng, self.grid, self.masking, self.thick_axis) for rng in rngs]
         return {**batch, "visible": torch.from_numpy(np.stack(drawn))}

@@ -1,81 +1,31 @@
-"""The one training loop: steps, validation on crops, checkpoints, and resuming after a kill."""
+"""The one training loop: steps, validation on crops, checkpoints, and resuming after a kill.
+
+Where several ranks train together, the leader runs it, and the others `follow`.
+"""
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import nn
+from torch.utils.data import DataLoader
 
-from kneeformer.config import TrainingSettings
 from kneeformer.data.disk import DiskError
-from kneeformer.engine.batch import Batch
-from kneeformer.engine.divergence import divergence, refuse_broken_weights
+from kneeformer.engine.divergence import refuse_broken_weights
+from kneeformer.engine.learner import Learner, to_device
 from kneeformer.engine.log import TrainingLog, note, read_log
-from kneeformer.engine.optimiser import make_optimiser, set_rates
-from kneeformer.engine.teacher import Examination, Teacher, is_ready, pseudo_weight
-from kneeformer.engine.training_state import State, TrainingState
+from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
+from kneeformer.engine.training_run import TrainingRun, Validation
+from kneeformer.engine.training_state import State
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.interrupts import deferred_interrupts
+from kneeformer.networks import ranks
 from kneeformer.networks.compute import autocast
 from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
 from kneeformer.reporting.training_curves import draw_training_curves
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Mean loss, named scores in [0, 1] whose mean chooses the best checkpoint, and figures only logged."""
-
-    loss: float
-    scores: dict[str, float]
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-class Objective(Protocol):
-    """Loss and scores of a training: the only part of the loop that differs between tasks."""
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the scalar loss, shape (), of a batch on the network's device."""
-
-    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
-        """Return loss and scores over the validation batches, each used once."""
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """One training: network, objective, batches, length, and folder.
-
-    Attributes:
-        training: batch of each step, by number.
-        validation: the same few batches every epoch.
-        minutes: end by the clock, validation crops included; None sets no limit of time.
-        ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
-        workers: processes that prepare batches; 0 prepares them in this one.
-        pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
-        teacher: labels images without labels; None learns from the batches as they are.
-        keep_seconds: write the latest checkpoint that often within an epoch, too.
-    """
-
-    network: nn.Module
-    objective: Objective
-    training: Dataset[Batch]
-    validation: Dataset[Batch]
-    settings: TrainingSettings
-    folder: Path
-    device: torch.device
-    seed: int
-    minutes: float | None = None
-    ends_by_epochs: bool = True
-    workers: int = 0
-    pretrained: frozenset[str] = frozenset()
-    teacher: Teacher | None = None
-    keep_seconds: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -125,11 +75,8 @@ class _Training:
     def __init__(self, run: TrainingRun, resume: bool, watch: Callable[[ProgressEvent], None]) -> None:
         self.training_run, self.settings, self.watch = run, run.settings, watch
         self.network = run.network
-        self.optimiser = make_optimiser(self.network, self.settings, run.pretrained)
-        self.files = TrainingState(self.network, self.optimiser, self.settings.averaged_share)
-        if resume:
-            self.files.restore(run.folder / LATEST, run.device)
-        self.state = self.files.progress
+        self.learner = Learner(run, run.folder / LATEST if resume else None)
+        self.files, self.state = self.learner.files, self.learner.files.progress
         self.log = TrainingLog(run.folder / "training_log.jsonl", self.state.step)
         self.started = time.monotonic() - self.state.seconds
         self.scores: dict[str, float] = {}
@@ -139,7 +86,12 @@ class _Training:
             self._note("resumed")
 
     def run(self) -> State:
-        with closing(self.log), deferred_interrupts() as interrupted:
+        with (
+            closing(self.log),
+            closing(self.learner),
+            deferred_interrupts() as interrupted,
+            self._followers(),
+        ):
             while not self._over():
                 if self._epoch(interrupted):
                     self._validate()
@@ -154,20 +106,16 @@ class _Training:
 
     def _epoch(self, interrupted: Callable[[], bool]) -> bool:
         """The steps that the epoch still has; False where an interrupt left some undone."""
-        self.network.train()
-        first = self.state.step
-        for step, batch in enumerate(self._batches(first), first):
-            share = self._share()
-            rate = set_rates(self.optimiser, self.settings, step, share)
-            loss = self._step(step, batch, share)
-            self.files.take_step(step + 1)
+        while True:
+            loss, rate = self._step()
+            step = self.state.step
             self.state.seconds = time.monotonic() - self.started
             self.losses.append(loss)
-            self.log.write({"step": step + 1, "loss": loss, "learning_rate": rate})
-            self.watch(ProgressEvent(step + 1, self._share(), loss, self.state.seconds, self.scores))
+            self.log.write({"step": step, "loss": loss, "learning_rate": rate})
+            self.watch(ProgressEvent(step, self._share(), loss, self.state.seconds, self.scores))
             if self._over():
                 break
-            if self.state.step % self.settings.steps_per_epoch == 0:
+            if step % self.settings.steps_per_epoch == 0:
                 break  # it is kept once it is validated, or a resumed training would not validate it
             if interrupted():
                 return False
@@ -175,42 +123,30 @@ class _Training:
                 self._keep()
         return True
 
-    def _batches(self, first: int) -> Iterable[Batch]:
-        epoch = self.settings.steps_per_epoch
-        steps = range(first, (first // epoch + 1) * epoch)
-        loader = DataLoader(
-            Subset(self.training_run.training, steps),
-            batch_size=None,
-            num_workers=self.training_run.workers,
-            pin_memory=self.training_run.device.type == "cuda",
-        )
-        return (self._to_device(batch) for batch in loader)
+    @contextmanager
+    def _followers(self) -> Iterator[None]:
+        """Within the block, the other ranks `follow`."""
+        if ranks.size() > 1:
+            self._save(LATEST)
+            ranks.tell(LATEST)
+        yield
+        ranks.tell(None)
 
-    def _step(self, step: int, batch: Batch, share: float) -> float:
-        torch.manual_seed(hash((self.training_run.seed, step)) % 2**63)
-        with autocast(self.training_run.device, self.settings.precision):
-            if (teacher := self.training_run.teacher) is not None:
-                since = None if self.state.teacher_failed else self.state.teacher_since
-                weight = pseudo_weight(teacher.settings, share, since)
-                batch = teacher.examples(self.files.predictor, batch, weight)
-            loss = self.training_run.objective.loss(self.network, batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise divergence(self.training_run.folder, "loss", step + 1, self.network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
-        if not math.isfinite(float(norm)):
-            raise divergence(self.training_run.folder, "gradient", step + 1, self.network, batch)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return value
+    def _step(self) -> tuple[float, float]:
+        """Loss and learning rate of a step, which all ranks take by this one's clock."""
+        share, teacher = self._share(), self.training_run.teacher
+        since = None if self.state.teacher_failed else self.state.teacher_since
+        weight = 0.0 if teacher is None else pseudo_weight(teacher.settings, share, since)
+        ranks.tell((share, weight))
+        return self.learner.take_step(share, weight)
 
     @torch.no_grad()
     def _validate(self) -> None:
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         network = self.files.predictor.eval()
         batches = (
-            self._to_device(batch) for batch in DataLoader(self.training_run.validation, batch_size=None)
+            to_device(batch, self.training_run.device)
+            for batch in DataLoader(self.training_run.validation, batch_size=None)
         )
         with autocast(self.training_run.device, self.settings.precision):
             validation = self.training_run.objective.validate(network, batches)
@@ -256,6 +192,7 @@ class _Training:
             )
             logging.getLogger(__name__).warning("%s: after step %d %s", run.folder, state.step, told)
             self._note(told)
+            ranks.tell(BURN_IN)
             self.files.restore_weights(run.folder / BURN_IN, run.device)
             state.teacher_failed = True
 
@@ -286,9 +223,6 @@ class _Training:
 
     def _over(self) -> bool:
         return self._share() >= 1
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {k: v.to(self.training_run.device, non_blocking=True) for k, v in batch.items()}
 
     def _save(self, name: str) -> None:
         self.files.save(self.training_run.folder / name, resumable=name in (LATEST, BURN_IN))

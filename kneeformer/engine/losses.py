@@ -1,4 +1,7 @@
-"""Losses of dense outputs. Voxels labelled IGNORE_INDEX take no part in any of them."""
+"""Losses of dense outputs. Voxels labelled IGNORE_INDEX take no part in any of them.
+
+Of a batch that several ranks share, each has the loss of the whole: sums over voxels are `pooled`.
+"""
 
 from collections.abc import Callable
 
@@ -7,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kneeformer.labels import LabelScheme
+from kneeformer.networks.ranks import pooled
 from kneeformer.networks.ssim import ssim
 
 IGNORE_INDEX = -1  # label of voxels outside the image, and of the ignore label, in a training batch
@@ -35,7 +39,8 @@ class DiceCrossEntropy:
             classes = class_indices(labels, self.scheme)
             entropy = F.nll_loss(log_probabilities, classes, ignore_index=IGNORE_INDEX, reduction="sum")
             probabilities = log_probabilities.exp()[:, 1:]
-        return entropy / counted.sum().clamp(min=1) + 1 - soft_dice(probabilities, targets, counted)
+        voxels = pooled(counted.sum()).clamp(min=1)
+        return pooled(entropy) / voxels + 1 - soft_dice(probabilities, targets, counted)
 
 
 class ProbabilityError:
@@ -51,7 +56,8 @@ class ProbabilityError:
         probabilities = logits.sigmoid() if self.scheme.has_regions else logits.softmax(1)[:, 1:]
         targets = region_targets(labels, self.scheme).float() * counted
         probabilities = probabilities * counted
-        error = (probabilities - targets).square().sum() / (counted.sum() * targets.shape[1]).clamp(min=1)
+        error = pooled((probabilities - targets).square().sum())
+        error = error / (pooled(counted.sum()) * targets.shape[1]).clamp(min=1)
         return error + 1 - ssim(probabilities, targets) if self.with_ssim else error
 
 
@@ -70,8 +76,8 @@ def soft_dice(probabilities: Tensor, targets: Tensor, counted: Tensor) -> Tensor
     """
     probabilities = probabilities * counted.unsqueeze(1)
     over = (0, 2, 3, 4)
-    overlap = (probabilities * targets).sum(over)
-    size = probabilities.sum(over) + targets.sum(over)
+    overlap = pooled((probabilities * targets).sum(over))
+    size = pooled(probabilities.sum(over) + targets.sum(over))
     return ((2 * overlap + 1e-5) / (size + 1e-5)).mean()
 
 

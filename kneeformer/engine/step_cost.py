@@ -14,8 +14,8 @@ from torch import nn
 
 from kneeformer.config import Cost, CropConfiguration
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Objective
 from kneeformer.engine.optimiser import make_optimiser
+from kneeformer.engine.training_run import Objective
 from kneeformer.networks.compute import autocast, to_device
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.step_cost import step_cost

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.positions import rotate
+from kneeformer.networks.ranks import draw_per_item
 from kneeformer.networks.visible import VisibleTokens
 
 
@@ -146,5 +147,5 @@ class TransformerBlock(nn.Module):
         if not self.training or self.drop_path == 0:
             return branch
         keep = 1 - self.drop_path
-        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
-        return branch * kept.to(branch.dtype) / keep
+        kept = draw_per_item(len(branch), branch.device) < keep
+        return branch * kept.to(branch.dtype)[:, None, None] / keep

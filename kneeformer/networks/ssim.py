@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.metrics.ssim import DEVIATION, K1, K2
+from kneeformer.networks.ranks import pooled, pooled_mean
 
 
 def ssim(
@@ -44,11 +45,12 @@ def ssim(
     structure = (2 * covariance + c2) / (variance_first + variance_second + c2)
     similarity = luminance * structure
     if within is None:
-        return similarity.mean()
+        return pooled_mean(similarity)
     margins = [(n - len(rows)) // 2 for rows, n in zip(windows, first.shape[2:], strict=True)]
     middle = [slice(m, n - m) for m, n in zip(margins, within.shape[2:], strict=True)]
     counted = within[:, :, middle[0], middle[1], middle[2]].expand_as(similarity)
-    return similarity[counted].mean() if counted.any() else similarity.new_ones(())
+    total, count = pooled((similarity * counted).sum()), pooled(counted.sum())
+    return torch.where(count > 0, total / count.clamp(min=1), 1.0)
 
 
 def _windows(size: int, window: int, deviation: float, like: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, Cost, DatasetSettings
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Objective
 from kneeformer.engine.memory import refuse_too_large
 from kneeformer.engine.teacher import Teacher
+from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh

@@ -3,7 +3,7 @@
 draw = augmentation.draw(rng, crop, orientation)
 size = draw.region  # the sampler reads this much around the crop's centre
 image, label = augmentation.apply(draw, image, label, rng)
-images, labels = augmentation.mix(images, labels, rng)  # once a batch
+mix = augmentation.draw_mix(rng, batch_size, crop)  # once a batch
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ import numpy as np
 from kneeformer.config import AugmentationSettings
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.orientation import array_axes
-from kneeformer.transforms import cutmix as masking
 from kneeformer.transforms import intensity, spatial
+from kneeformer.transforms.cutmix import CutMix, draw_cutmix
 from kneeformer.transforms.intensity import IntensityChange
 from kneeformer.transforms.spatial import Role
 
@@ -126,15 +126,9 @@ class Augmentation:
                 image = change(image, rng)
         return image
 
-    def mix(
-        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """CutMix of a batch: (b, c, z, y, x) images and (b, l, z, y, x) labels, by the same blocks."""
-        if self.settings.cutmix_probability == 0:
-            return images, labels
-        batch_size, _, z, y, x = images.shape
-        cutmix = masking.draw_cutmix(rng, batch_size, (z, y, x), self.settings.cutmix_probability)
-        return cutmix.apply(images), cutmix.apply(labels)
+    def draw_mix(self, rng: np.random.Generator, batch_size: int, crop: Size) -> CutMix:
+        """CutMix of a batch of crops of (z, y, x) voxels."""
+        return draw_cutmix(rng, batch_size, crop, self.settings.cutmix_probability)
 
 
 def _backend(name: str) -> tuple[Warp, Callable[[int | None], dict[str, IntensityChange]]]:

@@ -1,5 +1,6 @@
 """CutMix: blocks of a training crop replaced by those of another, drawn once, applied per role."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,17 @@ class CutMix:
     source: np.ndarray
     mask: np.ndarray
 
-    def apply(self, batch: np.ndarray) -> np.ndarray:
-        """A (b, c, z, y, x) batch of any role and dtype, mixed; the batch itself stays as it was."""
-        mixed = np.array(batch)
-        for target in np.flatnonzero(self.mask.any((1, 2, 3))):
-            np.copyto(mixed[target], batch[self.source[target]], where=self.mask[target])
-        return mixed
+    def needed(self, items: Iterable[int]) -> list[int]:
+        """The items of the batch that some of them are mixed from, themselves included; ascending."""
+        return sorted({*items, *(int(self.source[item]) for item in items)})
+
+    def apply(self, images: Mapping[int, np.ndarray], items: Iterable[int]) -> np.ndarray:
+        """Items of a batch, mixed, (items, c, z, y, x).
+
+        Args:
+            images: those needed, by their number in the batch, each (c, z, y, x) of any role and dtype.
+        """
+        return np.stack([np.where(self.mask[i], images[int(self.source[i])], images[i]) for i in items])
 
 
 def draw_cutmix(

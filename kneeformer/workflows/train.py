@@ -17,8 +17,9 @@ from kneeformer.data.files import clear_unfinished
 from kneeformer.data.processes import default_processes
 from kneeformer.engine.checkpoint import load_network, load_weights, save_checkpoint
 from kneeformer.engine.log import note
-from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
+from kneeformer.engine.loop import ProgressEvent, train
 from kneeformer.engine.tensorboard import with_tensorboard
+from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.summary import Summary

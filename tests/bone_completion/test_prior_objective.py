@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kneeformer.config import TrainingSettings
 from kneeformer.engine.checkpoint import load_checkpoint
-from kneeformer.engine.loop import FINAL, TrainingRun, train
+from kneeformer.engine.loop import FINAL, train
+from kneeformer.engine.training_run import TrainingRun
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.phantoms.bone_shape import BoneAnatomy

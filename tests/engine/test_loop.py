@@ -22,7 +22,8 @@ from kneeformer.data.disk import DiskError
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.checkpoint import load_checkpoint, save_checkpoint
 from kneeformer.engine.log import read_log
-from kneeformer.engine.loop import ProgressEvent, TrainingRun, Validation, train
+from kneeformer.engine.loop import ProgressEvent, train
+from kneeformer.engine.training_run import TrainingRun, Validation
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import BEST, FINAL, LATEST
 

@@ -12,8 +12,9 @@ from torch import nn
 from kneeformer.config import TeacherSettings
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.checkpoint import load_checkpoint
-from kneeformer.engine.loop import TrainingRun, train
+from kneeformer.engine.loop import train
 from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
+from kneeformer.engine.training_run import TrainingRun
 from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
 
 SETTINGS = TeacherSettings(burn_in=0.25, longest_burn_in=0.5, ready_at=0.5, ramp=0.25)

@@ -11,8 +11,9 @@ from kneeformer.config import AugmentationSettings, TeacherSettings, TrainingSet
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.engine.checkpoint import load_checkpoint
 from kneeformer.engine.crops import CropBatches
-from kneeformer.engine.loop import ProgressEvent, TrainingRun, train
+from kneeformer.engine.loop import ProgressEvent, train
 from kneeformer.engine.losses import IGNORE_INDEX, DiceCrossEntropy
+from kneeformer.engine.training_run import TrainingRun
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import LATEST
 from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled, paste_unlabelled

@@ -19,8 +19,8 @@ from kneeformer.data.dataset import Dataset as RawDataset
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import open_case
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Validation
 from kneeformer.engine.memory import training_state_gb
+from kneeformer.engine.training_run import Validation
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.metrics.overlap import DICE

@@ -16,10 +16,14 @@ def identified(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def mixed_by(cutmix: masking.CutMix, batch: np.ndarray) -> np.ndarray:
+    return cutmix.apply(dict(enumerate(batch)), range(len(batch)))
+
+
 def test_voxels_and_labels_come_from_one_image_and_the_same_place() -> None:
     images, labels = identified(4)
     cutmix = masking.draw_cutmix(np.random.default_rng(0), 4, CROP, probability=1.0)
-    mixed, mixed_labels = cutmix.apply(images), cutmix.apply(labels)
+    mixed, mixed_labels = mixed_by(cutmix, images), mixed_by(cutmix, labels)
     assert mixed.dtype == np.float32 and mixed_labels.dtype == np.int16
     for b in range(4):
         taken = mixed_labels[b, 0] != b
@@ -29,10 +33,19 @@ def test_voxels_and_labels_come_from_one_image_and_the_same_place() -> None:
         assert np.array_equal(mixed[b][:, ~taken], images[b][:, ~taken])
 
 
+def test_a_part_of_a_batch_needs_its_sources_alone() -> None:
+    images, _ = identified(4)
+    cutmix = masking.draw_cutmix(np.random.default_rng(0), 4, CROP, probability=1.0)
+    needed = cutmix.needed(range(2, 4))
+    assert needed == sorted({2, 3, *cutmix.source[2:].tolist()})
+    part = cutmix.apply({item: images[item] for item in needed}, range(2, 4))
+    assert np.array_equal(part, mixed_by(cutmix, images)[2:])
+
+
 def test_the_batch_itself_stays() -> None:
     images, _ = identified(2)
     before = images.copy()
-    masking.draw_cutmix(np.random.default_rng(0), 2, CROP, probability=1.0).apply(images)
+    mixed_by(masking.draw_cutmix(np.random.default_rng(0), 2, CROP, probability=1.0), images)
     assert np.array_equal(images, before)
 
 
@@ -64,7 +77,7 @@ def test_nothing_happens_to_one_image_alone_or_at_probability_zero(
 ) -> None:
     images, _ = identified(batch_size)
     cutmix = masking.draw_cutmix(np.random.default_rng(0), batch_size, CROP, probability)
-    assert np.array_equal(cutmix.apply(images), images)
+    assert np.array_equal(mixed_by(cutmix, images), images)
 
 
 def test_the_seed_decides() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Validation
+from kneeformer.engine.training_run import Validation
 from kneeformer.shape_models.autoencoders import Autoencoder
 from kneeformer.shape_models.registration import DISTANCE
 

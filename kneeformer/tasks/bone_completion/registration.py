@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from kneeformer.config import DatasetSettings
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Objective
+from kneeformer.engine.training_run import Objective
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Validation
+from kneeformer.engine.training_run import Validation
 from kneeformer.shape_models.image_similarity import dissimilarity, seen_on
 from kneeformer.shape_models.locnet import matrices, moved
 from kneeformer.shape_models.registration import CT, DISTANCE, Registration

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.hounsfield import ct_warnings
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Objective
+from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import FRAGMENTS, KEEP, LabelScheme

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Validation
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.engine.training_run import Validation
 from kneeformer.geometry.aliases import Size
+from kneeformer.networks.ranks import pooled
 from kneeformer.networks.ssim import ssim
 
 _SAMPLE = 20_000  # voxels of a channel that its range is taken from
@@ -65,7 +66,7 @@ class MaskedVoxelObjective:
             variance = by_token(image, _grid(batch)).var(-1, correction=0)
             floor = _FLAT * image.var((2, 3, 4), correction=0)[..., None, None, None]
             squared = squared / spread(variance.clamp(min=1e-6) + floor, image)
-        error = squared.sum() / (hidden.sum() * image.shape[1]).clamp(min=1)
+        error = pooled(squared.sum()) / (pooled(hidden.sum()) * image.shape[1]).clamp(min=1)
         if not self.with_ssim:
             return error
         low, high = intensity_range(image)

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import AugmentationSettings, CropConfiguration, DatasetSettings, MaskingSettings
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import MaskedBatches, crop_batches
-from kneeformer.engine.loop import Objective
+from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder

@@ -13,6 +13,7 @@ from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fourier import root_sum_of_squares, to_image
 from kneeformer.kspace.sampling import draw_mask
+from kneeformer.networks.ranks import share_of
 from kneeformer.networks.sense import Measurement
 from kneeformer.tasks.mri_reconstruction.prepare import (
     as_mask,
@@ -52,7 +53,7 @@ class OpenCase:
 
 
 class SlabBatches(Dataset[Batch]):
-    """Batches of slabs of one case each, by number; a new mask for each slab.
+    """Batches of slabs of one case each, by number; a new mask for each slab. Each rank draws its share.
 
     "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
     samples, "target" (b, z, rows, columns) float32 the root sum of squares of all samples, "peak" (b,) the
@@ -64,6 +65,8 @@ class SlabBatches(Dataset[Batch]):
     ) -> None:
         self.cases, self.configuration, self.seed, self.training = cases, configuration, seed, training
         self.axes = configuration.preprocessing.phase_encoding_axes
+        batch_size = configuration.training.batch_size
+        self.items = share_of(batch_size) if training else range(batch_size)
         self._open: dict[Path, OpenCase] = {}
 
     def __len__(self) -> int:
@@ -76,17 +79,16 @@ class SlabBatches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         number = rng.integers(len(self.cases)) if self.training else step % len(self.cases)
         case = self._case(self.cases[number])
-        slabs = [
-            self._slab(case, rng, [self.seed, step, b]) for b in range(self.configuration.training.batch_size)
-        ]
+        slabs = [self._slab(case, [self.seed, step, 1 + item]) for item in self.items]
         return {name: torch.from_numpy(np.stack([slab[name] for slab in slabs])) for name in slabs[0]}
 
-    def _slab(self, case: OpenCase, rng: np.random.Generator, seed: list[int]) -> dict[str, np.ndarray]:
+    def _slab(self, case: OpenCase, seed: list[int]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
         settings = self.configuration.sampling
         acceleration = (
             rng.uniform(*settings.accelerations) if self.training else settings.validation_acceleration
         )
-        mask = draw_mask(settings.kind, case.acquired, float(acceleration), seed)
+        mask = draw_mask(settings.kind, case.acquired, float(acceleration), [*seed, 1])
         slices, rows = self._place(case, rng)
         with case.stored.reading():
             kspace = np.asarray(case.stored.image[:, slices]) / np.float32(case.scale)

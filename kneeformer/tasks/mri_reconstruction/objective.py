@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Validation
+from kneeformer.engine.training_run import Validation
+from kneeformer.networks.ranks import pooled_mean
 from kneeformer.tasks.mri_reconstruction.batches import measurement_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -33,18 +34,22 @@ def uniform_ssim(found: Tensor, truth: Tensor, window: int = 7) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_found * mean_truth + c1) / (mean_found**2 + mean_truth**2 + c1)
     structure = (2 * covariance + c2) / (variance_found + variance_truth + c2)
-    return (luminance * structure).mean()
+    return pooled_mean(luminance * structure)
+
+
+def _mse(found: Tensor, truth: Tensor) -> Tensor:
+    return pooled_mean((found - truth).square())
 
 
 def _l1_ssim(found: Tensor, truth: Tensor) -> Tensor:
-    return F.l1_loss(found, truth) + 1 - uniform_ssim(found, truth)
+    return pooled_mean((found - truth).abs()) + 1 - uniform_ssim(found, truth)
 
 
 def _ssim_mse(found: Tensor, truth: Tensor) -> Tensor:
-    return F.mse_loss(found, truth) + 1 - uniform_ssim(found, truth)
+    return _mse(found, truth) + 1 - uniform_ssim(found, truth)
 
 
-CRITERIA: dict[str, Criterion] = {"mse": F.mse_loss, "ssim_mse": _ssim_mse, "l1_ssim": _l1_ssim}
+CRITERIA: dict[str, Criterion] = {"mse": _mse, "ssim_mse": _ssim_mse, "l1_ssim": _l1_ssim}
 
 
 class ReconstructionObjective:

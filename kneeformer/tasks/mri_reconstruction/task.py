@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.images import Image
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.loop import Objective
 from kneeformer.engine.memory import training_state_gb
+from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import crop_to_patient

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import Crop, CropBatches
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.errors import KneeformerError
 from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled
 
 
@@ -26,7 +27,14 @@ class PairedCrops(Dataset[Batch]):
     """
 
     def __init__(self, labelled: CropBatches, unlabelled: CropBatches | None) -> None:
+        """Raises KneeformerError: ranks share the batch so that pairs are parted."""
         self.labelled, self.unlabelled = labelled, unlabelled
+        items, size = labelled.items, labelled.settings.batch_size
+        if items.start % 2 or (items.stop % 2 and items.stop < size):
+            raise KneeformerError(
+                f"training.batch_size {size}: crops are pasted into each other by twos, so each process "
+                f"needs an even number of them"
+            )
 
     def __len__(self) -> int:
         return len(self.labelled)
@@ -34,13 +42,15 @@ class PairedCrops(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         if step >= len(self):
             raise IndexError(step)
-        settings = self.labelled.settings
-        rng = np.random.default_rng([self.labelled.seed, step])
-        crops = self._pairs(rng)
-        batch = {**_stacked(crops), "own": torch.from_numpy(draw_own(rng, len(crops), settings.crop))}
+        settings, items = self.labelled.settings, self.labelled.items
+        rngs = [self.labelled.rng(step, item) for item in items]
+        crops = self._pairs(rngs)
+        batch_rng = np.random.default_rng([self.labelled.seed, step])
+        own = draw_own(batch_rng, settings.batch_size, settings.crop)[items.start : items.stop]
+        batch = {**_stacked(crops), "own": torch.from_numpy(own)}
         if self.unlabelled is None:
             return paste_labelled(batch)
-        others = [self.unlabelled.crop(rng, at=crop.location) for crop in crops]
+        others = [self.unlabelled.crop(rng, at=crop.location) for rng, crop in zip(rngs, crops, strict=True)]
         return {
             **batch,
             "unlabelled": _stack([c.image for c in others]),
@@ -49,14 +59,14 @@ class PairedCrops(Dataset[Batch]):
             "unlabelled_to_patient": _stack([c.to_patient for c in others]),
         }
 
-    def _pairs(self, rng: np.random.Generator) -> list[Crop]:
+    def _pairs(self, rngs: list[np.random.Generator]) -> list[Crop]:
         crops: list[Crop] = []
-        settings = self.labelled.settings
-        for number in range(settings.batch_size):
+        for number, rng in enumerate(rngs):
             if number % 2:
                 crops.append(self.labelled.crop(rng, at=crops[-1].location))
             else:
-                crops.append(self.labelled.crop(rng, aimed=rng.random() < settings.foreground_share))
+                aimed = rng.random() < self.labelled.settings.foreground_share
+                crops.append(self.labelled.crop(rng, aimed=aimed))
         return crops
 
 

@@ -13,11 +13,11 @@ from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingS
 from kneeformer.data.images import Image
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import CropBatches, crop_batches
-from kneeformer.engine.loop import Objective, Validation
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
 from kneeformer.engine.native import to_label_map, to_probabilities
 from kneeformer.engine.sliding_window import VolumePredictor
 from kneeformer.engine.teacher import Teacher
+from kneeformer.engine.training_run import Objective, Validation
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import slice_plane
 from kneeformer.labels import LabelScheme

@@ -1,0 +1,199 @@
+"""Ranks: processes that train one network together, each on its share of every batch (torch.distributed).
+
+Rank 0 leads: it decides, writes and prints; the others do what it tells them (`serve`). Losses pool their
+sums over the ranks, so that each has the loss of the whole batch, and its gradient by way of its own items;
+the gradients are added. So several ranks learn what one process learns from the same batches. In a process
+that trains alone, everything here returns what it was given.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from kneeformer.errors import KneeformerError
+
+_PATIENCE = timedelta(days=7)  # the others wait while the leader validates; a death is noticed at once
+_whole: ContextVar[int | None] = ContextVar("batch size of the step that is taken together", default=None)
+
+
+class RankLost(KneeformerError):
+    """Another rank has ended, and this one cannot go on without it."""
+
+
+def started() -> bool:
+    """True in a process that torchrun has started beside others."""
+    return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
+
+
+@contextmanager
+def joined(device: str | None) -> Iterator[None]:
+    """Be one of the ranks that torchrun has started, on a GPU of its own where there are any.
+
+    When the block of the leader ends, `serve` ends in the others.
+
+    Args:
+        device: "cpu", "cuda", or None for the best there is.
+
+    Raises:
+        KneeformerError: the device is of another kind, or there are more ranks than GPUs on this machine.
+    """
+    kind = _kind(device)
+    if kind == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    with _told_of_losses():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
+    yield
+    if leads():
+        tell(None)
+    dist.destroy_process_group()
+
+
+def refuse_device(device: str | None, here: int) -> None:
+    """Raises KneeformerError: so many ranks cannot share this machine's devices."""
+    if _kind(device) == "cuda" and here > torch.cuda.device_count():
+        raise KneeformerError(
+            f"-num_gpus {here}: this machine has {torch.cuda.device_count()}; lower it, or add -device cpu"
+        )
+
+
+def size() -> int:
+    """Number of ranks; 1 alone."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this rank; 0 leads, or is alone."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def leads() -> bool:
+    return rank() == 0
+
+
+# ---- what the leader tells
+
+
+def tell(message: Any) -> None:
+    """Give all other ranks, which `listen`, a small message: anything that pickle can carry."""
+    if size() > 1:
+        with _told_of_losses():
+            dist.broadcast_object_list([message])
+
+
+def listen() -> Any:
+    """The next message of the leader. Raises RankLost."""
+    told = [None]
+    with _told_of_losses():
+        dist.broadcast_object_list(told)
+    return told[0]
+
+
+def call(function: Callable[..., None], *arguments: Any) -> None:
+    """Let all other ranks, which `serve`, call a function that can be imported by its name."""
+    tell((function, arguments))
+
+
+def serve() -> None:
+    """Make the calls of the leader until it is done. Raises RankLost."""
+    while (told := listen()) is not None:
+        function, arguments = told
+        function(*arguments)
+
+
+def meet() -> None:
+    """Wait for all ranks. Raises RankLost."""
+    if size() > 1:
+        with _told_of_losses():
+            dist.all_reduce(torch.zeros(1))
+
+
+# ---- a step that is taken together
+
+
+def share_of(batch_size: int) -> range:
+    """Numbers of the items of a batch that this rank takes."""
+    return range(batch_size * rank() // size(), batch_size * (rank() + 1) // size())
+
+
+@contextmanager
+def whole_batch(batch_size: int) -> Iterator[None]:
+    """Within the block, which all ranks enter, sums and draws are those of a batch that they share."""
+    entered = _whole.set(batch_size if size() > 1 else None)
+    try:
+        yield
+    finally:
+        _whole.reset(entered)
+
+
+def pooled(total: Tensor) -> Tensor:
+    """Sum over the ranks of a sum over voxels or items. Its gradient flows back to each rank's own."""
+    summed: Tensor = total if _whole.get() is None else _Pooled.apply(total)  # type: ignore[no-untyped-call]
+    return summed
+
+
+def pooled_mean(values: Tensor) -> Tensor:
+    """Mean over the values of all ranks."""
+    if _whole.get() is None:
+        return values.mean()
+    return pooled(values.sum()) / pooled(torch.tensor(values.numel(), device=values.device))
+
+
+def draw_per_item(items: int, device: torch.device) -> Tensor:
+    """(items,) uniform random numbers: for the items of this rank, those that one process would draw."""
+    batch_size = _whole.get()
+    if batch_size is None:
+        return torch.rand(items, device=device)
+    own = share_of(batch_size)
+    return torch.rand(batch_size, device=device)[own.start : own.stop]
+
+
+def add_gradients(network: nn.Module) -> None:
+    """Replace each gradient of a network by its sum over the ranks, all in one message."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if size() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    with _told_of_losses():
+        dist.all_reduce(flat)
+    sums = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, added in zip(gradients, sums, strict=True):
+        gradient.copy_(added.view(gradient.shape))
+
+
+class _Pooled(torch.autograd.Function):
+    """All-reduce. Every rank computes the same loss of the sum, so its gradient is that of each summand."""
+
+    @staticmethod
+    def forward(context: Any, total: Tensor) -> Tensor:
+        summed = total.clone()
+        with _told_of_losses():
+            dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+@contextmanager
+def _told_of_losses() -> Iterator[None]:
+    """Raises RankLost: for the errors of connections whose other end has gone."""
+    try:
+        yield
+    except RuntimeError as fault:
+        raise RankLost(f"rank {os.environ.get('RANK')}: another rank has ended ({fault})") from fault
+
+
+def _kind(device: str | None) -> str:
+    """Raises KneeformerError: a kind on which ranks do not train."""
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise KneeformerError(f"-device {kind}: several processes train on cuda, one GPU each, or on cpu")
+    return kind
