@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from kneeformer.engine.batch import Batch
+from kneeformer.engine.batch import Batch, on_device
 from kneeformer.engine.divergence import divergence
 from kneeformer.engine.optimiser import make_optimiser, set_rates
 from kneeformer.engine.training_run import TrainingRun
@@ -28,9 +28,7 @@ class Learner:
     """
 
     def __init__(self, run: TrainingRun, begun: Path | None) -> None:
-        """Args:
-        begun: checkpoint to go on from.
-        """
+        """`begun` is a checkpoint to go on from."""
         self.run = run
         self.optimiser = make_optimiser(run.network, run.settings, run.pretrained)
         self.files = TrainingState(run.network, self.optimiser, run.settings.averaged_share)
@@ -84,11 +82,7 @@ class Learner:
             num_workers=self.run.workers,
             pin_memory=self.run.device.type == "cuda",
         )
-        return (to_device(batch, self.run.device) for batch in loader)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    return {name: part.to(device, non_blocking=True) for name, part in batch.items()}
+        return (on_device(batch, self.run.device) for batch in loader)
 
 
 def follow(run: TrainingRun) -> None:

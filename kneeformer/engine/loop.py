@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kneeformer.data.disk import DiskError
+from kneeformer.engine.batch import on_device
 from kneeformer.engine.divergence import refuse_broken_weights
-from kneeformer.engine.learner import Learner, to_device
+from kneeformer.engine.learner import Learner
 from kneeformer.engine.log import TrainingLog, note, read_log
 from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
 from kneeformer.engine.training_run import TrainingRun, Validation
@@ -145,7 +146,7 @@ class _Training:
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         network = self.files.predictor.eval()
         batches = (
-            to_device(batch, self.training_run.device)
+            on_device(batch, self.training_run.device)
             for batch in DataLoader(self.training_run.validation, batch_size=None)
         )
         with autocast(self.training_run.device, self.settings.precision):

@@ -74,6 +74,7 @@ def rank() -> int:
 
 
 def leads() -> bool:
+    """True in the rank that tells the others what to do."""
     return rank() == 0
 
 
