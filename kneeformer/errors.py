@@ -11,6 +11,10 @@ class KneeformerError(Exception):
     """
 
 
+class WorkStopped(KneeformerError):
+    """A fault that stops work of which a part is kept: the command line adds how to resume it."""
+
+
 def one_line(fault: Exception) -> str:
     """Describe a fault in one line: the text of a KneeformerError, else type and text."""
     if isinstance(fault, KneeformerError):

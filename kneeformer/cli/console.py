@@ -25,8 +25,8 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
     A fault that is the user's or the disk's is one message and exit status 1. SIGINT and SIGTERM stop the
     command with 130 and 143. Where work was lost, it prints what is kept and the command that resumes.
     """
-    from kneeformer.data.disk import DiskError, in_words
-    from kneeformer.errors import KneeformerError
+    from kneeformer.data.disk import in_words
+    from kneeformer.errors import KneeformerError, WorkStopped
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kneeformer").setLevel(logging.WARNING if quiet else logging.INFO)
@@ -38,7 +38,7 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
         sys.stdout.flush()
     except KneeformerError as fault:
         print(f"error: {fault}", file=sys.stderr)
-        if isinstance(fault, DiskError):
+        if isinstance(fault, WorkStopped):
             _print_resume(resume_command)
         sys.exit(1)
     except BrokenPipeError:  # as of `| head`: nobody reads on

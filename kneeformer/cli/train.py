@@ -1,6 +1,9 @@
 """kf_train: train one fold of a configuration, then validate it on whole cases."""
 
 import argparse
+import logging
+import os
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +20,7 @@ from kneeformer.cli.console import (
     run,
     seed,
 )
+from kneeformer.interrupts import ignore_interrupts
 
 if TYPE_CHECKING:
     from kneeformer.engine.loop import ProgressEvent
@@ -77,6 +81,13 @@ def main() -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="write losses and scores for TensorBoard (tensorboardX)"
     )
+    parser.add_argument(
+        "-num_gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs that share each batch, one process each (with -device cpu: N processes)",
+    )
     add_plans(parser)
     add_device(parser)
     add_quiet(parser)
@@ -88,6 +99,7 @@ def _resume_command(arguments: argparse.Namespace, since: float, typed: list[str
     from kneeformer.workflows.fold_state import resume_command
 
     folders, request = _request(arguments)
+    typed = ["kf_train", *typed[1:]]  # torchrun starts a module
     return resume_command(request.folder(folders), request, since, typed)
 
 
@@ -104,12 +116,57 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from kneeformer.reporting.score_tables import terminal_table
+    from kneeformer.networks import ranks
     from kneeformer.workflows.contradictions import refuse_ignored
-    from kneeformer.workflows.train import train_fold
 
     folders, request = _request(arguments)
+    if ranks.started():
+        _train_as_rank(folders, request)
+        return
     refuse_ignored(folders, request)
+    if request.num_gpus == 1:
+        _lead(folders, request)
+    else:
+        from kneeformer.workflows.torchrun import run_ranks
+
+        ranks.refuse_device(request.device, request.num_gpus)
+        sys.exit(run_ranks("kneeformer.cli.train", sys.argv[1:], request.num_gpus))
+
+
+def _train_as_rank(folders: "Folders", request: "Request") -> None:
+    """One of several processes: the first does what the command says, the others what that one tells them."""
+    from kneeformer.data.processes import end_with
+    from kneeformer.networks import ranks
+
+    end_with(os.getppid())
+    try:
+        with ranks.joined(request.device):
+            if ranks.leads():
+                _lead(folders, request)
+            else:
+                _serve()
+    except ranks.RankLost:
+        sys.exit(ranks.LOST)  # whose end it was, torchrun tells
+
+
+def _serve() -> None:
+    from kneeformer.errors import KneeformerError
+    from kneeformer.networks import ranks
+
+    ignore_interrupts()  # the leader ends at a safe point, and tells
+    logging.getLogger("kneeformer").setLevel(logging.WARNING)
+    try:
+        ranks.serve()
+    except ranks.RankLost:
+        raise
+    except KneeformerError as fault:
+        raise KneeformerError(f"rank {ranks.rank()}: {fault}") from fault
+
+
+def _lead(folders: "Folders", request: "Request") -> None:
+    from kneeformer.reporting.score_tables import terminal_table
+    from kneeformer.workflows.train import train_fold
+
     with closing(TrainingBar()) as bar:
         outcome = train_fold(folders, request, bar, Bars())
     if outcome.review:
@@ -143,3 +200,7 @@ class TrainingBar:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
+
+
+if __name__ == "__main__":
+    main()

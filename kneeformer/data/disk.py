@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, WorkStopped
 
 _PROBE_BYTES = 4096  # a full disk lets empty files be made
 
@@ -45,7 +45,7 @@ _IN_WORDS = {
 }
 
 
-class DiskError(KneeformerError):
+class DiskError(WorkStopped):
     """A file could not be written for a reason that is the disk's: the next one would fare no better."""
 
 

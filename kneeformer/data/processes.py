@@ -189,14 +189,18 @@ def _interrupts_blocked() -> Iterator[None]:
 def _begin_child(parent: int) -> None:
     ignore_interrupts()
     faulthandler.disable()  # a crash is told in one line, by the parent
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process soon after its parent: a killed command leaves nobody behind that writes files."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _how(message: str) -> str:

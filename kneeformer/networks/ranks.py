@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kneeformer.errors import KneeformerError
 
 _PATIENCE = timedelta(days=7)  # the others wait while the leader validates; a death is noticed at once
+LOST = 75  # exit status of a rank that cannot go on without another (EX_TEMPFAIL)
 _whole: ContextVar[int | None] = ContextVar("batch size of the step that is taken together", default=None)
 
 

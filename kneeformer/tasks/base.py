@@ -101,6 +101,8 @@ class Task(ABC, Generic[Planned]):
         needs_labels: False if training uses images alone, those of imagesUn included.
         stores_labels: whether its prepared cases have label maps beside their images.
         needs_float64: its networks compute in double precision.
+        shares_batches: whether several processes can take a step of it together: its batches are of shares of
+            the whole, and its losses of pooled sums (`networks.ranks`).
         predicts: whether its networks are applied to cases, and validated on whole ones.
     """
 
@@ -109,6 +111,7 @@ class Task(ABC, Generic[Planned]):
     needs_labels: bool = True
     stores_labels: bool = True
     needs_float64: bool = False
+    shares_batches: bool = False
 
     @abstractmethod
     def configurations(

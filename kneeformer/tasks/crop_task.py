@@ -17,6 +17,8 @@ from kneeformer.tasks.base import Task
 class CropTask(Task[CropConfiguration]):
     """Its cases are whole images on one spacing; a step of it is measured on a crop of random voxels."""
 
+    shares_batches = True
+
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
     ) -> Mapping[str, Configuration]:

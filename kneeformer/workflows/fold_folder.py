@@ -16,6 +16,7 @@ from kneeformer.data.files import read_model, write_text
 from kneeformer.engine.log import TEXT
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
+from kneeformer.networks import ranks
 from kneeformer.paths import LATEST
 from kneeformer.plans import Plan, override, read_fold_plan
 from kneeformer.workflows.fold_state import RUN, FoldState
@@ -51,6 +52,7 @@ class Run(BaseModel):
     set: tuple[str, ...]
     device: str
     threads: int
+    processes: Annotated[int, Field(ge=1)]
     subjects: Annotated[int, Field(ge=1)] | None
     pretrain_from: str | None
     pretrained: Pretrained | None
@@ -118,6 +120,7 @@ def write_run(
         set=tuple(request.assignments),
         device=str(device),
         threads=torch.get_num_threads(),
+        processes=ranks.size(),
         subjects=request.subjects,
         pretrain_from=request.pretrain_from,
         pretrained=taken,

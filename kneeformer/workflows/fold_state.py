@@ -37,11 +37,12 @@ def resume_command(folder: Path, request: Request, since: float, typed: list[str
     run = folder / RUN
     own = not request.overwrite or (run.is_file() and run.stat().st_mtime >= since)
     state = FoldState.of(folder) if own else FoldState.UNTOUCHED
-    device = () if request.device is None else ("-device", request.device)
+    devices = [] if request.device is None else ["-device", request.device]
+    devices += [] if request.num_gpus == 1 else ["-num_gpus", str(request.num_gpus)]
     if state is FoldState.TRAINED:
-        return "the fold is trained; its validation is not finished", _words(request, "--val", *device)
+        return "the fold is trained; its validation is not finished", _words(request, "--val", *devices)
     if state is FoldState.STOPPED:
-        return "the training up to its last checkpoint", _words(request, "--c", *device)
+        return "the training up to its last checkpoint", _words(request, "--c", *devices)
     return "previous stages that are trained; this one starts again", typed
 
 

@@ -17,6 +17,7 @@ class Request:
         pretrained_weights: a checkpoint to start from, instead of the previous stage.
         pretrain_from: a second dataset whose images the stage without labels learns from as well.
         tensorboard: write losses and scores for TensorBoard, too.
+        num_gpus: processes that train together.
         subjects: learn from so many labelled subjects of the fold, drawn by the seed; None is all.
     """
 
@@ -37,6 +38,7 @@ class Request:
     pretrain_from: str | None = None
     subjects: int | None = None
     tensorboard: bool = False
+    num_gpus: int = 1
     settings: tuple[str, ...] = ()
 
     @property

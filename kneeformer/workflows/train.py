@@ -23,6 +23,7 @@ from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.weight_transfer import transfer
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.summary import Summary
+from kneeformer.networks import ranks
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
@@ -41,9 +42,9 @@ from kneeformer.workflows.fold_folder import (
 )
 from kneeformer.workflows.fold_state import RUN, FoldState
 from kneeformer.workflows.inputs import with_validation_mask
-from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
+from kneeformer.workflows.shared_training import join_training, predict_share, refuse_ranks, shared_run
 from kneeformer.workflows.training_cases import learning_cases, split_of
 from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 
@@ -142,13 +143,14 @@ def _possible(planned: Plan, request: Request) -> Plan:
     """The plan with the settings of the request.
 
     Raises:
-        KneeformerError: they are no plan, or take far more memory than there is.
+        KneeformerError: they are no plan, take far more memory than there is, or are not for several ranks.
     """
     plan = override(planned, request.configuration, request.assignments)
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
     device = choose_device(request.device, task.needs_float64)
     task.refuse_too_large(plan.dataset, configuration, device)
+    refuse_ranks(plan, request.configuration)
     return plan
 
 
@@ -230,21 +232,10 @@ def _train(
         cases = _cases(training, validation)
         note(folder, f"trained {request.configuration} on {device}, in closed form: {cases}")
         return
-    run = TrainingRun(
-        network=network,
-        objective=task.objective(plan.dataset, configuration),
-        training=task.batches(network, training, plan.dataset, configuration, seed, training=True),
-        validation=task.batches(network, validation, plan.dataset, configuration, seed + 1, training=False),
-        settings=configuration.training,
-        folder=folder,
-        device=device,
-        seed=seed,
-        minutes=request.minutes,
-        ends_by_epochs=request.ends_by_epochs,
-        workers=0 if device.type == "cpu" else 8,
-        pretrained=frozenset() if pretrained is None else pretrained.fine_tuned,
-        teacher=task.teacher(training, plan.dataset, configuration, seed + 2),
-    )
+    fine_tuned = frozenset() if pretrained is None else pretrained.fine_tuned
+    shared = (plan, request, folder, training, validation, fine_tuned)
+    ranks.call(join_training, *shared)
+    run = shared_run(network, *shared)
     start = _start(run, request.configuration, configuration, _cases(training, validation))
     note(folder, start)
     _log().info("%s", start)
@@ -263,8 +254,9 @@ def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str
         steps += f", about {duration(hours)}"
     limits = [steps] if run.ends_by_epochs else []
     limits += [] if run.minutes is None else [f"{run.minutes:g} min"]
+    where = str(run.device) if ranks.size() == 1 else f"{ranks.size()} x {run.device.type}"
     return (
-        f"training {name} on {run.device}: {cases}; crop {by(settings.crop)}, batch {settings.batch_size}; "
+        f"training {name} on {where}: {cases}; crop {by(settings.crop)}, batch {settings.batch_size}; "
         f"{', at most '.join(limits)}; in {run.folder}"
     )
 
@@ -283,15 +275,15 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     dataset = Dataset.open(folders.raw / request.dataset)
     there = dataset.training_cases()
     wanted = [c for c in there if c.name in set(cases)]
-    predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=request.device)
-    predictor = predictor.undersampling_as_planned()
+    task = read_fold_plan(folder).configuration(request.configuration).task
     output = folder / "validation"
-    masks = output / "masks"
-    task, masked = predictor.configuration.task, []
-    for done, case in enumerate(with_other_sides(wanted, there, dataset.description), 1):
-        masked.append(with_validation_mask(case, task, dataset.description, masks, done))
-        predictor.predict_case(masked[-1], output)
-        watch("Validating on whole cases", done, len(wanted))
+    paired = with_other_sides(wanted, there, dataset.description)
+    masked = [
+        with_validation_mask(case, task, dataset.description, output / "masks", number)
+        for number, case in enumerate(paired, 1)
+    ]
+    ranks.call(predict_share, folder, masked, request.device)
+    predict_share(folder, masked, request.device, watch)
     summary = evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
     note(folder, f"validated on whole cases ({len(masked)}); scores are in {output / 'summary.json'}")
     return summary

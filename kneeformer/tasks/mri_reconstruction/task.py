@@ -60,6 +60,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
 
     needs_labels = False
     stores_labels = False
+    shares_batches = True
     outputs: ClassVar[tuple[str, ...]] = ("*", "_real*", "_imag*", ".json", ".png")
 
     def configurations(

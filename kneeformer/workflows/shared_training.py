@@ -1,0 +1,96 @@
+"""What all ranks of a training do alike: take its steps, and predict whole validation cases."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from kneeformer.data.dataset import Case
+from kneeformer.engine.learner import follow
+from kneeformer.engine.training_run import TrainingRun
+from kneeformer.errors import KneeformerError
+from kneeformer.networks import ranks
+from kneeformer.networks.compute import choose_device, to_device
+from kneeformer.plans import Plan
+from kneeformer.progress import Progress
+from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.request import Request
+
+
+def refuse_ranks(plan: Plan, name: str) -> None:
+    """Raises KneeformerError: a configuration that the ranks there are cannot learn together."""
+    configuration, count = plan.configuration(name), ranks.size()
+    if count == 1:
+        return
+    if not (configuration.by_steps and task_named(configuration.task).shares_batches):
+        raise KneeformerError(f"{name}: one process alone learns it; omit -num_gpus, or do without torchrun")
+    if (batch_size := configuration.training.batch_size) < count:
+        raise KneeformerError(
+            f"{name}: a batch of {batch_size} is not enough for {count} processes; give them "
+            f"--set training.batch_size={count} or more"
+        )
+
+
+def shared_run(
+    network: nn.Module,
+    plan: Plan,
+    request: Request,
+    folder: Path,
+    training: StoredCases,
+    validation: StoredCases,
+    fine_tuned: frozenset[str],
+) -> TrainingRun:
+    """A training as one rank runs it, on its share of each batch.
+
+    Args:
+        network: on its device.
+        fine_tuned: names of parameters that were learnt elsewhere.
+    """
+    configuration, seed = plan.configuration(request.configuration), request.seed or 0
+    task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    return TrainingRun(
+        network=network,
+        objective=task.objective(plan.dataset, configuration),
+        training=task.batches(network, training, plan.dataset, configuration, seed, training=True),
+        validation=task.batches(network, validation, plan.dataset, configuration, seed + 1, training=False),
+        settings=configuration.training,
+        folder=folder,
+        device=device,
+        seed=seed,
+        minutes=request.minutes,
+        ends_by_epochs=request.ends_by_epochs,
+        workers=0 if device.type == "cpu" else 8,
+        pretrained=fine_tuned,
+        teacher=task.teacher(training, plan.dataset, configuration, seed + 2),
+    )
+
+
+def join_training(
+    plan: Plan,
+    request: Request,
+    folder: Path,
+    training: StoredCases,
+    validation: StoredCases,
+    fine_tuned: frozenset[str],
+) -> None:
+    """Follow the leader through a training, whose weights its first checkpoint has; arguments as above."""
+    configuration = plan.configuration(request.configuration)
+    task = task_named(configuration.task)
+    device = choose_device(request.device, task.needs_float64)
+    network = to_device(task.network(plan.dataset, configuration), device)
+    follow(shared_run(network, plan, request, folder, training, validation, fine_tuned))
+
+
+def predict_share(
+    folder: Path, cases: Sequence[Case], device: str | None, watch: Progress = lambda *_: None
+) -> None:
+    """Predict this rank's share of a fold's validation cases into its folder; wait for the other ranks."""
+    predictor = Predictor.from_model_folder(folder.parent, (folder.name,), device=device)
+    predictor = predictor.undersampling_as_planned()
+    for number, case in enumerate(cases[ranks.rank() :: ranks.size()], 1):
+        predictor.predict_case(case, folder / "validation")
+        watch("Validating on whole cases", min(number * ranks.size(), len(cases)), len(cases))
+    ranks.meet()

@@ -1,0 +1,61 @@
+"""torchrun on this machine: the processes of `kf_train -num_gpus N`."""
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from kneeformer.errors import WorkStopped
+from kneeformer.networks import ranks
+
+
+def run_ranks(module: str, words: Sequence[str], processes: int) -> int:
+    """Run a module with the same words in each of several processes, which share the cores; its exit status.
+
+    Raises:
+        WorkStopped: a process was killed or has crashed, by the number of its rank.
+    """
+    _let_ranks_speak_for_themselves()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", module, *words)
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    except ChildFailedError as fault:
+        return _status(fault)
+    return 0
+
+
+def _status(fault: ChildFailedError) -> int:
+    """Exit status of a rank that has told its fault. Raises WorkStopped: the first to end could not."""
+    first = {rank: f for rank, f in fault.failures.items() if f.exitcode != ranks.LOST} or fault.failures
+    rank, failure = min(first.items(), key=lambda named: named[1].timestamp)
+    if failure.exitcode >= 0:
+        return int(failure.exitcode)
+    name = signal.Signals(-failure.exitcode).name
+    how = "was killed (SIGKILL): most often memory ran out" if name == "SIGKILL" else f"crashed ({name})"
+    raise WorkStopped(f"rank {rank} (process {failure.pid}) {how}; the other ranks have ended with it")
+
+
+def _let_ranks_speak_for_themselves() -> None:
+    """Drop torchrun's own lines on a fault, a traceback among them, and gloo's on its connections."""
+    logger = logging.getLogger("torch.distributed")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
