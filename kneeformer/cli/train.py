@@ -146,7 +146,8 @@ def _train_as_rank(folders: "Folders", request: "Request") -> None:
             else:
                 _serve()
     except ranks.RankLost:
-        sys.exit(ranks.LOST)  # whose end it was, torchrun tells
+        sys.stdout.flush()
+        os._exit(ranks.LOST)  # connections cannot be closed any more; torchrun tells whose end it was
 
 
 def _serve() -> None:

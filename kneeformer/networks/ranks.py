@@ -43,13 +43,15 @@ def joined(device: str | None) -> Iterator[None]:
         device: "cpu", "cuda", or None for the best there is.
 
     Raises:
-        KneeformerError: the device is of another kind, or there are more ranks than GPUs on this machine.
+        KneeformerError: the device is of another kind, or the others cannot be reached.
     """
     kind = _kind(device)
     if kind == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with _told_of_losses():
+    try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
+    except RuntimeError as fault:
+        raise KneeformerError(f"rank {os.environ['RANK']} cannot reach the others: {fault}") from fault
     yield
     if leads():
         tell(None)
@@ -190,7 +192,7 @@ def _told_of_losses() -> Iterator[None]:
     try:
         yield
     except RuntimeError as fault:
-        raise RankLost(f"rank {os.environ.get('RANK')}: another rank has ended ({fault})") from fault
+        raise RankLost(f"rank {rank()} has lost another: {str(fault).splitlines()[0]}") from fault
 
 
 def _kind(device: str | None) -> str:

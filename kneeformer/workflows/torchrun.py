@@ -44,8 +44,10 @@ def run_ranks(module: str, words: Sequence[str], processes: int) -> int:
 
 def _status(fault: ChildFailedError) -> int:
     """Exit status of a rank that has told its fault. Raises WorkStopped: the first to end could not."""
-    first = {rank: f for rank, f in fault.failures.items() if f.exitcode != ranks.LOST} or fault.failures
-    rank, failure = min(first.items(), key=lambda named: named[1].timestamp)
+    own = {rank: f for rank, f in fault.failures.items() if f.exitcode != ranks.LOST}
+    if not own:
+        raise WorkStopped("the ranks have lost their connection; the training.log of the fold says how")
+    rank, failure = min(own.items(), key=lambda named: named[1].timestamp)
     if failure.exitcode >= 0:
         return int(failure.exitcode)
     name = signal.Signals(-failure.exitcode).name
@@ -55,7 +57,6 @@ def _status(fault: ChildFailedError) -> int:
 
 def _let_ranks_speak_for_themselves() -> None:
     """Drop torchrun's own lines on a fault, a traceback among them, and gloo's on its connections."""
-    logger = logging.getLogger("torch.distributed")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    for name in [n for n in logging.root.manager.loggerDict if n.startswith("torch.distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
