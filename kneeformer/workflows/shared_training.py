@@ -1,4 +1,4 @@
-"""What all ranks of a training do alike: take its steps, and predict whole validation cases."""
+"""The parts of a training that all ranks do: its steps, and the prediction of whole validation cases."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -346,3 +346,16 @@ def test_slabs_lie_across_the_thick_axis(folder: Path, axis: int) -> None:
     visible = masked(folder, "slab", 0.5, thick_axis=axis)[0]["visible"]
     shares = visible.float().mean([a + 1 for a in range(3) if a != axis])
     assert torch.equal(shares.sort(1).values, torch.tensor([[0.0, 0, 1, 1]] * 4))
+
+
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+def test_shares_of_a_batch_are_its_parts(folder: Path, cutmix: float) -> None:
+    """Whoever draws an item, and whatever CutMix takes from items of others."""
+    augmentation = BUSY.model_copy(update={"cutmix_probability": cutmix})
+    dataset = crops(folder, "large", "thin", augmentation=augmentation)
+    batches = []
+    for items in (range(4), range(1), range(1, 4)):
+        dataset.items = items
+        batches.append(MaskedBatches(dataset, TOKEN, MaskingSettings())[7])
+    whole, *parts = batches
+    assert same(whole, {role: torch.cat([part[role] for part in parts]) for role in whole})
