@@ -258,7 +258,7 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
         read_plan(file)
     file.write_text('{"configurations": {"a": 1, "b": 2, "a": 3}}')
     with pytest.raises(
-        KneeformerError, match=r"kfPlans\.json: not valid JSON \('a' stands twice in one object\)"
+        KneeformerError, match=r"kfPlans\.json: not valid JSON \('a' occurs twice in one object\)"
     ):
         read_plan(file)
     file.write_text('{"dataset": ')

@@ -158,8 +158,8 @@ def test_a_file_ending_is_an_ending(ending: str) -> None:
     ("changes", "fault"),
     [
         ({"preprocessing": {"folder": "b", "spacing": [2] * 3, "grid": [12, 16, 16]}}, "[16, 16, 16] is"),
-        ({"learning": None}, "prior.kind 'vae' learns by steps"),
-        ({"prior": {"kind": "pca"}}, "prior.kind 'pca' learns in closed form"),
+        ({"learning": None}, "prior.kind 'vae' is trained by steps"),
+        ({"prior": {"kind": "pca"}}, "prior.kind 'pca' is fitted in closed form"),
         ({"prior": {"components": 10**9}}, ".prior.components: "),
         ({"prior": {"correlation_mm": math.nan}}, ".prior.correlation_mm: "),
         ({"learning": {"scale": [1.1, 0.9]}}, ".learning.scale: [1.1, 0.9] runs backwards"),

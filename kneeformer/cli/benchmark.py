@@ -1,4 +1,4 @@
-"""kf_benchmark: seconds and memory on this machine, as a table to paste in an issue; needs no dataset."""
+"""kf_benchmark: measure time and memory on this machine, as a table to paste in an issue."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -16,31 +16,35 @@ SHAPE, SPACING_MM = (36, 320, 320), (3.1, 0.44, 0.44)
 
 def main() -> None:
     parser = command_parser("kf_benchmark", __doc__)
-    parser.add_argument("-d", "--dataset", default=None, help="planned dataset (default: --shape and below)")
-    parser.add_argument("-c", "--configuration", default="3d_vit", help="that segments (default: 3d_vit)")
+    parser.add_argument(
+        "-d", "--dataset", default=None, help="planned dataset (default: none; a scan of --shape)"
+    )
+    parser.add_argument(
+        "-c", "--configuration", default="3d_vit", help="segmentation configuration (default: 3d_vit)"
+    )
     parser.add_argument(
         "--shape",
         type=triple(positive_whole),
         default=SHAPE,
         metavar="ZxYxX",
-        help="voxels of a case (default: 36x320x320)",
+        help="size of a scan in voxels (default: 36x320x320)",
     )
     parser.add_argument(
         "--spacing",
         type=triple(positive),
         default=SPACING_MM,
         metavar="ZxYxX",
-        help="mm (default: 3.1x0.44x0.44)",
+        help="in mm (default: 3.1x0.44x0.44)",
     )
     parser.add_argument(
-        "--structures", type=positive_whole, default=6, metavar="N", help="labels (default: 6)"
+        "--structures", type=positive_whole, default=6, metavar="N", help="number of labels (default: 6)"
     )
     parser.add_argument(
         "--memory",
         type=positive,
         default=8.0,
         metavar="GB",
-        help="that a training step may take (default: 8)",
+        help="that a training step may use (default: 8)",
     )
     add_plans(parser)
     add_device(parser)

@@ -27,4 +27,4 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(comparison_table(comparison.trained))
     print(NO_CONTEST)
     if comparison.missing:
-        print("Not trained yet; these commands do it:", *comparison.missing, sep="\n  ")
+        print("Not trained yet; these commands train them:", *comparison.missing, sep="\n  ")

@@ -195,7 +195,11 @@ def faces(text: str) -> int:
 
 def add_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--faces", type=faces, default=None, metavar="N", help="triangles per surface (default: all)"
+        "--faces",
+        type=faces,
+        default=None,
+        metavar="N",
+        help="about how many triangles a surface has at most (default: all)",
     )
 
 
@@ -221,7 +225,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         "--cluster",
         default=None,
         metavar="tcp://HOST:8786",
-        help="work on the cases on the workers of a dask scheduler (default: on this machine)",
+        help="process the cases on the workers of a dask scheduler (default: on this machine)",
     )
 
 
@@ -235,4 +239,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_plans(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--plans", default="kfPlans", metavar="NAME", help="plans file, without .json")
+    parser.add_argument(
+        "-p",
+        "--plans",
+        default="kfPlans",
+        metavar="NAME",
+        help="name of the plan's file, without .json (default: kfPlans)",
+    )

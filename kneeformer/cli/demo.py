@@ -14,7 +14,7 @@ def main() -> None:
         type=positive,
         default=10.0,
         metavar="M",
-        help="longest training; it ends earlier when all steps are done (default: 10)",
+        help="time limit of the training (default: 10)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of phantoms and training (default: 0)")
     arguments = parser.parse_args()
@@ -34,7 +34,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     planned = EPOCHS * STEPS_PER_EPOCH
     if result.steps < planned:
         print(
-            f"\nThe clock ended the training after {result.steps} of {planned} steps: its scores are low; "
+            f"\nThe time limit ended the training after {result.steps} of {planned} steps: scores are low; "
             f"--minutes {2 * arguments.minutes:g} gives it twice the time."
         )
     print("\nScores of two synthetic test knees:")

@@ -1,4 +1,4 @@
-"""kf_export_mesh: surfaces of the structures in label maps, as STL, PLY or VTP, and their measurements."""
+"""kf_export_mesh: make surfaces of the structures in label maps (STL, PLY, VTP), and measure them."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def main() -> None:
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or folder name: what the labels mean (default: what the files' headers say)",
+        help="dataset whose dataset.json names the labels (default: the names in the files' headers)",
     )
     parser.add_argument("--format", default="stl", choices=["stl", "ply", "vtp"], help="default: stl")
     add_faces(parser)

@@ -1,4 +1,4 @@
-"""kf_export_model: write a trained model as one file, to be installed elsewhere."""
+"""kf_export_model: write a trained model as one file, for another machine."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""kf_find_best_configuration: compare trained configurations on the same cases; prints how to predict."""
+"""kf_find_best_configuration: compare trained configurations on the same cases, and choose the best."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def main() -> None:
         nargs="+",
         default=None,
         metavar="C",
-        help="default: all of the plan that predict cases",
+        help="candidates (default: all of the plan that predict cases)",
     )
     parser.add_argument(
         "-f",
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--ranking_only",
         action="store_true",
-        help="compare the scores that are there: no ensembles, no post-processing, no network",
+        help="compare existing scores only: no ensembles, no post-processing",
     )
     parser.add_argument(
         "-p",
@@ -36,7 +36,7 @@ def main() -> None:
         nargs="+",
         default=["kfPlans"],
         metavar="NAME",
-        help="plans files, without .json; configurations of several are compared with each other",
+        help="names of plans, without .json; configurations of several plans are compared (default: kfPlans)",
     )
     arguments = parser.parse_args()
     run(lambda: _find(arguments), resume_with("everything that is trained and validated"))

@@ -1,4 +1,4 @@
-"""kf_import_dicom: make a dataset of the DICOM series in a folder, labels from DICOM SEG."""
+"""kf_import_dicom: make a dataset from DICOM series, with labels from DICOM SEG."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""kf_import_msd: make a dataset of a folder of the Medical Segmentation Decathlon."""
+"""kf_import_msd: make a dataset from a task of the Medical Segmentation Decathlon."""
 
 import argparse
 import re
@@ -11,7 +11,9 @@ def main() -> None:
     parser = command_parser("kf_import_msd", __doc__)
     parser.add_argument("folder", type=Path, help="folder with the Decathlon's dataset.json")
     parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
-    parser.add_argument("--name", default=None, help="its name (default: the folder's, without TaskNN_)")
+    parser.add_argument(
+        "--name", default=None, help="name of the dataset (default: the folder's, without TaskNN_)"
+    )
     arguments = parser.parse_args()
     run(lambda: _import(arguments), resume_with("nothing of the dataset"))
 

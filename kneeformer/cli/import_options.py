@@ -16,7 +16,7 @@ def add_import(parser: argparse.ArgumentParser, source: str) -> None:
     """
     parser.add_argument("folder", type=Path, help=source)
     parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
-    parser.add_argument("--name", required=True, help="its name, as Knee for DatasetNNN_Knee")
+    parser.add_argument("--name", required=True, help="name of the dataset: Knee for DatasetNNN_Knee")
     parser.add_argument(
         "--structures", nargs="+", default=None, metavar="NAME", help="segments to import (default: all)"
     )

@@ -1,4 +1,4 @@
-"""kf_import_slicer: make a dataset of the volumes and segmentations in a folder of 3D Slicer."""
+"""kf_import_slicer: make a dataset from volumes and segmentations of 3D Slicer."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""kf_label_study: compare ways to learn from few labels and many images without, as a table and a plot."""
+"""kf_label_study: compare ways to learn from few labels and many unlabelled scans, as a table and a plot."""
 
 import argparse
 from contextlib import closing
@@ -36,20 +36,31 @@ def main() -> None:
         choices=list("ABCDEF"),
         default=list("ABCD"),
         metavar="ARM",
-        help="A from scratch, B averaged weights, C copy-paste, D teacher, E A pre-trained, F D pre-trained "
-        "(default: A B C D)",
+        help="A from scratch; B with averaged weights; C with copy-paste; D with a teacher; E as A and F as "
+        "D, pre-trained (default: A B C D)",
     )
     parser.add_argument(
         "--ablations",
         action="store_true",
-        help="A and E also with other masking ratios and kinds, target, depths and decoder",
+        help="A and E also with other masking ratios and kinds, targets, depths and decoders",
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="S", help="default: 0 1 2"
+        "--seeds",
+        nargs="+",
+        type=seed,
+        default=[0, 1, 2],
+        metavar="S",
+        help="seeds, each a repetition (default: 0 1 2)",
     )
-    parser.add_argument("--epochs", type=int, default=None, metavar="N", help="of each training with labels")
     parser.add_argument(
-        "--minutes", type=positive, default=None, metavar="M", help="of each training, pre-training included"
+        "--epochs", type=int, default=None, metavar="N", help="epochs of each training with labels"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        default=None,
+        metavar="M",
+        help="minutes of each training, pre-training included",
     )
     parser.add_argument(
         "--pretraining_epochs", type=int, default=None, metavar="N", help="epochs of the pre-training"

@@ -9,21 +9,27 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or folder name, or folder or file of a trained model (default: the only one)",
+        help="dataset number or name, or folder or .kfm file of a model (default: the only trained model)",
     )
     parser.add_argument(
-        "-c", "--configuration", default=None, help="default: 3d_vit, or the only one that is trained"
+        "-c", "--configuration", default=None, help="default: the only trained one, or 3d_vit"
     )
     parser.add_argument(
         "-p",
         "--plans",
         default=None,
         metavar="NAME",
-        help="name of the plan (default: kfPlans if trained)",
+        help="name of the plan (default: kfPlans, or the only one with a trained model)",
     )
-    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
     parser.add_argument(
-        "-chk", "--checkpoint", default="final", choices=["final", "best", "latest"], help="default: final"
+        "-f", "--folds", nargs="+", default=None, help="folds to average (default: all trained ones)"
+    )
+    parser.add_argument(
+        "-chk",
+        "--checkpoint",
+        default="final",
+        choices=["final", "best", "latest"],
+        help="which weights to use (default: final)",
     )
 
 

@@ -7,7 +7,6 @@ from kneeformer.cli.console import (
     Bars,
     add_cluster,
     add_device,
-    add_plans,
     add_processes,
     add_quiet,
     command_parser,
@@ -53,7 +52,7 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
         "--planner",
         default="default",
         choices=PLANS,
-        help="planning rules: our own (default), or the published papers'",
+        help="planning rules: default, or those of the published papers",
     )
     parser.add_argument(
         "--verify_dataset_integrity",
@@ -67,8 +66,13 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
         metavar="GB",
         help="memory one training step may take (default: what the device has)",
     )
-    add_plans(parser)
-    parser.set_defaults(plans=None)
+    parser.add_argument(
+        "-p",
+        "--plans",
+        default=None,
+        metavar="NAME",
+        help="name of the plan's file, without .json (default: kfPlans, or paperPlans with -pl paper)",
+    )
     add_processes(parser)
     add_cluster(parser)
     add_device(parser)

@@ -1,4 +1,4 @@
-"""kf_predict: predict a folder of images, or one file, with trained folds."""
+"""kf_predict: predict a folder of scans, or one file, with a trained model."""
 
 import argparse
 from pathlib import Path
@@ -30,14 +30,16 @@ def main() -> None:
 def predict_parser() -> argparse.ArgumentParser:
     parser = command_parser("kf_predict", __doc__)
     _add_inputs(parser)
+    _add_outputs(parser)
     add_model(parser)
     parser.add_argument(
-        "--best", action="store_true", help="predict with what kf_find_best_configuration has chosen"
+        "--best",
+        action="store_true",
+        help="use the choice of kf_find_best_configuration, instead of -c, -f and -p",
     )
     parser.add_argument(
         "--disable_tta", action="store_true", help="no mirroring: faster, a little less accurate"
     )
-    _add_outputs(parser)
     _add_parts(parser)
     add_cluster(parser)
     add_device(parser)
@@ -58,35 +60,33 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=Path,
         default=None,
-        help="for bone completion: folder of masks CASE, 1 bone to keep, 2 region to complete",
+        help="for bone completion: folder of masks named CASE; 1 bone to keep, 2 region to complete",
     )
     parser.add_argument(
         "--other_side",
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="for 3d_mirrored: folder of the other sides, scans CASE_0000 and label maps CASE",
+        help="for 3d_mirrored: folder with scans CASE_0000 and label maps CASE of the opposite side",
     )
     parser.add_argument(
         "--simulate",
         type=float,
         default=None,
         metavar="R",
-        help="for reconstruction: keep one sample in R of fully sampled k-space; the same for every -c",
+        help="for reconstruction: undersample fully sampled k-space R times, with the same mask for every -c",
     )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for CASE files")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the predictions")
     parser.add_argument(
         "--file_ending",
         default=None,
         metavar="ENDING",
         help="format of the label maps, such as .seg.nrrd for 3D Slicer (default: the dataset's)",
     )
-    parser.add_argument(
-        "--save_probabilities", action="store_true", help="CASE_probabilities.npz beside each label map"
-    )
+    parser.add_argument("--save_probabilities", action="store_true", help="also write CASE_probabilities.npz")
     parser.add_argument(
         "--save_complex", action="store_true", help="for reconstruction: CASE_real and CASE_imag too"
     )
@@ -94,25 +94,33 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--save_mesh",
         default=None,
         choices=["stl", "ply", "vtp"],
-        help="the surface of each structure, and CASE.json with its measurements",
+        help="also write a surface of each structure, and CASE.json with measurements",
     )
     add_faces(parser)
     parser.add_argument(
         "--save_dicom_seg",
         action="store_true",
-        help="CASE.dcm too: a DICOM SEG that refers to the series; for DICOM input",
+        help="also write CASE.dcm, a DICOM SEG that refers to the series; only for DICOM input",
     )
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--continue_prediction", action="store_true", help="skip cases that are predicted already"
+        "--continue_prediction", action="store_true", help="skip cases that have a prediction"
     )
     parser.add_argument(
-        "-num_parts", type=int, default=1, metavar="N", help="split the cases among N calls ..."
+        "-num_parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of calls that share the cases (default: 1)",
     )
     parser.add_argument(
-        "-part_id", type=int, default=0, metavar="I", help="... of which this is the I-th, from 0"
+        "-part_id",
+        type=int,
+        default=0,
+        metavar="I",
+        help="which part of the cases this call predicts, from 0",
     )
 
 

@@ -1,4 +1,4 @@
-"""kf_report: one HTML page of a training or of predictions, which opens anywhere without a network."""
+"""kf_report: write one HTML page about a training or predictions; it opens offline in any browser."""
 
 import argparse
 from pathlib import Path
@@ -14,13 +14,13 @@ def main() -> None:
         "--images",
         type=Path,
         default=None,
-        help="folder of the images CASE_0000 that were predicted: shown below the labels",
+        help="folder of the predicted scans CASE_0000, to be shown below the labels",
     )
     parser.add_argument(
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or folder name: what the labels mean (default: what files and plan say)",
+        help="dataset whose dataset.json names the labels (default: the names in the plan or the files)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=None, metavar="FILE", help="default: FOLDER/report.html"

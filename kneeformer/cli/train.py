@@ -32,12 +32,16 @@ def main() -> None:
     parser = command_parser("kf_train", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument("configuration", help="such as 3d_vit")
-    parser.add_argument("fold", help="0 or fold0, 1 or fold1, ...; or all: every case, none to validate on")
+    parser.add_argument(
+        "fold", help="0 or fold0, 1 or fold1, ...; or all: train on every case, without validation"
+    )
     parser.add_argument("--c", dest="resume", action="store_true", help="resume a stopped training")
     parser.add_argument(
         "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
     )
-    parser.add_argument("--epochs", type=int, default=None, metavar="N", help="instead of the plan's")
+    parser.add_argument(
+        "--epochs", type=int, default=None, metavar="N", help="number of epochs (default: the plan's)"
+    )
     parser.add_argument(
         "--minutes",
         type=positive,
@@ -50,25 +54,25 @@ def main() -> None:
     parser.add_argument(
         "--no_pretraining",
         action="store_true",
-        help="start from random initialisation, whatever the plan has",
+        help="start from random initialisation, even if the plan has a previous stage",
     )
     parser.add_argument(
         "--no_unlabelled",
         action="store_true",
-        help="learn from labels alone, whatever teacher the plan has",
+        help="train on labels alone, even if the plan has a teacher",
     )
     parser.add_argument(
         "-pretrained_weights",
         type=Path,
         default=None,
         metavar="FILE",
-        help="checkpoint to start from; matching tensors are loaded, the others listed",
+        help="checkpoint to start from; tensors of the same name and shape are loaded",
     )
     parser.add_argument(
         "--pretrain_from",
         default=None,
         metavar="DATASET",
-        help="a second dataset, whose images pre-training learns from as well",
+        help="second dataset whose images are also used in pre-training",
     )
     parser.add_argument(
         "--set",

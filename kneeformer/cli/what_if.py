@@ -13,24 +13,37 @@ _MEMORY_GB = 8.0
 
 def add_what_if(parser: argparse.ArgumentParser) -> None:
     """Options that describe data; the device need not be there."""
-    group = parser.add_argument_group("what if", "the plan that described data would get, on any machine")
-    group.add_argument("--what_if", action="store_true", help="print that plan; nothing is written")
-    group.add_argument("--shape", type=triple(positive_whole), metavar="ZxYxX", help="voxels, as 36x320x320")
-    group.add_argument("--spacing", type=triple(positive), metavar="ZxYxX", help="mm, as 3.1x0.44x0.44")
+    group = parser.add_argument_group("what if", "plan for data and a machine that are only described")
     group.add_argument(
-        "--cases", type=positive_whole, default=50, metavar="N", help="with labels (default: 50)"
+        "--what_if", action="store_true", help="print the plan for the following; writes nothing"
     )
     group.add_argument(
-        "--unlabelled", type=int, default=0, metavar="N", help="subjects without labels (default: 0)"
+        "--shape",
+        type=triple(positive_whole),
+        metavar="ZxYxX",
+        help="size of a scan in voxels, such as 36x320x320",
     )
     group.add_argument(
-        "--structures", type=positive_whole, default=1, metavar="N", help="labels (default: 1)"
+        "--spacing", type=triple(positive), metavar="ZxYxX", help="in mm, such as 3.1x0.44x0.44"
+    )
+    group.add_argument(
+        "--cases", type=positive_whole, default=50, metavar="N", help="number of labelled cases (default: 50)"
+    )
+    group.add_argument(
+        "--unlabelled",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of subjects without labels (default: 0)",
+    )
+    group.add_argument(
+        "--structures", type=positive_whole, default=1, metavar="N", help="number of labels (default: 1)"
     )
     group.add_argument(
         "--device",
         choices=("cpu", "cuda", "mps"),
         default=argparse.SUPPRESS,
-        help="as -device (default: cuda)",
+        help="device of the machine (default: cuda)",
     )
     group.add_argument(
         "--memory",
@@ -38,7 +51,7 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=argparse.SUPPRESS,
         metavar="GB",
-        help=f"as -gpu_memory_target (default: {_MEMORY_GB:g})",
+        help=f"that a training step may use (default: {_MEMORY_GB:g})",
     )
     group.add_argument("--json", action="store_true", help="print the whole plan, as JSON")
 
@@ -67,7 +80,7 @@ def triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Num
         try:
             z, y, x = map(number, text.split("x"))
         except ValueError as fault:
-            raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, as 36x320x320") from fault
+            raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 36x320x320") from fault
         return z, y, x
 
     return parse

@@ -40,7 +40,7 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _steps_are_made(self) -> "Configuration":
         if self.by_steps and self.training.epochs == 0:
-            raise ValueError("training.epochs must be at least 1 for what learns by steps (it is 0)")
+            raise ValueError("training.epochs must be at least 1 for a training by steps (it is 0)")
         return self
 
     @property

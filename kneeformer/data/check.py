@@ -114,7 +114,7 @@ def _missing_files(case: Case) -> list[str]:
     if case.label is not None and not case.label.is_file():
         lines.append(
             f"{case.images[0]}: no label for this image; add {case.label}, or move the image to imagesUn, "
-            f"where images without labels live"
+            f"the folder of images without labels"
         )
     return lines
 

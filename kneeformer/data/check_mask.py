@@ -79,7 +79,7 @@ def _alike(file: Path) -> list[str]:
 def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
     neither, kept, hidden = (int(np.count_nonzero(mask == value)) for value in (0, KEEP, COMPLETE))
     if others := _others(mask):
-        return f"holds {others}; of a mask {_MEANING}, and there is nothing else"
+        return f"holds {others}; in a mask {_MEANING}, and no other value is allowed"
     if neither == mask.size:
         return f"an empty mask, every voxel is 0; draw it: {_MEANING}"
     if not hidden:

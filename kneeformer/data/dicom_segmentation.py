@@ -233,6 +233,6 @@ def _segmentation(
 def _step(depths: np.ndarray, header: Any) -> float:
     """mm between slices: as the header says, for empty ones may be left out; else the smallest distance."""
     shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0].get("PixelMeasuresSequence") or [{}]
-    told = shared[0].get("SpacingBetweenSlices") or shared[0].get("SliceThickness")
+    stated = shared[0].get("SpacingBetweenSlices") or shared[0].get("SliceThickness")
     steps = np.diff(np.unique(np.round(depths, 3)))
-    return float(told or (steps.min() if len(steps) else 1.0))
+    return float(stated or (steps.min() if len(steps) else 1.0))

@@ -13,7 +13,7 @@ _DISK_FAILS = ("the disk, or the network that leads to it, does not answer", "ch
 _PERMISSION = ("permission denied", "change its owner or its permissions, or choose another place")
 _IN_WORDS = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose a folder on another disk"),
-    errno.EDQUOT: ("your share of this disk is used up", "free some space, or choose a folder elsewhere"),
+    errno.EDQUOT: ("your disk quota is exhausted", "free some space, or choose a folder elsewhere"),
     errno.EFBIG: ("the file is larger than this disk or `ulimit -f` allows", "raise it, or choose elsewhere"),
     errno.EROFS: ("this disk can only be read", "choose a folder on another disk"),
     errno.EACCES: _PERMISSION,

@@ -97,7 +97,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
-        raise ValueError(f"{', '.join(map(repr, twice))} stands twice in one object")
+        raise ValueError(f"{', '.join(map(repr, twice))} occurs twice in one object")
     return found
 
 

@@ -188,7 +188,7 @@ def _verify(file: Path, wanted: FileState, what: str) -> None:
 
 
 def _unreadable(file: Path, fault: str) -> str:
-    return f"{file}: the prepared case cannot be read ({fault}); make it again with kf_preprocess"
+    return f"{file}: the prepared case cannot be read ({fault}); prepare it again with kf_preprocess"
 
 
 def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed: int) -> dict[str, Points]:

@@ -47,7 +47,7 @@ def load_weights(path: Path) -> Weights:
     weights = _weights(content.get("network", content)) if isinstance(content, dict) else None
     if weights is None:
         raise KneeformerError(
-            f"{path}: holds no weights: a checkpoint of kneeformer is taken, or a plain state_dict of tensors"
+            f"{path}: holds no weights; give a checkpoint of kneeformer or a plain state_dict of tensors"
         )
     return weights
 
@@ -154,7 +154,7 @@ def _refuse_another(network: nn.Module, weights: Weights, path: Path) -> None:
     if differing:
         raise KneeformerError(
             f"{path}: of another network than the plan describes, {len(differing)} tensors differ: "
-            f"{'; '.join(differing[:2])}; put back the plan.json that it was trained by, or train it again "
+            f"{'; '.join(differing[:2])}; restore the plan.json that it was trained with, or train it again "
             f"with --overwrite"
         )
 

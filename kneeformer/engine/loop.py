@@ -186,7 +186,7 @@ class _Training:
             if fault is None and is_ready(run.teacher.settings, self._share(), score):
                 state.teacher_since = self._share()
                 self._save(BURN_IN)
-                self._note("pseudo-labels are learnt from now on")
+                self._note("pseudo-labels are used from now on")
         elif fault is not None:
             told = (
                 f"pseudo-labels have collapsed: {fault}; back to the weights before them, with labels alone"

@@ -17,7 +17,7 @@ def uncovered(
     lines = [f"{name}: {text}" for name, text in found.items() if text]
     used = {case for split in splits for side in split.values() for case in side}
     if unused := sorted(set(volumes) - used):
-        lines.append(f"in no fold, so never learnt from but in pre-training: {', '.join(unused)}")
+        lines.append(f"in no fold, so used in pre-training alone: {', '.join(unused)}")
     return lines
 
 

@@ -60,8 +60,8 @@ def read_fold_plan(folder: Path) -> Plan:
     plan = read_plan(file, "retrain the fold with kf_train ... --overwrite")
     if len(plan.configurations) != 1:
         raise KneeformerError(
-            f"{file}: has {len(plan.configurations)} configurations: not the plan of a trained fold; put "
-            f"back the one that it was trained by, or retrain the fold with kf_train ... --overwrite"
+            f"{file}: has {len(plan.configurations)} configurations: not the plan of a trained fold; "
+            f"restore the one that it was trained with, or retrain the fold with kf_train ... --overwrite"
         )
     return plan
 

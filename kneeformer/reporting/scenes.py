@@ -56,8 +56,8 @@ def surface_scene(surfaces: Sequence[NamedSurface], title: str, degrees: float =
     names = ", ".join(surface.name for surface in surfaces)
     return Scene(
         {"data": [_trace(surface) for surface in surfaces], "layout": layout},
-        alt=f"Surfaces of {title}: {names}. Arrow keys turn them.",
-        caption="Drag or use the arrow keys to turn, scroll to zoom, click a name to hide or show it.",
+        alt=f"Surfaces of {title}: {names}. Arrow keys rotate them.",
+        caption="Drag or use the arrow keys to rotate, scroll to zoom, click a name to hide or show it.",
     )
 
 

@@ -21,7 +21,7 @@ CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS, _POINTS_OF_FAMILY = 20_000, 4_000
 _POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 1_000, 400
 _STEPS_AT_FIRST = 12  # they tell which of several starts is the best
-_ABOUT_AS_WELL, _EXACT, _MOST_WAYS = 1.25, 0.1, 4  # times the misfit of the best way round, and more; ways
+_ABOUT_AS_WELL, _EXACT, _MOST = 1.25, 0.1, 4  # times the misfit of the best orientation, and more; number
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
 
 
@@ -98,13 +98,13 @@ class Registration(nn.Module):
         return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
 
     @torch.no_grad()
-    def ways_round(
+    def orientations(
         self, image: Tensor, known: Tensor, spacing: Spacing, family: Family | None
     ) -> list[Solution]:
-        """The ways round that a bone may lie, best first: poses whose rotations may be any, none alike.
+        """Possible poses of a bone in any orientation, best first, no two of similar rotation.
 
         All rotations are tried on the prototype. Those that fit it about as well are compared among the
-        shapes of the family: a bone the wrong way round is no bone of the family.
+        shapes of the family, which a bone in a wrong orientation does not fit.
 
         Args:
             image, known: as `forward` takes them, on a grid of any size with this spacing.
@@ -165,7 +165,7 @@ def _apart(solutions: list[Solution]) -> list[Solution]:
     chosen: list[Solution] = []
     for solution in sorted(solutions, key=lambda solution: solution.misfit):
         best = (chosen or [solution])[0].misfit
-        if solution.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST_WAYS:
+        if solution.misfit > _ABOUT_AS_WELL * best + _EXACT or len(chosen) == _MOST:
             break
         if all(angle_between(solution.pose.rotation, other.pose.rotation) > ALIKE for other in chosen):
             chosen.append(solution)

@@ -1,8 +1,8 @@
 """Rotations from all over the space of them, and those by which a bone may lie like the prototype.
 
-Least squares go to the nearest valley, and a bone may lie in its scan any way round: a patient prone or feet
-first, a specimen laid across the table. So every rotation of a grid of them is judged, together with a few
-shifts, by where it brings some points of the bone's surface; least squares begin at the best of them.
+Least squares go to the nearest valley, and a bone may have any orientation in its scan: a patient prone or
+feet first, a specimen laid across the table. So every rotation of a grid of them is judged, together with
+a few shifts, by where it brings some points of the bone's surface; least squares begin at the best of them.
 """
 
 import math

@@ -44,9 +44,9 @@ _WHOLE_BONE = (*(D_SSIM[window] for window in WINDOWS), PSNR, RMSE, RMSD)
 
 _FOOTNOTE = """\
 Means over {subjects}, with 95 % intervals (bootstrap over subjects), of the hidden region, which is the same
-for all configurations. The figures of the composite, the completed region in the bone as it was, flatter: all
-that is visible is as it was given, and the bare prototype has a high PSNR too. Whether shapes and images are
-those of patients or synthetic is not known here and must be said beside the table.
+for all configurations. The figures of the composite (completed inside the region, reference outside) are
+optimistic: even the prototype alone has a high PSNR. When you show this table, state whether shapes and
+images are those of patients or synthetic.
 """
 
 
@@ -174,7 +174,7 @@ def _completing(folders: Folders, wanted: Completions) -> dict[str, Configuratio
     names = wanted.configurations or tuple(there)
     if others := [name for name in names if name not in there]:
         raise KneeformerError(
-            f"no bones are completed by {', '.join(others)}, but by {', '.join(there)}; choose with -c"
+            f"{', '.join(others)} completes no bones; choose with -c from {', '.join(there)}"
         )
     return {name: there[name] for name in names}
 

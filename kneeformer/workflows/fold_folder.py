@@ -81,7 +81,7 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
             raise KneeformerError(f"{folder}: nothing to resume; start without --c")
         if finished and not (folder / LATEST).is_file():
             raise KneeformerError(
-                f"{folder}: this fold is trained, and was without steps: there is nothing to resume"
+                f"{folder}: this fold is trained in closed form: there is nothing to resume"
             )
     elif request.overwrite:
         return

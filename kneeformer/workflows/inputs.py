@@ -187,9 +187,9 @@ def input_problems(
 
 
 def _no_other_side(case: Case, folder: Path) -> str:
-    told = "its name has no side" if case.side is None else f"its name says {case.side}"
+    named_side = "its name has no side" if case.side is None else f"its name says {case.side}"
     return (
-        f"{case.images[0]}: no other side of the same person in {folder}; {told}; name both sides of "
+        f"{case.images[0]}: no other side of the same person in {folder}; {named_side}; name both sides of "
         f"a person, as 12_L and 12_R"
     )
 

@@ -37,7 +37,7 @@ def refuse_outputs(
             cases would write one file; of two files nothing tells which is the input.
     """
     if output.is_file():
-        raise KneeformerError(f"{output}: a file; predictions go into a folder, give its name with -o")
+        raise KneeformerError(f"{output}: is a file; give a folder with -o")
     faults = [
         *_in_a_dataset(output),
         *inputs.duplicates,
@@ -46,7 +46,9 @@ def refuse_outputs(
     ]
     if faults:
         lines = "".join(f"\n  {line}" for line in faults)
-        raise KneeformerError(f"{output}: nothing is predicted, for files would be lost or mixed up:{lines}")
+        raise KneeformerError(
+            f"{output}: nothing is predicted, because files would be lost or mixed up:{lines}"
+        )
 
 
 def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) -> list[str]:
@@ -56,13 +58,13 @@ def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) ->
         for file in output_files(case, outputs, ending):
             writers[file.casefold()].append(case)  # many disks take K01 and k01 for one name
     lines = [
-        f"{file}: a file of {' and of '.join(names)}; call one of these cases otherwise"
+        f"{file}: a file of {' and of '.join(names)}; rename one of these cases"
         for file, names in writers.items()
         if len(names) > 1
     ]
     others = {**dict.fromkeys(SUMMARY, "kf_evaluate"), PREVIEW: "kf_predict"}
     taken = [(name, command) for name, command in others.items() if name in writers]
-    return lines + [f"{name}: a file of {command}, too; call the case otherwise" for name, command in taken]
+    return lines + [f"{name}: a file of {command}, too; rename the case" for name, command in taken]
 
 
 def _overwritten(
@@ -81,10 +83,10 @@ def _overwritten(
     for path in written:
         identity = _identity(path)
         if identity in files:
-            lines.append(f"{path}: would be written over, and is an input; give another folder with -o")
+            lines.append(f"{path}: would be overwritten, and is an input; give another folder with -o")
         elif identity is not None and among_inputs:
             lines.append(
-                f"{path}: is there, in a folder of inputs, and would be written over; remove it or give "
+                f"{path}: exists in a folder of inputs and would be overwritten; remove it or give "
                 f"another folder with -o"
             )
     return lines

@@ -132,7 +132,7 @@ class Predictor:
             image: (z, y, x), or (channels, z, y, x), as a file would hold it.
             spacing: mm along (z, y, x).
             direction: nine cosines, as SimpleITK's GetDirection() gives them; None: the array lies as most of
-                the scans that the network has learnt from.
+                the training scans.
 
         Returns:
             (z, y, x) labels, or (outputs, z, y, x) float16 probabilities.

@@ -53,7 +53,9 @@ def write_report(
 def publish(page: Page, output: Path) -> None:
     """Write a page, with when and by which version at its foot."""
     if not has_viewer():
-        _log().warning("the report has no surfaces to turn: for these type pip install 'kneeformer[report]'")
+        _log().warning(
+            "the report has no interactive surfaces; for these type pip install 'kneeformer[report]'"
+        )
     written = time.strftime("%Y-%m-%d %H:%M")
     footer = f"Written {written} by kneeformer {__version__}. For research; not a medical device."
     write_page(replace(page, footer=footer), output)

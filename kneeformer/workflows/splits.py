@@ -25,7 +25,5 @@ def _subjects(folders: Folders, name: str) -> Mapping[str, str]:
     if dataset is not None:
         return {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
     file = folders.preprocessed / name / "dataset_fingerprint.json"
-    planned = read_model(
-        file, Fingerprint, f"put {folders.raw / name} back and type kf_plan -d {quote(name)}"
-    )
+    planned = read_model(file, Fingerprint, f"restore {folders.raw / name} and type kf_plan -d {quote(name)}")
     return {case: case for case in planned.cases}

@@ -116,9 +116,9 @@ def _preferred(models: list[TrainedModel], usual: Callable[[TrainedModel], bool]
 
 def _none_fits(models: Sequence[TrainedModel], named: Sequence[TrainedModel], masks: bool | None) -> str:
     if named and masks:
-        return f"masks are given with -m, and no trained model takes any; there are:{_listed(named)}"
+        return f"-m gives masks, but no trained model uses any; there are:{_listed(named)}"
     if named:
-        return f"what is trained requires masks: give their folder with -m; there are:{_listed(named)}"
+        return f"all trained models require masks: give their folder with -m; there are:{_listed(named)}"
     if models:
         return f"no such model is trained; there are:{_listed(models)}"
     return "no model is trained that predicts cases; train one with kf_train, or install one"

@@ -113,8 +113,8 @@ def _images_there(folders: Folders, request: Request) -> Dataset:
     dataset = raw_dataset(folders, request.dataset)
     if dataset is None:
         raise KneeformerError(
-            f"{folders.raw / request.dataset}: not there; {request.configuration} learns from images without "
-            f"labels, and which, imagesUn and imagesTs say: put the raw data back"
+            f"{folders.raw / request.dataset}: not there; {request.configuration} uses images without "
+            f"labels, which imagesUn and imagesTs define: restore the raw data"
         )
     return dataset
 
@@ -183,7 +183,7 @@ def _require_prepared(
     stale = stale_cases(folder, [*wanted, *others])
     if stale:
         raise KneeformerError(
-            f"{folder}: {len(stale)} of {len(wanted) + len(others)} cases are not as they should be:\n"
+            f"{folder}: {len(stale)} of {len(wanted) + len(others)} cases are outdated or damaged:\n"
             f"{listed(stale)}\n"
             f"{_remedy(folders, request, plan)}"
         )
@@ -214,8 +214,8 @@ def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
     shared = read_plan(file).configurations.get(request.configuration)
     if shared is not None and shared.preprocessing != plan.configuration(request.configuration).preprocessing:
         return (
-            f"{file} prepares cases otherwise than this training: set preprocessing of "
-            f"{request.configuration} there as this training has it, then type\n    {command}\n"
-            f"or train by the file as it is: {request.command('--overwrite')}"
+            f"{file} prepares cases differently from this training: set preprocessing of "
+            f"{request.configuration} there to that of this training, then type\n    {command}\n"
+            f"or train with the file as it is: {request.command('--overwrite')}"
         )
-    return f"make them again with\n    {command}"
+    return f"prepare them again with\n    {command}"

@@ -10,6 +10,7 @@ from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.shape_models.pose import Pose
+from kneeformer.tasks.bone_completion.bone_orientation import Found
 from kneeformer.tasks.bone_completion.isolation import (
     Bone,
     Outline,
@@ -17,7 +18,6 @@ from kneeformer.tasks.bone_completion.isolation import (
     isolate,
     signed_distance,
 )
-from kneeformer.tasks.bone_completion.right_way_round import Found
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 RADIUS = 14.0

@@ -1,4 +1,4 @@
-"""A bone is completed whichever way round it lies in the scanner, as well as one that is upright."""
+"""A bone is completed equally well in any orientation in the scanner."""
 
 from functools import cache
 
@@ -10,9 +10,9 @@ from small_completion import GRID, Tibia, complete, learnt
 
 from kneeformer.labels import COMPLETE
 from kneeformer.tasks.base import Outputs
+from kneeformer.tasks.bone_completion.bone_orientation import rotation_degrees
 from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.isolation import isolate
-from kneeformer.tasks.bone_completion.right_way_round import turned_degrees
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def completed(number: int, turn: Rotation) -> tuple[Outputs, float]:
 @cache
 def upright(number: int) -> float:
     outputs, dice = completed(number, Rotation.identity())
-    assert outputs.facts["turned_degrees"] == 0 and outputs.facts["warnings"] == []
+    assert outputs.facts["rotation_degrees"] == 0 and outputs.facts["warnings"] == []
     return dice
 
 
@@ -51,7 +51,7 @@ def test_a_turned_bone_is_completed_as_an_upright_one(turn: Rotation) -> None:
         outputs, dice = completed(number, turn)
         assert outputs.facts["warnings"] == []
         assert dice > upright(number) - TOLERANCE
-        assert outputs.facts["turned_degrees"] == pytest.approx(
+        assert outputs.facts["rotation_degrees"] == pytest.approx(
             np.degrees(turn.magnitude()), abs=30
         )  # lies tilted
 
@@ -61,7 +61,7 @@ def test_a_training_bone_that_lies_turned_is_found() -> None:
     for turn, degrees in ((Rotation.identity(), 0), (TURNS["180 about z"], 180), (TURNS["90 about x"], 90)):
         lies = tibia.turned(turn.as_matrix())
         bone = isolate(lies.ct, lies.bone.astype(np.uint8), lies.grid, GRID)
-        found = turned_degrees(learnt().registration, torch.from_numpy(bone.image))
+        found = rotation_degrees(learnt().registration, torch.from_numpy(bone.image))
         assert found == pytest.approx(degrees, abs=30)
 
 

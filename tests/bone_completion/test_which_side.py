@@ -38,4 +38,6 @@ def test_a_left_bone_is_mirrored(side: Side | None, points: list[int]) -> None:
 
 def test_a_wrong_side_is_told() -> None:
     outputs, _ = counted("right")
-    assert "said to be a right bone, but fits better as a left one" in outputs.facts["warnings"]
+    assert (
+        "its name or dataset.json says right, but it fits better as a left bone" in outputs.facts["warnings"]
+    )

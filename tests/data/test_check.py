@@ -82,7 +82,7 @@ class TestLayout:
         (dataset.folder / "labelsTr/b.nrrd").unlink()
         assert layout(dataset) == [
             f"imagesTr/b_0000.nrrd: no label for this image; add {dataset.folder}/labelsTr/b.nrrd, "
-            "or move the image to imagesUn, where images without labels live"
+            "or move the image to imagesUn, the folder of images without labels"
         ]
 
     def test_label_without_image(self, make_dataset: MakeDataset) -> None:

@@ -47,11 +47,11 @@ def test_a_sound_mask(tmp_path: Path, dtype: type) -> None:
             np.where(mask(2), 2, 1),
             "marks everything, no voxel is 0: nothing shows where the bone ends; mark the",
         ),
-        (mask(1, 2, 21, 3), "holds 21; of a mask 1 marks bone to keep, 2 the region to complete, 3 to 20 a"),
-        (mask(1, 2, -1, dtype=np.int16), "holds -1; of a mask 1 marks"),
-        (mask(1, 2, 0.5, dtype=np.float32), "holds 0.5; of a mask 1 marks"),
-        (mask(1, 2, np.nan, dtype=np.float32), "holds nan; of a mask 1 marks"),
-        (mask(*range(40)), "holds 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, ...; of a mask"),
+        (mask(1, 2, 21, 3), "holds 21; in a mask 1 marks bone to keep, 2 the region to complete, 3 to 20 a"),
+        (mask(1, 2, -1, dtype=np.int16), "holds -1; in a mask 1 marks"),
+        (mask(1, 2, 0.5, dtype=np.float32), "holds 0.5; in a mask 1 marks"),
+        (mask(1, 2, np.nan, dtype=np.float32), "holds nan; in a mask 1 marks"),
+        (mask(*range(40)), "holds 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, ...; in a mask"),
     ],
 )
 def test_wrong_values(tmp_path: Path, array: np.ndarray, said: str) -> None:

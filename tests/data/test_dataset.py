@@ -158,7 +158,7 @@ class TestDescription:
 
     def test_keys_that_stand_twice(self, tmp_path: Path) -> None:
         twice = json.dumps(PLAIN).replace('"femur": 1', '"femur": 1, "tibia": 2, "femur": 3')
-        assert refusal(tmp_path, twice) == "not valid JSON ('femur' stands twice in one object); fix it"
+        assert refusal(tmp_path, twice) == "not valid JSON ('femur' occurs twice in one object); fix it"
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
     def test_what_windows_editors_write_is_read(self, tmp_path: Path, encoding: str) -> None:

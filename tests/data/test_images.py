@@ -389,7 +389,7 @@ class TestNifti:
         rows = np.diag([-edge, -edge, edge, 1])[:3]
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, sform_code=1)
         assert read_image(tmp_path / "x.nii").grid == Grid((4, 5, 6), (edge, edge, edge))
-        assert "its pixdim (1 x 1 x 1 mm along x, y, z) and sform disagree; the sform is taken" in caplog.text
+        assert "its pixdim (1 x 1 x 1 mm along x, y, z) and sform disagree; the sform is used" in caplog.text
 
     def test_the_sform_goes_before_the_qform(
         self, tmp_path: Path, write_nifti: WriteNifti, caplog: pytest.LogCaptureFixture
@@ -399,7 +399,7 @@ class TestNifti:
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, **half_a_turn)
         assert read_image(tmp_path / "x.nii").grid.origin == (0.0, 0.0, 9.0)
         assert "x.nii: its qform and sform disagree (same size and spacing, but corners 9 mm" in caplog.text
-        assert "the sform is taken" in caplog.text
+        assert "the sform is used" in caplog.text
         caplog.clear()
         self.write(tmp_path / "x.nii", write_nifti, srow=rows, qoffset=(0, 0, 9), **half_a_turn)
         read_image(tmp_path / "x.nii")

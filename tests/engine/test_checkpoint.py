@@ -168,8 +168,8 @@ def test_another_networks_weights_are_told_by_their_first_tensors(tmp_path: Path
         load_network(lambda: network(width=4), file)
     assert str(caught.value) == (
         f"{file}: of another network than the plan describes, 3 tensors differ: 0.weight is [2, 3] in it and "
-        f"[4, 3] in the network; 0.bias is [2] in it and [4] in the network; put back the plan.json that it "
-        f"was trained by, or train it again with --overwrite"
+        f"[4, 3] in the network; 0.bias is [2] in it and [4] in the network; restore the plan.json that it "
+        f"was trained with, or train it again with --overwrite"
     )
     with pytest.raises(
         KneeformerError, match=r"2 tensors differ: 1\.weight is \[1, 2\] in it and missing in"

@@ -17,7 +17,7 @@ def test_demo_needs_nothing_and_shows_its_work(tmp_path: Path) -> None:
         text=True,
     )
     said = finish(process)
-    assert "The clock ended the training after" in said and "of 200 steps" in said
+    assert "The time limit ended the training after" in said and "of 200 steps" in said
     assert "femoral_cartilage" in said
     assert "2 cases of 2 subjects" in said
     pictures = [line.strip() for line in said.splitlines() if line.strip().endswith(".png")]

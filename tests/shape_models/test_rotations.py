@@ -66,7 +66,7 @@ def test_starts_are_not_alike_and_begin_with_the_bone_as_it_lies(network: Regist
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 def test_a_bone_is_found_any_way_round(network: Registration, turn: Tensor) -> None:
-    ways = network.ways_round(lying(turn), KNOWN, COARSE.spacing, None)
+    ways = network.orientations(lying(turn), KNOWN, COARSE.spacing, None)
     assert math.degrees(angle_between(ways[0].pose.rotation, turn)) < 3
     assert len(ways) == 1
 
@@ -74,10 +74,10 @@ def test_a_bone_is_found_any_way_round(network: Registration, turn: Tensor) -> N
 def test_a_ball_may_lie_any_way_round(network: Registration) -> None:
     network = Registration(COARSE.grid, COARSE.spacing, RegistrationSettings())
     network.prototype.copy_(COARSE.ball(25))
-    assert len(network.ways_round(COARSE.ball(25), KNOWN, COARSE.spacing, None)) > 1
+    assert len(network.orientations(COARSE.ball(25), KNOWN, COARSE.spacing, None)) > 1
 
 
 def test_without_steps_a_bone_stays_as_it_lies() -> None:
     network = Registration(COARSE.grid, COARSE.spacing, RegistrationSettings(steps=0))
-    (way,) = network.ways_round(COARSE.ball(25), KNOWN, COARSE.spacing, None)
+    (way,) = network.orientations(COARSE.ball(25), KNOWN, COARSE.spacing, None)
     assert torch.equal(way.pose.matrix(), Pose.identity().matrix())

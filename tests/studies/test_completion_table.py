@@ -195,7 +195,10 @@ def test_other_cases_are_refused(compared: Compared, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"configurations": ("3d_pca16", "3d_ags")}, "no bones are completed by 3d_ags, but by 3d_pca32, "),
+        (
+            {"configurations": ("3d_pca16", "3d_ags")},
+            "3d_ags completes no bones; choose with -c from 3d_pca32,  ",
+        ),
         ({"configurations": ("3d_segmentation",)}, "completed by 3d_segmentation, but by 3d_pca32"),
         ({"folds": (0, 7)}, "fold_7 does not exist"),
     ],

@@ -35,7 +35,7 @@ from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of
 
 REMEDY = {
-    name: ["make them again with", f"kf_preprocess -d {NAME} -c {name} -p kfPlans"]
+    name: ["prepare them again with", f"kf_preprocess -d {NAME} -c {name} -p kfPlans"]
     for name in ("3d_vit", "3d_mae")
 }
 LEARNT = {  # of imagesUn, by fold
@@ -137,7 +137,7 @@ def test_who_is_held_out_need_not_be_prepared_and_who_is_learnt_from_must(place:
     with pytest.raises(KneeformerError) as caught:
         place.learnt(replace(MAE, fold="all"))
     assert said(caught) == [
-        "1 of 12 cases are not as they should be:",
+        "1 of 12 cases are outdated or damaged:",
         "not prepared: a_24m",
         *REMEDY["3d_mae"],
     ]
@@ -251,7 +251,7 @@ def test_a_case_that_is_stale_or_damaged_is_named_with_its_remedy(place: Place, 
     spoil(place)
     with pytest.raises(KneeformerError) as caught:
         place.learnt(VIT)
-    assert said(caught) == ["1 of 6 cases are not as they should be:", f"{reason}: e", *REMEDY["3d_vit"]]
+    assert said(caught) == ["1 of 6 cases are outdated or damaged:", f"{reason}: e", *REMEDY["3d_vit"]]
 
 
 def test_all_label_maps_deleted_is_never_training_on_nothing(place: Place) -> None:
@@ -259,7 +259,7 @@ def test_all_label_maps_deleted_is_never_training_on_nothing(place: Place) -> No
     with pytest.raises(KneeformerError) as caught:
         place.learnt(VIT)
     lost = "the prepared label map is missing: a_00m, a_12m, b_00m, c, d_V1 and 1 more"
-    assert said(caught) == ["6 of 6 cases are not as they should be:", lost, *REMEDY["3d_vit"]]
+    assert said(caught) == ["6 of 6 cases are outdated or damaged:", lost, *REMEDY["3d_vit"]]
 
 
 def test_settings_edited_since_are_told(place: Place) -> None:
@@ -268,7 +268,7 @@ def test_settings_edited_since_are_told(place: Place) -> None:
     with pytest.raises(KneeformerError) as caught:
         learning_cases(place.folders, VIT, edited, lambda *_: None)
     reason = "prepared with other settings: a_00m, a_12m, b_00m, c, d_V1 and 1 more"
-    assert said(caught) == ["6 of 6 cases are not as they should be:", reason, *REMEDY["3d_vit"]]
+    assert said(caught) == ["6 of 6 cases are outdated or damaged:", reason, *REMEDY["3d_vit"]]
 
 
 def test_settings_of_this_training_alone_are_not_mended_by_kf_preprocess(place: Place) -> None:
@@ -276,7 +276,9 @@ def test_settings_of_this_training_alone_are_not_mended_by_kf_preprocess(place: 
     own = override(plan(), "3d_vit", ["preprocessing.spacing=[1,1,2]"])
     with pytest.raises(KneeformerError) as caught:
         learning_cases(place.folders, VIT, own, lambda *_: None)
-    assert "kfPlans.json prepares cases otherwise than this training: set preprocessing" in str(caught.value)
+    assert "kfPlans.json prepares cases differently from this training: set preprocessing" in str(
+        caught.value
+    )
 
 
 def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(place: Place) -> None:
@@ -300,7 +302,7 @@ def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(place
     flip_a_bit(image_file(place.prepared, "e"))
     with pytest.raises(KneeformerError, match="the prepared image is damaged: e"):
         place.learnt(VIT)
-    with pytest.raises(KneeformerError, match="imagesUn and imagesTs say: put the raw data back"):
+    with pytest.raises(KneeformerError, match="imagesUn and imagesTs define: restore the raw data"):
         place.learnt(MAE)
 
 

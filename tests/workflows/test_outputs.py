@@ -55,7 +55,7 @@ class TestInputs:
             output = tmp_path / "out"
             output.mkdir()
             (os.link if link == "hard" else os.symlink)(mask, output / "P1.nrrd")
-        expected = ["P1.nrrd: would be written over, and is an input; give another folder with -o"]
+        expected = ["P1.nrrd: would be overwritten, and is an input; give another folder with -o"]
         assert refusal([scan], output) == expected
 
     def test_nor_is_a_file_of_the_other_side(self, scan: Case, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ class TestInputs:
         assert refusal([scan], output, KNEES, (output,)) == []
         (output / "P1.nrrd").write_text("a label map, drawn by hand")
         (line,) = refusal([scan], output, KNEES, (output,))
-        assert line.startswith("P1.nrrd: is there, in a folder of inputs, and would be written over")
+        assert line.startswith("P1.nrrd: exists in a folder of inputs and would be overwritten")
 
     def test_a_dataset_is_not_written_into(self, scan: Case, tmp_path: Path) -> None:
         (tmp_path / "D" / "labelsTr").mkdir(parents=True)
@@ -79,7 +79,7 @@ class TestInputs:
             assert "belongs to the dataset of" in refusal([scan], output)[0]
 
     def test_a_file_is_no_folder(self, scan: Case) -> None:
-        with pytest.raises(KneeformerError, match="a file; predictions go into a folder"):
+        with pytest.raises(KneeformerError, match="is a file; give a folder"):
             refuse_outputs(Inputs([scan], [], []), [scan], scan.images[0], BONES, ".nrrd")
 
 
@@ -113,13 +113,13 @@ class TestSharedOutputs:
     def test_a_completion_and_a_case_that_is_called_like_a_part_of_it(self) -> None:
         lines = shared_outputs(["P1", "P1_ct", "P2", "P2_raw"], BONES, ".nii.gz")
         assert lines == [
-            "p1_ct.nii.gz: a file of P1 and of P1_ct; call one of these cases otherwise",
-            "p2_raw.nii.gz: a file of P2 and of P2_raw; call one of these cases otherwise",
+            "p1_ct.nii.gz: a file of P1 and of P1_ct; rename one of these cases",
+            "p2_raw.nii.gz: a file of P2 and of P2_raw; rename one of these cases",
         ]
 
     def test_a_completion_called_summary(self) -> None:
         assert shared_outputs(["summary"], BONES, ".nrrd") == [
-            "summary.json: a file of kf_evaluate, too; call the case otherwise"
+            "summary.json: a file of kf_evaluate, too; rename the case"
         ]
 
     def test_label_maps_share_nothing(self) -> None:
@@ -127,7 +127,7 @@ class TestSharedOutputs:
 
     def test_the_preview_is_no_case(self) -> None:
         assert shared_outputs(["preview"], KNEES, ".nrrd") == [
-            "preview.png: a file of kf_predict, too; call the case otherwise"
+            "preview.png: a file of kf_predict, too; rename the case"
         ]
 
     def test_names_that_some_disks_take_for_one(self) -> None:

@@ -62,9 +62,9 @@ def test_of_one_dataset_the_usual_plan_and_configuration_come_first() -> None:
         (
             [BONE],
             False,
-            "requires masks: give their folder with -m; there are:\n  -d Dataset002_Knee",
+            "require masks: give their folder with -m; there are:\n  -d Dataset002_Knee",
         ),
-        ([KNEE], True, "no trained model takes any; there are:\n  -d Dataset001_Knee -c 3d_vit"),
+        ([KNEE], True, "no trained model uses any; there are:\n  -d Dataset001_Knee -c 3d_vit"),
         (
             [KNEE, FINDER],
             False,

@@ -175,7 +175,7 @@ def _require_decoder(library: ModuleType, file: Path, syntax: Any) -> None:
         ) from fault
     if not decoder.is_available:
         pip = "pip install pylibjpeg pylibjpeg-openjpeg" if syntax.startswith(_HIGH_THROUGHPUT) else PIP
-        raise FileFault(f"{file.name} is compressed as {syntax.name}; what decompresses it is missing: {pip}")
+        raise FileFault(f"{file.name} is compressed as {syntax.name}; to decompress it, type {pip}")
 
 
 @contextmanager

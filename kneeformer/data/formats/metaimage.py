@@ -99,7 +99,7 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
         require_printable(line)
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or key in header:
-            raise damaged(f"damaged header: {line[:40]!r} is no 'key = value', or stands there twice")
+            raise damaged(f"damaged header: {line[:40]!r} is no 'key = value', or occurs twice")
         header[key] = value
     if lacking := [key for key in ("NDims", "DimSize", "ElementType") if key not in header]:
         raise damaged(f"its header lacks {', '.join(lacking)}")

@@ -203,10 +203,10 @@ def _grid(path: Path, header: Header, size: tuple[int, ...]) -> Grid:
     rows = finite("srow_x, srow_y, srow_z", header["srow"].ravel(), 12).reshape(3, 4) * unit
     s = grid_of_steps(size, TO_LPS[:, None] * rows[:, :3], TO_LPS * rows[:, 3], "srow_x, srow_y, srow_z")
     if q is not None and (differs := q.mismatch(s)):
-        _warn(path, f"its qform and sform disagree ({differs}); the sform is taken")
+        _warn(path, f"its qform and sform disagree ({differs}); the sform is used")
     elif q is None and not np.allclose(s.spacing[::-1], spacing * unit, rtol=1e-3):
         shown = " x ".join(f"{v:g}" for v in spacing * unit)
-        _warn(path, f"its pixdim ({shown} mm along x, y, z) and sform disagree; the sform is taken")
+        _warn(path, f"its pixdim ({shown} mm along x, y, z) and sform disagree; the sform is used")
     return s
 
 

@@ -116,7 +116,7 @@ def bone_batches(
         KneeformerError: the configuration does not say how it learns by steps.
     """
     if configuration.learning is None:
-        raise KneeformerError("what learns by steps needs `learning` in the plan: {} takes the defaults")
+        raise KneeformerError("training by steps needs `learning` in the plan: {} takes the defaults")
     settings, spacing = configuration.training, configuration.preprocessing.spacing
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
     return BoneBatches(

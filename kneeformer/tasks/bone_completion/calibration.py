@@ -1,8 +1,7 @@
-"""Deviations that mean what they say: bones left out one at a time are completed, and errors compared.
+"""Calibrated uncertainty: each training bone is left out once and completed, and the errors are compared.
 
-The Gaussian models behind a deviation know neither of poses found from part of a bone nor of shapes unlike
-any that was learnt from, and are too sure. By how much is seen where the truth is: among the bones that a
-prior is fitted to.
+The Gaussian models behind a standard deviation take the pose as known and the bone as a sample of the prior,
+and so underestimate the error. By how much is measured where the truth is known: on the training bones.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
 
 _SHARES = (0.1, 0.4)  # of a bone that is hidden
-_FEWEST = 3  # bones: one other alone tells no deviation
+_FEWEST = 3  # bones: the spread of one other alone is unknown
 _LEAST_MM = 0.05  # no deviation is smaller
 
 
@@ -36,7 +35,7 @@ def calibrate(
 
     It is the standard deviation of (completed - true distance) / deviation at surface that a ball hides,
     each bone completed by the prior of the others; root of the mean square over bones. It stays 1 where the
-    prior tells no deviation, and with fewer than three bones.
+    prior gives no deviation, and with fewer than three bones.
     """
     if len(bones) < _FEWEST or not network.prior.tells_deviation:
         return

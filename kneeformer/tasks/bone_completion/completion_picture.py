@@ -31,7 +31,7 @@ class CompletedBone:
         mask: 1 bone to keep, 2 region to complete, from 3 on displaced fragments.
         bone: the completed bone where not 0.
         uncertainty: standard deviation of the surface in mm, in the region; None where there is none.
-        truth: the bone as it was, where not 0; None where that is not known.
+        truth: the true bone, where not 0; None where that is not known.
         fragments: where not 0, where they belong; None where there are none.
     """
 
@@ -47,7 +47,7 @@ class CompletedBone:
 def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str, ...] = ()) -> None:
     """A PNG of three planes through the middle of the region, and below them the surface.
 
-    In the planes the region is yellow, the completed bone red, the bone as it was green, and a fragment blue
+    In the planes the region is yellow, the completed bone red, the true bone green, and a fragment blue
     where it belongs, dashed where it lies; of the surface the completed part is red, and in the last panel
     coloured by its uncertainty, where there is one. The title is the name of the file.
     """
@@ -61,9 +61,9 @@ def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str
     renders = _renders(completed)
     legend = {"region to complete": _REGION, "completed": _COMPLETED}
     if truth is not None:
-        legend["the bone as it was"] = _TRUTH
+        legend["true bone"] = _TRUTH
     if completed.fragments is not None:
-        legend["fragments, dashed where they lie"] = _FRAGMENT
+        legend["fragments, dashed: in the scan"] = _FRAGMENT
     sheet = Sheet(
         picture.stem,
         [
@@ -88,14 +88,14 @@ def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str
 
 
 def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
-    """Captions, surfaces and directions: towards the region, from the other side, and the uncertainty."""
+    """Captions, surfaces and directions: towards the region, the opposite view, and the uncertainty."""
     mesh = smooth_surface(completed.bone > 0, completed.grid)
     at = transformed(mesh.vertices, completed.grid.to_index()).T
     share = _sampled((completed.mask >= COMPLETE).astype(np.float32), at)
     share = ((share - 0.5) / _EDGE + 0.5).clip(0, 1)[:, None]
     parts = Surface(mesh, _BONE_RGB + (_COMPLETED_RGB - _BONE_RGB) * share)
     towards = degrees_towards(mesh.vertices, share[:, 0] > 0.5)
-    found = [("towards the region", parts, towards), ("from the other side", parts, towards + 180)]
+    found = [("towards the region", parts, towards), ("opposite view", parts, towards + 180)]
     if completed.uncertainty is None:
         return [*found, ("from the patient's front", parts, 0.0)]
     from matplotlib import colormaps

@@ -14,7 +14,7 @@ from kneeformer.tasks.bone_completion.native import NativeBone
 UNUSUAL_RATIO = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
 _FITS = 0.5  # of the visible surface within the robust distance: less is no registration
 _SIZES = (0.7, 1.4)  # of the prototype's
-_LITTLE = 0.1  # of a bone's surface: less tells neither pose nor shape
+_LITTLE = 0.1  # of a bone's surface: less determines neither pose nor shape
 _MOST = 0.5  # of a bone that can be completed from the rest
 
 
@@ -61,24 +61,24 @@ def doubts(facts: dict[str, Any]) -> list[str]:
         )
     if not _SIZES[0] < registration["scale"] < _SIZES[1]:
         found.append(
-            f"brought to the prototype by a factor of {registration['scale']:.2f}, no size of a "
-            f"healthy bone: the registration has failed, or this is another bone"
+            f"registered with a scale of {registration['scale']:.2f}, which no healthy bone has: the "
+            f"registration has failed, or this is another bone"
         )
     if facts["surface_error_ratio"] > UNUSUAL_RATIO:
         ratio = facts["surface_error_ratio"]
         found.append(
-            f"unlike the bones that were learnt from: its visible surface is {ratio:.1f} times as far from "
-            f"the prior as theirs"
+            f"unlike the training bones: its visible surface is {ratio:.1f} times as far from the prior as "
+            f"theirs"
         )
     if facts["visible_surface"] < _LITTLE:
         found.append(
-            f"only {facts['visible_surface']:.1%} of a bone's surface is visible, which tells neither where "
-            f"the bone lies nor its shape: keep more bone"
+            f"only {facts['visible_surface']:.1%} of a bone's surface is visible, too little to "
+            f"determine its pose and shape: keep more bone"
         )
     if facts["hidden_fraction"] > _MOST:
         found.append(
             f"{facts['hidden_fraction']:.0%} of the bone is completed, more than is visible: draw the region "
-            f"smaller, if more of the bone is sound"
+            f"smaller, if more of the bone is intact"
         )
     if facts["completed_mm3"] == 0:
         found.append("nothing is completed: the model has no bone in the region")

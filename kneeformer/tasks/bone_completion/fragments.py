@@ -1,7 +1,7 @@
-"""Displaced fragments put back onto the completed bone: label values of a mask from 3 on.
+"""Displaced fragments, the label values of a mask from 3 on, registered to the completed bone.
 
-A fragment's own surface tells where it belongs, as far as it lies on the surface of the bone. It is moved
-onto the completed bone by `shape_models.reduction`; how sure that is, is said beside it.
+That part of a fragment's surface which is bone surface determines its original position
+(`shape_models.reduction`). The uncertainty of that position is given beside it.
 """
 
 import math
@@ -25,25 +25,26 @@ from kneeformer.shape_models.reduction import FragmentSurface, Reduced, Target, 
 from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
-_REACH_MM = 30.0  # around a fragment, within which it belongs
+_REACH_MM = 30.0  # around a fragment, within which it is repositioned
 _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 _POINTS = 1_500  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
-_LEAST_ON_SURFACE = 0.2  # of a fragment's surface, and mm2: less does not tell where it belongs
+_LEAST_ON_SURFACE = 0.2  # of a fragment's surface, and mm2: less does not determine its position
 _LEAST_ON_SURFACE_MM2 = 150.0
 _UNSURE_MM = 8.0
 
 
 @dataclass(frozen=True)
 class PlacedFragment:
-    """A fragment where it belongs.
+    """A repositioned fragment.
 
     Attributes:
         label: its value in the mask.
-        matrix: (4, 4) float64, rigid: patient coordinates (LPS, mm) of where it lies to where it belongs.
+        matrix: (4, 4) float64, rigid, on patient coordinates (LPS, mm): from its position in the scan to the
+            new one.
         surface: there, in patient coordinates.
         facts: finite numbers for CASE.json.
-        doubts: why it may belong elsewhere.
+        doubts: why the position may be wrong.
     """
 
     label: int
@@ -63,7 +64,7 @@ def as_region(mask: np.ndarray) -> np.ndarray:
     return np.where(mask >= FRAGMENTS.start, COMPLETE, mask).astype(np.uint8)
 
 
-def put_back(
+def reposition(
     label: int,
     mask: np.ndarray,
     completed: Sequence[Completed],
@@ -159,14 +160,14 @@ def _facts(found: Reduced, area_mm2: float) -> dict[str, Any]:
 def _doubts(facts: dict[str, Any]) -> list[str]:
     found, name = [], f"fragment {facts['label']}"
     if facts["volume_mm3"] < _LEAST_MM3:
-        found.append(f"{name}: {facts['volume_mm3'] / 1000:.2f} ml are little to tell where it belongs")
+        found.append(f"{name}: {facts['volume_mm3'] / 1000:.2f} ml, too small to determine its position")
     if facts["on_surface_share"] < _LEAST_ON_SURFACE or facts["on_surface_mm2"] < _LEAST_ON_SURFACE_MM2:
         found.append(
             f"{name}: only {facts['on_surface_mm2']:.0f} mm2 of it, {facts['on_surface_share']:.0%}, lie on "
-            f"the surface of the bone, which hardly tells where it belongs"
+            f"the surface of the bone, too little to determine its position"
         )
     if facts["deviation_mm"] > _UNSURE_MM:
-        found.append(f"{name}: the surface of the bone leaves {facts['deviation_mm']:.1f} mm open")
+        found.append(f"{name}: its position is uncertain, standard deviation {facts['deviation_mm']:.1f} mm")
     if facts["rival_mm"] > 0:
-        found.append(f"{name}: fits about as well {facts['rival_mm']:.1f} mm from where it is put")
+        found.append(f"{name}: another position, {facts['rival_mm']:.1f} mm away, fits about as well")
     return found

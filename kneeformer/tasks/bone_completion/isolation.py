@@ -48,13 +48,13 @@ class Bone:
         return "SPL"
 
     def visible(self, spacing: Spacing) -> np.ndarray:
-        """(z, y, x) bool: known voxels at its surface, which tell where it lies."""
+        """(z, y, x) bool: known voxels at its surface, which determine its pose."""
         return np.asarray(self.known & (np.abs(self.image[1]) < max(spacing)))
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A bone on its scan's own grid, measured once for every grid that it is brought to.
+    """A bone on its scan's own grid, measured once for every grid that it is resampled onto.
 
     All arrays are (z, y, x) of a box around bone and region.
 
@@ -112,7 +112,7 @@ class Outline:
 def isolate(
     ct: np.ndarray, mask: np.ndarray, grid: Grid, settings: BoneGridSettings, mirrored: bool = False
 ) -> Bone:
-    """Bring a bone to the plan's grid.
+    """Resample a bone onto the plan's grid.
 
     Args:
         ct: (z, y, x) Hounsfield units on the native grid.
@@ -130,8 +130,8 @@ def isolate(
 def frame(bone: np.ndarray, grid: Grid, mirrored: bool, straightened: bool = False) -> np.ndarray:
     """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
 
-    The axes are the patient's or, `straightened`, these turned by as little as brings one of them along the
-    bone.
+    The axes are the patient's or, `straightened`, these after the smallest rotation that brings one of them
+    along the bone.
     """
     voxels = np.argwhere(bone)
     middle = grid.to_patient() @ [*voxels.mean(0), 1.0]

@@ -29,7 +29,7 @@ def bone_grid(extents_mm: np.ndarray, budget: Budget, voxels: int | None = None)
 
     Args:
         extents_mm: (bones, 3) along (z, y, x) of the patient.
-        voxels: at most; None asks the machine.
+        voxels: at most; None: as this machine takes.
     """
     needed = extents_mm.max(0) + 2 * _MARGIN_MM
     limit = voxels or (_CPU_VOXELS if budget.is_cpu else _GPU_VOXELS)
@@ -51,7 +51,7 @@ def worth_straightening(lying_mm: np.ndarray, straight_mm: np.ndarray) -> bool:
 
 
 def common_side(sides: list[Side | None]) -> Side | None:
-    """The side that all bones are mirrored into: the more frequent; None where none is told."""
+    """The side that all bones are mirrored into: the more frequent; None where none is known."""
     left, right = sides.count("left"), sides.count("right")
     if not (left or right):
         return None
@@ -99,7 +99,7 @@ def stepwise(
 def bone_preprocessing(
     fingerprint: Fingerprint, budget: Budget, voxels: int | None = None
 ) -> BoneGridSettings:
-    """The grid of a dataset's bones, of `voxels` at most; None asks the machine."""
+    """The grid of a dataset's bones, of `voxels` at most; None: as this machine takes."""
     facts = list(fingerprint.cases.values())
     lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
     straightened = worth_straightening(lying, straight)

@@ -1,4 +1,4 @@
-"""Registration: bones brought to a prototype that is learnt from them."""
+"""Registration of bones to a prototype that is estimated from them."""
 
 import logging
 from functools import partial
@@ -20,11 +20,11 @@ from kneeformer.shape_models.registration import Fit, Registration, first_guess
 from kneeformer.shape_models.settings import LocNetSettings
 from kneeformer.tasks.base import PreparatoryTask, StoredCases
 from kneeformer.tasks.bone_completion.batches import Posed, bone_batches, pose_of, stored_bone
+from kneeformer.tasks.bone_completion.bone_orientation import rotation_degrees
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.planning import bone_configuration, stepwise
 from kneeformer.tasks.bone_completion.registration_objectives import PoseObjective, SimilarityObjective
 from kneeformer.tasks.bone_completion.registration_review import review_registration
-from kneeformer.tasks.bone_completion.right_way_round import turned_degrees
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
 
 
@@ -74,15 +74,15 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
         self, network: nn.Module, training: StoredCases, configuration: BoneConfiguration, watch: Progress
     ) -> None:
         registration = _stage(network).registration
-        if registration.prototype.any():  # the previous stage has learnt it
+        if registration.prototype.any():  # of the previous stage
             _stage(network).take_teacher()
             return
         bones = [stored_bone(case, registration.prototype.device) for case in training.cases]
         if registration.prototype.requires_grad:
             registration.prototype.data.copy_(torch.stack(bones).mean(0))
         else:
-            fit_prototype(registration, bones, partial(watch, "Learning the prototype"))
-            _warn_of_turned(registration, training.cases, bones)
+            fit_prototype(registration, bones, partial(watch, "Estimating the prototype"))
+            _warn_of_rotated(registration, training.cases, bones)
 
     def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
         return SimilarityObjective() if configuration.training.loss == "dssim" else PoseObjective()
@@ -113,14 +113,14 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
         return review_registration(_stage(network).registration, validation.cases, output)
 
 
-def _warn_of_turned(registration: Registration, cases: list[Path], bones: list[Tensor]) -> None:
+def _warn_of_rotated(registration: Registration, cases: list[Path], bones: list[Tensor]) -> None:
     for case, bone in zip(cases, bones, strict=True):
-        if turned := turned_degrees(registration, bone):
+        if degrees := rotation_degrees(registration, bone):
             _log().warning(
-                "%s: lies turned by %.0f degrees against the other training bones, which spoils the model; "
+                "%s: rotated by %.0f degrees relative to the other training bones, which degrades the model; "
                 "correct the direction in the header of its scan and label map, or remove the case",
                 case.name,
-                turned,
+                degrees,
             )
 
 

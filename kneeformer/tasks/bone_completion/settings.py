@@ -27,7 +27,7 @@ class BoneGridSettings(GridSettings):
     window_hu: tuple[Hounsfield, Hounsfield] = (-200.0, 1500.0)
 
     def mirrors(self, side: Side | None) -> bool:
-        """True for a bone of the other side; False where no side is told."""
+        """True for a bone of the other side; False where no side is known."""
         return None not in (side, self.side) and side != self.side
 
     @field_validator("window_hu")
@@ -72,10 +72,10 @@ class BoneConfiguration(Configuration):
         kind, grid = self.prior.kind, self.preprocessing.grid
         if kind in BY_STEPS and self.learning is None:
             raise ValueError(
-                f"prior.kind {kind!r} learns by steps and needs `learning`: {{}} takes the defaults"
+                f"prior.kind {kind!r} is trained by steps and needs `learning`: {{}} takes the defaults"
             )
         if kind not in BY_STEPS and self.learning is not None:
-            raise ValueError(f"prior.kind {kind!r} learns in closed form: `learning` must be null")
+            raise ValueError(f"prior.kind {kind!r} is fitted in closed form: `learning` must be null")
         if kind in BY_STEPS and any(side % 8 for side in grid):
             nearest = [8 * max(1, round(side / 8)) for side in grid]
             raise ValueError(
@@ -93,7 +93,7 @@ class BoneConfiguration(Configuration):
     def decisions(self) -> list[tuple[str, str]]:
         grid = self.preprocessing
         side = "" if grid.side is None else f", bones mirrored to the {grid.side}"
-        straight = ", turned with each bone" if grid.straightened else ""
+        straight = ", rotated with each bone" if grid.straightened else ""
         rows = [("grid", f"{by(grid.grid)} voxels of {by(grid.spacing)} mm{side}{straight}")]
         if self.prior is not None:
             rows.append(("prior", self._prior_in_words(self.prior)))
@@ -102,7 +102,7 @@ class BoneConfiguration(Configuration):
     def _prior_in_words(self, prior: PriorSettings) -> str:
         bones = None if self.evidence is None else self.evidence.cases
         text = f"{prior.kind}, {prior.components} components"
-        text += "" if bones is None else f", fewer than a fold learns from of {bones} bones"
+        text += "" if bones is None else f", fewer than a fold's training bones of {bones}"
         if prior.kind in ("vae", "vqvae"):
             text += f"; a code of {prior.code.latent_channels} channels"
         return text

@@ -1,4 +1,4 @@
-"""Completion: a broken bone as it was, from what is left of it and a prior of healthy shapes."""
+"""Bone completion: the missing part of a bone from its visible part and a prior of healthy shapes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +26,7 @@ from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vqvae import VqVae
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.bone_completion.batches import bone_batches
+from kneeformer.tasks.bone_completion.bone_orientation import Found, oriented_bone, tensors
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.cached_poses import cached_poses
 from kneeformer.tasks.bone_completion.calibration import calibrate
@@ -33,7 +34,7 @@ from kneeformer.tasks.bone_completion.codebook_review import review_codebook
 from kneeformer.tasks.bone_completion.completion_picture import CompletedBone, draw_completion
 from kneeformer.tasks.bone_completion.facts import doubts, facts_of
 from kneeformer.tasks.bone_completion.fractures import hide
-from kneeformer.tasks.bone_completion.fragments import as_region, fragments_in, label_map_of, put_back
+from kneeformer.tasks.bone_completion.fragments import as_region, fragments_in, label_map_of, reposition
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.native import resample_to_native
 from kneeformer.tasks.bone_completion.objective import PriorObjective
@@ -44,7 +45,6 @@ from kneeformer.tasks.bone_completion.planning import (
     components,
     stepwise,
 )
-from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round, tensors
 from kneeformer.tasks.bone_completion.settings import (
     BoneConfiguration,
     BoneGridSettings,
@@ -57,9 +57,9 @@ from kneeformer.tasks.bone_completion.whole_bones import score_whole_bones
 class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
     """Configurations `3d_gp`, `3d_pca32`, `3d_pca16`, `3d_vae`, `3d_vqvae` and `3d_vit_prior`, a prior each.
 
-    And what these are to be better than: `3d_prototype`, `3d_nearest`, `3d_pca_zero`, autoencoders that learn
-    from whole bones alone, `3d_vae_plain` and `3d_vqvae_plain`, and `3d_mirrored` where the dataset has both
-    sides of everybody. And `3d_segmentation`, which finds the bone in a scan.
+    Baselines are `3d_prototype`, `3d_nearest`, `3d_pca_zero`, the autoencoders trained on whole bones alone,
+    `3d_vae_plain` and `3d_vqvae_plain`, and `3d_mirrored` where the dataset has both sides of every subject.
+    `3d_segmentation` finds the bone in a scan.
     """
 
     prepared_by = ("registration",)
@@ -120,8 +120,8 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         assert isinstance(network, CompletionModel)
         if not network.registration.prototype.any():
             raise KneeformerError(
-                "a prior is fitted to registered bones: leave --no_pretraining away, and keep previous_stage "
-                "in the plan"
+                "a prior is fitted to registered bones: omit --no_pretraining, and keep previous_stage in "
+                "the plan"
             )
         registration, device = network.registration, network.registration.prototype.device
         posed = cached_poses(registration, training.cases, watch)
@@ -175,7 +175,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
     ) -> Outputs:
         if scan.mask is None:
             raise KneeformerError(
-                "a bone is completed by its mask: give the folder of masks with -m "
+                "bone completion requires a mask: give the folder of masks with -m "
                 "(1 bone to keep, 2 region to complete)"
             )
         settings, mask = configuration.preprocessing, as_region(scan.mask)
@@ -191,7 +191,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
         placed = [
-            put_back(label, scan.mask, completed, found.bone, scan.grid, settings.spacing)
+            reposition(label, scan.mask, completed, found.bone, scan.grid, settings.spacing)
             for label in fragments_in(scan.mask)
         ]
         if placed:
@@ -200,7 +200,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         facts = facts_of(native, completed, mask, scan.grid, surface.vertices)
         doubted = [doubt for fragment in placed for doubt in fragment.doubts]
         said = {
-            "turned_degrees": round(found.turned_degrees),
+            "rotation_degrees": round(found.rotation_degrees),
             "bone_found_by": scan.bone_found_by or "mask",
             "fragments": [fragment.facts for fragment in placed],
             "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts), *doubted],
@@ -251,7 +251,7 @@ def _other_side(
         )
     bone = np.where(scheme.foreground(other.mask), KEEP, 0)
     outline = Outline.of(other.image[0], bone, other.grid, settings)
-    return right_way_round(outline, registration, None, settings, other.side, "the other side").bone
+    return oriented_bone(outline, registration, None, settings, other.side, "the other side").bone
 
 
 def _completed(model: CompletionModel, found: Found, fit: Fit, settings: BoneGridSettings) -> Completed:

@@ -1,4 +1,4 @@
-"""The side of the body that a bone is of: the one that is told, else the one whose shapes it fits better."""
+"""The side of the body of a bone: the one that its name gives, or else the one that it fits better."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,22 +8,22 @@ import numpy as np
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.registration import Fit
 from kneeformer.sides import Side
+from kneeformer.tasks.bone_completion.bone_orientation import Found, oriented_bone, tensors
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
-from kneeformer.tasks.bone_completion.right_way_round import Found, right_way_round, tensors
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _SIDES: tuple[Side, Side] = ("left", "right")
 _WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
-_FEW_POINTS = 2_000  # tell the sides apart where one is told
+_FEW_POINTS = 2_000  # to compare the sides where one is given
 
 
 def register(
     models: Sequence[CompletionModel], outline: Outline, side: Side | None, settings: BoneGridSettings
 ) -> tuple[Found, list[Fit]]:
-    """Find a bone and register it to the prototype of each model: on both sides where it may be of either.
+    """Find a bone and register it to the prototype of each model: on both sides where the side is unknown.
 
     Args:
-        side: of the body, where it is told.
+        side: of the body; None if unknown.
 
     Raises:
         KneeformerError: nothing of the bone's surface is visible.
@@ -31,7 +31,7 @@ def register(
     first = models[0]
 
     def on(side: Side | None) -> tuple[Found, list[Fit]]:
-        found = right_way_round(outline, first.registration, first.family(), settings, side)
+        found = oriented_bone(outline, first.registration, first.family(), settings, side)
         return found, [model.registration(*tensors(found.bone, model.device)) for model in models]
 
     if settings.side is None:
@@ -43,7 +43,7 @@ def register(
     if _outliers(fits) < _WORSE * _outliers([first.registration(image, known, points=_FEW_POINTS)]):
         return found, fits
     other = _SIDES[side == "left"]
-    doubt = f"said to be a {side} bone, but fits better as a {other} one"
+    doubt = f"its name or dataset.json says {side}, but it fits better as a {other} bone"
     return replace(found, doubts=(*found.doubts, doubt)), fits
 
 

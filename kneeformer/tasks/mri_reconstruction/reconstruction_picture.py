@@ -39,5 +39,5 @@ def draw_reconstruction(
         axes.imshow(
             error, cmap="inferno", vmin=0, vmax=_ERROR_SHARE * window[1], extent=extent, aspect="auto"
         )
-        caption(axes, f"error, white at {_ERROR_SHARE:.0%} of white")
+        caption(axes, f"error, white: {_ERROR_SHARE:.0%} of the image's white")
     sheet.save(picture)

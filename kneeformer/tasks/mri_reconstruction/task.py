@@ -146,16 +146,20 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         probabilities: bool = False,
     ) -> Outputs:
         if not np.iscomplexobj(scan.image):
-            raise KneeformerError("magnitudes miss no samples; undersample them with --simulate 4")
+            raise KneeformerError(
+                "magnitude images have no missing samples; undersample them with --simulate 4"
+            )
         axes = configuration.preprocessing.phase_encoding_axes
         if 0 in axes and not is_3d(scan.image):
-            raise KneeformerError("a stack of slices, and the plan is of 3D scans; plan a dataset of slices")
+            raise KneeformerError(
+                "a stack of slices, and the plan is for 3D scans; plan a dataset of slices separately"
+            )
         kspace = hybrid_kspace(encoded_along(scan.image, axes), scan.grid.shape[1])
         volume, complex_image = reconstruct(networks, kspace, configuration, scan.grid)
         before = zero_filled_volume(kspace, axes, scan.grid.shape)
         doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
         if not _is_oriented(scan):
-            doubts = (*doubts, "its file does not tell how the patient lay; axes are those of the scanner")
+            doubts = (*doubts, "its file gives no patient orientation; axes are those of the scanner")
         return Outputs(
             {"": centre_crop(volume, scan.grid.shape)},
             facts=dict(scan.facts),

@@ -1,4 +1,4 @@
-"""Warnings about scans measured otherwise than those that a network has learnt from. Needs no torch."""
+"""Warnings about scans that were measured differently from the training scans. Needs no torch."""
 
 import numpy as np
 
@@ -23,10 +23,11 @@ def unlike_training(
     doubts = []
     if not low / _TOLERANCE <= found <= high * _TOLERANCE:
         doubts.append(
-            f"undersampled {found:.1f}x, and the network has learnt {low:g}x to {high:g}x; compare with -c tv"
+            f"undersampled {found:.1f}x, and the network was trained at {low:g}x to {high:g}x; compare with "
+            f"-c tv"
         )
     if columns != learnt:
-        doubts.append(f"{columns} columns, and the network has learnt {learnt}; compare with -c tv")
+        doubts.append(f"{columns} columns, and the network was trained on {learnt}; compare with -c tv")
     return tuple(doubts)
 
 

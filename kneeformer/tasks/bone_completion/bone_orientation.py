@@ -1,8 +1,8 @@
-"""A bone on the plan's grid, turned to the way round in which the prototype lies.
+"""A bone on the plan's grid, in the orientation of the prototype.
 
-The axes of the grid are the patient's. A bone that lies much otherwise than those that were learnt from
-would leave the grid, and registration would not find it. So it is first found on a coarse grid that holds it
-whichever way round it lies.
+The axes of the grid are the patient's. A bone whose orientation differs much from that of the training bones
+would leave the grid, and registration would fail. So its orientation is first found on a coarse grid that
+holds the bone in any orientation.
 """
 
 import math
@@ -20,8 +20,8 @@ from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
-_AS_LEARNT = math.radians(30)  # registration finds what is turned by less
-_TURNED = math.radians(45)  # a training bone: of 24 tibiae that lie within 26 degrees, one seems to by 38
+_USUAL = math.radians(30)  # registration corrects smaller rotations
+_ROTATED = math.radians(45)  # a training bone: of 24 tibiae within 26 degrees, one is measured at 38
 _VOXELS = 48  # of each side of the coarse grid
 
 
@@ -31,23 +31,23 @@ class Found:
 
     Attributes:
         bone: on the plan's grid.
-        turned_degrees: angle between its orientation and that of the training bones; 0 where it lies
-            along the patient's axes, as they do.
-        misfit: of the way round that was chosen, among shapes.
-        doubts: why it may be the wrong way round.
+        rotation_degrees: angle between its orientation and that of the training bones; 0 where it lies along
+            the patient's axes, as they do.
+        misfit: in the orientation that was chosen, among shapes.
+        doubts: why the orientation may be wrong.
     """
 
     outline: Outline
     bone: Bone
-    turned_degrees: float
+    rotation_degrees: float
     misfit: float
     doubts: tuple[str, ...]
 
     def on_prototype(self, pose: Pose, settings: BoneGridSettings) -> Bone:
         """The bone on the prototype's grid, to which a pose brings it; its distances are mm there.
 
-        It is resampled once, from the scan. Resampled from `bone` it would be another one for each way that
-        the bone lies in the scan, and so would be its completion, by up to 0.2 mm.
+        It is resampled once, from the scan. Resampled from `bone` it would depend on the bone's orientation
+        in the scan, and so would its completion, by up to 0.2 mm.
         """
         to_patient = self.bone.to_patient @ pose.inverse().matrix().numpy()
         carried = self.outline.on(settings.grid, settings.spacing, to_patient)
@@ -55,7 +55,7 @@ class Found:
         return carried
 
 
-def right_way_round(
+def oriented_bone(
     outline: Outline,
     registration: Registration,
     family: Family | None,
@@ -63,33 +63,33 @@ def right_way_round(
     side: Side | None = None,
     called: str = "the bone to keep",
 ) -> Found:
-    """Bring a bone to the plan's grid.
+    """Resample a bone onto the plan's grid, rotated where its orientation is unusual.
 
     Args:
-        family: shapes among which ways round are compared that fit the prototype about as well.
-        side: of the body, where it is told or tried.
+        family: shapes among which orientations are compared that fit the prototype about as well.
+        side: of the body, where it is known or tried.
 
     Raises:
         KneeformerError: nothing of the bone's surface is visible.
     """
-    as_learnt = outline.frame(settings, side)
+    usual_frame = outline.frame(settings, side)
     edge = math.dist((0, 0, 0), [n * mm for n, mm in zip(settings.grid, settings.spacing, strict=True)])
     spacing = (edge / _VOXELS,) * 3
-    coarse = outline.on((_VOXELS,) * 3, spacing, as_learnt)
-    ways = registration.ways_round(*tensors(coarse, registration.prototype.device), spacing, family)
+    coarse = outline.on((_VOXELS,) * 3, spacing, usual_frame)
+    ways = registration.orientations(*tensors(coarse, registration.prototype.device), spacing, family)
     turns = [way.pose.rotation for way in ways]
     away = [angle_between(turn, torch.eye(3, dtype=torch.float64)) for turn in turns]
-    usual = [n for n, angle in enumerate(away) if angle < _AS_LEARNT]
+    usual = [n for n, angle in enumerate(away) if angle < _USUAL]
     chosen = usual[0] if usual else 0
     doubts = tuple(
-        f"fits about as well turned by {math.degrees(angle_between(turn, turns[chosen])):.0f} degrees: see "
-        f"whether it is the right way round"
+        f"fits about as well rotated by {math.degrees(angle_between(turn, turns[chosen])):.0f} degrees: "
+        f"check its orientation"
         for n, turn in enumerate(turns)
         if n != chosen
     )
-    to_patient = as_learnt.copy()
+    to_patient = usual_frame.copy()
     if not usual:
-        to_patient[:3, :3] = as_learnt[:3, :3] @ turns[chosen].T.numpy()
+        to_patient[:3, :3] = usual_frame[:3, :3] @ turns[chosen].T.numpy()
     bone = outline.on(settings.grid, settings.spacing, to_patient)
     if not bone.visible(settings.spacing).any():
         raise KneeformerError(
@@ -100,13 +100,13 @@ def right_way_round(
     return Found(outline, bone, turned, ways[chosen].misfit, doubts)
 
 
-def turned_degrees(registration: Registration, image: Tensor) -> float:
+def rotation_degrees(registration: Registration, image: Tensor) -> float:
     """Angle between a prepared whole bone (2, z, y, x) and the prototype; 0 below 45 degrees."""
     whole = torch.ones_like(image[DISTANCE], dtype=torch.bool)
-    ways = registration.ways_round(image, whole, registration.spacing, None)
+    ways = registration.orientations(image, whole, registration.spacing, None)
     upright = torch.eye(3, dtype=torch.float64)
     away = [angle_between(way.pose.rotation, upright) for way in ways]
-    return 0.0 if min(away) < _TURNED else math.degrees(away[0])
+    return 0.0 if min(away) < _ROTATED else math.degrees(away[0])
 
 
 def tensors(bone: Bone, device: torch.device) -> tuple[Tensor, Tensor]:
