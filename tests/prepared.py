@@ -120,7 +120,7 @@ class Place:
         settings = plan().configuration("3d_vit").preprocessing
         return Origin(
             settings=settings_digest(settings, LABELS),
-            files=files_digest(found, dataset.description),
+            files=files_digest(found),
         )
 
     def learnt(self, request: Request) -> tuple[set[str], set[str]]:

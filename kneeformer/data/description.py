@@ -125,6 +125,10 @@ class DatasetDescription(BaseModel):
         """Channel names in the order of their numbers."""
         return tuple(self.channel_names[k] for k in sorted(self.channel_names, key=int))
 
+    def without_cases(self) -> "DatasetDescription":
+        """The same without what it says of single cases: as small with ten thousand as with ten."""
+        return self.model_copy(update={"subjects": {}, "sides": {}, "dataset": None})
+
     def subject(self, case: str) -> str:
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 

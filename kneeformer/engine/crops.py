@@ -10,7 +10,8 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, MaskingSettings, TrainingSettings
-from kneeformer.data.storage import CaseRecord, StoredCase, open_case
+from kneeformer.data.open_cases import OpenCases
+from kneeformer.data.storage import CaseRecord, StoredCase
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
 from kneeformer.geometry.aliases import Size
@@ -19,6 +20,8 @@ from kneeformer.labels import LabelScheme
 from kneeformer.networks.ranks import share_of
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
+
+_LOOKED_AT = 32  # random cases, for one of a given orientation
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class CropBatches(Dataset[Batch]):
         self.items = range(settings.batch_size) if items is None else items
         self.cases, self.settings, self.scheme = cases, settings, scheme
         self.augmentation, self.seed, self.length = augmentation, seed, length
-        self._open: dict[Path, StoredCase] = {}
+        self._open = OpenCases()
 
     def __len__(self) -> int:
         return self.length
@@ -102,7 +105,7 @@ class CropBatches(Dataset[Batch]):
         """A crop of a random case: on a random structure if it is aimed, else anywhere.
 
         Args:
-            at: location that it shall have, in a case of the same orientation where there is one.
+            at: location that it shall have, in a case of the same orientation where one is soon found.
         """
         case = self._random_case(rng, None if at is None else at.orientation)
         draw = self.augmentation.draw(rng, self.settings.crop, case.record.orientation)
@@ -128,10 +131,11 @@ class CropBatches(Dataset[Batch]):
 
     def _random_case(self, rng: np.random.Generator, orientation: str | None) -> StoredCase:
         if orientation is None:
-            return self._case(self.cases[rng.integers(len(self.cases))])
-        drawn = [self.cases[i] for i in rng.permutation(len(self.cases))]
-        alike = (case for case in map(self._case, drawn) if case.record.orientation == orientation)
-        return next(alike, self._case(drawn[0]))
+            return self._open[self.cases[rng.integers(len(self.cases))]]
+        drawn = [self.cases[i] for i in rng.permutation(len(self.cases))[:_LOOKED_AT]]
+        opened = (self._open[path] for path in drawn)
+        alike = (case for case in opened if case.record.orientation == orientation)
+        return next(alike, self._open[drawn[0]])
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:
@@ -140,11 +144,6 @@ class CropBatches(Dataset[Batch]):
         if self.scheme.ignore is not None:
             labels[labels == self.scheme.ignore] = IGNORE_INDEX
         return labels
-
-    def _case(self, path: Path) -> StoredCase:
-        if path not in self._open:
-            self._open[path] = open_case(path.parent, path.name)
-        return self._open[path]
 
 
 def crop_batches(

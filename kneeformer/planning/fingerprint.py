@@ -21,6 +21,7 @@ from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 
 SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
+_SAMPLES = 5_000_000  # of all cases
 
 
 class Intensities(BaseModel):
@@ -108,19 +109,26 @@ class Fingerprint(BaseModel):
         return (z, y, x)
 
 
+def samples_per_case(cases: int) -> int:
+    """Intensities to keep of each case: fewer where there are many cases, for they are held together."""
+    return min(SAMPLES_PER_CASE, max(1, _SAMPLES // max(cases, 1)))
+
+
 def case_fingerprint(
     images: np.ndarray,
     labels: np.ndarray | None,
     grid: Grid,
     scheme: LabelScheme,
     seed: int,
+    samples: int = SAMPLES_PER_CASE,
     side: Side | None = None,
 ) -> tuple[CaseFingerprint, np.ndarray]:
-    """Fingerprint of a case and a sample of its intensities, (channels, up to SAMPLES_PER_CASE) float32.
+    """Fingerprint of a case and a sample of its intensities, (channels, samples) float32.
 
     Args:
         images: (channels, z, y, x), or complex k-space, as an `Image` has it.
         labels: (z, y, x) or None.
+        samples: voxels that are drawn; `samples_per_case`.
     """
     axes: tuple[int, ...] = (0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,)
     if np.iscomplexobj(images):
@@ -148,7 +156,7 @@ def case_fingerprint(
         phase_encoding_axes=axes,
     )
     structures = None if labels is None else scheme.foreground(labels)
-    return facts, _sample(images, structures, seed)
+    return facts, _sample(images, structures, seed, samples)
 
 
 def dataset_fingerprint(
@@ -189,14 +197,14 @@ def dataset_fingerprint(
     )
 
 
-def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int) -> np.ndarray:
+def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int, samples: int) -> np.ndarray:
     flat = images.reshape(len(images), -1)
     rng = np.random.default_rng(seed)
     inside = None if structures is None else np.flatnonzero(structures)
     if inside is None or not len(inside):
-        chosen = rng.integers(0, flat.shape[1], SAMPLES_PER_CASE)
+        chosen = rng.integers(0, flat.shape[1], samples)
     else:
-        chosen = inside[rng.integers(0, len(inside), SAMPLES_PER_CASE)]
+        chosen = inside[rng.integers(0, len(inside), samples)]
     return flat[:, chosen].astype(np.float32)
 
 

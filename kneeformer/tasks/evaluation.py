@@ -17,6 +17,7 @@ class PredictedCase:
     """The files of a case that was predicted, and of its reference.
 
     Attributes:
+        description: of the dataset, `without_cases`.
         prediction: the main output; what else the task has written of the case lies beside it.
         images: what it was predicted from; () where only reference and prediction are given (kf_evaluate).
         mask: with which it was predicted; None where the task requires none, or it is not given.

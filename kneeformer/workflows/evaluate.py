@@ -60,11 +60,11 @@ def evaluate_folders(
         )
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
         _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
+    general = description.without_cases()
     found = [
-        PredictedCase(name, file, predicted.file(name, ending), description)
-        for name, file in true.files.items()
+        PredictedCase(name, file, predicted.file(name, ending), general) for name, file in true.files.items()
     ]
-    return _evaluate(found, evaluation, output, processes, watch)
+    return _evaluate(found, description, evaluation, output, processes, watch)
 
 
 def evaluate_cases(
@@ -83,24 +83,30 @@ def evaluate_cases(
         task: that has predicted them.
     """
     evaluation, ending = evaluation_of(task), output_ending(description.file_ending)
+    general = description.without_cases()
     pairs = [(case, case.images[0] if evaluation.against_images else case.label) for case in cases]
     found = [
         PredictedCase(
             name=case.name,
             reference=reference,
             prediction=predictions / f"{case.name}{ending}",
-            description=description,
+            description=general,
             images=case.images,
             mask=case.mask,
         )
         for case, reference in pairs
         if reference is not None
     ]
-    return _evaluate(found, evaluation, predictions, processes, watch)
+    return _evaluate(found, description, evaluation, predictions, processes, watch)
 
 
 def _evaluate(
-    cases: list[PredictedCase], evaluation: Evaluation, output: Path, processes: int, watch: Progress
+    cases: list[PredictedCase],
+    description: DatasetDescription,
+    evaluation: Evaluation,
+    output: Path,
+    processes: int,
+    watch: Progress,
 ) -> Summary:
     require_writable(output)
     outcomes = run_each(
@@ -120,7 +126,7 @@ def _evaluate(
     scored = {c.name: o for c, o in zip(cases, outcomes, strict=True) if not isinstance(o, Exception)}
     table = ScoreTable(
         rows=tuple(row for one in scored.values() for row in one.rows),
-        subjects={case.name: case.description.subject(case.name) for case in cases},
+        subjects={case.name: description.subject(case.name) for case in cases},
         masks={name: one.mask for name, one in scored.items() if one.mask},
         planes={name: one.plane for name, one in scored.items() if one.plane},
     )

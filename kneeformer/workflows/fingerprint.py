@@ -17,6 +17,7 @@ from kneeformer.planning.fingerprint import (
     Fingerprint,
     case_fingerprint,
     dataset_fingerprint,
+    samples_per_case,
 )
 from kneeformer.progress import Progress
 
@@ -45,7 +46,8 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     labelled, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
     problems = check_layout(dataset)
     whole = [c for c in [*labelled, *unlabelled] if all(f.is_file() for f in c.files)]
-    jobs = [(case, dataset.description) for case in whole]
+    general, drawn = dataset.description.without_cases(), samples_per_case(len(whole))
+    jobs = [(case, general, drawn) for case in whole]
     outcomes = run_each(
         _inspect,
         jobs,
@@ -77,8 +79,8 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     return dataset_fingerprint(facts, samples, names, len(without), both_sides)
 
 
-def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
-    case, description = job
+def _inspect(job: tuple[Case, DatasetDescription, int]) -> Inspection:
+    case, description, samples = job
     checked = check_case(case, description)
     if checked.problems or checked.images is None or checked.grid is None:
         return Inspection(checked.problems)
@@ -89,7 +91,8 @@ def _inspect(job: tuple[Case, DatasetDescription]) -> Inspection:
         checked.grid,
         description.scheme,
         seed,
-        description.side(case.name),
+        samples,
+        case.side,
     )
     return Inspection([], facts, sample, checked.warnings)
 

@@ -10,7 +10,6 @@ from shlex import quote
 
 from kneeformer.config import GridSettings
 from kneeformer.data.dataset import Case, Dataset
-from kneeformer.data.description import DatasetDescription
 from kneeformer.data.files import stamp
 from kneeformer.data.processes import default_processes
 from kneeformer.data.storage import Origin, verified_manifest
@@ -41,10 +40,9 @@ def settings_digest(settings: GridSettings, labels: LabelValues) -> str:
     return _digest(settings.model_dump_json() + str(sorted(labels.items())))
 
 
-def files_digest(case: Case, description: DatasetDescription) -> str:
+def files_digest(case: Case) -> str:
     """Of those of the case's files that are there, by names, sizes and times; and of its side."""
-    side = str(description.side(case.name))
-    return _digest(stamp(*(file for file in case.files if file.is_file())) + side)
+    return _digest(stamp(*(file for file in case.files if file.is_file())) + str(case.side))
 
 
 def stale_cases(folder: Path, wanted: Iterable[Wanted]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 from kneeformer.config import Configuration
 from kneeformer.data.check import check_case
 from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
@@ -34,7 +35,7 @@ class Job:
     """One case to prepare, as it travels to a child process."""
 
     case: Case
-    dataset: Dataset
+    description: DatasetDescription
     prepare: Preparation
     configuration: Configuration
     folder: Path
@@ -89,7 +90,8 @@ def preprocess_cases(
 
     Where another process prepares cases in the folder, it is waited for.
     """
-    jobs = _stale([_job(case, dataset, configuration, folder) for case in cases])
+    general = dataset.description.without_cases()
+    jobs = _stale([_job(case, general, configuration, folder) for case in cases])
     if jobs:
         with one_at_a_time(folder, "kf_preprocess", ("labels",)):
             jobs = _stale(jobs)
@@ -132,20 +134,20 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
         )
 
 
-def _job(case: Case, dataset: Dataset, configuration: Configuration, folder: Path) -> Job:
-    settings, description = configuration.preprocessing, dataset.description
+def _job(case: Case, description: DatasetDescription, configuration: Configuration, folder: Path) -> Job:
+    settings = configuration.preprocessing
     origin = Origin(
         settings=settings_digest(settings, description.labels),
-        files=files_digest(case, description),
+        files=files_digest(case),
     )
-    return Job(case, dataset, registered(configuration.task).prepare, configuration, folder, origin)
+    return Job(case, description, registered(configuration.task).prepare, configuration, folder, origin)
 
 
 def _prepare(job: Job) -> None:
-    checked = check_case(job.case, job.dataset.description)
+    description, configuration = job.description, job.configuration
+    checked = check_case(job.case, description)
     if checked.problems or checked.images is None or checked.grid is None:
         raise KneeformerError("; ".join(checked.problems))
-    description, configuration = job.dataset.description, job.configuration
     try:
         prepared = job.prepare(
             checked.images,
@@ -153,7 +155,7 @@ def _prepare(job: Job) -> None:
             checked.grid,
             configuration,
             description.scheme,
-            description.side(job.case.name),
+            job.case.side,
         )
     except KneeformerError as fault:
         raise KneeformerError(f"{job.case.label or job.case.images[0]}: {fault}") from fault

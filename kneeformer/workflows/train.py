@@ -274,7 +274,8 @@ def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
 def _validate(folders: Folders, folder: Path, cases: list[str], request: Request, watch: Progress) -> Summary:
     dataset = Dataset.open(folders.raw / request.dataset)
     there = dataset.training_cases()
-    wanted = [c for c in there if c.name in set(cases)]
+    names = set(cases)
+    wanted = [c for c in there if c.name in names]
     task = read_fold_plan(folder).configuration(request.configuration).task
     output = folder / "validation"
     paired = with_other_sides(wanted, there, dataset.description)

@@ -98,7 +98,8 @@ def _unlabelled(folders: Folders, request: Request, split: Split, labelled: list
             f"{request.fold_name} has {there} labelled subjects, and a teacher learns from at least "
             f"{FEWEST_LABELLED}; label more, or train with --no_unlabelled"
         )
-    left_out = [name for name in split["train"] if name not in set(labelled)]
+    taken = set(labelled)
+    left_out = [name for name in split["train"] if name not in taken]
     others = _without(_held_out(dataset, split), dataset, dataset.unlabelled_cases())
     names = [*left_out, *(case.name for case in others)]
     if not names:
@@ -161,8 +162,8 @@ def _borrowed(
             f"{other.folder}: {len(other.description.channels)} channels, and {request.dataset} has {here}; "
             f"--pretrain_from needs a dataset of the same channels"
         )
-    every = [Case(c.name, c.images) for c in (*other.training_cases(), *other.unlabelled_cases())]
-    cases = _without(held_out, other, every)
+    every = [*other.training_cases(), *other.unlabelled_cases()]
+    cases = [replace(case, label=None) for case in _without(held_out, other, every)]
     configuration = plan.configuration(request.configuration)
     name = f"{configuration.preprocessing.folder}__{other.name}"
     folder = folders.preprocessed / request.dataset / name
@@ -197,7 +198,7 @@ def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[st
     files = {}
     if dataset is not None:
         there = (*dataset.training_cases(), *dataset.unlabelled_cases())
-        files = {case.name: files_digest(case, dataset.description) for case in there}
+        files = {case.name: files_digest(case) for case in there}
     planned = settings_digest(settings, plan.dataset.labels)
     return [
         Wanted(name, Origin(settings=planned, files=files.get(name, GONE)), labelled)

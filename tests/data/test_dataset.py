@@ -1,6 +1,7 @@
 """The folder convention, what labels mean, and who trains with whom."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,12 @@ class TestDescription:
         assert DatasetDescription(**PLAIN, sides={"listed_L": "right"}).side(case) == side
         if case != "listed_L":
             assert side_in_name(case) == side
+
+    def test_what_travels_with_each_case_does_not_grow_with_the_dataset(self) -> None:
+        subjects = [{str(i): "a" for i in range(count)} for count in (1, 1000)]
+        each = [DatasetDescription(**PLAIN, subjects=s).without_cases() for s in subjects]
+        assert each[0] == each[1] == DatasetDescription(**PLAIN)
+        assert len(pickle.dumps(each[0])) == len(pickle.dumps(each[1]))
 
     def test_other_sides_are_the_same_persons(self) -> None:
         description = DatasetDescription(**PLAIN, subjects={"scan_7": "a"}, sides={"scan_7": "right"})

@@ -11,6 +11,7 @@ from kneeformer.planning.fingerprint import (
     Fingerprint,
     case_fingerprint,
     dataset_fingerprint,
+    samples_per_case,
 )
 
 GRID = Grid((4, 6, 8), (3.0, 0.5, 0.5))
@@ -163,3 +164,8 @@ def test_medians_of_three_planes_are_along_slices_rows_and_columns() -> None:
         "coronal": "PSR",
         "axial": "SAR",
     }
+
+
+def test_of_many_cases_fewer_intensities_are_kept_of_each() -> None:
+    assert [samples_per_case(n) for n in (0, 1, 1000, 10_000, 10_000_000)] == [5000, 5000, 5000, 500, 1]
+    assert case_fingerprint(*volume(), GRID, SCHEME, seed=0, samples=7)[1].shape == (1, 7)

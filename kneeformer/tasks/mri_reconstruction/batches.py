@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from kneeformer.data.storage import StoredCase, open_case
+from kneeformer.data.open_cases import OpenCases
+from kneeformer.data.storage import StoredCase
 from kneeformer.engine.batch import Batch
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
@@ -27,8 +28,8 @@ from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfigura
 
 
 @dataclass(frozen=True)
-class OpenCase:
-    """A stored case and what is known of its whole volume.
+class WholeVolume:
+    """Facts of a stored case for which all of it must be read.
 
     Attributes:
         acquired: bool over the phase-encoding axes.
@@ -36,20 +37,18 @@ class OpenCase:
         peak: the maximum of its fully sampled image, after that.
     """
 
-    stored: StoredCase
     acquired: np.ndarray
     scale: float
     peak: float
 
     @classmethod
-    def of(cls, file: Path, axes: tuple[int, ...]) -> "OpenCase":
-        """Read a case once."""
-        stored = open_case(file.parent, file.name)
+    def of(cls, stored: StoredCase, axes: tuple[int, ...]) -> "WholeVolume":
+        """Read a case."""
         with stored.reading():
             kspace = np.asarray(stored.image[:])
         scale = scale_of(kspace, axes)
         peak = float(zero_filled_volume(kspace, axes, stored.record.shape).max())
-        return cls(stored, measured(kspace, axes), scale, peak / scale)
+        return cls(measured(kspace, axes), scale, peak / scale)
 
 
 class SlabBatches(Dataset[Batch]):
@@ -67,7 +66,8 @@ class SlabBatches(Dataset[Batch]):
         self.axes = configuration.preprocessing.phase_encoding_axes
         batch_size = configuration.training.batch_size
         self.items = share_of(batch_size) if training else range(batch_size)
-        self._open: dict[Path, OpenCase] = {}
+        self._open = OpenCases()
+        self._volumes: dict[Path, WholeVolume] = {}
 
     def __len__(self) -> int:
         settings = self.configuration.training
@@ -78,40 +78,46 @@ class SlabBatches(Dataset[Batch]):
             raise IndexError(step)
         rng = np.random.default_rng([self.seed, step])
         number = rng.integers(len(self.cases)) if self.training else step % len(self.cases)
-        case = self._case(self.cases[number])
-        slabs = [self._slab(case, [self.seed, step, 1 + item]) for item in self.items]
+        file = self.cases[number]
+        stored, volume = self._open[file], self._volume(file)
+        slabs = [self._slab(stored, volume, [self.seed, step, 1 + item]) for item in self.items]
         return {name: torch.from_numpy(np.stack([slab[name] for slab in slabs])) for name in slabs[0]}
 
-    def _slab(self, case: OpenCase, seed: list[int]) -> dict[str, np.ndarray]:
+    def _slab(self, stored: StoredCase, volume: WholeVolume, seed: list[int]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         settings = self.configuration.sampling
         acceleration = (
             rng.uniform(*settings.accelerations) if self.training else settings.validation_acceleration
         )
-        mask = draw_mask(settings.kind, case.acquired, float(acceleration), [*seed, 1])
-        slices, rows = self._place(case, rng)
-        with case.stored.reading():
-            kspace = np.asarray(case.stored.image[:, slices]) / np.float32(case.scale)
+        mask = draw_mask(settings.kind, volume.acquired, float(acceleration), [*seed, 1])
+        slices, rows = self._place(stored, rng)
+        with stored.reading():
+            kspace = np.asarray(stored.image[:, slices]) / np.float32(volume.scale)
         if self.training and rng.random() < 0.5:
             kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
-        return _slab_of(kspace, mask, rows, self.axes, case, slices)
+        slab = _slab_of(kspace, mask, rows, self.axes)
+        return {
+            **slab,
+            "peak": np.float32(volume.peak),
+            "to_patient": _to_patient(stored, slices, rows),
+        }
 
-    def _place(self, case: OpenCase, rng: np.random.Generator) -> tuple[slice, slice]:
-        z, y, _ = case.stored.record.shape
+    def _place(self, stored: StoredCase, rng: np.random.Generator) -> tuple[slice, slice]:
+        z, y, _ = stored.record.shape
         deep, high, _ = self.configuration.training.crop
         deep = z if 0 in self.axes else min(deep, z)
         high = min(high, y)
         first, top = int(rng.integers(z - deep + 1)), int(rng.integers(y - high + 1))
         return slice(first, first + deep), slice(top, top + high)
 
-    def _case(self, file: Path) -> OpenCase:
-        if file not in self._open:
-            self._open[file] = OpenCase.of(file, self.axes)
-        return self._open[file]
+    def _volume(self, file: Path) -> WholeVolume:
+        if file not in self._volumes:
+            self._volumes[file] = WholeVolume.of(self._open[file], self.axes)
+        return self._volumes[file]
 
 
 def _slab_of(
-    kspace: np.ndarray, mask: np.ndarray, rows: slice, axes: tuple[int, ...], case: OpenCase, slices: slice
+    kspace: np.ndarray, mask: np.ndarray, rows: slice, axes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """The slab as the network takes it; sensitivities come from all rows, then rows are cut."""
     wide = as_mask(mask, axes)
@@ -123,8 +129,6 @@ def _slab_of(
         "mask": wide,
         "sensitivities": np.ascontiguousarray(maps[:, :, rows], np.complex64),
         "target": truth.astype(np.float32),
-        "peak": np.float32(case.peak),
-        "to_patient": _to_patient(case.stored, slices, rows),
     }
 
 

@@ -1,0 +1,29 @@
+"""Stored cases that stay open between one crop and the next."""
+
+from pathlib import Path
+
+from kneeformer.data.storage import StoredCase, open_case
+
+AT_A_TIME = 200  # each takes up to 0.6 MB, most of it the points that crops are aimed at
+
+
+class OpenCases:
+    """Opens stored cases when they are first asked for; closes those that were not for the longest time.
+
+    Cases of a small dataset are opened once; with a large one memory does not grow.
+    """
+
+    def __init__(self, at_a_time: int = AT_A_TIME) -> None:
+        self._at_a_time = at_a_time
+        self._cases: dict[Path, StoredCase] = {}  # the one used last at the end
+
+    def __getitem__(self, case: Path) -> StoredCase:
+        """The case stored as folder / name. Raises KneeformerError: as `open_case`."""
+        stored = self._cases.pop(case, None) or open_case(case.parent, case.name)
+        while len(self._cases) >= self._at_a_time:
+            self._cases.pop(next(iter(self._cases)))
+        self._cases[case] = stored
+        return stored
+
+    def __len__(self) -> int:
+        return len(self._cases)
