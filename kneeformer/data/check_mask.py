@@ -25,7 +25,7 @@ _MEANING = (
 def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[str], list[str]]:
     """Problems, and warnings, of the images of a case, of its mask and its other side, where it has them.
 
-    In this room, so that a child process that asks it loads no torch.
+    Here, so that a child process that calls it loads no torch.
 
     Args:
         job: a case; what its images must be; `unmarked` of `mask_problems`.

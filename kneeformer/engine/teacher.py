@@ -11,7 +11,7 @@ from kneeformer.engine.batch import Batch
 
 @dataclass(frozen=True)
 class Examination:
-    """Figures of pseudo-labels for the log, and the fault for which they are not to be learnt from."""
+    """Figures of pseudo-labels for the log, and the fault for which they are not used."""
 
     figures: dict[str, float] = field(default_factory=dict)
     fault: str | None = None

@@ -43,7 +43,7 @@ class TrainingRun:
         minutes: end by the clock, validation crops included; None sets no limit of time.
         ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
-        pretrained: names of parameters that were learnt elsewhere; they follow `settings.fine_tuning`.
+        pretrained: names of pre-trained parameters; they follow `settings.fine_tuning`.
         teacher: labels images without labels; None learns from the batches as they are.
         keep_seconds: write the latest checkpoint that often within an epoch, too.
     """

@@ -48,8 +48,8 @@ def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = Non
        next.
     3. A Gaussian of one and a half in-plane voxels, the same in mm across the slices, and the level at which
        the volume is that of the mask's voxels.
-    4. What two neighbouring slices agree on is put back on its own side, and so every voxel's centre is:
-       nothing thin is lost or merged, and no surface is more than a voxel off.
+    4. Voxels on which two neighbouring slices agree, and every voxel's centre, are kept on their own side of
+       the surface: nothing thin is lost or merged, and no surface is more than a voxel off.
 
     Args:
         mask: (z, y, x) bool, not empty.

@@ -1,4 +1,4 @@
-"""Confidence intervals of means, by the bootstrap: what varies by chance is drawn again.
+"""Confidence intervals of means, by the bootstrap: random factors are resampled.
 
 One factor, the subjects, gives the cluster bootstrap (Davison and Hinkley 1997, 3.8): a subject is drawn with
 all its cases, because two scans of one knee are not two independent observations. Several factors, as the
@@ -29,7 +29,7 @@ def bootstrap_weights(*factors: Sequence[Hashable], seed: int = SEED) -> np.ndar
     """Count the draws of each observation in each resample.
 
     Args:
-        factors: of each observation its subject; and whatever else varies by chance, as its seed.
+        factors: of each observation its subject; and each other random factor, such as its seed.
         seed: of the draws.
 
     Returns:

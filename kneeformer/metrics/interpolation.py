@@ -14,7 +14,7 @@ def interpolate_hidden(image: np.ndarray, hidden: np.ndarray, spacing_mm: Spacin
     """The image with its hidden voxels interpolated linearly from the visible ones around them.
 
     Linear within the tetrahedra of a Delaunay triangulation (in mm) of the visible voxels that touch hidden
-    ones; beyond these, the nearest. Their places are shaken a little, by the same chance every time.
+    ones; beyond these, the nearest. Their places are jittered a little, with a fixed seed.
 
     Args:
         image: (z, y, x); hidden voxels are not read.

@@ -18,7 +18,7 @@ Solver = Callable[[Measurement, float, int], Tensor]
 
 
 class ClassicalReconstruction(nn.Module):
-    """A solver with the one number that it has to be told, as a network, so that both are used alike."""
+    """A solver and its one parameter, as a network, so that both are used alike."""
 
     weight: Tensor
 

@@ -68,7 +68,7 @@ class ResidualConvolutions(nn.Module):
 
 
 def begin_at_zero(layer: nn.Module) -> nn.Module:
-    """The layer, giving zeros until it has learnt."""
+    """The layer, initialised to output zeros."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

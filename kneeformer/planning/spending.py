@@ -52,7 +52,7 @@ def spend(shape: Size, spacing: Spacing, cases: int, channels: int, outputs: int
     """Encoder, tokens, crop and batch for volumes of a shape and a spacing in mm, (z, y, x).
 
     Args:
-        cases: that are learnt from.
+        cases: number of training cases.
         channels: of an image.
         outputs: classes or regions that are predicted.
     """

@@ -1,4 +1,4 @@
-"""Trained priors: autoencoders that see a part of a bone and give back the whole of it.
+"""Trained priors: autoencoders that predict a whole bone from a part of it.
 
 The tibia paper trains them robust against masks (its equation 5): with x a bone, m what is visible of it,
 E and D the encoder and the decoder,
@@ -27,7 +27,7 @@ _FOLLOWED = 0.02  # weight of a step's error in the usual one
 
 
 class Autoencoder(ShapePrior):
-    """From what is known of a bone to all of it, learnt by steps.
+    """A prior that predicts a whole bone from its known part, trained by steps.
 
     Args:
         grid: multiples of 8.

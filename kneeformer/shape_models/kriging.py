@@ -9,7 +9,7 @@ _AT_ONCE = 512  # queries: their covariances with the supports stay in the cache
 
 
 class Covariance(Protocol):
-    """Of a process with mean 0; voxels are told by their numbers in the flattened grid."""
+    """Of a process with mean 0; voxels are given by their indices in the flattened grid."""
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         """(n,) and (m,) voxels -> (n, m)."""

@@ -24,7 +24,7 @@ class DescentSettings(Settings):
 
     Attributes:
         learning_rate: of AdamW, in radians, in half extents of the grid, and in logarithms of the scale.
-        steps: in each round in which the prototype is learnt; a new bone gets those of all rounds.
+        steps: in each round in which the prototype is estimated; a new bone gets those of all rounds.
     """
 
     learning_rate: Rate = 1e-2
@@ -39,7 +39,7 @@ class RegistrationSettings(Settings):
         locnet: the network that guesses where to begin; without it and `descent`, the bone's middle is on the
             prototype's.
         descent: how image similarity leads on from there; None does not ask it.
-        rounds: of registering all bones and taking their mean, by which the prototype is learnt.
+        rounds: of registering all bones and taking their mean, the prototype.
         steps: by Gauss and Newton on distances, from where that ends; 0 leaves it as it is.
         robust_mm: surfaces that lie farther apart hardly count; more where the usual error is above 1.5 mm.
         correlation_mm: correlation length of two bones' differences.

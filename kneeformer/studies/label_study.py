@@ -80,7 +80,7 @@ def run_label_study(
 
     Raises:
         KneeformerError: the fold cannot be compared at these labels, pre-training takes all of the minutes,
-            or trainings are there that were made otherwise than the study asks; all before all work.
+            or there are trainings with other settings than the study's; all before any work.
     """
     home = folders.results / study.dataset / "label_study" / study.budget
     require_writable(home)

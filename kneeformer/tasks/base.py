@@ -86,7 +86,7 @@ class StoredCases:
     """Prepared cases, each as folder / name.
 
     Attributes:
-        unlabelled: images that are learnt from beside them, whatever labels may be stored with these.
+        unlabelled: images that are used without labels beside them, even where labels are stored.
     """
 
     cases: list[Path]

@@ -24,7 +24,7 @@ from kneeformer.workflows.request import Request
 
 
 class Pretrained(BaseModel):
-    """Pre-trained weights that a training began with, and the fate of each tensor: see `Transfer`."""
+    """Pre-trained weights that a training began with, and what was done with each tensor: see `Transfer`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -45,7 +45,7 @@ def plan_dataset(
 
     Args:
         name: full dataset name.
-        memory_gb: what a training step may take; None asks the machine.
+        memory_gb: that a training step may use; None: as this machine has.
         planner: "default", or "paper" for the published recipe.
 
     Raises:
@@ -81,7 +81,7 @@ def plan_dataset(
 
 
 def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
-    """Make the splits or check those that are there; say what cannot be learnt or validated by them."""
+    """Make the splits or check existing ones; warn of what cannot be trained or validated with them."""
     subjects = {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
     if subjects:
         splits = load_or_make_splits(file, subjects)
@@ -140,7 +140,7 @@ def _measured(
     planner: str,
 ) -> dict[str, Configuration]:
     """The tasks' configurations with their costs. Where there is one to measure, a real step is run of the
-    first one: what it takes corrects what is taken for granted of the machine, until plan and machine agree.
+    first one: its cost replaces the assumed one, until the plan fits the machine.
     """
     given = budget.memory_gb
     while True:

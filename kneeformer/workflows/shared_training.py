@@ -20,12 +20,12 @@ from kneeformer.workflows.request import Request
 
 
 def refuse_ranks(plan: Plan, name: str) -> None:
-    """Raises KneeformerError: a configuration that the ranks there are cannot learn together."""
+    """Raises KneeformerError: a configuration that cannot be trained by several ranks."""
     configuration, count = plan.configuration(name), ranks.size()
     if count == 1:
         return
     if not (configuration.by_steps and task_named(configuration.task).shares_batches):
-        raise KneeformerError(f"{name}: one process alone learns it; omit -num_gpus, or do without torchrun")
+        raise KneeformerError(f"{name}: can only be trained in one process; omit -num_gpus or torchrun")
     if (batch_size := configuration.training.batch_size) < count:
         raise KneeformerError(
             f"{name}: a batch of {batch_size} is not enough for {count} processes; give them "
@@ -46,7 +46,7 @@ def shared_run(
 
     Args:
         network: on its device.
-        fine_tuned: names of parameters that were learnt elsewhere.
+        fine_tuned: names of pre-trained parameters.
     """
     configuration, seed = plan.configuration(request.configuration), request.seed or 0
     task = task_named(configuration.task)

@@ -46,7 +46,7 @@ def _status(fault: ChildFailedError) -> int:
     """Exit status of a rank that has told its fault. Raises WorkStopped: the first to end could not."""
     own = {rank: f for rank, f in fault.failures.items() if f.exitcode != ranks.LOST}
     if not own:
-        raise WorkStopped("the ranks have lost their connection; the training.log of the fold says how")
+        raise WorkStopped("the ranks have lost their connection; see training.log of the fold")
     rank, failure = min(own.items(), key=lambda named: named[1].timestamp)
     if failure.exitcode >= 0:
         return int(failure.exitcode)

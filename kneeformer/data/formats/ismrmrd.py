@@ -52,7 +52,7 @@ def read_ismrmrd(group: Any, path: Path) -> Image:
     grid = image_grid(heads, slices, header)
     if is_oriented(heads):
         return Image(kspace, grid)
-    logging.getLogger(__name__).warning("%s: its readouts do not tell how the patient lay", path)
+    logging.getLogger(__name__).warning("%s: its readouts give no patient orientation", path)
     return Image(kspace, grid, ORIENTATION_UNKNOWN)
 
 
@@ -77,7 +77,7 @@ def _flag(heads: np.ndarray, number: int) -> np.ndarray:
 def _require_one_image(heads: np.ndarray) -> None:
     for name in _OTHER_IMAGES:
         if (count := len(np.unique(heads["idx"][name]))) > 1:
-            raise FileFault(f"holds {count} {name}s, which are as many images; write each into its own file")
+            raise FileFault(f"holds {count} {name}s, each an image of its own; write each into its own file")
     if len(np.unique(heads["active_channels"])) > 1:
         raise FileFault("its readouts are of different numbers of coils; export the scan again")
 

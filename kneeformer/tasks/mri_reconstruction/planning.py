@@ -99,7 +99,7 @@ def _are_3d(fingerprint: Fingerprint) -> bool:
     if volumes and len(volumes) < len(fingerprint.cases):
         raise KneeformerError(
             f"3D scans ({', '.join(volumes[:5])}{', ...' * (len(volumes) > 5)}) and stacks of slices are in "
-            f"one dataset, and are measured along other axes; make a dataset of each"
+            f"one dataset, but are phase-encoded along different axes; make a dataset of each"
         )
     return bool(volumes)
 

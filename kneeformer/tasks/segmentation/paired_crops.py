@@ -32,7 +32,7 @@ class PairedCrops(Dataset[Batch]):
         items, size = labelled.items, labelled.settings.batch_size
         if items.start % 2 or (items.stop % 2 and items.stop < size):
             raise KneeformerError(
-                f"training.batch_size {size}: crops are pasted into each other by twos, so each process "
+                f"training.batch_size {size}: crops are pasted into each other in pairs, so each process "
                 f"needs an even number of them"
             )
 
