@@ -24,10 +24,19 @@ def load_predictor(arguments: argparse.Namespace) -> "Predictor":
     if arguments.best:
         return _best(arguments)
     if arguments.dataset is not None and (file := Path(arguments.dataset)).is_file():
+        _refuse_beside_file(arguments)
         with TemporaryDirectory() as place:
             return _trained(arguments, install_model(file, Path(place)), arguments.folds)
     model = model_folder(arguments, arguments.masks is not None)
     return _untrained(arguments, model) or _trained(arguments, model, arguments.folds)
+
+
+def _refuse_beside_file(arguments: argparse.Namespace) -> None:
+    """Raises KneeformerError: an option that chooses among models or weights, beside the file of one."""
+    from kneeformer.errors import KneeformerError
+
+    if arguments.configuration or arguments.plans or arguments.checkpoint != "final":
+        raise KneeformerError(f"-d {arguments.dataset}: the file of one model; omit -c, -p and -chk")
 
 
 def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | str] | None") -> "Predictor":

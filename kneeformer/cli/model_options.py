@@ -4,12 +4,17 @@ import argparse
 from pathlib import Path
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, place: str = "folder") -> None:
+    """Options -d, -c, -p, -f and -chk.
+
+    Args:
+        place: what -d may name instead of a dataset.
+    """
     parser.add_argument(
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or name, or folder or .kfm file of a model (default: the only trained model)",
+        help=f"dataset number or name, or {place} of a model (default: the only trained model)",
     )
     parser.add_argument(
         "-c", "--configuration", default=None, help="default: the only trained one, or 3d_vit"
@@ -21,9 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name of the plan (default: kfPlans, or the only one with a trained model)",
     )
-    parser.add_argument(
-        "-f", "--folds", nargs="+", default=None, help="folds to average (default: all trained ones)"
-    )
+    parser.add_argument("-f", "--folds", nargs="+", default=None, help="folds (default: all trained ones)")
     parser.add_argument(
         "-chk",
         "--checkpoint",

@@ -31,7 +31,7 @@ def predict_parser() -> argparse.ArgumentParser:
     parser = command_parser("kf_predict", __doc__)
     _add_inputs(parser)
     _add_outputs(parser)
-    add_model(parser)
+    add_model(parser, "folder or .kfm file")
     parser.add_argument(
         "--best",
         action="store_true",

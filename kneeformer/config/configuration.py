@@ -20,10 +20,10 @@ from kneeformer.config.settings import (
 
 _BECAUSE: dict[Limit | None, str] = {
     None: "",
-    "volume": ": all of it",
-    "memory": ": the memory holds no more",
-    "time": ": larger crops would leave too few steps",
-    "tokens": ": attention is not meant for more tokens",
+    "volume": "",
+    "memory": ", limited by memory",
+    "time": ", limited by time: larger crops would leave too few steps",
+    "tokens": ", limited by the number of tokens",
 }
 
 
@@ -114,11 +114,11 @@ class CropConfiguration(Configuration):
         grid, network, training = self.preprocessing, self.network, self.training
         token_mm = tuple(round(t * mm, 1) for t, mm in zip(network.token, grid.spacing, strict=True))
         crop = f"{by(training.crop)} of {by(grid.median_shape)} voxels"
-        encoder = f"{network.width} wide, {network.depth} deep"
+        encoder = f"width {network.width}, depth {network.depth}"
         if self.evidence is not None:
-            crop += f", {self.evidence.crop_share_of_volume:.0%}{_BECAUSE[self.evidence.limit]}"
-            encoder += "" if self.evidence.cases is None else f", for {self.evidence.cases} cases"
-        thick = "" if grid.thick_axis is None else "; slices are thick and stay so"
+            crop += f", {self.evidence.crop_share_of_volume:.0%} of the volume{_BECAUSE[self.evidence.limit]}"
+            encoder += "" if self.evidence.cases is None else f"; chosen for {self.evidence.cases} cases"
+        thick = "" if grid.thick_axis is None else "; thick slices, not resampled to thinner ones"
         return [
             ("spacing", f"{by(grid.spacing)} mm{thick}"),
             ("crop", crop),

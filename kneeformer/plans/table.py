@@ -5,7 +5,7 @@ from kneeformer.config.settings import by
 from kneeformer.plans.plan import Plan
 from kneeformer.tasks.registry import registered
 
-_HEADER = ("configuration", "task", "starts from", "sees", "parameters", "a step", "a training")
+_HEADER = ("configuration", "task", "previous stage", "crop covers", "parameters", "step", "training")
 
 
 def plan_table(plan: Plan) -> str:

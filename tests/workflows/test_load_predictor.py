@@ -10,6 +10,7 @@ from prepared import NAME, SHAPE
 from kneeformer.cli.load_predictor import load_predictor
 from kneeformer.cli.predict import predict_parser
 from kneeformer.data.files import write_text
+from kneeformer.errors import KneeformerError
 from kneeformer.studies.best_configuration import BestConfiguration
 from kneeformer.workflows.predict import Predictor
 
@@ -35,6 +36,9 @@ def test_a_file_or_folder_of_a_model_needs_no_variable(
             other.predict(IMAGE, (1.0, 1.0, 1.0), probabilities),
         )
     assert len(named("-d", file, "-f", 1).networks) == 1
+    for words in (("-c", "3d_vit"), ("-p", "kfPlans"), ("-chk", "best")):
+        with pytest.raises(KneeformerError, match="the file of one model; omit -c, -p and -chk"):
+            named("-d", file, *words)
 
 
 def test_the_best_of_several_plans_is_that_of_its_own_plan(

@@ -110,6 +110,6 @@ class ReconstructionConfiguration(Configuration):
             ("cascades", f"{self.cascades.count}, each a denoiser and data consistency"),
             ("crop", f"{by(training.crop)} voxels: all columns"),
             ("tokens", f"{by(network.token)} voxels"),
-            ("encoder", f"{network.width} wide, {network.depth} deep"),
+            ("encoder", f"width {network.width}, depth {network.depth}"),
             ("batch", f"{training.batch_size}, learning rate {training.learning_rate:g}"),
         ]
