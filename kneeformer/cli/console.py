@@ -185,6 +185,14 @@ def seed(text: str) -> int:
     return value
 
 
+def gpus(text: str) -> int:
+    """Type of an option that counts GPUs."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 def faces(text: str) -> int:
     """Type of an option that numbers the faces of a surface: a tetrahedron has four."""
     value = int(text)

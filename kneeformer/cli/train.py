@@ -3,9 +3,11 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from kneeformer.cli.console import (
     add_plans,
     add_quiet,
     command_parser,
+    gpus,
     positive,
     run,
     seed,
@@ -87,7 +90,7 @@ def main() -> None:
     )
     parser.add_argument(
         "-num_gpus",
-        type=int,
+        type=gpus,
         default=1,
         metavar="N",
         help="GPUs that share each batch, one process each (with -device cpu: N processes)",
@@ -133,7 +136,7 @@ def _train(arguments: argparse.Namespace) -> None:
     else:
         from kneeformer.workflows.torchrun import run_ranks
 
-        ranks.refuse_device(request.device, request.num_gpus)
+        ranks.device_of(request.device, request.num_gpus)
         sys.exit(run_ranks("kneeformer.cli.train", sys.argv[1:], request.num_gpus))
 
 
@@ -144,14 +147,21 @@ def _train_as_rank(folders: "Folders", request: "Request") -> None:
 
     end_with(os.getppid())
     try:
-        with ranks.joined(request.device):
+        with ranks.joined(request.device) as device:
             if ranks.leads():
-                _lead(folders, request)
+                _lead(folders, replace(request, device=device))
             else:
                 _serve()
     except ranks.RankLost:
-        sys.stdout.flush()
-        os._exit(ranks.LOST)  # connections cannot be closed any more; torchrun tells whose end it was
+        _wait_for_the_end(ranks.LOST)
+
+
+def _wait_for_the_end(status: int) -> None:
+    """torchrun ends this process when it has seen whose end was the first; on other machines, nobody does."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(5)
+    os._exit(status)  # connections to those who are gone cannot be closed
 
 
 def _serve() -> None:

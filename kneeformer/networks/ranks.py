@@ -21,7 +21,7 @@ from kneeformer.errors import KneeformerError
 
 _PATIENCE = timedelta(days=7)  # the others wait while the leader validates; a death is noticed at once
 LOST = 75  # exit status of a rank that cannot go on without another (EX_TEMPFAIL)
-_whole: ContextVar[int | None] = ContextVar("batch size of the step that is taken together", default=None)
+_whole: ContextVar[int | None] = ContextVar("whole", default=None)  # batch size of a step that is shared
 
 
 class RankLost(KneeformerError):
@@ -34,7 +34,7 @@ def started() -> bool:
 
 
 @contextmanager
-def joined(device: str | None) -> Iterator[None]:
+def joined(device: str | None) -> Iterator[str]:
     """Be one of the ranks that torchrun has started, on a GPU of its own where there are any.
 
     When the block of the leader ends, `serve` ends in the others.
@@ -42,28 +42,38 @@ def joined(device: str | None) -> Iterator[None]:
     Args:
         device: "cpu", "cuda", or None for the best there is.
 
+    Yields:
+        The device on which ranks train: "cuda" is the one of this rank.
+
     Raises:
-        KneeformerError: the device is of another kind, or the others cannot be reached.
+        KneeformerError: as `device_of`, or the others cannot be reached.
     """
-    kind = _kind(device)
+    kind = device_of(device, int(os.environ["LOCAL_WORLD_SIZE"]))
     if kind == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
     except RuntimeError as fault:
         raise KneeformerError(f"rank {os.environ['RANK']} cannot reach the others: {fault}") from fault
-    yield
+    yield kind
     if leads():
         tell(None)
     dist.destroy_process_group()
 
 
-def refuse_device(device: str | None, here: int) -> None:
-    """Raises KneeformerError: so many ranks cannot share this machine's devices."""
-    if _kind(device) == "cuda" and here > torch.cuda.device_count():
-        raise KneeformerError(
-            f"-num_gpus {here}: this machine has {torch.cuda.device_count()}; lower it, or add -device cpu"
-        )
+def device_of(device: str | None, here: int) -> str:
+    """The kind of device, "cuda" or "cpu", on which so many ranks of this machine train.
+
+    Raises:
+        KneeformerError: it is of another kind, or there are fewer GPUs.
+    """
+    there = torch.cuda.device_count()
+    kind = device or ("cuda" if there else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise KneeformerError(f"-device {kind}: several processes train on cuda, one GPU each, or on cpu")
+    if kind == "cuda" and here > there:
+        raise KneeformerError(f"{here} processes on {there} GPUs: start one a GPU, or add -device cpu")
+    return kind
 
 
 def size() -> int:
@@ -192,12 +202,4 @@ def _told_of_losses() -> Iterator[None]:
     try:
         yield
     except RuntimeError as fault:
-        raise RankLost(f"rank {rank()} has lost another: {str(fault).splitlines()[0]}") from fault
-
-
-def _kind(device: str | None) -> str:
-    """Raises KneeformerError: a kind on which ranks do not train."""
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if kind not in ("cpu", "cuda"):
-        raise KneeformerError(f"-device {kind}: several processes train on cuda, one GPU each, or on cpu")
-    return kind
+        raise RankLost(f"rank {rank()} has lost another: {str(fault).split('. ')[0]}") from fault

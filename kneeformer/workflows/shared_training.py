@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
 from kneeformer.engine.learner import follow
 from kneeformer.engine.training_run import TrainingRun
@@ -31,6 +32,13 @@ def refuse_ranks(plan: Plan, name: str) -> None:
             f"{name}: a batch of {batch_size} is not enough for {count} processes; give them "
             f"--set training.batch_size={count} or more"
         )
+
+
+def of_one_rank(configuration: Configuration) -> Configuration:
+    """The configuration as it weighs on one rank: its batch is the largest share of any."""
+    training = configuration.training
+    share = -(-training.batch_size // ranks.size())
+    return configuration.model_copy(update={"training": training.model_copy(update={"batch_size": share})})
 
 
 def shared_run(

@@ -44,7 +44,13 @@ from kneeformer.workflows.fold_state import RUN, FoldState
 from kneeformer.workflows.inputs import with_validation_mask
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.shared_training import join_training, predict_share, refuse_ranks, shared_run
+from kneeformer.workflows.shared_training import (
+    join_training,
+    of_one_rank,
+    predict_share,
+    refuse_ranks,
+    shared_run,
+)
 from kneeformer.workflows.training_cases import learning_cases, split_of
 from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 
@@ -149,6 +155,8 @@ def _possible(planned: Plan, request: Request) -> Plan:
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
     device = choose_device(request.device, task.needs_float64)
+    if device.type == "cuda":  # ranks on a CPU share its memory
+        configuration = of_one_rank(configuration)
     task.refuse_too_large(plan.dataset, configuration, device)
     refuse_ranks(plan, request.configuration)
     return plan

@@ -82,6 +82,14 @@ def test_a_step_is_the_same_batch_at_any_time_and_each_has_its_own_masks(stored:
     assert not torch.equal(one["mask"], other["mask"])
 
 
+def test_shares_of_a_batch_are_its_parts(stored: Path) -> None:
+    batches = SlabBatches([stored], configuration(), seed=1, training=True)
+    whole = batches[3]
+    for item in range(2):
+        batches.items = range(item, item + 1)
+        assert all(torch.equal(part[0], whole[name][item]) for name, part in batches[3].items())
+
+
 def test_validation_slabs_are_few_and_of_one_acceleration(stored: Path) -> None:
     batches = SlabBatches([stored], configuration(), seed=1, training=False)
     assert len(batches) == 2 and {int(batches[i]["mask"].sum()) for i in range(2)} == {2 * round(66 / 4)}

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from kneeformer.config import AugmentationSettings, TeacherSettings, TrainingSettings
 from kneeformer.data.storage import CaseRecord, Origin, save_case
+from kneeformer.engine.batch import Batch
 from kneeformer.engine.checkpoint import load_checkpoint
 from kneeformer.engine.crops import CropBatches
 from kneeformer.engine.loop import ProgressEvent, train
 from kneeformer.engine.losses import IGNORE_INDEX, DiceCrossEntropy
 from kneeformer.engine.training_run import TrainingRun
+from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import LATEST
 from kneeformer.tasks.segmentation.copy_paste import draw_own, paste_labelled, paste_unlabelled
@@ -153,6 +155,18 @@ def test_crops_that_are_mixed_show_the_same_place_mirrored_alike(cases: list[Pat
     assert not torch.equal(batch["image"][0], batch["image"][2])
     again = batches[1]
     assert all(torch.equal(batch[role], again[role]) for role in batch)
+
+
+def test_shares_of_a_batch_are_its_parts_where_no_pair_is_parted(cases: list[Path]) -> None:
+    def drawn(items: range) -> Batch:
+        labelled = crops(cases, SCHEME, UNCHANGED)
+        labelled.items = items
+        return PairedCrops(labelled, crops(cases, None, UNCHANGED))[1]
+
+    whole, first, second = drawn(range(4)), drawn(range(2)), drawn(range(2, 4))
+    assert all(torch.equal(torch.cat([first[role], second[role]]), part) for role, part in whole.items())
+    with pytest.raises(KneeformerError, match="even number"):
+        drawn(range(1))
 
 
 def test_the_teacher_sees_images_as_they_are(cases: list[Path]) -> None:
