@@ -1,0 +1,44 @@
+"""kf_suggest_cases: suggest which scans of imagesUn to label next, with labels in draft to correct."""
+
+import argparse
+from pathlib import Path
+
+from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run
+
+
+def main() -> None:
+    parser = command_parser("kf_suggest_cases", __doc__)
+    parser.add_argument("dataset", help="dataset number or folder name")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of table and drafts")
+    parser.add_argument("-n", "--number", type=_number, default=5, help="of scans to suggest (default: 5)")
+    parser.add_argument("-c", "--configuration", default="3d_vit", help="default: 3d_vit")
+    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    run(lambda: _suggest(arguments), resume_with("nothing: it starts again"))
+
+
+def _suggest(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.dataset import Dataset
+    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.studies.suggest_cases import TABLE, suggest_cases
+    from kneeformer.workflows.predict import Predictor
+
+    refuse_in_raw(arguments.output)
+    folders = Folders.from_environment()
+    name = folders.resolve(arguments.dataset)
+    model = folders.model(name, arguments.configuration, arguments.plans)
+    predictor = Predictor.from_model_folder(model, arguments.folds, device=arguments.device)
+    dataset = Dataset.open(folders.raw / name)
+    suggestions = suggest_cases(predictor, dataset, arguments.number, arguments.output, Bars())
+    for rank, suggestion in enumerate(suggestions, 1):
+        print(f"{rank:3}  {suggestion.case}  uncertainty {suggestion.uncertainty:.2f}")
+    print(f"{TABLE}, and for each scan labels in draft and a picture: {arguments.output}")
+    print("correct the drafts, and put them into labelsTr and their scans into imagesTr")
+
+
+def _number(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no number of scans")
+    return int(text)
