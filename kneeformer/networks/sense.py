@@ -4,6 +4,7 @@ The readout is an image axis already, so that only the phase-encoding axes are t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,9 +43,33 @@ class Measurement:
         """S: the image as each coil sees it."""
         return self.sensitivities * image.unsqueeze(1)
 
+    @cached_property
+    def zero_filled(self) -> Tensor:
+        """The adjoint of the samples, (batch, slices, rows, columns)."""
+        return self.combine(self.samples)
+
+    def normal(self, image: Tensor) -> Tensor:
+        """S* F* M F S: what `combine` makes of what `measure` gives, at two thirds of the cost.
+
+        Centring a transform permutes its samples, and so only the image is shifted here, not each coil.
+        """
+        sensitivities, conjugate, mask = self._uncentred
+        coil_images = sensitivities * torch.fft.ifftshift(image, self.axes).unsqueeze(1)
+        kspace = mask * torch.fft.fftn(coil_images, dim=self.axes, norm="ortho")
+        combined = (conjugate * torch.fft.ifftn(kspace, dim=self.axes, norm="ortho")).sum(1)
+        shifted: Tensor = torch.fft.fftshift(combined, self.axes)
+        return shifted
+
+    @cached_property
+    def _uncentred(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sensitivities, their conjugates and the mask, the first sample of each axis in its middle."""
+        sensitivities = torch.fft.ifftshift(self.sensitivities, self.axes)
+        mask = torch.fft.ifftshift(self.mask, self.axes)
+        return sensitivities, sensitivities.conj().resolve_conj(), mask
+
     def step_towards(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
         """The image after a gradient step on its squared distance to the samples; 1 is the longest safe."""
-        return image - share * self.combine(self.measure(image) - self.samples)
+        return image - share * (self.normal(image) - self.zero_filled)
 
     def nearest(self, image: Tensor, trust: Tensor | float, iterations: int = 4) -> Tensor:
         """The minimum over x of |M F S x - y|^2 + trust |x - image|^2, by conjugate gradients from the image.
@@ -52,10 +77,10 @@ class Measurement:
         Data consistency of MoDL (Aggarwal et al. 2019): a few of these unfold what coils tell apart.
         """
         found = image
-        residual = direction = self.combine(self.samples - self.measure(image))
+        residual = direction = self.zero_filled - self.normal(image)
         energy = _inner(residual, residual)
         for _ in range(iterations):
-            applied = self.combine(self.measure(direction)) + trust * direction
+            applied = self.normal(direction) + trust * direction
             length = energy / _inner(direction, applied).clamp(min=1e-20)
             found, residual = found + length * direction, residual - length * applied
             before, energy = energy, _inner(residual, residual)

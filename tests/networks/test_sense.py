@@ -37,6 +37,13 @@ def test_what_is_measured_in_full_comes_back(axes: tuple[int, ...]) -> None:
     assert (operator.combine(operator.measure(image)) - image).norm() < 1e-6 * image.norm()
 
 
+@pytest.mark.parametrize("axes", [(-1,), (-3, -1)])
+def test_the_normal_operator_is_both_in_one(axes: tuple[int, ...]) -> None:
+    operator, image = measurement(axes), noise(8, 2, 4, 6, 7)
+    wanted = operator.combine(operator.measure(image))
+    assert (operator.normal(image) - wanted).norm() < 1e-6 * wanted.norm()
+
+
 def test_hard_consistency_keeps_every_measured_sample_and_soft_goes_half_the_way() -> None:
     operator, image = measurement((-1,)), noise(6, 2, 4, 6, 7)
     before = to_kspace(operator.coil_images(image), (-1,))
