@@ -1,4 +1,4 @@
-"""kf_demo: segment synthetic knees and complete a synthetic tibia, in a folder of its own, in minutes."""
+"""kf_demo: segment synthetic knees, complete a tibia and reconstruct a knee, in a folder of its own."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All that kneeformer does, on data it makes up: knees are segmented and a broken tibia is completed."""
+"""All that kneeformer does, on data it makes up: knees segmented, a tibia completed, a knee reconstructed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from kneeformer.plans import Plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.reporting.report_page import Page
+from kneeformer.workflows.demo_reconstruction import KNEES as KSPACE
+from kneeformer.workflows.demo_reconstruction import reconstruct_knee
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.outputs import PREVIEW
 from kneeformer.workflows.plan import plan_dataset
@@ -29,7 +31,7 @@ from kneeformer.workflows.report import prediction_sections, publish
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
-_SEGMENTED, _COMPLETED = "segmented_knees", "completed_tibia"
+_SEGMENTED, _COMPLETED, _RECONSTRUCTED = "segmented_knees", "completed_tibia", "reconstructed_knee"
 KNEES, TIBIAE = "Dataset000_PhantomKnee", "Dataset001_PhantomTibia"
 STEPS_PER_EPOCH, EPOCHS = 40, 5
 _KNEES, _TEST_KNEES = 12, 2
@@ -58,12 +60,15 @@ def run_demo(
     """Run everything in `folder`, which gets the raw, preprocessed and results folders of its own.
 
     Args:
-        minutes: after which the training ends, if it has not made all of its steps by then.
+        minutes: after which a training ends, if it has not made all of its steps by then.
     """
     require_writable(folder)
     folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")
     summary, steps, pictures = _segment_knees(folders, folder, minutes, seed, watch_training, watch)
     pictures.append(_complete_tibia(folders, folder, seed, watch))
+    reconstructed = reconstruct_knee(folders, folder / _RECONSTRUCTED, minutes, seed, watch)
+    if reconstructed is not None:
+        pictures.append(reconstructed)
     report = folder / "report.html"
     publish(_page(folders, folder, steps, watch), report)
     return DemoResult(summary, steps, pictures, report)
@@ -75,8 +80,11 @@ def _page(folders: Folders, folder: Path, steps: int, watch: Progress) -> Page:
         *prediction_sections(folder / _SEGMENTED, knees, None, watch, most=1),
         *prediction_sections(folder / _COMPLETED, tibiae, None, watch),
     ]
+    if (folder / _RECONSTRUCTED).is_dir():
+        kspace = folders.raw / KSPACE / "imagesTs"
+        sections += prediction_sections(folder / _RECONSTRUCTED, kspace, None, watch)
     facts = {"Data": "synthetic", "Training": f"{steps} of {EPOCHS * STEPS_PER_EPOCH} steps"}
-    return Page("Segmented knees and a completed tibia", "Demo", facts, sections)
+    return Page("Segmented knees, a completed tibia and a reconstructed knee", "Demo", facts, sections)
 
 
 def _segment_knees(

@@ -21,8 +21,10 @@ def test_demo_needs_nothing_and_shows_its_work(tmp_path: Path) -> None:
     assert "femoral_cartilage" in said
     assert "2 cases of 2 subjects" in said
     pictures = [line.strip() for line in said.splitlines() if line.strip().endswith(".png")]
-    assert len(pictures) == 4 and pictures[-1].endswith("completed_tibia/phantom07_R.png")
+    assert len(pictures) == 5 and pictures[3].endswith("completed_tibia/phantom07_R.png")
+    assert pictures[4].endswith("reconstructed_knee/phantom_100.png")
     for picture in pictures:
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
-    assert "phantom07_R" in (tmp_path / "kf_demo" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "kf_demo" / "report.html").read_text(encoding="utf-8")
+    assert "phantom07_R" in page and "phantom_100" in page
     assert [p.name for p in tmp_path.iterdir()] == ["kf_demo"]

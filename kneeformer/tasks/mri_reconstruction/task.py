@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, DatasetSettings
-from kneeformer.data.images import Image
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.engine.training_run import Objective
@@ -33,6 +32,7 @@ from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
+from kneeformer.reporting.reconstruction_sheet import draw_reconstructions
 from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjective
@@ -49,7 +49,6 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
     scale_of,
     zero_filled_volume,
 )
-from kneeformer.tasks.mri_reconstruction.reconstruction_picture import draw_reconstruction
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.tuning import tune
 from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
@@ -178,9 +177,8 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         picture: Path,
         surfaces: bool = False,
     ) -> None:
-        found = Image(outputs.volumes[""], scan.grid)
-        before = outputs.shown["zero-filled"]
-        draw_reconstruction(before, found, scan.fully_sampled, picture, _is_oriented(scan))
+        found = {**outputs.shown, "reconstructed": outputs.volumes[""]}
+        draw_reconstructions(found, scan.grid, scan.fully_sampled, picture, _is_oriented(scan))
 
 
 def _is_oriented(scan: Scan) -> bool:
