@@ -15,6 +15,7 @@ import torch
 from prepared import LABELLED, SHAPE, Place, plan
 from torch import Tensor, nn
 
+from kneeformer.data import cluster
 from kneeformer.data.cluster import working_on
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import DiskError
@@ -108,7 +109,8 @@ def test_a_full_disk_ends_the_work(scheduler: str) -> None:
         run_each(work, ["full", *range(5)], [""] * 6, 1)
 
 
-def test_no_scheduler_is_one_sentence() -> None:
+def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_ANSWERS_WITHIN_S", 1)
     with pytest.raises(KneeformerError, match="no scheduler answers"), working_on("tcp://127.0.0.1:9"):
         pass
 
