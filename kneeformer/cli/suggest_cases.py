@@ -1,4 +1,4 @@
-"""kf_suggest_cases: suggest which scans of imagesUn to label next, with labels in draft to correct."""
+"""kf_suggest_cases: suggest which scans of imagesUn to label next, with draft labels to correct."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,14 @@ from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, 
 def main() -> None:
     parser = command_parser("kf_suggest_cases", __doc__)
     parser.add_argument("dataset", help="dataset number or folder name")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of table and drafts")
-    parser.add_argument("-n", "--number", type=_number, default=5, help="of scans to suggest (default: 5)")
-    parser.add_argument("-c", "--configuration", default="3d_vit", help="default: 3d_vit")
-    parser.add_argument("-f", "--folds", nargs="+", default=None, help="default: every trained fold")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder for the table and the draft labels"
+    )
+    parser.add_argument(
+        "-n", "--number", type=_number, default=5, help="number of scans to suggest (default: 5)"
+    )
+    parser.add_argument("-c", "--configuration", default="3d_vit", help="configuration (default: 3d_vit)")
+    parser.add_argument("-f", "--folds", nargs="+", default=None, help="folds (default: all trained ones)")
     add_plans(parser)
     add_device(parser)
     arguments = parser.parse_args()
@@ -34,8 +38,8 @@ def _suggest(arguments: argparse.Namespace) -> None:
     suggestions = suggest_cases(predictor, dataset, arguments.number, arguments.output, Bars())
     for rank, suggestion in enumerate(suggestions, 1):
         print(f"{rank:3}  {suggestion.case}  uncertainty {suggestion.uncertainty:.2f}")
-    print(f"{TABLE}, and for each scan labels in draft and a picture: {arguments.output}")
-    print("correct the drafts, and put them into labelsTr and their scans into imagesTr")
+    print(f"{TABLE}, and for each scan draft labels and a picture: {arguments.output}")
+    print("correct the drafts, then move them to labelsTr and their scans to imagesTr")
 
 
 def _number(text: str) -> int:

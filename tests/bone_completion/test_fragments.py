@@ -1,4 +1,4 @@
-"""Displaced fragments in a mask are put back, and count as a part of the region to complete."""
+"""Displaced fragments in a mask are repositioned, and count as a part of the region to complete."""
 
 import numpy as np
 from scipy import ndimage

@@ -277,7 +277,7 @@ def test_a_wrong_side_is_told(learnt: Learnt, mixed: Answers) -> None:
     )
     inliers, mistaken = (f["registration"]["inliers"] for f in (right, wrong))
     assert mistaken < inliers
-    assert any("fits better as a right one" in w for w in wrong["warnings"])
+    assert any("fits better as a right bone" in w for w in wrong["warnings"])
     assert not any("fits better" in w for w in right["warnings"])
 
 
