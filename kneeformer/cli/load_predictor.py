@@ -55,7 +55,7 @@ def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | 
 def _best(arguments: argparse.Namespace) -> "Predictor":
     """Load the choice of kf_find_best_configuration for the dataset, and print it."""
     from kneeformer.paths import results_from_environment
-    from kneeformer.studies.best_configuration import read_best
+    from kneeformer.studies.chosen_model import read_best
     from kneeformer.workflows.chosen_predictor import ChosenPredictor
 
     results = results_from_environment()

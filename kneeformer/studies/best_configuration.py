@@ -8,29 +8,23 @@ from shlex import quote
 
 from kneeformer.config import Configuration
 from kneeformer.data.disk import require_writable
-from kneeformer.data.files import read_model, write_text
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.errors import KneeformerError
-from kneeformer.metrics.bootstrap import Interval
 from kneeformer.metrics.overlap import DICE
-from kneeformer.metrics.records import Record
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.paths import Folders, fold_name
 from kneeformer.plans import read_dataset_plan, read_fold_plan
 from kneeformer.progress import Progress
-from kneeformer.reporting.comparison_tables import interval_text
 from kneeformer.studies.choice import Choice, best_of, choose
+from kneeformer.studies.chosen_model import BestConfiguration, home_of, write_best
 from kneeformer.studies.comparable import Comparable, command_to_validate, validated_folds
-from kneeformer.studies.largest_components import Kept
-from kneeformer.studies.ranking import Ranked, rank, ranking_table
+from kneeformer.studies.ranking import rank, ranking_table
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
 from kneeformer.tasks.evaluation import LeadingScore
 from kneeformer.tasks.registry import evaluation_of, registered
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
-
-HOME = "best_configuration"  # folder in the results of a dataset
 
 
 @dataclass(frozen=True)
@@ -70,69 +64,6 @@ class Candidate:
         return Request(self.dataset, self.name, fold, self.plans)
 
 
-class BestConfiguration(Record):
-    """Contents of best_configuration.json.
-
-    Attributes:
-        score: by which the configurations are ranked.
-        cases: validation cases of the folds, the same of each configuration.
-        ranking: the best first.
-        chosen: the configuration to predict with, or those of an ensemble, each with its validated folds.
-        post_processing: structures of which only the largest components are kept.
-        left_out: what is not compared, and why.
-        to_compare_more: commands that train or validate what is missing.
-        prediction: the command that predicts with the best.
-    """
-
-    dataset: str
-    plans: tuple[str, ...]
-    score: str
-    lower_is_better: bool
-    folds: tuple[int, ...]
-    cases: int
-    ranking: tuple[Ranked, ...]
-    chosen: dict[str, tuple[int, ...]]
-    post_processing: tuple[Kept, ...]
-    left_out: tuple[str, ...]
-    to_compare_more: tuple[str, ...]
-    prediction: str
-
-    def models(self, results: Path) -> dict[Path, tuple[int, ...]]:
-        """The folders of what is chosen, each with its folds."""
-        before = f"{self.plans[0]}__" if len(self.plans) == 1 else ""
-        return {results / self.dataset / f"{before}{name}": folds for name, folds in self.chosen.items()}
-
-    def description(self) -> str:
-        """Return the choice in a line."""
-        text = " and ".join(self.chosen) + ", averaged" * (len(self.chosen) > 1)
-        kept = [f"{k.structure} (largest {k.components})" for k in self.post_processing]
-        return text + (f"; components kept: {', '.join(kept)}" if kept else "")
-
-
-def read_best(results: Path, dataset: str | None) -> BestConfiguration:
-    """Read the choice for a dataset.
-
-    Args:
-        dataset: number or folder name; None takes the only one that has a choice.
-
-    Raises:
-        KneeformerError: nothing was chosen, or for several datasets; or the file is damaged.
-    """
-    files = sorted(results.glob(f"Dataset*/{HOME}/best_configuration.json"))
-    found = {file.parent.parent.name: file for file in files}
-    if dataset is not None:
-        found = {n: file for n, file in found.items() if n == dataset or n[7:10] == dataset.zfill(3)}
-    if not found:
-        raise KneeformerError(
-            f"{results}: --best: nothing is chosen yet; first type\n"
-            f"    kf_find_best_configuration {dataset or 'DATASET'}"
-        )
-    if len(found) > 1:
-        raise KneeformerError(f"--best: chosen for {', '.join(found)}; name one with -d")
-    (file,) = found.values()
-    return read_model(file, BestConfiguration, "choose again with kf_find_best_configuration")
-
-
 def find_best_configuration(
     folders: Folders, wanted: Candidates, watch: Progress = lambda *_: None
 ) -> tuple[str, Path]:
@@ -149,7 +80,7 @@ def find_best_configuration(
         KneeformerError: nothing can be compared, with the commands that would train it; a fold was validated
             on other cases or regions, or trained by another plan, than the folds beside it.
     """
-    require_writable(_home(folders, wanted.dataset))
+    require_writable(home_of(folders, wanted.dataset))
     planned = _planned(folders, wanted)
     splits = _splits(folders, wanted)
     chosen = Comparable.choose(_validated(folders, wanted, planned), wanted.folds)
@@ -178,8 +109,8 @@ def find_best_configuration(
             [planned[name] for name in choice.members], members, bool(choice.post_processing)
         ),
     )
-    report = _report(found, ranking_table(ranking, leading, found.folds, found.cases))
-    return report, _write(folders, found, report)
+    report = found.report(ranking_table(ranking, leading, found.folds, found.cases))
+    return report, write_best(folders, found, report)
 
 
 def _choice(
@@ -197,7 +128,7 @@ def _choice(
         return best_of(scores, leading)
     models = {name: planned[name].folder(folders) for name in chosen.configurations}
     folds = [(fold_name(k), fold_cases(splits, fold_name(k))["val"]) for k in chosen.folds]
-    return choose(scores, leading, models, folds, dataset, _home(folders, wanted.dataset), watch)
+    return choose(scores, leading, models, folds, dataset, home_of(folders, wanted.dataset), watch)
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Candidate]:
@@ -297,35 +228,3 @@ def _prediction(members: list[Candidate], chosen: dict[str, tuple[int, ...]], pr
         f"kf_predict -i {raw}/imagesTs{masks}{others} -o {results}/best_configuration/predictions "
         f"-d {dataset} {'--best' if more or processed else model}"
     )
-
-
-def _report(found: BestConfiguration, table: str) -> str:
-    """The table, and what else there is to say."""
-    parts = [table, f"Chosen: {found.description()}."]
-    if found.post_processing:
-        parts.append("\n".join(["Post-processing that helps:", "", *map(_kept_text, found.post_processing)]))
-    if found.left_out:
-        parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in found.left_out)]))
-    if found.to_compare_more:
-        commands = [f"    {command}" for command in found.to_compare_more]
-        parts.append("\n".join(["To compare all on the same folds, type first:", "", *commands]))
-    parts.append(f"To predict with the best, the test cases or others, type:\n\n    {found.prediction}")
-    return "\n\n".join(parts) + "\n"
-
-
-def _kept_text(kept: Kept) -> str:
-    number = "component" if kept.components == 1 else f"{kept.components} components"
-    gain = interval_text(Interval(kept.difference, kept.low, kept.high), "+.4f")
-    return f"- {kept.structure}: the largest {number} alone, as in the training labels: Dice {gain}"
-
-
-def _home(folders: Folders, dataset: str) -> Path:
-    return folders.results / dataset / HOME
-
-
-def _write(folders: Folders, found: BestConfiguration, report: str) -> Path:
-    home = _home(folders, found.dataset)
-    write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
-    write_text(home / "table.md", report)
-    write_text(home / "prediction_commands.txt", found.prediction + "\n")
-    return home

@@ -18,11 +18,11 @@ from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override
 from kneeformer.studies.best_configuration import (
-    BestConfiguration,
     Candidates,
     find_best_configuration,
     read_best,
 )
+from kneeformer.studies.chosen_model import BestConfiguration
 from kneeformer.studies.comparable import Comparable
 from kneeformer.workflows.request import Request
 

@@ -23,7 +23,8 @@ from kneeformer.metrics.summary import read_summary, summarise, write_summary
 from kneeformer.paths import Folders
 from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.plans import read_plan
-from kneeformer.studies.best_configuration import BestConfiguration, Candidates, find_best_configuration
+from kneeformer.studies.best_configuration import Candidates, find_best_configuration
+from kneeformer.studies.chosen_model import BestConfiguration
 from kneeformer.studies.completion_table import Completions, compare_completions
 from kneeformer.tasks.bone_completion.evaluation import WINDOW_HU
 from kneeformer.workflows.plan import plan_dataset

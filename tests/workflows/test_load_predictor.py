@@ -11,7 +11,7 @@ from kneeformer.cli.load_predictor import load_predictor
 from kneeformer.cli.predict import predict_parser
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
-from kneeformer.studies.best_configuration import BestConfiguration
+from kneeformer.studies.chosen_model import BestConfiguration
 from kneeformer.workflows.predict import Predictor
 
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
