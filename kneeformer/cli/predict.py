@@ -67,7 +67,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="for 3d_mirrored: folder with scans CASE_0000 and label maps CASE of the opposite side",
+        help="for 3d_gp, 3d_pca* and 3d_mirrored: scans CASE_0000 and label maps CASE of the opposite side",
     )
     parser.add_argument(
         "--simulate",

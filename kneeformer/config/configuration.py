@@ -59,6 +59,11 @@ class Configuration(Settings):
         return False
 
     @property
+    def takes_other_side(self) -> bool:
+        """True where a prediction may be given the same person's other side."""
+        return self.needs_other_side
+
+    @property
     def needs_other_side(self) -> bool:
         """True where the prediction of a case needs the same person's other side."""
         return False

@@ -138,7 +138,7 @@ class DatasetDescription(BaseModel):
         """
         if case in self.subjects:
             return self.subjects[case]
-        name = _person(case)
+        name = person_in_name(case)
         return self._subject_of_name.get(name, name)
 
     def side(self, case: str) -> Side | None:
@@ -147,7 +147,7 @@ class DatasetDescription(BaseModel):
 
     @cached_property
     def _subject_of_name(self) -> dict[str, str]:
-        return {_person(case): subject for case, subject in self.subjects.items()}
+        return {person_in_name(case): subject for case, subject in self.subjects.items()}
 
 
 def read_description(folder: Path) -> DatasetDescription:
@@ -176,7 +176,7 @@ def _line(fault: Mapping[str, Any]) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
-def _person(case: str) -> str:
+def person_in_name(case: str) -> str:
     """A name without time points and side."""
     name = _without_time_points(case)
     return _without_time_points(without_side(name))

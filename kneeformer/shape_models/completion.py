@@ -1,5 +1,6 @@
 """A bone, registered to the prototype and then among shapes, and completed there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.shape_models.both_sides import BothSides, Origin
 from kneeformer.shape_models.build_prior import build_prior
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.pose import Pose, sample, warp
@@ -66,6 +68,7 @@ class CompletionModel(nn.Module):
         self.prior = build_prior(grid, spacing, prior)
         among_shapes = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
         self.shapes = Pca(grid, spacing, prior) if among_shapes else None
+        self.sides = BothSides()
         self.register_buffer("calibration", torch.ones(()))
 
     @property
@@ -79,11 +82,36 @@ class CompletionModel(nn.Module):
         other.registration = self.registration
         return other.to(self.device)
 
-    def fit(self, bones: Tensor) -> None:
-        """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x)."""
-        self.prior.fit(bones)
-        if self.shapes is not None:
-            self.shapes.fit(bones)
+    def fit(self, bones: Tensor, origins: Sequence[Origin] | None = None) -> None:
+        """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x).
+
+        Args:
+            origins: of each bone; None where all are of different people.
+        """
+        people = None if origins is None else [origin.person for origin in origins]
+        if not isinstance(self.prior, Pca):
+            self.prior.fit(bones)
+            if self.shapes is not None:
+                self.shapes.fit(bones, people)
+            return
+        self.prior.fit(bones, people)
+        if origins is not None:
+            gram, voxels = self.prior.gram(bones)
+            left = voxels * float(self.prior.noise_mm) ** 2
+            spread = float(self.registration.spread[1])
+            self.sides.learn(gram, origins, len(self.prior.modes), left, spread)
+
+    @torch.no_grad()
+    def given_other_side(self, image: Tensor, known: Tensor) -> "CompletionModel":
+        """The model of one person, whose bone of the other side is given, mirrored, as `forward` takes it."""
+        assert isinstance(self.prior, Pca)
+        pose = self.registration(image, known).pose
+        seen, there = self.registration.registered(image, pose), self._carried(known, pose)
+        other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
+        other.to(self.device).load_state_dict(self.state_dict())
+        other.prior = self.prior.given_other_side(seen, there, self.sides)
+        other.registration.expect_scale(pose.scale, float(self.sides.log_scale))
+        return other
 
     @torch.no_grad()
     def of_one(self, image: Tensor, known: Tensor) -> "CompletionModel":

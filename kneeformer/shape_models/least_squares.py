@@ -113,6 +113,7 @@ class LeastSquares:
     Args:
         spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
             logarithm of the scale, and of a stretch's.
+        usual_scale: about which scales vary.
     """
 
     def __init__(
@@ -122,7 +123,9 @@ class LeastSquares:
         spacing: Spacing,
         settings: RegistrationSettings,
         spread: Tensor,
+        usual_scale: float = 1.0,
     ) -> None:
+        self.usual_scale = usual_scale
         self.family, self.surface, self.spacing, self.settings = family, surface, spacing, settings
         self.robust_mm = settings.robust_mm * max(1.0, family.error_mm / _ERROR_MM)
         alike = max(1.0, settings.correlation_mm**3 / math.prod(spacing)) / surface.stride
@@ -189,7 +192,9 @@ class LeastSquares:
         return seen - pose.scale * self.surface.distance
 
     def _away(self, pose: Pose, scores: Tensor) -> Tensor:
-        return torch.cat([_deviation(pose, self.stretches), scores])
+        away = _deviation(pose, self.stretches)
+        away[6] -= math.log(self.usual_scale)
+        return torch.cat([away, scores])
 
 
 def spread_of(poses: list[Pose]) -> Tensor:

@@ -6,6 +6,7 @@ CT follows, for the same combination of bones has the same combination of CTs.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.shape_models.both_sides import BothSides
+from kneeformer.shape_models.gram import left_out, principal
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.residual_kriging import krige_residual
@@ -164,18 +167,54 @@ class Pca(ShapePrior):
         super().__init__(grid, spacing, settings)
         self.register_buffer("modes", torch.zeros(settings.components, 2, *grid))
 
-    def fit(self, bones: Tensor) -> None:
+    def fit(self, bones: Tensor, people: Sequence[str] | None = None) -> None:
+        """Take everything there is to take from (bones, 2, z, y, x) float32.
+
+        Args:
+            people: whose each bone is; None where all are of different people.
+        """
         self.mean.copy_(bones.mean(0))
-        distances = bones[:, DISTANCE, self._telling()].double()
-        gram = distances @ distances.T
-        values, weights = _principal(gram, len(self.modes))
+        gram, voxels = self.gram(bones)
+        values, weights = principal(gram, len(self.modes))
         self.modes.zero_()
         combination = weights.T.float() / max(1, len(bones) - 1) ** 0.5
         self.modes[: len(values)] = torch.einsum("kn,nczyx->kczyx", combination, bones - self.mean)
-        squared = _left_out(gram, len(self.modes)).mean() / distances.shape[1]
-        self._keep_noise(squared.sqrt())
+        squared = left_out(gram, len(self.modes), people or [str(n) for n in range(len(bones))])
+        self._keep_noise((squared.mean() / voxels).sqrt())
+
+    def gram(self, bones: Tensor) -> tuple[Tensor, int]:
+        """(n, n) float64 products of the distances of bones (n, 2, z, y, x) near the mean surface, and of how
+        many voxels."""
+        distances = bones[:, DISTANCE, self._telling()].double()
+        return distances @ distances.T, distances.shape[1]
 
     def complete(self, image: Tensor, known: Tensor) -> Guess:
+        scores, covariance = self.posterior(image, known)
+        bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
+        shapes = self.modes[:, DISTANCE].flatten(1)
+        spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
+        return Guess(bone, spread.reshape(self.grid))
+
+    def given_other_side(self, image: Tensor, known: Tensor, sides: BothSides) -> "Pca":
+        """The prior of the bones of one person, whose bone of the other side is known.
+
+        Args:
+            image, known: of that, mirrored, as `complete` takes them.
+        """
+        scores, covariance = self.posterior(image, known)
+        bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
+        rest = torch.where(known, image - bone, 0)
+        r = sides.scores.double()
+        left = (1 - r**2) * torch.eye(len(scores), dtype=r.dtype, device=r.device) + r**2 * covariance
+        factor = torch.linalg.cholesky(left).float()
+        other = type(self)(self.grid, self.spacing, self.settings).to(self.mean.device)
+        other.mean.copy_(self.mean + sides.scores * (bone - self.mean) + sides.residual * rest)
+        other.modes.copy_(torch.einsum("jk,jczyx->kczyx", factor, self.modes))
+        other.noise_mm.copy_(self.noise_mm * (1 - sides.residual**2).sqrt())
+        return other
+
+    def posterior(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """(k,) mean and (k, k) covariance of the scores, float64, given what is known, as of `complete`."""
         seen = known & self._telling()
         modes = self.modes[:, DISTANCE, seen].double()
         away = (image - self.mean)[DISTANCE, seen].double()
@@ -183,11 +222,7 @@ class Pca(ShapePrior):
         variance = float(self.noise_mm) ** 2 * alike
         precision = modes @ modes.T / variance + torch.eye(len(modes), dtype=modes.dtype, device=modes.device)
         covariance = torch.linalg.inv(precision)
-        scores = covariance @ (modes @ away) / variance
-        bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
-        shapes = self.modes[:, DISTANCE].flatten(1)
-        spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
-        return Guess(bone, spread.reshape(self.grid))
+        return covariance @ (modes @ away) / variance, covariance
 
     def family(self) -> Family:
         """All that the components span, among which pose and scores of a bone are found together."""
@@ -208,30 +243,3 @@ class ZeroFilledPca(Pca):
         squared = modes.square().sum(1)  # near the mean surface modes are orthogonal
         scores = torch.where(squared > _LEAST_MM**2 * len(filled), modes @ filled / squared, 0)
         return Guess(self.mean + torch.einsum("k,kczyx->czyx", scores, self.modes))
-
-
-def _principal(gram: Tensor, components: int) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and orthonormal eigenvectors (bones, k) of a Gram matrix, centred; largest first."""
-    count = len(gram)
-    centring = torch.eye(count, dtype=gram.dtype, device=gram.device) - 1 / count
-    values, vectors = torch.linalg.eigh(centring @ gram @ centring)
-    kept = min(components, count - 1)
-    return values.flip(0)[:kept].clamp(min=0), vectors.flip(1)[:, :kept]
-
-
-def _left_out(gram: Tensor, components: int) -> Tensor:
-    """(bones,) squared distance of each bone from the affine space of the others' first components."""
-    if len(gram) == 1:
-        return gram.new_tensor([torch.inf])
-    squared = []
-    for out in range(len(gram)):
-        others = [i for i in range(len(gram)) if i != out]
-        values, vectors = _principal(gram[others][:, others], components)
-        among = gram[others][:, others]
-        centre = among.mean()
-        cross = gram[out, others] - among.mean(0) - gram[out, others].mean() + centre
-        length = gram[out, out] - 2 * gram[out, others].mean() + centre
-        usable = values > 1e-9 * values.sum()
-        explained = ((vectors[:, usable].T @ cross) ** 2 / values[usable]).sum()
-        squared.append((length - explained).clamp(min=0))
-    return torch.stack(squared)

@@ -47,6 +47,7 @@ class Registration(nn.Module):
         prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
         spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
             logarithm of the scale, and of a stretch's.
+        usual_scale: about which scales vary.
     """
 
     prototype: nn.Parameter
@@ -57,6 +58,7 @@ class Registration(nn.Module):
         self.grid, self.spacing, self.settings = grid, spacing, settings
         self.prototype = nn.Parameter(torch.zeros(2, *grid), requires_grad=False)
         self.register_buffer("spread", torch.tensor([0.3, 0.1, 0.1]))
+        self.usual_scale = 1.0
         self.locnet = None if settings.locnet is None else LocNet(grid, settings.locnet)
 
     @torch.no_grad()
@@ -119,7 +121,9 @@ class Registration(nn.Module):
         any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
 
         def problem(family: Family, points: int) -> LeastSquares:
-            return LeastSquares(family, surface.thinned(points), self.spacing, self._rough(), any_way)
+            return LeastSquares(
+                family, surface.thinned(points), self.spacing, self._rough(), any_way, self.usual_scale
+            )
 
         on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION)
         found = _apart([on_prototype.solve(start) for start in promising(on_prototype)])
@@ -127,6 +131,11 @@ class Registration(nn.Module):
             return found
         among = problem(family, _POINTS_TO_COMPARE)
         return _apart([among.solve(solution.pose) for solution in found])
+
+    def expect_scale(self, of_other_side: float, correlation: float) -> None:
+        """Let a bone's scale vary about that of the same person's other side, as `both_sides` has it."""
+        self.usual_scale = of_other_side**correlation
+        self.spread[1] *= (1 - correlation**2) ** 0.5
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
@@ -142,7 +151,9 @@ class Registration(nn.Module):
     def _problem(
         self, family: Family, surface: Surface, settings: RegistrationSettings | None = None
     ) -> LeastSquares:
-        return LeastSquares(family, surface, self.spacing, settings or self.settings, self.spread)
+        return LeastSquares(
+            family, surface, self.spacing, settings or self.settings, self.spread, self.usual_scale
+        )
 
     def _surface(self, image: Tensor, known: Tensor) -> Surface:
         return Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)

@@ -7,6 +7,7 @@ from pydantic import Field
 from kneeformer.config.ranges import Angle, Count, Depth, Millimetres, Rate, Steps, Weight
 from kneeformer.config.settings import Settings
 
+BY_BOTH_SIDES = ("pca", "gp")  # priors that can be conditioned on a person's other side
 BY_STEPS = ("vae", "vqvae", "vit")  # priors that learn so; their codes are of 8 x 8 x 8 voxels
 
 

@@ -82,15 +82,25 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Whose:
+    """The person that a case is of, and the side of the body."""
+
+    person: str
+    side: Side | None
+
+
+@dataclass(frozen=True)
 class StoredCases:
     """Prepared cases, each as folder / name.
 
     Attributes:
         unlabelled: images that are used without labels beside them, even where labels are stored.
+        whose: person and side of each case, by its name.
     """
 
     cases: list[Path]
     unlabelled: list[Path] = field(default_factory=list)
+    whose: Mapping[str, Whose] = field(default_factory=dict)
 
 
 class Task(ABC, Generic[Planned]):

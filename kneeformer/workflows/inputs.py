@@ -121,14 +121,13 @@ def _require_what_is_needed(
     if predictive(configuration.task).requires_mask != (masks is not None):
         need = "takes no masks: omit -m" if masks else "requires masks: give their folder with -m"
         raise KneeformerError(f"task {configuration.task!r} {need}")
-    if configuration.needs_other_side != (other_sides is not None):
-        need = (
-            "needs no other sides: omit --other_side"
-            if other_sides
-            else "completes a bone by that of the same person's other side: give the folder of those scans, "
-            "and their bones as label maps, with --other_side"
+    if other_sides is not None and not configuration.takes_other_side:
+        raise KneeformerError("this configuration takes no other sides: omit --other_side")
+    if configuration.needs_other_side and other_sides is None:
+        raise KneeformerError(
+            "this configuration completes a bone by that of the same person's other side: give the folder of "
+            "those scans, and their bones as label maps, with --other_side"
         )
-        raise KneeformerError(f"this configuration {need}")
     for flag, folder in (("-m", masks), ("--other_side", other_sides)):
         if folder is not None and not folder.is_dir():
             raise KneeformerError(f"{flag} {folder}: no such folder")

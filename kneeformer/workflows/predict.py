@@ -210,7 +210,7 @@ class Predictor:
         """
         task = predictive(self.configuration.task)
         scan = read_scan(case)
-        if self.configuration.needs_other_side and case.other_side is not None:
+        if self.configuration.takes_other_side and case.other_side is not None:
             scan = replace(scan, other_side=_read_other_side(case.other_side))
         try:
             if self.simulate is not None:

@@ -284,12 +284,13 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     there = dataset.training_cases()
     names = set(cases)
     wanted = [c for c in there if c.name in names]
-    task = read_fold_plan(folder).configuration(request.configuration).task
-    output = folder / "validation"
-    paired = with_other_sides(wanted, there, dataset.description)
+    configuration = read_fold_plan(folder).configuration(request.configuration)
+    task, output = configuration.task, folder / "validation"
+    if configuration.needs_other_side:
+        wanted = with_other_sides(wanted, there, dataset.description)
     masked = [
         with_validation_mask(case, task, dataset.description, output / "masks", number)
-        for number, case in enumerate(paired, 1)
+        for number, case in enumerate(wanted, 1)
     ]
     ranks.call(predict_share, folder, masked, request.device)
     predict_share(folder, masked, request.device, watch)

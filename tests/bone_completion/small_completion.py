@@ -71,13 +71,19 @@ def learnt() -> CompletionModel:
 
 
 def complete(
-    ct: np.ndarray, mask: np.ndarray, grid: Grid, own: Side | None = None, side: Side | None = None
+    ct: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    own: Side | None = None,
+    side: Side | None = None,
+    other: Scan | None = None,
 ) -> Outputs:
     """What the task makes of one scan.
 
     Args:
         own: the side that bones are mirrored into.
         side: that is told of the scan.
+        other: scan and bone of the other side.
     """
     configuration = BoneConfiguration(
         task="completion",
@@ -89,5 +95,5 @@ def complete(
         ),
         evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
     )
-    scan = Scan(ct[None], grid, mask.astype(np.uint8), side)
+    scan = Scan(ct[None], grid, mask.astype(np.uint8), side, other_side=other)
     return BoneCompletion().predict([learnt()], scan, DATASET, configuration)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kneeformer.networks.positions import points_from_middle
+from kneeformer.shape_models.both_sides import Origin
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
@@ -27,7 +28,8 @@ def calibrated(kind: str, radii: tuple[float, ...]) -> CompletionModel:
     prior = PriorSettings.model_validate({"kind": kind, "components": 2, "residual": False})
     network = CompletionModel(GRID, SPACING, RegistrationSettings(steps=0), prior)
     network.fit(torch.stack([ball(r) for r in radii]))
-    calibrate(network, [Posed(ball(r), Pose.identity()) for r in radii])
+    origins = [Origin(str(n), None, 1.0) for n in range(len(radii))]
+    calibrate(network, [Posed(ball(r), Pose.identity()) for r in radii], origins)
     return network
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
 from kneeformer.networks.positions import points_from_middle
+from kneeformer.shape_models.both_sides import Origin
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.side_by_side import side_by_side
@@ -21,7 +22,7 @@ from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
 
 _SHARES = (0.1, 0.4)  # of a bone that is hidden
-_FEWEST = 3  # bones: the spread of one other alone is unknown
+_FEWEST = 3  # people: the spread of one other alone is unknown
 _LEAST_MM = 0.05  # no deviation is smaller
 
 
@@ -29,15 +30,16 @@ _LEAST_MM = 0.05  # no deviation is smaller
 def calibrate(
     network: CompletionModel,
     bones: list[Posed],
+    origins: list[Origin],
     watch: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> None:
     """Set `network.calibration`, by which deviations are multiplied, after its prior was fitted to `bones`.
 
     It is the standard deviation of (completed - true distance) / deviation at surface that a ball hides,
-    each bone completed by the prior of the others; root of the mean square over bones. It stays 1 where the
-    prior gives no deviation, and with fewer than three bones.
+    each bone completed by the prior of other people's; root of the mean square over bones. It stays 1 where
+    the prior gives no deviation, and with bones of fewer than three people.
     """
-    if len(bones) < _FEWEST or not network.prior.tells_deviation:
+    if len({origin.person for origin in origins}) < _FEWEST or not network.prior.tells_deviation:
         return
     device = network.prior.mean.device
     registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
@@ -45,7 +47,8 @@ def calibrate(
     @torch.no_grad()
     def errors_of(out: int) -> Tensor:
         others = network.unfitted()
-        others.fit(torch.cat([registered[:out], registered[out + 1 :]]))
+        kept = [n for n, origin in enumerate(origins) if origin.person != origins[out].person]
+        others.fit(registered[kept], [origins[n] for n in kept])
         return _standardised(others, bones[out], np.random.default_rng([21, out]))
 
     errors = side_by_side(errors_of, range(len(bones)), partial(watch, "Calibrating deviations"))

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from kneeformer.config.configuration import Configuration
 from kneeformer.config.ranges import Angle, Hounsfield, Share, Voxels
 from kneeformer.config.settings import GridSettings, Settings, Zooms, by
-from kneeformer.shape_models.settings import BY_STEPS, PriorSettings, RegistrationSettings
+from kneeformer.shape_models.settings import BY_BOTH_SIDES, BY_STEPS, PriorSettings, RegistrationSettings
 from kneeformer.sides import Side
 
 
@@ -110,6 +110,11 @@ class BoneConfiguration(Configuration):
     @property
     def requires_mask(self) -> bool:
         return True
+
+    @property
+    def takes_other_side(self) -> bool:
+        conditions = self.prior is not None and self.prior.kind in BY_BOTH_SIDES
+        return self.needs_other_side or (conditions and self.preprocessing.side is not None)
 
     @property
     def needs_other_side(self) -> bool:

@@ -15,18 +15,19 @@ from kneeformer.engine.batch import Batch
 from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.labels import FRAGMENTS, KEEP, LabelScheme
+from kneeformer.labels import FRAGMENTS, LabelScheme
 from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
+from kneeformer.shape_models.both_sides import Origin
 from kneeformer.shape_models.completion import Completed, CompletionModel
-from kneeformer.shape_models.registration import Fit, Registration
+from kneeformer.shape_models.priors import OtherSide
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vqvae import VqVae
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
-from kneeformer.tasks.bone_completion.batches import bone_batches
-from kneeformer.tasks.bone_completion.bone_orientation import Found, oriented_bone, tensors
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases, Whose
+from kneeformer.tasks.bone_completion.batches import Posed, bone_batches
+from kneeformer.tasks.bone_completion.bone_orientation import tensors
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.cached_poses import cached_poses
 from kneeformer.tasks.bone_completion.calibration import calibrate
@@ -38,6 +39,11 @@ from kneeformer.tasks.bone_completion.fragments import as_region, fragments_in, 
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.native import resample_to_native
 from kneeformer.tasks.bone_completion.objective import PriorObjective
+from kneeformer.tasks.bone_completion.other_side import (
+    doubts_of_other_side,
+    facts_of_other_side,
+    isolated_other_side,
+)
 from kneeformer.tasks.bone_completion.planning import (
     bone_configuration,
     bone_segmentation,
@@ -47,7 +53,6 @@ from kneeformer.tasks.bone_completion.planning import (
 )
 from kneeformer.tasks.bone_completion.settings import (
     BoneConfiguration,
-    BoneGridSettings,
     BoneLearningSettings,
 )
 from kneeformer.tasks.bone_completion.which_side import register
@@ -126,9 +131,10 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         registration, device = network.registration, network.registration.prototype.device
         posed = cached_poses(registration, training.cases, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
-        network.fit(torch.stack(bones))
+        origins = [_origin(case, bone, training) for case, bone in zip(training.cases, posed, strict=True)]
+        network.fit(torch.stack(bones), origins)
         if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
-            calibrate(network, posed, watch)
+            calibrate(network, posed, origins, watch)
 
     def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
         return PriorObjective()
@@ -179,13 +185,15 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
                 "(1 bone to keep, 2 region to complete)"
             )
         settings, mask = configuration.preprocessing, as_region(scan.mask)
-        models = _completions(networks)
-        if configuration.needs_other_side:
-            other = _other_side(scan, dataset.scheme, models[0].registration, settings)
-            models = [model.of_one(*tensors(other, model.device)) for model in models]
+        population = models = _completions(networks)
+        if configuration.needs_other_side or scan.other_side is not None:
+            other = isolated_other_side(scan, dataset.scheme, models[0].registration, settings)
+            models = _of_person(models, other)
         outline = Outline.of(scan.image[0], mask, scan.grid, settings)
         found, fits = register(models, outline, scan.side, settings)
-        completed = [_completed(model, found, fit, settings) for model, fit in zip(models, fits, strict=True)]
+        fits = [m.refine_pose(*tensors(found.bone, m.device), f) for m, f in zip(models, fits, strict=True)]
+        seen = [tensors(found.on_prototype(fit.pose, settings), models[0].device) for fit in fits]
+        completed = [m.complete(*s, f) for m, s, f in zip(models, seen, fits, strict=True)]
         native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.grid, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
@@ -198,12 +206,21 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             volumes["_fragments"] = label_map_of(placed, scan.mask, scan.grid)
         surface = native.surface(scan.grid)
         facts = facts_of(native, completed, mask, scan.grid, surface.vertices)
+        conditioned = scan.other_side is not None and not configuration.needs_other_side
+        sides = facts_of_other_side(population, models, seen, completed) if conditioned else {}
         doubted = [doubt for fragment in placed for doubt in fragment.doubts]
         said = {
             "rotation_degrees": round(found.rotation_degrees),
             "bone_found_by": scan.bone_found_by or "mask",
+            "other_side": sides,
             "fragments": [fragment.facts for fragment in placed],
-            "warnings": [*ct_warnings(scan.image[0]), *found.doubts, *doubts(facts), *doubted],
+            "warnings": [
+                *ct_warnings(scan.image[0]),
+                *found.doubts,
+                *doubts(facts),
+                *doubts_of_other_side(sides),
+                *doubted,
+            ],
         }
         return Outputs(
             volumes,
@@ -239,24 +256,19 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         draw_completion(completed, picture, (*outputs.warnings, *outputs.facts["warnings"]))
 
 
-def _other_side(
-    scan: Scan, scheme: LabelScheme, registration: Registration, settings: BoneGridSettings
-) -> Bone:
-    """The bone of the person's other side, mirrored as the one to complete is not, or not as it is."""
-    other = scan.other_side
-    if other is None or other.mask is None:
-        raise KneeformerError(
-            "it is completed by the same person's other side, and there is none: give the folder of those "
-            "with --other_side"
-        )
-    bone = np.where(scheme.foreground(other.mask), KEEP, 0)
-    outline = Outline.of(other.image[0], bone, other.grid, settings)
-    return oriented_bone(outline, registration, None, settings, other.side, "the other side").bone
+def _origin(case: Path, bone: Posed, training: StoredCases) -> Origin:
+    whose = training.whose.get(case.name, Whose(case.name, None))
+    return Origin(whose.person, whose.side, bone.pose.scale)
 
 
-def _completed(model: CompletionModel, found: Found, fit: Fit, settings: BoneGridSettings) -> Completed:
-    fit = model.refine_pose(*tensors(found.bone, model.device), fit)
-    return model.complete(*tensors(found.on_prototype(fit.pose, settings), model.device), fit)
+def _of_person(models: list[CompletionModel], other: Bone) -> list[CompletionModel]:
+    """The models, given the person's other side: conditioned on it, or made of it alone."""
+    return [
+        model.of_one(*tensors(other, model.device))
+        if isinstance(model.prior, OtherSide)
+        else model.given_other_side(*tensors(other, model.device))
+        for model in models
+    ]
 
 
 def _completions(networks: Sequence[nn.Module]) -> list[CompletionModel]:

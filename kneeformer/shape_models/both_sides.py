@@ -1,0 +1,89 @@
+"""Correlation of left and right: a person's bone of one side tells of that of the other.
+
+Both, mirrored into one side, are draws of the family of bones. In each of their independent numbers (the
+scores of the components, what these leave, and the logarithm of the scale), as standard deviations from the
+mean, they correlate:
+
+    a | b  ~  N(r b, 1 - r^2)          2 (1 - r) = E (a - b)^2
+
+r is learnt from the people of whom both sides are among the bones, and shrunk towards a usual one, which
+counts as some people more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.shape_models.gram import explained
+from kneeformer.sides import Side
+
+_USUAL = (0.9, 0.7, 0.98)  # correlations of scores, of what they leave, and of log scales
+_PEOPLE = 4  # whom they count as
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose a registered bone is, of which side, and the scale by which it was brought to the prototype."""
+
+    person: str
+    side: Side | None
+    scale: float
+
+    def faces(self, other: "Origin") -> bool:
+        """True for the left and the right bone of one person."""
+        return self.person == other.person and {self.side, other.side} == {"left", "right"}
+
+
+class BothSides(nn.Module):
+    """Correlations of left and right.
+
+    Attributes:
+        scores, residual, log_scale: (), of the scores, of what is left, and of the logarithm of the scale.
+        pairs: (), of bones that they were learnt from.
+    """
+
+    scores: Tensor
+    residual: Tensor
+    log_scale: Tensor
+    pairs: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, usual in zip(("scores", "residual", "log_scale"), _USUAL, strict=True):
+            self.register_buffer(name, torch.tensor(usual))
+        self.register_buffer("pairs", torch.zeros(()))
+
+    def learn(
+        self,
+        gram: Tensor,
+        origins: Sequence[Origin],
+        components: int,
+        residual: float,
+        log_scale: float,
+    ) -> None:
+        """Learn from the people of whom there are bones of both sides.
+
+        Args:
+            gram: (n, n) of the bones.
+            residual: squared distance of a bone from the components of the others.
+            log_scale: standard deviation of the logarithm of the scale.
+        """
+        differences = []
+        for one, other in combinations(range(len(origins)), 2):
+            if not origins[one].faces(origins[other]):
+                continue
+            others = [n for n, origin in enumerate(origins) if origin.person != origins[one].person]
+            cross = gram[one, others] - gram[other, others]
+            along, scores = explained(gram[others][:, others], cross - cross.mean(), components)
+            apart = gram[one, one] + gram[other, other] - 2 * gram[one, other] - along.sum()
+            scaled = torch.tensor(origins[one].scale / origins[other].scale).log() / log_scale
+            differences.append(torch.stack([scores.mean(), apart / residual, scaled.double() ** 2]))
+        if differences:
+            total = _PEOPLE * 2 * (1 - torch.tensor(_USUAL)) + torch.stack(differences).sum(0).cpu()
+            learnt = 1 - total / (_PEOPLE + len(differences)) / 2
+            for buffer, value in zip((self.scores, self.residual, self.log_scale), learnt, strict=True):
+                buffer.copy_(value.clamp(0, 0.999))
+            self.pairs.fill_(len(differences))

@@ -1,0 +1,46 @@
+"""A broken bone completed by the prior of its person, whose bone of the other side is whole."""
+
+import numpy as np
+import pytest
+from small_completion import Tibia, complete
+
+from kneeformer.labels import COMPLETE
+from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.bone_completion.other_side import doubts_of_other_side
+
+pytestmark = pytest.mark.slow
+
+OWN = Tibia.scanned(33, left=True)
+MASK = hide(OWN.bone, OWN.grid, np.random.default_rng(2), share=0.35)
+
+
+def completed(person: int | None) -> Outputs:
+    """By the right bone of a person, whose left one is its mirror image."""
+    other = None
+    if person is not None:
+        tibia = Tibia.scanned(person)
+        other = Scan(tibia.ct[None], tibia.grid, tibia.bone.astype(np.uint8), "right")
+    return complete(OWN.ct, MASK, OWN.grid, own="right", side="left", other=other)
+
+
+def wrong_mm3(outputs: Outputs) -> int:
+    hidden = MASK == COMPLETE
+    return int(((outputs.volumes[""] > 0) != OWN.bone)[hidden].sum())
+
+
+def test_it_completes_nearer_and_says_how_much_it_relied_on_it() -> None:
+    alone, own = completed(None), completed(33)
+    assert wrong_mm3(own) < 0.7 * wrong_mm3(alone)
+    assert alone.facts["other_side"] == {}
+    said = own.facts["other_side"]
+    assert 0.2 < said["variance_removed"] < 1 and said["pairs"] == 0
+    assert own.facts["warnings"] == []
+
+
+def test_sides_that_differ_are_told() -> None:
+    usual = {"shape_disagreement": 0.9, "size_disagreement": -2.0}
+    assert doubts_of_other_side({}) == doubts_of_other_side(usual) == []
+    for key, value in (("shape_disagreement", 1.2), ("size_disagreement", -3.5)):
+        (line,) = doubts_of_other_side(usual | {key: value})
+        assert "differ by more than sides usually do" in line
