@@ -156,7 +156,7 @@ def pooled_mean(values: Tensor) -> Tensor:
     """Mean over the values of all ranks."""
     if _whole.get() is None:
         return values.mean()
-    return pooled(values.sum()) / pooled(torch.tensor(values.numel(), device=values.device))
+    return pooled(values.sum()) / pooled(torch.full((), values.numel(), device=values.device))
 
 
 def draw_per_item(items: int, device: torch.device) -> Tensor:

@@ -20,9 +20,8 @@ from kneeformer.plans import Plan, override
 from kneeformer.studies.best_configuration import (
     Candidates,
     find_best_configuration,
-    read_best,
 )
-from kneeformer.studies.chosen_model import BestConfiguration
+from kneeformer.studies.chosen_model import BestConfiguration, read_best
 from kneeformer.studies.comparable import Comparable
 from kneeformer.workflows.request import Request
 
