@@ -108,6 +108,15 @@ def test_the_tibia_tutorial_runs_to_a_completed_bone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_reconstruction_tutorial_runs_to_scores(tmp_path: Path) -> None:
+    printed = follow("documentation/tutorial-reconstruction.md", tmp_path)
+    assert "PSNR" in printed and "SSIM" in printed
+    assert (tmp_path / "tv" / "phantom_100.nii.gz").is_file()
+    facts = json.loads((tmp_path / "network" / "phantom_100.json").read_text(encoding="utf-8"))
+    assert facts["data"] == "k-space" and 3.5 < facts["true_acceleration"] < 4.5
+
+
+@pytest.mark.slow
 def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, str]) -> None:
     folder, printed = worked_through
     assert "recommended: 3d_vit" in printed and "spacing   3.5 x 1.25 x 1.25 mm" in printed

@@ -8,8 +8,10 @@ magnitude image of all samples has. Both are compared with that image. With one 
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from kneeformer.tasks.base import Scan
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.task import Reconstruction
 from kneeformer.workflows.predict import Predictor
+
+Method = tuple[Sequence[torch.nn.Module], Any]  # networks and configuration
 
 TASK = Reconstruction()
 DATASET = DatasetSettings(name="D", channel_names=("kspace",), labels={}, file_ending=".h5")
@@ -44,10 +48,10 @@ def main() -> None:
         raw = few_slices(file, arguments.slices)
         truth = zero_filled(raw.image, raw.grid.shape)
         magnitudes = replace(raw, image=truth[None])
-        for method, predictor in predictors(raw, arguments.model).items():
+        for method, (networks, settings) in methods(raw, arguments.model).items():
             for scan, kind in ((raw, "raw"), (magnitudes, "magnitudes")):
-                fast = TASK.undersampled(scan, arguments.simulate, file.name, predictor.configuration)
-                found = predictor.predict_scan(fast).volumes[""]
+                fast = TASK.undersampled(scan, arguments.simulate, file.name, settings)
+                found = TASK.predict(networks, fast, DATASET, settings).volumes[""]
                 scores[method, kind].append((psnr(truth, found), ssim(truth, found)))
     print(f"{len(files)} files, {arguments.slices} slices each, {arguments.simulate:g}x: PSNR in dB, SSIM")
     for method in dict.fromkeys(method for method, _ in scores):
@@ -59,21 +63,24 @@ def main() -> None:
 def few_slices(file: Path, count: int) -> Scan:
     """Some slices of a file, evenly spaced."""
     image = read_image(file)
-    chosen = np.linspace(0, image.grid.shape[0] - 1, count + 2)[1:-1].round().astype(int)
-    _, rows, columns = image.grid.shape
+    slices, rows, columns = image.grid.shape
+    chosen = ((np.arange(count) + 0.5) * slices / count).astype(int)
     return Scan(image.array[:, chosen], Grid((count, rows, columns), image.grid.spacing))
 
 
-def predictors(scan: Scan, model: Path | None) -> dict[str, Predictor]:
+def methods(scan: Scan, model: Path | None) -> dict[str, Method]:
     """The classical methods as they are planned for a scan, and the network of a model."""
     facts, sample = case_fingerprint(scan.image, None, scan.grid, LabelScheme.from_json({}, None), 0)
     planned = reconstruction_configurations(dataset_fingerprint({"a": facts}, [sample], ()), Budget("cpu", 8))
-    found = {
-        name: Predictor(None, settings, (TASK.network(DATASET, settings).eval(),))  # type: ignore[arg-type]
+    found: dict[str, Method] = {
+        name: ([TASK.network(DATASET, settings)], settings)
         for name, settings in planned.items()
         if settings.predicts_untrained
     }
-    return {**found, **({} if model is None else {"3d_vit": Predictor.from_model_folder(model)})}
+    if model is not None:
+        trained = Predictor.from_model_folder(model)
+        found["3d_vit"] = (trained.networks, trained.configuration)
+    return found
 
 
 if __name__ == "__main__":
