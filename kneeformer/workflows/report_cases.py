@@ -26,7 +26,7 @@ from kneeformer.workflows.meshes import meaning_of
 
 _BONE_WINDOW_HU = (-200.0, 1300.0)
 _VISIBLE, _COMPLETED = (0.93, 0.88, 0.78), (1.0, 0.42, 0.29)
-_BESIDE = ("_ct", "_raw", "_region", "_uncertainty")  # volumes of a completion beside the main one
+_BESIDE = ("_ct", "_raw", "_region", "_uncertainty", "_real", "_imag")  # volumes beside the main one
 _ERROR_SHARE = 0.2  # of the image's white: the brightest of an error map
 
 
