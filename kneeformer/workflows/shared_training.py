@@ -18,6 +18,7 @@ from kneeformer.tasks.base import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.request import Request
+from kneeformer.workflows.warning_log import keeping_warnings
 
 
 def refuse_ranks(plan: Plan, name: str) -> None:
@@ -102,3 +103,9 @@ def predict_share(
         predictor.predict_case(case, folder / "validation")
         watch("Validating on whole cases", min(number * ranks.size(), len(cases)), len(cases))
     ranks.meet()
+
+
+def join_prediction(folder: Path, cases: Sequence[Case], device: str | None) -> None:
+    """As `predict_share`, in a rank that follows; its warnings are kept with those of the leader."""
+    with keeping_warnings(folder):
+        predict_share(folder, cases, device)

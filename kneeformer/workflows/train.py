@@ -45,6 +45,7 @@ from kneeformer.workflows.inputs import with_validation_mask
 from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.shared_training import (
+    join_prediction,
     join_training,
     of_one_rank,
     predict_share,
@@ -292,7 +293,7 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
         with_validation_mask(case, task, dataset.description, output / "masks", number)
         for number, case in enumerate(wanted, 1)
     ]
-    ranks.call(predict_share, folder, masked, request.device)
+    ranks.call(join_prediction, folder, masked, request.device)
     predict_share(folder, masked, request.device, watch)
     summary = evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
     note(folder, f"validated on whole cases ({len(masked)}); scores are in {output / 'summary.json'}")
