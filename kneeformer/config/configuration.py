@@ -54,6 +54,11 @@ class Configuration(Settings):
         return False
 
     @property
+    def has_references(self) -> bool:
+        """False where the dataset holds no truth that predictions of its cases could be scored against."""
+        return True
+
+    @property
     def requires_mask(self) -> bool:
         """True where the prediction of a case needs a mask of what to keep and where to complete."""
         return False

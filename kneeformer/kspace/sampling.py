@@ -15,6 +15,7 @@ from kneeformer.kspace.fastmri_masks import FASTMRI_KINDS, centre_lines, fastmri
 
 FEWEST_CENTRE_LINES = 6
 LARGEST_CALIBRATION = 24  # samples along each axis of a 3D scan
+FULLY_SAMPLED = 1.1  # the highest apparent acceleration of a file that tells the truth
 _CENTRE_SHARE = 0.32  # of the measured samples: 0.08 of the columns at 4x, 0.04 at 8x
 MASK_KINDS = ("random", "equispaced", "poisson_disc", *(f"fastmri_{kind}" for kind in FASTMRI_KINDS))
 
@@ -50,6 +51,23 @@ def draw_mask(kind: str, acquired: np.ndarray, acceleration: float, seed: Sequen
 def true_acceleration(mask: np.ndarray, acquired: np.ndarray) -> float:
     """Acquired samples over those that the mask keeps, both bool of one shape: padding is no saving."""
     return float(acquired.sum() / (mask & acquired).sum())
+
+
+def measured_columns(kspace: np.ndarray) -> np.ndarray:
+    """(columns,) bool: those of (coils, slices, rows, columns) that hold anything but exact zeros."""
+    return np.asarray(kspace.any((0, 1, 2)))
+
+
+def apparent_acceleration(mask: np.ndarray) -> float:
+    """Samples between the first and the last measured one of each axis, over those that were measured.
+
+    What can be said of a file alone, whatever else a scanner could have acquired; `mask` over the
+    phase-encoding axes.
+    """
+    if not mask.any():
+        return float("inf")
+    places = np.argwhere(mask)
+    return float(np.prod(np.ptp(places, 0) + 1) / len(places))
 
 
 def centre_width(mask: np.ndarray) -> int:

@@ -17,6 +17,7 @@ from kneeformer.geometry.orientation import (
     turning,
 )
 from kneeformer.kspace.fourier import is_3d, zero_filled
+from kneeformer.kspace.sampling import apparent_acceleration, measured_columns
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 
@@ -47,6 +48,7 @@ class CaseFingerprint(BaseModel):
         straight_mm: the same after the turn that brings the longest axis onto one of the patient's.
         side: of the body, where the case's name or dataset.json tells.
         phase_encoding_axes: of k-space: 2 the columns, 0 the partitions of a 3D scan.
+        acceleration: of slices in k-space, columns from the first to the last measured over those measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class CaseFingerprint(BaseModel):
     straight_mm: Vector = (0.0, 0.0, 0.0)
     side: Side | None = None
     phase_encoding_axes: tuple[int, ...] = (2,)
+    acceleration: float = 1.0
 
     def turned(self, orientation: str) -> "CaseFingerprint":
         """The case with its axes in another order and direction."""
@@ -131,7 +134,9 @@ def case_fingerprint(
         samples: voxels that are drawn; `samples_per_case`.
     """
     axes: tuple[int, ...] = (0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,)
+    acceleration = 1.0
     if np.iscomplexobj(images):
+        acceleration = 1.0 if is_3d(images) else apparent_acceleration(measured_columns(images))
         images = zero_filled(images, grid.shape)[None]
     box = filled_box(images, labels)
     voxel = grid.voxel_mm3
@@ -154,6 +159,7 @@ def case_fingerprint(
         straight_mm=straight,
         side=side,
         phase_encoding_axes=axes,
+        acceleration=acceleration,
     )
     structures = None if labels is None else scheme.foreground(labels)
     return facts, _sample(images, structures, seed, samples)

@@ -107,15 +107,16 @@ def train_fold(
 def _outcome(
     folders: Folders, folder: Path, planned: Plan, request: Request, held_out: list[str], watch: Progress
 ) -> Outcome:
-    """Review the trained network, and validate it on whole cases where it predicts and their files are there.
+    """Review the trained network, and validate it on whole cases where there are references and files.
 
     Args:
         held_out: the cases to validate on.
     """
-    task = task_named(planned.configuration(request.configuration).task)
-    reviewed = not (task.predicts and request.validate_only)
+    configuration = planned.configuration(request.configuration)
+    scored = task_named(configuration.task).predicts and configuration.has_references
+    reviewed = not (scored and request.validate_only)
     review = _review(folders, folder, request, watch) if reviewed else ""
-    if not task.predicts or request.fold_name == "fold_all":
+    if not scored or request.fold_name == "fold_all":
         return Outcome(folder, review=review)
     if raw_dataset(folders, request.dataset) is None:
         raw = folders.raw / request.dataset

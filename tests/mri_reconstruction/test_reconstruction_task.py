@@ -1,8 +1,10 @@
 """From raw k-space to scored reconstructions: plan, preprocess, train, predict, evaluate."""
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.fourier import zero_filled
+from kneeformer.kspace.sampling import draw_mask
 from kneeformer.paths import Folders
 from kneeformer.phantoms.kspace import write_kspace_dataset
 from kneeformer.plans import Plan, read_plan
@@ -122,6 +125,30 @@ def test_magnitudes_are_reconstructed_where_they_are_undersampled_and_said_to_be
     undersampled = Predictor.untrained(plan_of(folders), "zero_filled", simulate=4)
     assert predict_folder(undersampled, tmp_path, tmp_path / "out", nobody) == []
     assert json.loads((tmp_path / "out" / "a.json").read_text())["data"] == "simulated from magnitudes"
+
+
+def test_undersampled_files_are_learnt_from_by_themselves(folders: Folders, tmp_path: Path) -> None:
+    home = Folders(*(tmp_path / name for name in ("raw", "preprocessed", "results")))
+    shutil.copytree(folders.raw / NAME, home.raw / NAME)
+    for number, file in enumerate(sorted((home.raw / NAME).glob("images*/*.h5"))):
+        with h5py.File(file, "r+") as raw:
+            kspace = raw["kspace"][()]
+            mask = draw_mask("random", kspace.any((0, 1, 2)), 4, [number])
+            raw["kspace"][...] = kspace * mask
+    plan_dataset(home, NAME, 1, nobody, device="cpu")
+    network = plan_of(home).configurations["3d_vit"]
+    assert isinstance(network, ReconstructionConfiguration) and network.self_supervision is not None
+    assert 2.8 <= network.sampling.accelerations[0] <= 4.2
+    preprocess_dataset(home, plan_of(home), ["3d_vit"], 1, nobody)
+    outcome = train_fold(home, Request(NAME, "3d_vit", 0, settings=SMALL), nobody, nobody)
+    assert outcome.summary is None and "hold no truth" in outcome.review
+    train_fold(home, Request(NAME, "tv", 0, settings=("solver.iterations=5",)), nobody, nobody)
+    predictor = Predictor.from_model_folder(home.model(NAME, "3d_vit"))
+    tests = home.raw / NAME / "imagesTs"
+    assert predict_folder(predictor, tests, tmp_path / "out", nobody) == []
+    with pytest.raises(KneeformerError, match="it is no truth"):
+        description = Dataset.open(home.raw / NAME).description
+        evaluate_folders(tests, tmp_path / "out", description, tmp_path / "out", 1, nobody)
 
 
 def test_what_has_to_be_trained_is_refused_untrained(folders: Folders) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from small_reconstruction import configuration
 
-from kneeformer.tasks.mri_reconstruction.unlike_training import apparent_acceleration, unlike_training
+from kneeformer.kspace.sampling import apparent_acceleration
+from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
 
 
 def every(step: int, size: int = 65) -> np.ndarray:

@@ -25,6 +25,7 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
     zero_filled_volume,
 )
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+from kneeformer.tasks.mri_reconstruction.split_slabs import Split, split_slab
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ class WholeVolume:
 
 
 class SlabBatches(Dataset[Batch]):
-    """Batches of slabs of one case each, by number; a new mask for each slab. Each rank draws its share.
+    """Batches of slabs of one case each, by number; a new mask, or a new split, for each slab.
+
+    Each rank draws its share.
 
     "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
-    samples, "target" (b, z, rows, columns) float32 the root sum of squares of all samples, "peak" (b,) the
-    maximum of its volume, "to_patient" (b, 3, 4).
+    samples, "peak" (b,) the maximum of its volume, "to_patient" (b, 3, 4). With full supervision "target"
+    (b, z, rows, columns) float32, the root sum of squares of all samples; of self-supervision what
+    `split_slab` says.
     """
 
     def __init__(
@@ -85,22 +89,33 @@ class SlabBatches(Dataset[Batch]):
 
     def _slab(self, stored: StoredCase, volume: WholeVolume, seed: list[int]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
-        settings = self.configuration.sampling
-        acceleration = (
-            rng.uniform(*settings.accelerations) if self.training else settings.validation_acceleration
-        )
-        mask = draw_mask(settings.kind, volume.acquired, float(acceleration), [*seed, 1])
         slices, rows = self._place(stored, rng)
         with stored.reading():
             kspace = np.asarray(stored.image[:, slices]) / np.float32(volume.scale)
         if self.training and rng.random() < 0.5:
             kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
-        slab = _slab_of(kspace, mask, rows, self.axes)
+        if (by_itself := self.configuration.self_supervision) is None:
+            slab = undersampled_slab(kspace, self._mask(volume, rng, seed), rows, self.axes)
+        else:
+            split = self._split(volume, by_itself.withheld, rng)
+            slab = split_slab(kspace, volume.acquired, split, rows, self.axes)
         return {
             **slab,
             "peak": np.float32(volume.peak),
             "to_patient": _to_patient(stored, slices, rows),
         }
+
+    def _mask(self, volume: WholeVolume, rng: np.random.Generator, seed: list[int]) -> np.ndarray:
+        settings = self.configuration.sampling
+        acceleration = (
+            rng.uniform(*settings.accelerations) if self.training else settings.validation_acceleration
+        )
+        return draw_mask(settings.kind, volume.acquired, float(acceleration), [*seed, 1])
+
+    def _split(self, volume: WholeVolume, withheld: tuple[float, float], rng: np.random.Generator) -> Split:
+        low, high = withheld
+        share = rng.uniform(low, high) if self.training else (low + high) / 2
+        return Split.draw(volume.acquired, float(share), self.configuration.sampling, rng)
 
     def _place(self, stored: StoredCase, rng: np.random.Generator) -> tuple[slice, slice]:
         z, y, _ = stored.record.shape
@@ -116,10 +131,10 @@ class SlabBatches(Dataset[Batch]):
         return self._volumes[file]
 
 
-def _slab_of(
+def undersampled_slab(
     kspace: np.ndarray, mask: np.ndarray, rows: slice, axes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """The slab as the network takes it; sensitivities come from all rows, then rows are cut."""
+    """Input and truth of a fully sampled slab; sensitivities come from all rows, then rows are cut."""
     wide = as_mask(mask, axes)
     samples = kspace * wide
     maps = coil_sensitivities(samples, encoded_axes(axes), calibration_width(mask))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from kneeformer.data.files import read_json
 from kneeformer.data.images import Image, read_image
 from kneeformer.errors import KneeformerError
-from kneeformer.kspace.fourier import zero_filled
+from kneeformer.kspace.fourier import is_3d, zero_filled
+from kneeformer.kspace.sampling import FULLY_SAMPLED, apparent_acceleration, measured_columns
 from kneeformer.metrics.reconstruction import ACCELERATION, PSNR, limb, reconstruction_metrics
 from kneeformer.metrics.score_table import Part, Score, rows_of
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore, PredictedCase
@@ -20,9 +22,9 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
     """The rows of the whole volume, as fastMRI evaluates it, and of the limb alone.
 
     Raises:
-        KneeformerError: the grids differ.
+        KneeformerError: the grids differ, or the reference is undersampled itself.
     """
-    reference, found = _magnitude(read_image(case.reference)), read_image(case.prediction)
+    reference, found = _truth(case.reference), read_image(case.prediction)
     if mismatch := reference.grid.mismatch(found.grid):
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     truth, image = reference.array, found.array
@@ -42,8 +44,15 @@ def _facts(case: PredictedCase) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _magnitude(image: Image) -> Image:
+def _truth(file: Path) -> Image:
+    image = read_image(file)
     if np.iscomplexobj(image.array):
+        acceleration = 1.0 if is_3d(image.array) else apparent_acceleration(measured_columns(image.array))
+        if acceleration > FULLY_SAMPLED:
+            raise KneeformerError(
+                f"{file}: undersampled {acceleration:.1f}x itself, so it is no truth; compare with a fully "
+                f"sampled file"
+            )
         return Image(zero_filled(image.array, image.grid.shape), image.grid)
     return Image(image.array.astype(np.float32), image.grid)
 

@@ -3,9 +3,12 @@
 import logging
 import math
 
+import numpy as np
+
 from kneeformer.config import Evidence, NetworkSettings, TrainingSettings
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
+from kneeformer.kspace.sampling import FULLY_SAMPLED
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
@@ -14,6 +17,7 @@ from kneeformer.tasks.mri_reconstruction.settings import (
     KSpaceSettings,
     ReconstructionConfiguration,
     SamplingSettings,
+    SelfSupervisionSettings,
     SolverSettings,
 )
 
@@ -55,10 +59,12 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
     token = (1, min(_EDGE, shape[1]), min(_EDGE, shape[2]))
     width, depth, heads = (192, 4, 4) if budget.is_cpu else (384, 12, 8)
     crop = crop_size(shape, token, _CPU_TOKENS if budget.is_cpu else 4096)
+    by_itself, sampling = supervision_of(fingerprint)
     return ReconstructionConfiguration(
         task="reconstruction",
         preprocessing=KSpaceSettings(folder="kspace", spacing=spacing),
-        sampling=SamplingSettings(),
+        sampling=sampling,
+        self_supervision=by_itself,
         network=NetworkSettings(
             stem=rules.stem_stages(
                 (math.inf, *spacing[1:]), token, width, 16 if budget.is_cpu else 32
@@ -85,6 +91,18 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
             tokens_per_crop=math.prod(-(-c // t) for c, t in zip(crop, token, strict=True)),
         ),
     )
+
+
+def supervision_of(fingerprint: Fingerprint) -> tuple[SelfSupervisionSettings | None, SamplingSettings]:
+    """Self-supervision where a file was undersampled as it was acquired; scans are then planned as fast, and
+    to twice as fast: so much is left of one once a part is withheld.
+    """
+    accelerations = [case.acceleration for case in fingerprint.cases.values()]
+    if max(accelerations) <= FULLY_SAMPLED:
+        return None, SamplingSettings()
+    usual = max(1.0, round(float(np.median(accelerations)), 1))
+    sampling = SamplingSettings(accelerations=(usual, 2 * usual), validation_acceleration=usual)
+    return SelfSupervisionSettings(), sampling
 
 
 def crop_size(shape: Size, token: Size, tokens: int) -> Size:
@@ -120,6 +138,7 @@ def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionCo
         task=network.task,
         preprocessing=network.preprocessing,
         sampling=network.sampling,
+        self_supervision=network.self_supervision,
         solver=settings,
         training=network.training.model_copy(update={"epochs": 0}),
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from kneeformer.config import Configuration, GridSettings, NetworkSettings
-from kneeformer.config.ranges import Axis, Count, Weight, ascending
+from kneeformer.config.ranges import Axis, Count, Share, Weight, ascending
 from kneeformer.config.settings import Settings, by
 from kneeformer.kspace.sampling import MASK_KINDS
 
@@ -35,6 +35,17 @@ class SamplingSettings(Settings):
     kind: MaskKind = "random"
     accelerations: Annotated[tuple[Acceleration, Acceleration], ascending] = (4.0, 8.0)
     validation_acceleration: Acceleration = 4.0
+
+
+class SelfSupervisionSettings(Settings):
+    """Learning from undersampled files: the network sees a part of each, and is judged on what is withheld.
+
+    Each crop draws the share that is `withheld` of the measured columns. `equivariance` weighs the
+    loss of a second reconstruction: of the first, moved and measured again with another mask.
+    """
+
+    withheld: Annotated[tuple[Share, Share], ascending] = (0.3, 0.5)
+    equivariance: Weight = 0.1
 
 
 class CascadeSettings(Settings):
@@ -69,6 +80,7 @@ class ReconstructionConfiguration(Configuration):
 
     preprocessing: KSpaceSettings
     sampling: SamplingSettings
+    self_supervision: SelfSupervisionSettings | None = None
     network: NetworkSettings | None = None
     cascades: CascadeSettings | None = None
     solver: SolverSettings | None = None
@@ -86,10 +98,20 @@ class ReconstructionConfiguration(Configuration):
         return self
 
     @model_validator(mode="after")
+    def _columns_are_split(self) -> "ReconstructionConfiguration":
+        if self.self_supervision is not None and self.preprocessing.phase_encoding_axes != (2,):
+            raise ValueError("self_supervision splits columns, and is of phase_encoding_axes [2] alone")
+        return self
+
+    @model_validator(mode="after")
     def _loss_is_of_images(self) -> "ReconstructionConfiguration":
         if self.network is not None and self.training.loss not in ("mse", "ssim_mse", "l1_ssim"):
             raise ValueError(f"training.loss {self.training.loss!r} is not one of mse, ssim_mse, l1_ssim")
         return self
+
+    @property
+    def has_references(self) -> bool:
+        return self.self_supervision is None
 
     @property
     def by_steps(self) -> bool:
@@ -106,7 +128,9 @@ class ReconstructionConfiguration(Configuration):
         if self.network is None or self.cascades is None:
             return []
         network, training = self.network, self.training
+        learns = "from fully sampled files" if self.has_references else "by what is withheld of each file"
         return [
+            ("supervision", learns),
             ("cascades", f"{self.cascades.count}, each a denoiser and data consistency"),
             ("crop", f"{by(training.crop)} voxels: all columns"),
             ("tokens", f"{by(network.token)} voxels"),

@@ -49,9 +49,15 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
     scale_of,
     zero_filled_volume,
 )
+from kneeformer.tasks.mri_reconstruction.self_supervision import SelfSupervisedObjective
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.tuning import tune
 from kneeformer.tasks.mri_reconstruction.unlike_training import unlike_training
+
+_NO_TRUTH = (
+    "no whole case is validated: undersampled files hold no truth; training_log.jsonl says how well withheld "
+    "samples are predicted"
+)
 
 
 class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
@@ -123,7 +129,10 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
 
     def objective(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> Objective:
         axes = configuration.preprocessing.phase_encoding_axes
-        return ReconstructionObjective(configuration.training.loss, axes)
+        loss = configuration.training.loss
+        if (by_itself := configuration.self_supervision) is not None:
+            return SelfSupervisedObjective(loss, by_itself.equivariance, axes)
+        return ReconstructionObjective(loss, axes)
 
     def batches(
         self,
@@ -135,6 +144,16 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         training: bool,
     ) -> Dataset[Batch]:
         return SlabBatches(stored.cases, configuration, seed, training)
+
+    def review(
+        self,
+        network: nn.Module,
+        training: StoredCases,
+        validation: StoredCases,
+        configuration: ReconstructionConfiguration,
+        output: Path,
+    ) -> str:
+        return "" if configuration.has_references else _NO_TRUTH
 
     def predict(
         self,

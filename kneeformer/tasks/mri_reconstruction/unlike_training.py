@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kneeformer.kspace.sampling import apparent_acceleration
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
 _TOLERANCE = 1.15  # of the acceleration; 6 lines of a small matrix cannot meet it exactly
@@ -29,11 +30,3 @@ def unlike_training(
     if columns != learnt:
         doubts.append(f"{columns} columns, and the network was trained on {learnt}; compare with -c tv")
     return tuple(doubts)
-
-
-def apparent_acceleration(mask: np.ndarray) -> float:
-    """Samples between the first and the last measured one of each axis, over those that were measured."""
-    if not mask.any():
-        return float("inf")
-    places = np.argwhere(mask)
-    return float(np.prod(np.ptp(places, 0) + 1) / len(places))

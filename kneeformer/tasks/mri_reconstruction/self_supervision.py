@@ -1,0 +1,128 @@
+"""Learning from undersampled files alone: by what is withheld, and by scanning reconstructions again.
+
+Withheld samples are predicted (Yaman et al. 2020), weighted by their density (after Millard and Chiew 2023)
+and their noise. And a reconstruction, moved and scanned again with another mask, is reconstructed as it is:
+multi-operator equivariant imaging (Wang and Davies 2025; with noise as Chen et al. 2022).
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.training_run import Validation
+from kneeformer.networks.ranks import pooled_mean
+from kneeformer.networks.sense import Measurement, root_sum_of_squares, to_image, to_kspace
+from kneeformer.tasks.mri_reconstruction.objective import CRITERIA
+
+_LEAST_NOISE = 1e-3  # of the brightest voxel
+
+
+class SelfSupervisedObjective:
+    """The losses of batches of split slabs; in validation that of withheld samples alone.
+
+    Args:
+        loss: of magnitudes, as of supervised training.
+        equivariance: weight of the loss of the second reconstruction.
+        axes: phase-encoding axes of a volume.
+    """
+
+    def __init__(self, loss: str, equivariance: float, axes: tuple[int, ...]) -> None:
+        self.criterion, self.equivariance = CRITERIA[loss], equivariance
+        self.axes = tuple(axis - 3 for axis in axes)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        coil_images = network(seen_part(batch, self.axes), batch["to_patient"]).coil_images
+        loss = withheld_error(coil_images, batch, self.axes)
+        found = coil_images.detach()
+        loss = loss + self._noise_floor(network.get_submodule("bias"), found, batch)
+        if not self.equivariance:
+            return loss
+        return loss + self.equivariance * self._scanned_again(network, found, batch)
+
+    def _noise_floor(self, bias: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
+        """The loss of the magnitude against that of a full scan: with noise where the network saw nothing."""
+        with torch.autocast(coil_images.device.type, enabled=False):
+            kspace = to_kspace(coil_images, self.axes)
+            noisy = torch.where(batch["mask"], kspace, kspace + _noise(batch))
+            truth = root_sum_of_squares(to_image(noisy, self.axes))
+            magnitude = root_sum_of_squares(coil_images)
+        return self._magnitude_error(bias(magnitude), truth, batch)
+
+    def _scanned_again(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
+        kspace, mask = scan_moved(coil_images, batch, self.axes), batch["again"]
+        operator = Measurement(kspace * mask, mask, batch["sensitivities"], self.axes)
+        found = network(operator, batch["to_patient"]).magnitude
+        with torch.autocast(found.device.type, enabled=False):
+            truth = root_sum_of_squares(to_image(kspace, self.axes))
+        return self._magnitude_error(found, truth, batch)
+
+    def _magnitude_error(self, found: Tensor, truth: Tensor, batch: Batch) -> Tensor:
+        peak = batch["peak"].view(-1, 1, 1, 1)
+        with torch.autocast(found.device.type, enabled=False):
+            return self.criterion(found.float() / peak, truth / peak)
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        losses, shares = [], []
+        for batch in batches:
+            coil_images = network(seen_part(batch, self.axes), batch["to_patient"]).coil_images
+            losses.append(float(withheld_error(coil_images, batch, self.axes)))
+            shares.append(predicted_share(coil_images, batch, self.axes))
+        share = sum(shares) / len(shares)
+        error_db = 10 * math.log10(max(1 - share, 1e-12))
+        return Validation(sum(losses) / len(losses), {"withheld": max(share, 0.0)}, {"withheld_dB": error_db})
+
+
+def seen_part(batch: Batch, axes: tuple[int, ...]) -> Measurement:
+    """The network's input: what is not withheld; axes counted from the end."""
+    samples = torch.where(batch["mask"], batch["samples"], 0)
+    return Measurement(samples, batch["mask"], batch["sensitivities"], axes)
+
+
+def withheld_error(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
+    """Weighted mean of sqrt(1 + |error / noise|^2) - 1 of the withheld samples, in k-space; shape ().
+
+    Least squares where a reconstruction is as good as the noise allows, moduli where it is not.
+
+    Args:
+        coil_images: (batch, coils, slices, rows, columns) complex.
+    """
+    noise = batch["noise"].clamp(min=_LEAST_NOISE)
+    with torch.autocast(coil_images.device.type, enabled=False):
+        errors = _withheld(to_kspace(coil_images, axes) - batch["samples"], batch) / noise
+        return pooled_mean((batch["weights"] * ((1 + _squares(errors)).sqrt() - 1)).sum(-1))
+
+
+def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> float:
+    """1 - |error|^2 / |samples|^2, weighted, of the withheld samples; below 0 where zeros were nearer."""
+    errors = _withheld(to_kspace(coil_images, axes) - batch["samples"], batch)
+    samples = _withheld(batch["samples"], batch)
+    left, energy = ((batch["weights"] * _squares(each)).sum() for each in (errors, samples))
+    return float(1 - left / energy.clamp(min=1e-20))
+
+
+def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
+    """All k-space, with noise, of the image flipped and shifted along the columns; shape of `coil_images`.
+
+    The coils stay where they are, so the image lies elsewhere in their sensitivities.
+    """
+    maps = batch["sensitivities"]
+    image = (maps.conj() * coil_images).sum(1)
+    moves = zip(image, batch["flip"], batch["shift"], strict=True)
+    moved = [torch.roll(one.flip(-1) if flip else one, int(shift), -1) for one, flip, shift in moves]
+    kspace = to_kspace(maps * torch.stack(moved).unsqueeze(1), axes)
+    return kspace + _noise(batch)
+
+
+def _noise(batch: Batch) -> Tensor:
+    return torch.randn_like(batch["samples"]) * batch["noise"]
+
+
+def _withheld(samples: Tensor, batch: Batch) -> Tensor:
+    return torch.where(batch["weights"] > 0, samples, 0)
+
+
+def _squares(samples: Tensor) -> Tensor:
+    return samples.real.square() + samples.imag.square()

@@ -1,0 +1,71 @@
+"""Slabs of undersampled files for self-supervision: an input, what is withheld, and another scan's mask."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneeformer.kspace.coils import coil_sensitivities
+from kneeformer.kspace.noise import noise_level
+from kneeformer.kspace.sampling import draw_mask
+from kneeformer.kspace.splitting import reach_of, sampling_density, withheld_weights, withhold
+from kneeformer.tasks.mri_reconstruction.prepare import as_mask, calibration_width, encoded_axes
+from kneeformer.tasks.mri_reconstruction.settings import SamplingSettings
+
+_SHIFT = 0.1  # of the columns, the farthest that an image is moved before it is measured again
+
+
+@dataclass(frozen=True)
+class Split:
+    """One division of the measured columns, and what the next scan of the moved image measures.
+
+    Attributes:
+        seen: (columns,) bool, the input.
+        weights: (columns,) of the withheld columns, 0 of all others; their expected sum with an error is its
+            mean over all columns, but for those seen.
+        again: (columns,) bool, another mask.
+        flip, shift: of the image along the columns before that.
+    """
+
+    seen: np.ndarray
+    weights: np.ndarray
+    again: np.ndarray
+    flip: bool
+    shift: int
+
+    @classmethod
+    def draw(
+        cls, measured: np.ndarray, share: float, sampling: SamplingSettings, rng: np.random.Generator
+    ) -> "Split":
+        """Withhold a share of the measured columns, (columns,) bool."""
+        withheld, reach = withhold(measured, share, rng), reach_of(measured)
+        weights = withheld_weights(sampling_density(measured), measured, withheld) / reach.sum()
+        seed = rng.integers(2**31, size=2).tolist()
+        again = draw_mask(sampling.kind, reach, float(rng.uniform(*sampling.accelerations)), seed)
+        farthest = round(_SHIFT * len(measured))
+        shift = int(rng.integers(-farthest, farthest + 1))
+        return cls(measured & ~withheld, weights, again, bool(rng.random() < 0.5), shift)
+
+
+def split_slab(
+    kspace: np.ndarray, measured: np.ndarray, split: Split, rows: slice, axes: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Return what the objective of self-supervision reads of a slab.
+
+    "samples" all that were measured, "mask" of the input, "weights" of the withheld ones, "sensitivities"
+    from the centre, which is never withheld, "noise" of each coil, "again", "flip" and "shift" of the split.
+
+    Args:
+        kspace: (coils, slices, rows, columns) over the scale of its volume.
+        rows: that are cut.
+    """
+    maps = coil_sensitivities(kspace, encoded_axes(axes), calibration_width(measured))
+    return {
+        "samples": np.ascontiguousarray(kspace[:, :, rows], np.complex64),
+        "mask": as_mask(split.seen, axes),
+        "weights": as_mask(split.weights, axes).astype(np.float32),
+        "sensitivities": np.ascontiguousarray(maps[:, :, rows], np.complex64),
+        "noise": noise_level(kspace).astype(np.float32).reshape(-1, 1, 1, 1),
+        "again": as_mask(split.again, axes),
+        "flip": np.array(split.flip),
+        "shift": np.array(split.shift),
+    }
