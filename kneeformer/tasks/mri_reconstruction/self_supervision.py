@@ -24,8 +24,8 @@ class SelfSupervisedObjective:
     """The losses of batches of split slabs; in validation that of withheld samples alone.
 
     Args:
-        loss: of magnitudes, as of supervised training.
-        equivariance: weight of the loss of the second reconstruction.
+        loss: of the second reconstruction, as of supervised training.
+        equivariance: weight of that loss; 0 makes no second reconstruction.
         axes: phase-encoding axes of a volume.
     """
 
@@ -36,33 +36,17 @@ class SelfSupervisedObjective:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         coil_images = network(seen_part(batch, self.axes), batch["to_patient"]).coil_images
         loss = withheld_error(coil_images, batch, self.axes)
-        found = coil_images.detach()
-        loss = loss + self._noise_floor(network.get_submodule("bias"), found, batch)
         if not self.equivariance:
             return loss
-        return loss + self.equivariance * self._scanned_again(network, found, batch)
-
-    def _noise_floor(self, bias: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
-        """The loss of the magnitude against that of a full scan: with noise where the network saw nothing."""
-        with torch.autocast(coil_images.device.type, enabled=False):
-            kspace = to_kspace(coil_images, self.axes)
-            noisy = torch.where(batch["mask"], kspace, kspace + _noise(batch))
-            truth = root_sum_of_squares(to_image(noisy, self.axes))
-            magnitude = root_sum_of_squares(coil_images)
-        return self._magnitude_error(bias(magnitude), truth, batch)
+        return loss + self.equivariance * self._scanned_again(network, coil_images.detach(), batch)
 
     def _scanned_again(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
         kspace, mask = scan_moved(coil_images, batch, self.axes), batch["again"]
         operator = Measurement(kspace * mask, mask, batch["sensitivities"], self.axes)
-        found = network(operator, batch["to_patient"]).magnitude
+        found, peak = network(operator, batch["to_patient"]).coil_images, batch["peak"].view(-1, 1, 1, 1)
         with torch.autocast(found.device.type, enabled=False):
             truth = root_sum_of_squares(to_image(kspace, self.axes))
-        return self._magnitude_error(found, truth, batch)
-
-    def _magnitude_error(self, found: Tensor, truth: Tensor, batch: Batch) -> Tensor:
-        peak = batch["peak"].view(-1, 1, 1, 1)
-        with torch.autocast(found.device.type, enabled=False):
-            return self.criterion(found.float() / peak, truth / peak)
+            return self.criterion(root_sum_of_squares(found) / peak, truth / peak)
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses, shares = [], []
@@ -104,20 +88,16 @@ def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) ->
 
 
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
-    """All k-space, with noise, of the image flipped and shifted along the columns; shape of `coil_images`.
+    """All k-space of the image flipped and shifted along the columns, with noise where it is measured again.
 
-    The coils stay where they are, so the image lies elsewhere in their sensitivities.
+    The coils stay where they are, so the image lies elsewhere in their sensitivities. Shape of `coil_images`.
     """
     maps = batch["sensitivities"]
     image = (maps.conj() * coil_images).sum(1)
     moves = zip(image, batch["flip"], batch["shift"], strict=True)
     moved = [torch.roll(one.flip(-1) if flip else one, int(shift), -1) for one, flip, shift in moves]
     kspace = to_kspace(maps * torch.stack(moved).unsqueeze(1), axes)
-    return kspace + _noise(batch)
-
-
-def _noise(batch: Batch) -> Tensor:
-    return torch.randn_like(batch["samples"]) * batch["noise"]
+    return kspace + torch.randn_like(kspace) * batch["noise"] * batch["again"]
 
 
 def _withheld(samples: Tensor, batch: Batch) -> Tensor:

@@ -45,7 +45,7 @@ class SelfSupervisionSettings(Settings):
     """
 
     withheld: Annotated[tuple[Share, Share], ascending] = (0.3, 0.5)
-    equivariance: Weight = 0.1
+    equivariance: Weight = 0.0
 
 
 class CascadeSettings(Settings):
