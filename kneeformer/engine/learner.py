@@ -1,6 +1,5 @@
 """The steps of a training: what every rank does alike, on its share of each batch."""
 
-import math
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from kneeformer.engine.batch import Batch, on_device
-from kneeformer.engine.divergence import divergence
+from kneeformer.engine.loss_reader import LossReader, TakenStep
 from kneeformer.engine.optimiser import make_optimiser, set_rates
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.training_state import TrainingState
@@ -27,16 +26,23 @@ class Learner:
         files: all that changes along the training.
     """
 
-    def __init__(self, run: TrainingRun, begun: Path | None) -> None:
-        """`begun` is a checkpoint to go on from."""
+    def __init__(self, run: TrainingRun, begun: Path | None, behind: int | None = None) -> None:
+        """Prepare to learn.
+
+        Args:
+            begun: checkpoint to go on from.
+            behind: steps whose losses may be unread; None is 1 on a GPU, which is then never waited for.
+        """
         self.run = run
         self.optimiser = make_optimiser(run.network, run.settings, run.pretrained)
         self.files = TrainingState(run.network, self.optimiser, run.settings.averaged_share)
         if begun is not None:
             self.files.restore(begun, run.device)
+        late = int(run.device.type == "cuda") if behind is None else behind
+        self._losses = LossReader(run.folder, run.network, late)
         self._batches = self._load(self.files.progress.step)
 
-    def take_step(self, share: float, pseudo_weight: float) -> tuple[float, float]:
+    def take_step(self, share: float, pseudo_weight: float) -> list[TakenStep]:
         """Learn from the next batch.
 
         Args:
@@ -44,10 +50,10 @@ class Learner:
             pseudo_weight: of a teacher's labels, if there is one.
 
         Returns:
-            Loss and learning rate.
+            The steps whose losses are known now: this one, or on a GPU the one before.
 
         Raises:
-            KneeformerError: the loss or the gradient is not a number.
+            KneeformerError: a loss or a gradient is not a number. The weights have not learnt from it.
         """
         run, step, network = self.run, self.files.progress.step, self.run.network
         network.train()
@@ -58,18 +64,21 @@ class Learner:
             if run.teacher is not None:
                 batch = run.teacher.examples(self.files.predictor, batch, pseudo_weight)
             loss = run.objective.loss(network, batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise divergence(run.folder, "loss", step + 1, network, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.add_gradients(network)
         norm = nn.utils.clip_grad_norm_(network.parameters(), run.settings.gradient_clip)
-        if not math.isfinite(float(norm)):
-            raise divergence(run.folder, "gradient", step + 1, network, batch)
+        broken = self._losses.add(step + 1, rate, batch, loss, norm)
+        taken = self._losses.read(self._losses.behind)
+        if self._losses.behind:
+            self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # 1: the fused update is none
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.files.take_step(step + 1)
-        return value, rate
+        return taken
+
+    def finish(self) -> list[TakenStep]:
+        """The steps whose losses were not read yet. Raises KneeformerError: as `take_step`."""
+        return self._losses.read()
 
     def close(self) -> None:
         """End the processes that prepare batches."""

@@ -5,7 +5,7 @@ Where several ranks train together, the leader runs it, and the others `follow`.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from kneeformer.engine.batch import on_device
 from kneeformer.engine.divergence import refuse_broken_weights
 from kneeformer.engine.learner import Learner
 from kneeformer.engine.log import TrainingLog, note, read_log
+from kneeformer.engine.loss_reader import TakenStep
 from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
 from kneeformer.engine.training_run import TrainingRun, Validation
 from kneeformer.engine.training_state import State
@@ -108,21 +109,23 @@ class _Training:
     def _epoch(self, interrupted: Callable[[], bool]) -> bool:
         """The steps that the epoch still has; False where an interrupt left some undone."""
         while True:
-            loss, rate = self._step()
-            step = self.state.step
-            self.state.seconds = time.monotonic() - self.started
-            self.losses.append(loss)
-            self.log.write({"step": step, "loss": loss, "learning_rate": rate})
-            self.watch(ProgressEvent(step, self._share(), loss, self.state.seconds, self.scores))
+            self._report(self._step())
             if self._over():
                 break
-            if step % self.settings.steps_per_epoch == 0:
+            if self.state.step % self.settings.steps_per_epoch == 0:
                 break  # it is kept once it is validated, or a resumed training would not validate it
             if interrupted():
                 return False
             if time.monotonic() - self.kept >= self.training_run.keep_seconds:
                 self._keep()
         return True
+
+    def _report(self, taken: Iterable[TakenStep]) -> None:
+        self.state.seconds = time.monotonic() - self.started
+        for step in taken:
+            self.losses.append(step.loss)
+            self.log.write({"step": step.number, "loss": step.loss, "learning_rate": step.rate})
+            self.watch(ProgressEvent(step.number, self._share(), step.loss, self.state.seconds, self.scores))
 
     @contextmanager
     def _followers(self) -> Iterator[None]:
@@ -133,8 +136,8 @@ class _Training:
         yield
         ranks.tell(None)
 
-    def _step(self) -> tuple[float, float]:
-        """Loss and learning rate of a step, which all ranks take by this one's clock."""
+    def _step(self) -> list[TakenStep]:
+        """Take a step, which all ranks take by this one's clock; return those whose losses are known now."""
         share, teacher = self._share(), self.training_run.teacher
         since = None if self.state.teacher_failed else self.state.teacher_since
         weight = 0.0 if teacher is None else pseudo_weight(teacher.settings, share, since)
@@ -143,6 +146,7 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> None:
+        self._report(self.learner.finish())
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         network = self.files.predictor.eval()
         batches = (
@@ -199,6 +203,7 @@ class _Training:
 
     def _keep(self) -> None:
         """Write the checkpoint that a resumed training begins with, and a picture now and then."""
+        self._report(self.learner.finish())
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         self._save(LATEST)
         self.kept = time.monotonic()
