@@ -1,12 +1,15 @@
 """The parts of a training that all ranks do: its steps, and the prediction of whole validation cases."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
+from kneeformer.data.processes import default_processes
 from kneeformer.engine.learner import follow
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.errors import KneeformerError
@@ -71,10 +74,21 @@ def shared_run(
         seed=seed,
         minutes=request.minutes,
         ends_by_epochs=request.ends_by_epochs,
-        workers=0 if device.type == "cpu" else 8,
+        workers=loader_processes(device),
         pretrained=fine_tuned,
         teacher=task.teacher(training, plan.dataset, configuration, seed + 2),
     )
+
+
+def loader_processes(device: torch.device) -> int:
+    """Number of processes that prepare batches for this rank: up to 8 beside a GPU, a core each.
+
+    On a CPU there are none: they would take its cores from the network.
+    """
+    if device.type == "cpu":
+        return 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks of this machine, by torchrun
+    return max(1, min(8, default_processes() // here))
 
 
 def join_training(
