@@ -96,7 +96,9 @@ class LabelScheme:
 
     def foreground(self, labels: np.ndarray) -> np.ndarray:
         """Boolean mask of the voxels of any structure; same shape."""
-        found: np.ndarray = ~np.isin(labels, self.background) & self.scored(labels)
+        found: np.ndarray = self.scored(labels)
+        for value in self.background:
+            found &= labels != value
         return found
 
     def scored(self, labels: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ class DatasetDescription(BaseModel):
 
     def without_cases(self) -> "DatasetDescription":
         """The same without what it says of single cases: as small with ten thousand as with ten."""
-        return self.model_copy(update={"subjects": {}, "sides": {}, "dataset": None})
+        return DatasetDescription(**self.model_dump(exclude={"subjects", "sides", "dataset"}))
 
     def subject(self, case: str) -> str:
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.

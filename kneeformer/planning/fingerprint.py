@@ -142,13 +142,15 @@ def case_fingerprint(
     voxel = grid.voxel_mm3
     volumes = {}
     extent = straight = (0.0, 0.0, 0.0)
+    structures = None
     if labels is not None:
-        counts = np.bincount(labels.astype(np.int64, copy=False).ravel().clip(min=0))
+        structures = scheme.foreground(labels)
+        counts = np.bincount(labels[structures])
         volumes = {
             name: float(sum(counts[v] for v in values if v < len(counts))) * voxel
             for name, values in zip(scheme.names, scheme.values, strict=True)
         }
-        extent, straight = _extents_mm(scheme.foreground(labels), grid)
+        extent, straight = _extents_mm(structures, grid)
     facts = CaseFingerprint(
         shape=_shape([last - first for first, last in box]),
         file_shape=grid.shape,
@@ -161,7 +163,6 @@ def case_fingerprint(
         phase_encoding_axes=axes,
         acceleration=acceleration,
     )
-    structures = None if labels is None else scheme.foreground(labels)
     return facts, _sample(images, structures, seed, samples)
 
 

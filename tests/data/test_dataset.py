@@ -134,7 +134,9 @@ class TestDescription:
 
     def test_what_travels_with_each_case_does_not_grow_with_the_dataset(self) -> None:
         subjects = [{str(i): "a" for i in range(count)} for count in (1, 1000)]
-        each = [DatasetDescription(**PLAIN, subjects=s).without_cases() for s in subjects]
+        whole = [DatasetDescription(**PLAIN, subjects=s) for s in subjects]
+        assert [description.subject("0_V1") for description in whole] == ["a", "a"]
+        each = [description.without_cases() for description in whole]
         assert each[0] == each[1] == DatasetDescription(**PLAIN)
         assert len(pickle.dumps(each[0])) == len(pickle.dumps(each[1]))
 
