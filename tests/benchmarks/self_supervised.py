@@ -31,8 +31,8 @@ ARMS = {  # name: dataset, configuration, settings
     "zero_filled": (FULL, "zero_filled", []),
     "tv": (FULL, "tv", []),
     "supervised": (FULL, "3d_vit", []),
-    "splitting": (UNDERSAMPLED, "3d_vit", ["self_supervision.equivariance=0"]),
-    "splitting_and_equivariance": (UNDERSAMPLED, "3d_vit", []),
+    "splitting": (UNDERSAMPLED, "3d_vit", []),
+    "splitting_and_equivariance": (UNDERSAMPLED, "3d_vit", ["self_supervision.equivariance=1"]),
 }
 
 

@@ -43,10 +43,10 @@ class SelfSupervisedObjective:
     def _scanned_again(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
         kspace, mask = scan_moved(coil_images, batch, self.axes), batch["again"]
         operator = Measurement(kspace * mask, mask, batch["sensitivities"], self.axes)
-        found, peak = network(operator, batch["to_patient"]).coil_images, batch["peak"].view(-1, 1, 1, 1)
+        found, peak = network(operator, batch["to_patient"]).magnitude, batch["peak"].view(-1, 1, 1, 1)
         with torch.autocast(found.device.type, enabled=False):
             truth = root_sum_of_squares(to_image(kspace, self.axes))
-            return self.criterion(root_sum_of_squares(found) / peak, truth / peak)
+            return self.criterion(found.float() / peak, truth / peak)
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses, shares = [], []
@@ -88,7 +88,7 @@ def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) ->
 
 
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
-    """All k-space of the image flipped and shifted along the columns, with noise where it is measured again.
+    """All k-space of the image flipped and shifted along the columns, with noise.
 
     The coils stay where they are, so the image lies elsewhere in their sensitivities. Shape of `coil_images`.
     """
@@ -97,7 +97,7 @@ def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tens
     moves = zip(image, batch["flip"], batch["shift"], strict=True)
     moved = [torch.roll(one.flip(-1) if flip else one, int(shift), -1) for one, flip, shift in moves]
     kspace = to_kspace(maps * torch.stack(moved).unsqueeze(1), axes)
-    return kspace + torch.randn_like(kspace) * batch["noise"] * batch["again"]
+    return kspace + torch.randn_like(kspace) * batch["noise"]
 
 
 def _withheld(samples: Tensor, batch: Batch) -> Tensor:
