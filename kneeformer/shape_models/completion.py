@@ -55,9 +55,11 @@ class CompletionModel(nn.Module):
     Attributes:
         shapes: that PCA, where the prior is not one itself.
         calibration: (), what deviations are multiplied by: how much larger errors of left-out bones are.
+        length_quantile: (), how many calibrated deviations to either side hold 90 % of the lengths.
     """
 
     calibration: Tensor
+    length_quantile: Tensor
 
     def __init__(
         self, grid: Size, spacing: Spacing, registration: RegistrationSettings, prior: PriorSettings
@@ -70,6 +72,7 @@ class CompletionModel(nn.Module):
         self.shapes = Pca(grid, spacing, prior) if among_shapes else None
         self.sides = BothSides()
         self.register_buffer("calibration", torch.ones(()))
+        self.register_buffer("length_quantile", torch.tensor(1.645))
 
     @property
     def device(self) -> torch.device:
@@ -169,7 +172,8 @@ class CompletionModel(nn.Module):
             )
         whole_surface = self.registration.prototype[DISTANCE].abs() < max(self.spacing)
         error = (guess.image - image)[DISTANCE, surface].square().mean().sqrt()
-        whole = self.prior.corrected(guess, image, known) if self.settings.residual else guess
+        motion = self.registration.motion_left(fit.pose)
+        whole = self.prior.corrected(guess, image, known, motion) if self.settings.residual else guess
         share = float(surface.sum() / whole_surface.sum())
         deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)

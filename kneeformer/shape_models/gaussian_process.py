@@ -7,10 +7,10 @@ only near each other, the same bones span many more: with m_k the components and
 
 Half of what bones show of each other holds over the whole bone, and half within the locality (localised
 models: Wilms et al. 2017; bones as Gaussian processes: Lüthi et al. 2018). e is what all components leave
-unexplained, and p_j is what a small error of the pose does. r is Matern's with exponent 3/2.
+unexplained, and p_j what a standard deviation of the motion does that may be missing from the pose: pose and
+shape have one posterior. r is Matern's with exponent 3/2.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -20,17 +20,16 @@ from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.kriging import matern, regress, thinned
 from kneeformer.shape_models.priors import Guess, Pca
-from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
 
 _NEAR, _FAR = 800, 700  # supports beside what is hidden, and elsewhere
-_SHIFT_MM, _TURN, _SCALE = 1.0, math.radians(1), 0.015  # standard deviations of a pose's error
 
 
 class GaussianProcess(Pca):
     """Its guess is the posterior of the components; `corrected` conditions the whole process."""
 
-    def corrected(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+    def corrected(self, guess: Guess, image: Tensor, known: Tensor, motion: Motion) -> Guess:
         near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
         at_surface = known & (image[DISTANCE].abs() < SURFACE_MM)
         supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])
@@ -39,20 +38,23 @@ class GaussianProcess(Pca):
         assert guess.deviation_mm is not None
         whole, deviation = guess.image.clone(), guess.deviation_mm.clone()
         if len(supports) and len(queries):
-            away = (image - self.mean)[DISTANCE].flatten()[supports]
+            points = points_from_middle(self.grid, self.spacing, image.device)
+            moved = motion_modes(guess.image[DISTANCE], points, self.spacing)
+            expected = self.mean[DISTANCE].flatten() + motion.mean.to(moved) @ moved
+            covariance = self._covariance(points, motion.deviation.to(moved)[:, None] * moved)
+            away = (image[DISTANCE].flatten() - expected)[supports]
             noise = NUGGET * float(self.noise_mm) ** 2
-            mean, variance = regress(away, supports, queries, self._covariance(), noise)
-            whole[DISTANCE].view(-1)[queries] = self.mean[DISTANCE].flatten()[queries] + mean
+            mean, variance = regress(away, supports, queries, covariance, noise)
+            whole[DISTANCE].view(-1)[queries] = expected[queries] + mean
             deviation.view(-1)[queries] = variance.sqrt()
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
         return Guess(whole, torch.where(known, 0, deviation))
 
-    def _covariance(self) -> "_OfBones":
-        points = points_from_middle(self.grid, self.spacing, self.mean.device)
+    def _covariance(self, points: Tensor, pose_errors: Tensor) -> "_OfBones":
         return _OfBones(
             points,
             self.modes[:, DISTANCE].flatten(1),
-            pose_errors(self.mean[DISTANCE], points, self.spacing),
+            pose_errors,
             float(self.noise_mm),
             self.settings.locality_mm,
             self.settings.correlation_mm,
@@ -82,12 +84,12 @@ class _OfBones:
         return alone + self.noise_mm**2
 
 
-def pose_errors(distance: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
-    """(7, voxels) mm: what a shift along each axis, a turn about each, and a scale, each of a standard
-    deviation, do to the signed distances (z, y, x) of a shape.
+def motion_modes(distance: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
+    """(7, voxels) mm: derivatives of the signed distances (z, y, x) of a shape by a `Motion` of it: by a mm
+    along each axis, a radian about each, and the logarithm of the scale.
     """
     slope = torch.stack(torch.gradient(distance, spacing=list(spacing))).flatten(1)
     axes = torch.eye(3, dtype=points.dtype, device=points.device)
     turns = [(slope.T * torch.linalg.cross(axis.expand_as(points), points)).sum(1) for axis in axes]
     grown = (slope.T * points).sum(1) - distance.flatten()
-    return torch.stack([*(_SHIFT_MM * slope), *(_TURN * turn for turn in turns), _SCALE * grown])
+    return torch.stack([*slope, *turns, grown])

@@ -17,7 +17,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.both_sides import BothSides
 from kneeformer.shape_models.gram import left_out, principal
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.registration import DISTANCE
+from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import krige_residual
 from kneeformer.shape_models.settings import PriorSettings
 
@@ -70,11 +70,12 @@ class ShapePrior(nn.Module, ABC):
             known: (z, y, x) bool.
         """
 
-    def corrected(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+    def corrected(self, guess: Guess, image: Tensor, known: Tensor, motion: Motion) -> Guess:
         """Return the guess after residual kriging, which agrees with known voxels and corrects hidden ones.
 
         Args:
             guess: what `complete` makes of these.
+            motion: of the bone, that may be missing from its pose.
         """
         whole = guess.image.clone()
         error, left = krige_residual(

@@ -4,6 +4,7 @@ The tibia paper's direct registration (its equation 1) descends the gradient of 
 `descent` does. On signed distances the same problem is a small one of `least_squares`, solved in a second.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ _POINTS, _POINTS_OF_FAMILY = 20_000, 4_000
 _POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 1_000, 400
 _STEPS_AT_FIRST = 12  # they tell which of several starts is the best
 _ABOUT_AS_WELL, _EXACT, _MOST = 1.25, 0.1, 4  # times the misfit of the best orientation, and more; number
+_ANY_SHIFT_MM = 10.0
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
 
 
@@ -38,6 +40,18 @@ class Fit:
     pose: Pose
     residual_mm: float
     inliers: float
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A small motion of a shape, Gaussian: shift along (z, y, x) in mm, rotation about each, log scale.
+
+    Attributes:
+        mean, deviation: (7,).
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
 
 class Registration(nn.Module):
@@ -131,6 +145,17 @@ class Registration(nn.Module):
             return found
         among = problem(family, _POINTS_TO_COMPARE)
         return _apart([among.solve(solution.pose) for solution in found])
+
+    def motion_left(self, pose: Pose) -> "Motion":
+        """The motion that may be missing from a pose, as poses of the bones tell; a shift may be any."""
+        odd = (pose.rotation - pose.rotation.T) / 2
+        back = torch.stack([odd[1, 2], odd[2, 0], odd[0, 1]])
+        shift, (turn, scale, _) = torch.zeros(3), self.spread.cpu()
+        growth = torch.tensor([math.log(self.usual_scale / pose.scale)])
+        return Motion(
+            torch.cat([shift, back.float(), growth]),
+            torch.cat([shift + _ANY_SHIFT_MM, turn.repeat(3), scale[None]]),
+        )
 
     def expect_scale(self, of_other_side: float, correlation: float) -> None:
         """Let a bone's scale vary about that of the same person's other side, as `both_sides` has it."""

@@ -1,12 +1,14 @@
 """Registration finds the similarity that a bone was moved by, hidden in part or not."""
 
+import math
+
 import pytest
 import torch
 from phantoms import FINE, Frame, anatomy, turned
 from torch import Tensor
 
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.pose import Pose
+from kneeformer.shape_models.pose import Pose, rotation_matrix
 from kneeformer.shape_models.registration import Registration
 from kneeformer.shape_models.settings import RegistrationSettings
 
@@ -20,6 +22,16 @@ def network() -> Registration:
     made = Registration(FINE.grid, FINE.spacing, RegistrationSettings())
     made.prototype.copy_(FINE.bone(anatomy(0)))
     return made
+
+
+def test_the_motion_left_leads_back_to_the_usual_pose(network: Registration) -> None:
+    """Turned by 0.1 about (1, 2, 2) / 3 and 1.1 times as large; spreads are 0.3 rad and 0.1 of log scale."""
+    pose = Pose(rotation_matrix(torch.tensor([0.1, 0.2, 0.2]) / 3), torch.tensor([5.0, 0, 0]).double(), 1.1)
+    left = network.motion_left(pose)
+    turn = -math.sin(0.1) / 3
+    expected = [0, 0, 0, turn, 2 * turn, 2 * turn, -math.log(1.1)]
+    assert left.mean.tolist() == pytest.approx(expected, abs=1e-6)
+    assert left.deviation.tolist() == pytest.approx([10] * 3 + [0.3] * 3 + [0.1])
 
 
 def errors(found: Pose, image: Tensor, true: Pose) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from kneeformer.geometry.grid import Grid
-from kneeformer.geometry.long_axis import longest_axis
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.shape_models.completion import Completed
+from kneeformer.tasks.bone_completion.length import length_of
 from kneeformer.tasks.bone_completion.native import NativeBone
 
 UNUSUAL_RATIO = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
@@ -24,6 +24,7 @@ def facts_of(
     mask: np.ndarray,
     grid: Grid,
     vertices: np.ndarray,
+    length_quantile: float,
 ) -> dict[str, Any]:
     """Finite numbers alone, so that they are valid JSON.
 
@@ -31,14 +32,18 @@ def facts_of(
         completed: one a model.
         mask: (z, y, x), 1 bone to keep, 2 region to complete.
         vertices: (n, 3) mm of the whole bone's surface.
+        length_quantile: deviations to either side of the length that its interval has.
     """
+    length = length_of(vertices, native.uncertainty, grid)
+    interval = (length.mm + side * length_quantile * length.deviation_mm for side in (-1, 1))
     voxel = grid.voxel_mm3
     volume, made = float(native.mask.sum()) * voxel, float(native.region.sum()) * voxel
     return {
         "volume_mm3": round(volume, 1),
         "completed_mm3": round(made, 1),
         "hidden_fraction": round(made / volume, 4),
-        "length_mm": round(_length_mm(vertices), 2),
+        "length_mm": round(length.mm, 2),
+        "length_interval_mm": None if native.uncertainty is None else [round(v, 2) for v in interval],
         "visible_surface": round(float(np.mean([c.visible_surface for c in completed])), 3),
         "region_touches_bone": _touch(mask),
         "registration": {
@@ -89,11 +94,6 @@ def doubts(facts: dict[str, Any]) -> list[str]:
             f"the bone leaves the field of view: {facts['bone_at_border_mm2']:.0f} mm2 lie on the border"
         )
     return found
-
-
-def _length_mm(vertices: np.ndarray) -> float:
-    """Extent along the longest axis of the bone's surface points."""
-    return float(np.ptp(vertices @ longest_axis(vertices)))
 
 
 def _cut_mm2(mask: np.ndarray, grid: Grid) -> float:

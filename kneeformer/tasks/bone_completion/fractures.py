@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid, points_from_middle
+from kneeformer.geometry.long_axis import longest_axis
 from kneeformer.labels import COMPLETE, KEEP
 
 
@@ -24,6 +25,23 @@ def hide(bone: np.ndarray, grid: Grid, rng: np.random.Generator, share: float = 
         squared = squared + (((np.arange(n) - at) * edge) ** 2).reshape(shape)
     radius = np.quantile(squared[bone], share)
     return np.where(squared <= radius, COMPLETE, np.where(bone, KEEP, 0)).astype(np.uint8)
+
+
+def end_of(bone: np.ndarray, grid: Grid, upper: bool, share: float = 0.2) -> np.ndarray:
+    """(z, y, x) bool, all beyond a plane across the longest axis that cuts off a share of a bone's length.
+
+    Args:
+        bone: (z, y, x) bool.
+        upper: the end with the larger coordinates along the axis.
+    """
+    z, y, x = bone.shape
+    places = points_from_middle((z, y, x), grid.spacing)
+    inside = places.reshape(3, -1)[:, bone.ravel()].T
+    axis = longest_axis(inside)
+    along, of_bone = np.tensordot(axis, places, 1), inside @ axis
+    low, length = of_bone.min(), np.ptp(of_bone)
+    cut = low + (1 - share if upper else share) * length
+    return np.asarray(along > cut if upper else along < cut)
 
 
 def draw_hidden(distance: np.ndarray, spacing: Spacing, rng: np.random.Generator) -> np.ndarray:

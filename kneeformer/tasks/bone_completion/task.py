@@ -205,7 +205,8 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         if placed:
             volumes["_fragments"] = label_map_of(placed, scan.mask, scan.grid)
         surface = native.surface(scan.grid)
-        facts = facts_of(native, completed, mask, scan.grid, surface.vertices)
+        quantile = float(np.mean([float(model.length_quantile) for model in models]))
+        facts = facts_of(native, completed, mask, scan.grid, surface.vertices, quantile)
         conditioned = scan.other_side is not None and not configuration.needs_other_side
         sides = facts_of_other_side(population, models, seen, completed) if conditioned else {}
         doubted = [doubt for fragment in placed for doubt in fragment.doubts]
