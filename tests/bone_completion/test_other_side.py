@@ -39,8 +39,8 @@ def test_it_completes_nearer_and_says_how_much_it_relied_on_it() -> None:
 
 
 def test_sides_that_differ_are_told() -> None:
-    usual = {"shape_disagreement": 0.9, "size_disagreement": -2.0}
+    usual = {"shape_disagreement": 0.9, "size_disagreement": -4.0}
     assert doubts_of_other_side({}) == doubts_of_other_side(usual) == []
-    for key, value in (("shape_disagreement", 1.2), ("size_disagreement", -3.5)):
+    for key, value in (("shape_disagreement", 1.2), ("size_disagreement", -5.5)):
         (line,) = doubts_of_other_side(usual | {key: value})
         assert "differ by more than sides usually do" in line

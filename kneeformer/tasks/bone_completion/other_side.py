@@ -17,7 +17,7 @@ from kneeformer.tasks.bone_completion.bone_orientation import oriented_bone
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
-_SHAPE, _SIZE = 1.0, 3.0  # standard deviations, of what pairs of sides show, that are more than usual
+_SHAPE, _SIZE = 1.0, 5.0  # standard deviations, of what pairs of sides show, that are more than usual
 
 
 def isolated_other_side(
