@@ -73,11 +73,13 @@ class BothSides(nn.Module):
         """
         differences = []
         for one, other in combinations(range(len(origins)), 2):
-            if not origins[one].faces(origins[other]):
-                continue
             others = [n for n, origin in enumerate(origins) if origin.person != origins[one].person]
+            if not origins[one].faces(origins[other]) or len(others) < 2:
+                continue
             cross = gram[one, others] - gram[other, others]
             along, scores = explained(gram[others][:, others], cross - cross.mean(), components)
+            if not len(scores):  # the others are all the same
+                continue
             apart = gram[one, one] + gram[other, other] - 2 * gram[one, other] - along.sum()
             scaled = torch.tensor(origins[one].scale / origins[other].scale).log() / log_scale
             differences.append(torch.stack([scores.mean(), apart / residual, scaled.double() ** 2]))

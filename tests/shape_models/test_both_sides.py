@@ -46,6 +46,13 @@ def test_two_bones_of_one_side_are_no_pair() -> None:
     assert learnt([plane(0), plane(1), plane(2)], origins("aL", "aL", "bL"))[1].pairs == 0
 
 
+@pytest.mark.parametrize("others", [[], [0.0], [1.0, 1.0]])
+def test_a_pair_without_others_that_differ_tells_nothing(others: list[float]) -> None:
+    bones = [plane(1), plane(2), *(plane(shift) for shift in others)]
+    _, sides = learnt(bones, origins("aL", "aR", *(f"{name}L" for name in "bc"[: len(others)])))
+    assert sides.pairs == 0 and torch.isfinite(sides.scores)
+
+
 def test_a_pair_counts_beside_four_people() -> None:
     """The others lie 0 and 2 mm off, a standard deviation of sqrt 2; the pair are 1 mm and a bend apart."""
     _, sides = learnt([plane(0), plane(2), plane(1, 0.5), plane(2)], origins("bL", "cL", "aL", "aR"))
