@@ -1,6 +1,6 @@
 """Femora completed with and without the same person's other side, each person left out once.
 
-    python tests/benchmarks/other_side.py FEMUR_MASKS FEMUR_PAIR_MASKS CACHE
+    python tests/benchmarks/other_side.py FEMUR_MASKS FEMUR_PAIR_MASKS CACHE region|length
 
 Masks are `L_01`, and `z001_L` and `z001_R` of the pairs. Bones are isolated at 4 mm, whichever way they lie;
 the prototype is learnt from the first folder, so from none of the people that are evaluated, and kept in the
@@ -8,12 +8,15 @@ folder CACHE with the bones. For each person of the second folder priors are fit
 Intervals are over people, differences paired.
 
 `region`: a ball hides 40 % of each bone; RMSD of the surfaces in it, in mm.
+`length`: an end is hidden, a fifth of the length, one after the other; absolute error of the length in mm and
+the share of the lengths that lie within 1.645 deviations, and within the factor that the others' tell.
 """
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from kneeformer.data.images import read_image
+from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.mesh import surface_of
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.both_sides import Origin
@@ -34,7 +39,9 @@ from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import side_in_name, without_side
 from kneeformer.tasks.bone_completion.bone_orientation import oriented_bone
+from kneeformer.tasks.bone_completion.fractures import end_of
 from kneeformer.tasks.bone_completion.isolation import Outline
+from kneeformer.tasks.bone_completion.length import conformal_quantile, length_of
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 GRID = BoneGridSettings(
@@ -150,6 +157,38 @@ def region(study: Study) -> None:
         print(f"| `{name}` | {mean} | {np.median(both):.2f} | {interval((best - both).mean(1))} |")
 
 
+def lengths(study: Study) -> None:
+    grid = Grid(GRID.grid, GRID.spacing)
+    names = ("3d_gp", "3d_gp --other_side")
+    found: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in names}
+    for model, femora in study.people():
+        rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        for femur, other in zip(femora, femora[::-1], strict=True):
+            distance = femur.image[DISTANCE].numpy()
+            true = length_of(surface_of(-distance, 0.0, grid).vertices, None, grid).mm
+            given = model.given_other_side(other.image, WHOLE)
+            for upper, (name, one) in product((False, True), zip(names, (model, given), strict=True)):
+                hidden = end_of(distance < 0, grid, upper)
+                known = known_beside(femur.image, torch.from_numpy(hidden))
+                _, made, spread = one(femur.image, known).at(POINTS, GRID.spacing)
+                whole = np.where(hidden, made.reshape(GRID.grid).numpy(), distance)
+                deviation = np.where(hidden, spread.reshape(GRID.grid).numpy(), 0)
+                length = length_of(surface_of(-whole, 0.0, grid).vertices, deviation, grid)
+                rows[name].append((length.mm - true, length.deviation_mm))
+        for name in names:
+            found[name].append(rows[name])
+            print(femora[0].person, name, *(f"{e:.1f} ({d:.1f})" for e, d in rows[name]), flush=True)
+    for name, of_people in found.items():
+        errors, deviations = np.moveaxis(np.abs(of_people), 2, 0)
+        ratios = errors / deviations
+        factors = [conformal_quantile(np.delete(ratios, n, 0).ravel()) for n in range(len(ratios))]
+        held = [(mine <= factor).mean() for mine, factor in zip(ratios, factors, strict=True)]
+        print(
+            f"| `{name}` | {interval(errors.mean(1))} | {np.median(errors):.2f} | "
+            f"{(ratios <= 1.645).mean():.0%} | {np.mean(held):.0%} |"
+        )
+
+
 def interval(of_people: np.ndarray) -> str:
     return "{:.2f} ({:.2f} to {:.2f})".format(*seeds_and_subjects_interval(of_people[None]))
 
@@ -160,7 +199,7 @@ def main() -> None:
     if not cache.is_file():
         torch.save(prepare(Path(sys.argv[1]), Path(sys.argv[2])), cache)
     with torch.no_grad():
-        region(Study(torch.load(cache)))
+        {"region": region, "length": lengths}[sys.argv[4]](Study(torch.load(cache)))
 
 
 if __name__ == "__main__":
