@@ -22,7 +22,7 @@ _BECAUSE: dict[Limit | None, str] = {
     None: "",
     "volume": "",
     "memory": ", limited by memory",
-    "time": ", limited by time: larger crops would leave too few steps",
+    "time": ", limited by training time",
     "tokens": ", limited by the number of tokens",
 }
 

@@ -189,7 +189,7 @@ def test_an_interrupt_while_children_end_leaves_none() -> None:
             run_each(linger, [0, 1], ["a", "b"], 2, interrupt_soon)
     finally:
         signal.signal(signal.SIGALRM, before)
-    wait_until(lambda: not any("popen_loky" in " ".join(c.cmdline()) for c in psutil.Process().children()))
+    wait_until(lambda: not any(is_worker(child) for child in psutil.Process().children()))
     assert interrupt.tb is not None  # whose frames hold the executors, as those of a command's end do
 
 
@@ -205,6 +205,13 @@ def test_a_worker_starts_without_torch_and_quickly() -> None:
 
 def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "popen_loky" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # or a zombie
+        return False
 
 
 def is_running(process: int) -> bool:
