@@ -102,7 +102,7 @@ def run_each(
                 if done is not None:
                     done(len(outcomes))
         for worker in workers:
-            worker.end()
+            worker.end(kill=True)  # idle: to let it end by itself takes 0.3 s
     except BaseException as fault:
         for worker in workers:
             worker.end(kill=not isinstance(fault, DiskError))
