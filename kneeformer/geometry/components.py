@@ -4,6 +4,7 @@ import cc3d
 import numpy as np
 
 _SMALL = 0.02  # parts smaller than this share of the largest are a segmentation's faults
+_NOISE = 0.01  # share of a structure below which a component is noise of the annotation
 
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:
@@ -22,8 +23,8 @@ def largest_components(mask: np.ndarray, number: int) -> np.ndarray:
     return np.asarray(kept[components])
 
 
-def count_components(mask: np.ndarray, share: float) -> int:
-    """Number of components of a (z, y, x) bool mask that hold at least such a share of its voxels."""
+def count_components(mask: np.ndarray, share: float = _NOISE) -> int:
+    """Number of components of a (z, y, x) bool mask that hold at least a share of its voxels: no noise."""
     _, sizes = _components(mask)
     return int(np.count_nonzero(sizes[sizes > 0] >= share * sizes.sum()))
 

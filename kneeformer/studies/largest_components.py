@@ -15,8 +15,6 @@ from kneeformer.metrics.overlap import count, dice
 from kneeformer.metrics.records import Number, Record
 from kneeformer.progress import Progress
 
-NOISE_SHARE = 0.01  # of a structure: a smaller component is noise of the annotation
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Pair = tuple[Path, Path]  # files of reference and prediction
@@ -84,7 +82,7 @@ def _each(
 
 def _components(scheme: LabelScheme, label: Path) -> dict[str, int]:
     labels = read_label_map(label).array
-    return {name: count_components(scheme.structure(labels, name), NOISE_SHARE) for name in scheme.names}
+    return {name: count_components(scheme.structure(labels, name)) for name in scheme.names}
 
 
 def _gains(scheme: LabelScheme, most: Mapping[str, int], pair: Pair) -> dict[str, float]:

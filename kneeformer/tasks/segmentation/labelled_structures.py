@@ -10,8 +10,6 @@ from kneeformer.data.storage import open_case
 from kneeformer.geometry.components import count_components
 from kneeformer.labels import LabelScheme
 
-_COUNTED = 0.02  # share of a structure's voxels from which a component is no speck
-
 
 @dataclass(frozen=True)
 class LabelledStructure:
@@ -43,7 +41,7 @@ def labelled_structures(cases: Iterable[Path], scheme: LabelScheme) -> list[Labe
         for name, found in counts.items():
             mask = scheme.structure(labels, name)
             if mask.any():
-                found.append((count_components(mask, _COUNTED), int(mask.sum())))
+                found.append((count_components(mask), int(mask.sum())))
     return [_summary(name, found) for name, found in counts.items()]
 
 
