@@ -148,6 +148,7 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
         work(run(folder / "one" / "stopped", "dice_ce"), resume=True)
         if not ranks.leads():
             ranks.serve()
+    os._exit(0)  # rank 0 holds the store, as torchrun does elsewhere; its thread may abort a usual exit
 
 
 @pytest.fixture(scope="module")
