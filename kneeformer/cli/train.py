@@ -1,9 +1,6 @@
 """kf_train: train one fold of a configuration, then validate it on whole cases."""
 
 import argparse
-import logging
-import os
-import signal
 import sys
 import time
 from contextlib import closing
@@ -23,7 +20,7 @@ from kneeformer.cli.console import (
     run,
     seed,
 )
-from kneeformer.interrupts import ignore_interrupts
+from kneeformer.cli.rank import work_as_rank
 
 if TYPE_CHECKING:
     from kneeformer.engine.loop import ProgressEvent
@@ -128,7 +125,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     folders, request = _request(arguments)
     if ranks.started():
-        _train_as_rank(folders, request)
+        work_as_rank(request.device, lambda device: _lead(folders, replace(request, device=device)))
         return
     refuse_ignored(folders, request)
     if request.num_gpus == 1:
@@ -138,44 +135,6 @@ def _train(arguments: argparse.Namespace) -> None:
 
         ranks.device_of(request.device, request.num_gpus)
         sys.exit(run_ranks("kneeformer.cli.train", sys.argv[1:], request.num_gpus))
-
-
-def _train_as_rank(folders: "Folders", request: "Request") -> None:
-    """One of several processes: the first does what the command says, the others what that one tells them."""
-    from kneeformer.data.processes import end_with
-    from kneeformer.networks import ranks
-
-    end_with(os.getppid())
-    try:
-        with ranks.joined(request.device) as device:
-            if ranks.leads():
-                _lead(folders, replace(request, device=device))
-            else:
-                _serve()
-    except ranks.RankLost:
-        _wait_for_the_end(ranks.LOST)
-
-
-def _wait_for_the_end(status: int) -> None:
-    """torchrun ends this process when it has seen whose end was the first; on other machines, nobody does."""
-    sys.stdout.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(5)
-    os._exit(status)  # connections to those who are gone cannot be closed
-
-
-def _serve() -> None:
-    from kneeformer.errors import KneeformerError
-    from kneeformer.networks import ranks
-
-    ignore_interrupts()  # the leader ends at a safe point, and tells
-    logging.getLogger("kneeformer").setLevel(logging.WARNING)
-    try:
-        ranks.serve()
-    except ranks.RankLost:
-        raise
-    except KneeformerError as fault:
-        raise KneeformerError(f"rank {ranks.rank()}: {fault}") from fault
 
 
 def _lead(folders: "Folders", request: "Request") -> None:

@@ -47,10 +47,11 @@ class Cluster:
         """
         outcomes: dict[int, Result | BaseException] = {}
         for _ in range(_ROUNDS):
-            waiting = [i for i in range(len(items)) if i not in outcomes]
-            if waiting:
+            if waiting := [i for i in range(len(items)) if i not in outcomes]:
                 self._one_round(function, items, waiting, outcomes, done, ends)
-        lost = KneeformerError("lost with its workers, several times; see the logs of the workers")
+        lost = KneeformerError(
+            f"its worker was lost {_ROUNDS} times; see the logs of the workers, then repeat the command"
+        )
         return [outcomes.get(i, lost) for i in range(len(items))]
 
     def _one_round(
@@ -62,7 +63,7 @@ class Cluster:
         done: Callable[[int], None],
         ends: Callable[[BaseException], bool],
     ) -> None:
-        """Adds the outcomes of `waiting`, but for those that the scheduler forgot.
+        """Add the outcomes of the items numbered `waiting`, but for those that the scheduler forgot.
 
         It forgets an item whose function was only in the memory of a worker that is lost.
         """
@@ -70,8 +71,8 @@ class Cluster:
         from distributed.client import FutureCancelledError
 
         (there,) = self._client.scatter([function], broadcast=True, hash=False)  # type: ignore[no-untyped-call]
-        orders = [items[i] for i in waiting]
-        futures = self._client.map(_call, orders, function=there, pure=False, retries=0)
+        these = [items[i] for i in waiting]
+        futures = self._client.map(_call, these, function=there, pure=False, retries=0)
         index = {future.key: i for future, i in zip(futures, waiting, strict=True)}
         try:
             with self._client.as_current():

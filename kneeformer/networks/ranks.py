@@ -97,14 +97,14 @@ def leads() -> bool:
 def tell(message: Any) -> None:
     """Give all other ranks, which `listen`, a small message: anything that pickle can carry."""
     if size() > 1:
-        with _told_of_losses():
+        with _raising_rank_lost():
             dist.broadcast_object_list([message])
 
 
 def listen() -> Any:
     """The next message of the leader. Raises RankLost."""
     told = [None]
-    with _told_of_losses():
+    with _raising_rank_lost():
         dist.broadcast_object_list(told)
     return told[0]
 
@@ -124,7 +124,7 @@ def serve() -> None:
 def meet() -> None:
     """Wait for all ranks. Raises RankLost."""
     if size() > 1:
-        with _told_of_losses():
+        with _raising_rank_lost():
             dist.all_reduce(torch.zeros(1))
 
 
@@ -174,7 +174,7 @@ def add_gradients(network: nn.Module) -> None:
     if size() == 1 or not gradients:
         return
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    with _told_of_losses():
+    with _raising_rank_lost():
         dist.all_reduce(flat)
     sums = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, added in zip(gradients, sums, strict=True):
@@ -187,7 +187,7 @@ class _Pooled(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, total: Tensor) -> Tensor:
         summed = total.clone()
-        with _told_of_losses():
+        with _raising_rank_lost():
             dist.all_reduce(summed)
         return summed
 
@@ -197,7 +197,7 @@ class _Pooled(torch.autograd.Function):
 
 
 @contextmanager
-def _told_of_losses() -> Iterator[None]:
+def _raising_rank_lost() -> Iterator[None]:
     """Raises RankLost: for the errors of connections whose other end has gone."""
     try:
         yield

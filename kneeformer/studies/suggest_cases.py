@@ -1,4 +1,4 @@
-"""Suggest the scans of imagesUn that should be labelled next, and label them in draft."""
+"""Suggest the scans of imagesUn that should be labelled next, with draft labels."""
 
 import logging
 from pathlib import Path
@@ -44,7 +44,7 @@ def suggest_cases(
     labelled, uncertain, images = [], {}, {}
     training = dataset.training_cases()
     for i, case in enumerate((*training, *cases.values())):
-        watch("Looking at scans", i, len(training) + len(cases))
+        watch("Predicting scans", i, len(training) + len(cases))
         try:
             scan = read_scan(case)
             small = small_image(scan.image[0], scan.grid.orientation())
@@ -55,10 +55,10 @@ def suggest_cases(
                 labelled.append(small)
         except KneeformerError as fault:
             logging.getLogger(__name__).warning("left out: %s", named(case.name, fault))
-    watch("Looking at scans", len(training) + len(cases), len(training) + len(cases))
+    watch("Predicting scans", len(training) + len(cases), len(training) + len(cases))
     suggestions = suggest(uncertain, images, labelled, number)
     for i, suggestion in enumerate(suggestions):
-        watch("Labelling in draft", i + 1, len(suggestions))
+        watch("Writing draft labels", i + 1, len(suggestions))
         predictor.predict_case(cases[suggestion.case], output)
     write_text(
         output / TABLE,

@@ -40,7 +40,7 @@ def uncertainty(probabilities: np.ndarray, regions: bool) -> float:
     p = probabilities.astype(np.float32)
     if regions:
         there = (p > _FOREGROUND).any(0)
-        entropy = np.mean([_plogp(p[:, there]) + _plogp(1 - p[:, there])], axis=(0, 1)) / np.log(2)
+        entropy = (_plogp(p[:, there]) + _plogp(1 - p[:, there])).mean(0) / np.log(2)
     else:
         there = 1 - p[0] > _FOREGROUND
         entropy = _plogp(p[:, there]).sum(0) / np.log(len(p))

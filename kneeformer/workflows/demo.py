@@ -19,8 +19,7 @@ from kneeformer.plans import Plan
 from kneeformer.progress import Progress
 from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.reporting.report_page import Page
-from kneeformer.workflows.demo_reconstruction import KNEES as KSPACE
-from kneeformer.workflows.demo_reconstruction import reconstruct_knee
+from kneeformer.workflows.demo_reconstruction import KSPACE, reconstruct_knee
 from kneeformer.workflows.evaluate import evaluate_folders
 from kneeformer.workflows.outputs import PREVIEW
 from kneeformer.workflows.plan import plan_dataset

@@ -19,7 +19,7 @@ from kneeformer.workflows.preprocess import preprocess_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 
-KNEES = "Dataset002_PhantomKSpace"
+KSPACE = "Dataset002_PhantomKSpace"
 _CASES, _SHAPE, _ACCELERATION = 6, (8, 64, 64), 4.0
 _METHODS = {"zero_filled": "zero-filled", "tv": "total variation", "3d_vit": "3d_vit"}
 _SHORT = ("training.epochs=1", "training.steps_per_epoch=120", "training.validation_crops=2")
@@ -35,21 +35,21 @@ def reconstruct_knee(
     if importlib.util.find_spec("h5py") is None:
         logging.getLogger(__name__).warning("no knee is reconstructed: pip install 'kneeformer[kspace]'")
         return None
-    raw = folders.raw / KNEES
+    raw = folders.raw / KSPACE
     if not (raw / "dataset.json").is_file():
         watch("Making phantom k-space", 0, 1)
         write_kspace_dataset(raw, _CASES, seed, test=1, shape=_SHAPE)
         watch("Making phantom k-space", 1, 1)
-    plan = plan_dataset(folders, KNEES, default_processes(), watch)
+    plan = plan_dataset(folders, KSPACE, default_processes(), watch)
     preprocess_dataset(folders, plan, ["3d_vit"], default_processes(), watch)
-    request = Request(KNEES, "3d_vit", "all", minutes=minutes, seed=seed, overwrite=True, settings=_SHORT)
+    request = Request(KSPACE, "3d_vit", "all", minutes=minutes, seed=seed, overwrite=True, settings=_SHORT)
     train_fold(folders, request, lambda _: None, watch)
     (file,) = (raw / "imagesTs").glob("*.h5")
     truth, found = read_image(file), {}
     reference = zero_filled(truth.array, truth.grid.shape)
     for method, name in _METHODS.items():
         if method == "3d_vit":
-            predictor = Predictor.from_model_folder(folders.model(KNEES, method), simulate=_ACCELERATION)
+            predictor = Predictor.from_model_folder(folders.model(KSPACE, method), simulate=_ACCELERATION)
         else:
             predictor = Predictor.untrained(plan, method, simulate=_ACCELERATION)
         predictor.predict_case(Case(file.stem, (file,)), output)  # that of the network stays

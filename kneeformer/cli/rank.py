@@ -1,0 +1,58 @@
+"""A command in one of several processes that torchrun has started: rank 0 does it, the others follow."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from kneeformer.interrupts import ignore_interrupts
+
+_TORCHRUN_ENDS_S = 5  # within which it ends the other ranks, once it has seen the first to end
+
+
+def work_as_rank(device: str | None, lead: Callable[[str], None]) -> None:
+    """Do the command if this is rank 0, else what that rank calls; end with the others.
+
+    Args:
+        device: as the command line names it, or None.
+        lead: the command, on the device of this rank.
+
+    Raises:
+        KneeformerError: as `lead`; of the other ranks with the number of the rank.
+    """
+    from kneeformer.data.processes import end_with
+    from kneeformer.networks import ranks
+
+    end_with(os.getppid())
+    try:
+        with ranks.joined(device) as own:
+            if ranks.leads():
+                lead(own)
+            else:
+                _serve()
+    except ranks.RankLost:
+        _wait_for_the_end(ranks.LOST)
+
+
+def _wait_for_the_end(status: int) -> None:
+    """torchrun ends this process when it has seen whose end was the first; on other machines, nobody does."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(_TORCHRUN_ENDS_S)
+    os._exit(status)  # connections to those who are gone cannot be closed
+
+
+def _serve() -> None:
+    from kneeformer.errors import KneeformerError
+    from kneeformer.networks import ranks
+
+    ignore_interrupts()  # the leader ends at a safe point, and tells
+    logging.getLogger("kneeformer").setLevel(logging.WARNING)
+    try:
+        ranks.serve()
+    except ranks.RankLost:
+        raise
+    except KneeformerError as fault:
+        raise KneeformerError(f"rank {ranks.rank()}: {fault}") from fault
