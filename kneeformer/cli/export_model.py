@@ -18,7 +18,9 @@ def main() -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from kneeformer.workflows.share_model import export_model
 
-    folds = export_model(
+    exported = export_model(
         model_folder(arguments, masks=None), arguments.output, arguments.folds, arguments.checkpoint
     )
-    print(f"model with {', '.join(folds)}: {arguments.output}")
+    for configuration, folds in exported.items():
+        print(f"{configuration}: {', '.join(folds)}")
+    print(f"model: {arguments.output}")

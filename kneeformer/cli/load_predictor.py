@@ -1,6 +1,8 @@
 """The model that the options of kf_predict name, loaded."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
     from kneeformer.workflows.predict import Predictor
 
 
-def load_predictor(arguments: argparse.Namespace) -> "Predictor":
-    """Load the trained folds that -d, -c, -p and -f name, or --best; prints what was not named.
+@contextmanager
+def loaded_predictor(arguments: argparse.Namespace) -> Iterator["Predictor"]:
+    """The trained folds that -d, -c, -p and -f name, or --best; prints what was not named.
+
+    A model's file lies unpacked for the time of the block: what it has beside its folds may be loaded later.
 
     Raises:
         KneeformerError: there is no such model, or there are several.
@@ -22,13 +27,14 @@ def load_predictor(arguments: argparse.Namespace) -> "Predictor":
     from kneeformer.workflows.share_model import install_model
 
     if arguments.best:
-        return _best(arguments)
-    if arguments.dataset is not None and (file := Path(arguments.dataset)).is_file():
+        yield _best(arguments)
+    elif arguments.dataset is not None and (file := Path(arguments.dataset)).is_file():
         _refuse_beside_file(arguments)
         with TemporaryDirectory() as place:
-            return _trained(arguments, install_model(file, Path(place)), arguments.folds)
-    model = model_folder(arguments, arguments.masks is not None)
-    return _untrained(arguments, model) or _trained(arguments, model, arguments.folds)
+            yield _trained(arguments, install_model(file, Path(place)), arguments.folds)
+    else:
+        model = model_folder(arguments, arguments.masks is not None)
+        yield _untrained(arguments, model) or _trained(arguments, model, arguments.folds)
 
 
 def _refuse_beside_file(arguments: argparse.Namespace) -> None:

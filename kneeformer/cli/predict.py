@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import (
     Bars,
@@ -14,8 +15,11 @@ from kneeformer.cli.console import (
     resume_with,
     run,
 )
-from kneeformer.cli.load_predictor import load_predictor
+from kneeformer.cli.load_predictor import loaded_predictor
 from kneeformer.cli.model_options import add_model
+
+if TYPE_CHECKING:
+    from kneeformer.workflows.predict import Predictor
 
 
 def main() -> None:
@@ -138,7 +142,6 @@ def _contradiction(arguments: argparse.Namespace) -> str | None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from kneeformer.data.cluster import working_on
-    from kneeformer.data.images import file_ending
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
     from kneeformer.workflows.meshes import MeshFiles
@@ -147,14 +150,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
-    predictor = load_predictor(arguments)
-    if arguments.file_ending is not None:
-        predictor = predictor.writing(file_ending(Path(arguments.file_ending)))
-    if arguments.save_complex:
-        predictor = predictor.writing_complex()
-    with working_on(arguments.cluster):
+    with loaded_predictor(arguments) as predictor, working_on(arguments.cluster):
         failed = predict_folder(
-            predictor,
+            _writing(predictor, arguments),
             arguments.input,
             arguments.output,
             Bars(),
@@ -168,3 +166,12 @@ def _predict(arguments: argparse.Namespace) -> None:
         )
     print(f"predictions: {arguments.output}")
     end_with(failed, "predicted")
+
+
+def _writing(predictor: "Predictor", arguments: argparse.Namespace) -> "Predictor":
+    """The predictor, writing the formats and files that are asked for."""
+    from kneeformer.data.images import file_ending
+
+    if arguments.file_ending is not None:
+        predictor = predictor.writing(file_ending(Path(arguments.file_ending)))
+    return predictor.writing_complex() if arguments.save_complex else predictor

@@ -22,6 +22,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 
 _FIELD = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Color|Tags):=(.*)")
+_NUMBER = re.compile("[0-9]{1,9}")
 _LONGEST = 1 << 20  # bytes of a line: voxels of a file without an empty line are none
 _TERM = re.compile(r"TerminologyEntry:([^|]*)")
 
@@ -63,8 +64,9 @@ class Segmentation:
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """Segments with a name and a value in the header of an NRRD file, in its order; of other files, none.
+    """Segments in the header of an NRRD file, in its order; of other files, none.
 
+    Files of Slicer before 4.11 give neither value nor layer: each segment is a layer of its own, of ones.
     Reads the header alone. A file that cannot be read names none: its reader says why.
     """
     found: dict[str, dict[str, str]] = {}
@@ -77,16 +79,19 @@ def read_segments(path: Path) -> list[Segment]:
                     found.setdefault(field[1], {})[field[2]] = field[3].strip()
     except OSError:
         return []
+    for number, fields in found.items():
+        if "LabelValue" not in fields:
+            fields |= {"LabelValue": "1", "Layer": fields.get("Layer", number)}
     return [
         Segment(
             s["Name"],
             int(s["LabelValue"]),
-            int(s["Layer"]) if re.fullmatch("[0-9]{1,9}", s.get("Layer", "")) else 0,
+            int(s["Layer"]) if _NUMBER.fullmatch(s.get("Layer", "")) else 0,
             _colour(s.get("Color", "")),
             None if (term := _TERM.search(s.get("Tags", ""))) is None else term[1],
         )
         for s in found.values()
-        if "Name" in s and re.fullmatch("[0-9]{1,9}", s.get("LabelValue", ""))
+        if "Name" in s and _NUMBER.fullmatch(s["LabelValue"])
     ]
 
 
@@ -155,7 +160,7 @@ def write_label_map(path: Path, labels: np.ndarray, grid: Grid, scheme: LabelSch
 
 def _terminology(name: str) -> str:
     category, kind = codes_of(name)
-    context = "Segmentation category and type - 3D Slicer General Anatomy list"
+    context = "Segmentation category and type - DICOM master list"
     return f"{context}~{category}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^"
 
 

@@ -1,11 +1,11 @@
 """Colours and codes of structures by their names, as 3D Slicer and DICOM SEG carry them."""
 
+import re
 from dataclasses import dataclass
 
 Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
 
 _BONE: Colour = (0.945, 0.839, 0.569)
-_CARTILAGE: Colour = (0.435, 0.722, 0.824)
 _OTHERS: tuple[Colour, ...] = (
     (0.847, 0.396, 0.310),
     (0.502, 0.682, 0.502),
@@ -30,26 +30,33 @@ class Code:
 
 
 _ANATOMY, _TISSUE = Code("123037004", "Anatomical Structure"), Code("85756007", "Tissue")
-_BONES = {
-    "femur": Code("71341001", "Femur"),
-    "tibia": Code("12611008", "Tibia"),
-    "patella": Code("64234005", "Patella"),
-    "fibula": Code("87342007", "Fibula"),
-}
+
+# The first pattern that a name holds decides; an adjective, as in "patellar tendon", is no bone.
+_KINDS: tuple[tuple[str, Code, Code, Colour], ...] = (
+    ("cartilage", _TISSUE, Code("309312004", "Cartilage"), (0.435, 0.722, 0.824)),
+    ("menisc", _TISSUE, Code("74135004", "Meniscus"), (0.698, 0.831, 0.949)),
+    ("ligament", _TISSUE, Code("52082005", "Ligament"), (0.718, 0.839, 0.827)),
+    ("muscle", _TISSUE, Code("71616004", "Muscle"), (0.753, 0.408, 0.345)),
+    ("femur", _ANATOMY, Code("71341001", "Femur"), _BONE),
+    ("tibia(?!l)", _ANATOMY, Code("12611008", "Tibia"), _BONE),
+    ("patella(?!r)", _ANATOMY, Code("64234005", "Patella"), _BONE),
+    ("fibula(?!r)", _ANATOMY, Code("87342007", "Fibula"), _BONE),
+    ("bones?$", _TISSUE, Code("272673000", "Bone"), _BONE),
+)
 
 
 def codes_of(name: str) -> tuple[Code, Code]:
-    """Category and type of a structure: a bone of the knee, or else tissue."""
-    plain = name.casefold()
-    bone = next((code for bone, code in _BONES.items() if bone in plain and "cartilage" not in plain), None)
-    return (_TISSUE, _TISSUE) if bone is None else (_ANATOMY, bone)
+    """Category and type of a structure by its name; of others, tissue.
+
+    Codes and words are those of DICOM's context groups, as in Slicer's "DICOM master list".
+    """
+    return next(((category, code) for _, category, code, _ in _kinds(name)), (_TISSUE, _TISSUE))
 
 
 def colour_of(name: str, number: int) -> Colour:
     """The colour of a structure by its name; of others one by their number."""
-    plain = name.casefold()
-    if "cartilage" in plain:
-        return _CARTILAGE
-    if any(bone in plain for bone in (*_BONES, "bone")):
-        return _BONE
-    return _OTHERS[number % len(_OTHERS)]
+    return next((colour for *_, colour in _kinds(name)), _OTHERS[number % len(_OTHERS)])
+
+
+def _kinds(name: str) -> list[tuple[str, Code, Code, Colour]]:
+    return [kind for kind in _KINDS if re.search(kind[0], name.casefold())]

@@ -7,7 +7,7 @@ import hashlib
 import re
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ FORMAT = 1  # of the file; one that is read otherwise gets the next number
 MANIFEST, CARD = "manifest.json", "MODEL_CARD.md"
 PLAN, WEIGHTS = "plan.json", "weights.safetensors"
 
-_ENTRY = re.compile(rf"{CARD}|fold_(?:\d{{1,4}}|all)/(?:{PLAN}|{WEIGHTS})")
+_ENTRY = re.compile(rf"{CARD}|[\w-]{{1,100}}/fold_(?:\d{{1,4}}|all)/(?:{PLAN}|{WEIGHTS})")
 _LARGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, PLAN: 1 << 24, WEIGHTS: 1 << 36}  # bytes
 _MOST_ENTRIES = 1000
 
@@ -31,6 +31,7 @@ class Manifest(BaseModel):
     """The model that a file holds, and the checksum of each of its entries.
 
     Attributes:
+        configurations: the model's own, and those that its predictions need beside it.
         checksums: SHA-256 by entry, of all but the manifest itself.
     """
 
@@ -40,16 +41,17 @@ class Manifest(BaseModel):
     kneeformer: str
     dataset: str
     plans: str
-    configuration: str
+    configurations: list[str] = Field(min_length=1)
     checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(min_length=1)
 
 
 def write_archive(
-    path: Path, dataset: str, plans: str, configuration: str, entries: Mapping[str, bytes]
+    path: Path, dataset: str, plans: str, configurations: Sequence[str], entries: Mapping[str, bytes]
 ) -> None:
     """Write a model's file, whole or not at all.
 
     Args:
+        configurations: as of `Manifest`.
         entries: content by name, as `_ENTRY` has them.
     """
     manifest = Manifest(
@@ -57,7 +59,7 @@ def write_archive(
         kneeformer=__version__,
         dataset=dataset,
         plans=plans,
-        configuration=configuration,
+        configurations=list(configurations),
         checksums={name: hashlib.sha256(content).hexdigest() for name, content in entries.items()},
     )
     with written_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
@@ -141,8 +143,10 @@ def _manifest(content: bytes) -> Manifest:
             f"its format is {manifest.format}, made by kneeformer {manifest.kneeformer:.20}; this version "
             f"reads format {FORMAT}"
         )
+    if len(set(manifest.configurations)) < len(manifest.configurations):
+        raise _Refusal(f"{MANIFEST} names a configuration twice")
     if DATASET_PATTERN.fullmatch(manifest.dataset) is None or not all(
-        map(is_plain_name, (manifest.dataset, manifest.plans, manifest.configuration))
+        map(is_plain_name, (manifest.dataset, manifest.plans, *manifest.configurations))
     ):
         raise _Refusal(f"{MANIFEST} names a place that is no model's: {manifest.dataset!r:.80}")
     return manifest

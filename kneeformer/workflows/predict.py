@@ -111,9 +111,8 @@ class Predictor:
                 partial(task.network, plans[0].dataset, configuration), path / f"checkpoint_{checkpoint}.pt"
             )
             networks.append(to_device(network, where).eval())
-        finder = None
-        if task.bone_finder is not None:
-            beside = _beside(Path(folder), plans[0], task.bone_finder)
+        finder, beside = None, bone_finder_folder(Path(folder), plans[0])
+        if beside is not None:
             finder = BoneFinder(
                 beside, lambda: cls.from_model_folder(beside, device=device, mirroring=mirroring).predict_scan
             )
@@ -279,6 +278,14 @@ def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: st
     return wanted
 
 
+def bone_finder_folder(model: Path, plan: Plan) -> Path | None:
+    """The folder, trained or not, of what finds the bone for a completion; None where its task needs none."""
+    ((own, configuration),) = plan.configurations.items()
+    finder = predictive(configuration.task).bone_finder
+    folder = model.absolute()
+    return None if finder is None else folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{finder}")
+
+
 def read_scan(case: Case) -> Scan:
     """The case's images and mask. Raises KneeformerError: channels on different grids."""
     channels = [read_image(path) for path in case.images]
@@ -295,13 +302,6 @@ def _read_other_side(case: Case) -> Scan:
     """A whole bone: its label map is the mask."""
     scan = read_scan(case)
     return scan if case.label is None else replace(scan, mask=read_label_map(case.label).array)
-
-
-def _beside(folder: Path, plan: Plan, configuration: str) -> Path:
-    """Return the folder of another configuration that was trained by the same plans."""
-    (own,) = plan.configurations
-    folder = folder.absolute()
-    return folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{configuration}")
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

@@ -185,8 +185,14 @@ def _rows(facts: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _rows(value, f"{key}: ")
         elif not isinstance(value, list):
-            rows.append((f"{before}{key}", _number(value)))
+            rows.append((_words(f"{before}{key}"), _number(value)))
     return rows
+
+
+def _words(key: str) -> str:
+    """The key of a measurement in words: "volume_mm3" as "Volume mm³"."""
+    text = key.replace("_mm3", " mm³").replace("_mm2", " mm²").replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _number(value: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,24 +22,27 @@ from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.hub_model import HubName, fetch_model
 from kneeformer.workflows.model_archive import (
     CARD,
+    MANIFEST,
     PLAN,
     WEIGHTS,
     Manifest,
     read_archive,
     write_archive,
 )
-from kneeformer.workflows.predict import fold_folders
+from kneeformer.workflows.predict import bone_finder_folder, fold_folders
 
 SOURCE = "source.json"
 
 
 def export_model(
     model: Path, output: Path, folds: Sequence[int | str] | None = None, checkpoint: str = "final"
-) -> list[str]:
+) -> dict[str, list[str]]:
     """Write the trained folds of a model as one file, which must not exist.
 
+    With a bone completion goes the segmentation that finds the bone, where it is trained.
+
     Returns:
-        Names of the folds.
+        Names of the folds by configuration, the model's own first.
 
     Raises:
         KneeformerError: the file exists, its name does not end with .kfm; or no trained fold.
@@ -47,19 +51,52 @@ def export_model(
         raise KneeformerError(f"-o {output}: give a name that ends with .kfm")
     if output.exists():
         raise KneeformerError(f"{output}: exists; give another name, or remove it")
-    paths = fold_folders(model, folds, checkpoint)
-    plans = [read_fold_plan(path) for path in paths]
-    _require_one_model([plan.compatibility_key() for plan in plans], model)
-    ((configuration, settings),) = plans[0].configurations.items()
-    predictive(settings.task)
-    entries = {CARD: model_card(plans[0], paths).encode()}
-    for path, plan in zip(paths, plans, strict=True):
-        weights = load_checkpoint(path / f"checkpoint_{checkpoint}.pt")["network"]
-        entries[f"{path.name}/{PLAN}"] = plan.model_dump_json(indent=2).encode()
-        entries[f"{path.name}/{WEIGHTS}"] = save({k: w.contiguous().clone() for k, w in weights.items()})
+    own = _TrainedFolds.of(model, folds, checkpoint)
+    beside = bone_finder_folder(model, own.plan)
+    members = [own]
+    if beside is not None and any(beside.glob(f"fold_*/{FINAL}")):
+        members.append(_TrainedFolds.of(beside, None, "final"))
+    entries = {CARD: model_card(own.plan, own.folders, members[1:]).encode()}
+    for member in members:
+        entries |= member.entries()
     folder = model.absolute()
-    write_archive(output, folder.parent.name, folder.name.partition("__")[0], configuration, entries)
-    return [path.name for path in paths]
+    plans = folder.name.partition("__")[0]
+    write_archive(output, folder.parent.name, plans, [member.configuration for member in members], entries)
+    return {member.configuration: [path.name for path in member.folders] for member in members}
+
+
+@dataclass(frozen=True)
+class _TrainedFolds:
+    """Trained folds of one configuration, and the plan of the first."""
+
+    plan: Plan
+    folders: list[Path]
+    checkpoint: str
+
+    @classmethod
+    def of(cls, model: Path, folds: Sequence[int | str] | None, checkpoint: str) -> "_TrainedFolds":
+        """Raises KneeformerError: none is trained, by different plans, or the task predicts no cases."""
+        folders = fold_folders(model, folds, checkpoint)
+        plans = [read_fold_plan(folder) for folder in folders]
+        _require_one_model([plan.compatibility_key() for plan in plans], model)
+        ((_, settings),) = plans[0].configurations.items()
+        predictive(settings.task)
+        return cls(plans[0], folders, checkpoint)
+
+    @property
+    def configuration(self) -> str:
+        (name,) = self.plan.configurations
+        return name
+
+    def entries(self) -> dict[str, bytes]:
+        """Plans and weights, by their names in the file."""
+        found = {}
+        for folder in self.folders:
+            place = f"{self.configuration}/{folder.name}"
+            weights = load_checkpoint(folder / f"checkpoint_{self.checkpoint}.pt")["network"]
+            found[f"{place}/{PLAN}"] = read_fold_plan(folder).model_dump_json(indent=2).encode()
+            found[f"{place}/{WEIGHTS}"] = save({k: w.contiguous().clone() for k, w in weights.items()})
+        return found
 
 
 def install_model(file: Path, results: Path, source: str | None = None) -> Path:
@@ -76,21 +113,30 @@ def install_model(file: Path, results: Path, source: str | None = None) -> Path:
             cases; or such a model is installed already. Nothing is left behind.
     """
     manifest, contents = read_archive(file)
-    target = results / manifest.dataset / f"{manifest.plans}__{manifest.configuration}"
-    if target.exists():
-        raise KneeformerError(f"{target}: there is such a model already; remove it first")
+    target, *others = (
+        results / manifest.dataset / f"{manifest.plans}__{name}" for name in manifest.configurations
+    )
+    for folder in (target, *others):
+        if folder.exists():
+            raise KneeformerError(f"{folder}: there is such a model already; remove it first")
     plans = _plans(file, manifest, contents)
     made = not target.parent.exists()
     beside = unfinished(target)
+    placed: list[Path] = []
     try:
-        write_text(beside / CARD, contents.get(CARD, b"").decode("utf-8", "replace"))
-        for fold, plan in plans.items():
-            write_text(beside / fold / PLAN, plan.model_dump_json(indent=2))
-            _install_weights(file, fold, contents[f"{fold}/{WEIGHTS}"], plan, beside / fold / FINAL)
+        for place, plan in plans.items():
+            fold = beside / f"{manifest.plans}__{place}"
+            write_text(fold / PLAN, plan.model_dump_json(indent=2))
+            _install_weights(file, place, contents[f"{place}/{WEIGHTS}"], plan, fold / FINAL)
+        write_text(beside / target.name / CARD, contents.get(CARD, b"").decode("utf-8", "replace"))
         if source is not None:
-            write_json(beside / SOURCE, {"source": source, "kneeformer": __version__})
-        beside.rename(target)
+            write_json(beside / target.name / SOURCE, {"source": source, "kneeformer": __version__})
+        for folder in (*others, target):
+            (beside / folder.name).rename(folder)
+            placed.append(folder)
     finally:
+        for folder in [] if target in placed else placed:
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(beside, ignore_errors=True)
         if made and target.parent.is_dir() and not any(target.parent.iterdir()):
             target.parent.rmdir()
@@ -112,47 +158,55 @@ def install_from_hub(name: HubName, results: Path) -> Path:
 
 
 def _plans(file: Path, manifest: Manifest, contents: dict[str, bytes]) -> dict[str, Plan]:
-    """The plan of each fold. Raises KneeformerError: they are not those of the manifest's model."""
-    folds = sorted({name.partition("/")[0] for name in contents if name != CARD})
-    if not folds:
-        raise KneeformerError(f"{file}: not installed: it holds no fold")
+    """The plan of each CONFIGURATION/fold. Raises KneeformerError: they are not the manifest's model's."""
+    places = sorted({name.rpartition("/")[0] for name in contents if name != CARD})
+    by_name = {name: [p for p in places if p.startswith(f"{name}/")] for name in manifest.configurations}
     try:
-        plans = {fold: _plan(fold, manifest.configuration, contents) for fold in folds}
+        if empty := [name for name, of in by_name.items() if not of]:
+            raise KneeformerError(f"it holds no fold of {empty[0]}")
+        if strange := [p for p in places if p.partition("/")[0] not in by_name]:
+            raise KneeformerError(f"{strange[0]} belongs to no configuration of {MANIFEST}")
+        plans = {place: _plan(place, contents) for of in by_name.values() for place in of}
+        own, *others = by_name
+        ((_, settings),) = plans[by_name[own][0]].configurations.items()
+        if others not in ([], [predictive(settings.task).bone_finder]):
+            raise KneeformerError(f"{own} does not need {', '.join(others)}")
     except KneeformerError as fault:
         raise KneeformerError(f"{file}: not installed: {fault}") from fault
-    _require_one_model([plan.compatibility_key() for plan in plans.values()], file)
+    for of in by_name.values():
+        _require_one_model([plans[place].compatibility_key() for place in of], file)
     return plans
 
 
-def _plan(fold: str, configuration: str, contents: dict[str, bytes]) -> Plan:
+def _plan(place: str, contents: dict[str, bytes]) -> Plan:
     """Raises KneeformerError: incomplete, or no plan of that configuration of a model that predicts cases."""
-    if missing := [part for part in (PLAN, WEIGHTS) if f"{fold}/{part}" not in contents]:
-        raise KneeformerError(f"{fold} has no {missing[0]}")
+    if missing := [part for part in (PLAN, WEIGHTS) if f"{place}/{part}" not in contents]:
+        raise KneeformerError(f"{place} has no {missing[0]}")
     try:
-        content = json.loads(contents[f"{fold}/{PLAN}"])
+        content = json.loads(contents[f"{place}/{PLAN}"])
     except (ValueError, RecursionError) as fault:
-        raise KneeformerError(f"{fold}/{PLAN} is no JSON ({fault})") from fault
-    plan = parse_plan(content, f"{fold}/{PLAN}")
+        raise KneeformerError(f"{place}/{PLAN} is no JSON ({fault})") from fault
+    plan, configuration = parse_plan(content, f"{place}/{PLAN}"), place.partition("/")[0]
     if list(plan.configurations) != [configuration]:
-        raise KneeformerError(f"{fold}/{PLAN} is not of {configuration}")
+        raise KneeformerError(f"{place}/{PLAN} is not of {configuration}")
     predictive(plan.configuration(configuration).task)
     return plan
 
 
-def _install_weights(file: Path, fold: str, content: bytes, plan: Plan, checkpoint: Path) -> None:
+def _install_weights(file: Path, place: str, content: bytes, plan: Plan, checkpoint: Path) -> None:
     """Write a checkpoint. Raises KneeformerError: the weights are not the plan's network's."""
     ((_, configuration),) = plan.configurations.items()
     try:
         save_checkpoint(checkpoint, {"network": load(content)})
     except (SafetensorError, ValueError, KeyError) as fault:
         raise KneeformerError(
-            f"{file}: not installed: {fold}/{WEIGHTS} is no safetensors file ({fault})"
+            f"{file}: not installed: {place}/{WEIGHTS} is no safetensors file ({fault})"
         ) from fault
     build = partial(predictive(configuration.task).network, plan.dataset, configuration)
     try:
         load_network(build, checkpoint)
     except KneeformerError as fault:
-        raise KneeformerError(f"{file}: not installed: {fold}: {fault}") from fault
+        raise KneeformerError(f"{file}: not installed: {place}: {fault}") from fault
 
 
 def _require_one_model(keys: list[tuple[object, ...]], source: Path) -> None:
@@ -160,8 +214,12 @@ def _require_one_model(keys: list[tuple[object, ...]], source: Path) -> None:
         raise KneeformerError(f"{source}: its folds are trained by different plans; choose some with -f")
 
 
-def model_card(plan: Plan, folds: Sequence[Path]) -> str:
-    """Markdown: what the model takes and gives, its validation scores, and what it is not for."""
+def model_card(plan: Plan, folds: Sequence[Path], others: Sequence[_TrainedFolds] = ()) -> str:
+    """Markdown: what the model takes and gives, its validation scores, and what it is not for.
+
+    Args:
+        others: that go with it.
+    """
     ((name, configuration),) = plan.configurations.items()
     dataset = plan.dataset
     structures = ", ".join(f"{n} ({v})" for n, v in dataset.labels.items())
@@ -170,6 +228,7 @@ def model_card(plan: Plan, folds: Sequence[Path]) -> str:
         "",
         f"Task: {configuration.task}. Channels: {', '.join(dataset.channel_names)}. Labels: {structures}.",
         f"Folds: {', '.join(path.name for path in folds)}.",
+        *(f"With it goes {o.configuration}, which finds the bone where a mask marks none." for o in others),
         "",
         "## Validation",
         "",

@@ -14,7 +14,7 @@ from kneeformer.data.segmentation_file import (
     write_label_map,
     write_segmentation,
 )
-from kneeformer.data.terminology import colour_of
+from kneeformer.data.terminology import codes_of, colour_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
@@ -75,6 +75,29 @@ def test_layers_of_overlapping_segments_in_a_left_handed_space(tmp_path: Path, s
     np.testing.assert_array_equal(found.grid.cosines, [[sign, 0, 0], [0, 0, sign], [0, -1, 0]])
 
 
+def test_segments_without_value_and_layer_are_a_layer_each(tmp_path: Path) -> None:
+    """As Slicer wrote them before 4.11."""
+    layers = np.stack([labels() > 1, labels() > 2]).astype(np.uint8)
+    fields = ["Segment0_ID:=a", "Segment0_Name:=femur", "Segment1_ID:=b", "Segment1_Name:=screw"]
+    fields += ["Segment2_Name:=odd", "Segment2_LabelValue:=many"]
+    found = read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", layers, "left-posterior-superior", fields))
+    assert [(s.name, s.value, s.layer) for s in found.segments] == [("femur", 1, 0), ("screw", 1, 1)]
+    np.testing.assert_array_equal(found.mask(found.segments[1]), labels() > 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("Left_Femur", "Femur"), ("tibia", "Tibia"), ("patella.", "Patella"), ("Fibula", "Fibula")),
+        *(("femoral cartilage", "Cartilage"), ("femur cartilage", "Cartilage"), ("Menisci", "Meniscus")),
+        *(("patellar ligament", "Ligament"), ("tibialis muscle", "Muscle"), ("bone", "Bone")),
+        *(("patellar tendon", "Tissue"), ("tibial nerve", "Tissue"), ("bone marrow lesion", "Tissue")),
+    ],
+)
+def test_types_are_told_from_names(name: str, kind: str) -> None:
+    assert codes_of(name)[1].meaning == kind
+
+
 def test_a_file_without_segments_or_with_fractions_is_refused(tmp_path: Path, oblique: Grid) -> None:
     write_segmentation(tmp_path / "none.nrrd", labels(), oblique, [])
     write_segmentation(tmp_path / "half.nrrd", labels() / 2, oblique, [Segment("femur", 1)])
@@ -93,4 +116,5 @@ def test_label_maps_name_their_structures_in_nrrd_alone(tmp_path: Path, oblique:
     assert (femur.name, femur.value, cartilage.name, cartilage.value) == ("femur", 1, "femoral_cartilage", 2)
     assert femur.colour == pytest.approx(colour_of("femur", 0)) and femur.colour != cartilage.colour
     assert femur.terminology is not None and "SCT^71341001^Femur" in femur.terminology
+    assert cartilage.terminology is not None and "SCT^309312004^Cartilage" in cartilage.terminology
     assert read_segments(tmp_path / "a.nii.gz") == []

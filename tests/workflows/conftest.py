@@ -28,5 +28,5 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             root / FOLDER / f"fold_{fold}" / "checkpoint_final.pt", {"network": network.state_dict()}
         )
     file = root / "model.kfm"
-    assert export_model(root / FOLDER, file) == ["fold_0", "fold_1"]
+    assert export_model(root / FOLDER, file) == {"3d_vit": ["fold_0", "fold_1"]}
     return root / FOLDER, file

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prepared import NAME, SHAPE
 
-from kneeformer.cli.load_predictor import load_predictor
+from kneeformer.cli.load_predictor import loaded_predictor
 from kneeformer.cli.predict import predict_parser
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
@@ -19,7 +19,8 @@ IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
 
 def named(*words: object) -> Predictor:
     fixed = ["-i", "in", "-o", "out", "-device", "cpu"]
-    return load_predictor(predict_parser().parse_args([*fixed, *map(str, words)]))
+    with loaded_predictor(predict_parser().parse_args([*fixed, *map(str, words)])) as predictor:
+        return predictor
 
 
 def test_a_file_or_folder_of_a_model_needs_no_variable(

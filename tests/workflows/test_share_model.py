@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prepared import NAME, SHAPE
+from prepared import NAME, SHAPE, plan
 
+from kneeformer.config import Evidence, TrainingSettings
+from kneeformer.data.files import write_text
+from kneeformer.engine.checkpoint import save_checkpoint
 from kneeformer.errors import KneeformerError
+from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
+from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.share_model import export_model, install_model
 
@@ -36,6 +42,49 @@ def test_an_installed_model_predicts_identical_labels(shared: tuple[Path, Path],
     assert "femur (1)" in (installed / "MODEL_CARD.md").read_text()
     with pytest.raises(KneeformerError, match="there is such a model already"):
         install_model(file, tmp_path / "another user" / "results")
+
+
+def completion(root: Path, segmentation: bool) -> Path:
+    """The folder of a completion of bones, beside it that of the segmentation that finds the bone."""
+    bones = BoneConfiguration(
+        task="completion",
+        preprocessing=BoneGridSettings(folder="bones", spacing=(8.0, 8.0, 8.0), grid=(8, 8, 8)),
+        registration=RegistrationSettings(),
+        prior=PriorSettings(kind="pca", components=2),
+        training=TrainingSettings(crop=(8, 8, 8), batch_size=1, epochs=0, steps_per_epoch=1, learning_rate=1),
+        evidence=Evidence(crop_share_of_volume=1.0, tokens_per_crop=1),
+    )
+    configurations = {"3d_gp": bones, "3d_segmentation": plan().configuration("3d_vit")}
+    whole = plan().model_copy(update={"configurations": configurations})
+    for name in ("3d_gp", "3d_segmentation")[: 1 + segmentation]:
+        one, fold = whole.with_only(name), root / NAME / f"kfPlans__{name}" / "fold_0"
+        network = predictive(configurations[name].task).network(one.dataset, configurations[name])
+        write_text(fold / "plan.json", one.model_dump_json())
+        save_checkpoint(fold / "checkpoint_final.pt", {"network": network.state_dict()})
+    return root / NAME / "kfPlans__3d_gp"
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+def test_with_a_completion_goes_what_finds_the_bone(segmentation: bool, tmp_path: Path) -> None:
+    model, file = completion(tmp_path / "here", segmentation), tmp_path / "model.kfm"
+    exported = {"3d_gp": ["fold_0"], "3d_segmentation": ["fold_0"]}
+    assert export_model(model, file) == (exported if segmentation else {"3d_gp": ["fold_0"]})
+    installed = install_model(file, tmp_path / "there")
+    assert installed == tmp_path / "there" / NAME / "kfPlans__3d_gp"
+    finder = Predictor.from_model_folder(installed, device="cpu").finder
+    assert finder is not None and (finder.refusal() is None) == segmentation
+    assert ("3d_segmentation" in (installed / "MODEL_CARD.md").read_text(encoding="utf-8")) == segmentation
+    assert len(list(installed.parent.iterdir())) == 1 + segmentation
+
+
+def test_a_second_model_that_is_there_already_is_kept(tmp_path: Path) -> None:
+    model = completion(tmp_path / "here", True)
+    export_model(model, tmp_path / "model.kfm")
+    there = tmp_path / "there" / NAME / "kfPlans__3d_segmentation"
+    there.mkdir(parents=True)
+    with pytest.raises(KneeformerError, match="kfPlans__3d_segmentation: there is such a model already"):
+        install_model(tmp_path / "model.kfm", tmp_path / "there")
+    assert list(there.parent.iterdir()) == [there]
 
 
 def test_a_file_that_is_there_or_is_called_otherwise_is_refused(shared: tuple[Path, Path]) -> None:
@@ -79,34 +128,48 @@ def with_manifest(**values: Any) -> Change:
 
 
 def another_plan(entries: Entries, manifest: dict[str, Any]) -> None:
-    content = json.loads(entries["fold_1/plan.json"])
+    content = json.loads(entries["3d_vit/fold_1/plan.json"])
     content["dataset"]["labels"] = {"background": 0, "tibia": 1}
-    entries["fold_1/plan.json"] = json.dumps(content).encode()
+    entries["3d_vit/fold_1/plan.json"] = json.dumps(content).encode()
 
 
 def another_network(entries: Entries, manifest: dict[str, Any]) -> None:
     for fold in ("fold_0", "fold_1"):
-        content = json.loads(entries[f"{fold}/plan.json"])
+        content = json.loads(entries[f"3d_vit/{fold}/plan.json"])
         content["configurations"]["3d_vit"]["network"]["depth"] = 2
-        entries[f"{fold}/plan.json"] = json.dumps(content).encode()
+        entries[f"3d_vit/{fold}/plan.json"] = json.dumps(content).encode()
 
 
 def preparatory(entries: Entries, manifest: dict[str, Any]) -> None:
     for fold in ("fold_0", "fold_1"):
-        content = json.loads(entries[f"{fold}/plan.json"])
+        content = json.loads(entries[f"3d_vit/{fold}/plan.json"])
         content["configurations"]["3d_vit"] |= {"task": "pretraining", "masking": {}}
-        entries[f"{fold}/plan.json"] = json.dumps(content).encode()
+        entries[f"3d_vit/{fold}/plan.json"] = json.dumps(content).encode()
 
 
 def wrong_checksum(entries: Entries, manifest: dict[str, Any]) -> None:
-    manifest["checksums"]["fold_0/weights.safetensors"] = "0" * 64
+    manifest["checksums"]["3d_vit/fold_0/weights.safetensors"] = "0" * 64
 
 
 def not_finite(entries: Entries, manifest: dict[str, Any]) -> None:
-    weights = entries["fold_0/weights.safetensors"]
+    weights = entries["3d_vit/fold_0/weights.safetensors"]
     (length,) = struct.unpack("<Q", weights[:8])
     nan = np.full((len(weights) - 8 - length) // 4, np.nan, "<f4").tobytes()
-    entries["fold_0/weights.safetensors"] = weights[: 8 + length] + nan
+    entries["3d_vit/fold_0/weights.safetensors"] = weights[: 8 + length] + nan
+
+
+def renamed(entries: Entries, manifest: dict[str, Any]) -> None:
+    manifest["configurations"] = ["3d_other"]
+    for name in [name for name in entries if name.startswith("3d_vit/")]:
+        entries[name.replace("3d_vit", "3d_other")] = entries.pop(name)
+
+
+def a_second(entries: Entries, manifest: dict[str, Any]) -> None:
+    manifest["configurations"] = ["3d_vit", "3d_more"]
+    content = json.loads(entries["3d_vit/fold_0/plan.json"])
+    content["configurations"] = {"3d_more": content["configurations"]["3d_vit"]}
+    entries["3d_more/fold_0/plan.json"] = json.dumps(content).encode()
+    entries["3d_more/fold_0/weights.safetensors"] = entries["3d_vit/fold_0/weights.safetensors"]
 
 
 def lost(name: str) -> Change:
@@ -120,9 +183,12 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a path upwards": (with_entry("../../evil.py"), "belongs to no model"),
     "an absolute path": (with_entry("/tmp/evil.py"), "belongs to no model"),
     "a path of Windows": (with_entry("fold_0\\..\\evil.py"), "belongs to no model"),
-    "a pickle": (with_entry("fold_0/checkpoint_final.pt", pickle.dumps(Exploit())), "belongs to no model"),
+    "a pickle": (
+        with_entry("3d_vit/fold_0/checkpoint_final.pt", pickle.dumps(Exploit())),
+        "belongs to no model",
+    ),
     "a pickle called safetensors": (
-        with_entry("fold_0/weights.safetensors", pickle.dumps(Exploit())),
+        with_entry("3d_vit/fold_0/weights.safetensors", pickle.dumps(Exploit())),
         "no safetensors file",
     ),
     "code beside it": (with_entry("setup.py", b"import os"), "belongs to no model"),
@@ -137,9 +203,17 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "weights that are no numbers": (not_finite, "NaN or infinite"),
     "folds of different models": (another_plan, "different plans"),
     "a model that predicts nothing": (preparatory, "predicts nothing itself"),
-    "another configuration": (with_manifest(configuration="3d_other"), "is not of 3d_other"),
-    "a plan that is none": (with_entry("fold_0/plan.json", b"[" * 100_000), "plan.json"),
-    "a fold without weights": (lost("fold_0/weights.safetensors"), "has no weights.safetensors"),
+    "another configuration": (with_manifest(configurations=["3d_other"]), "it holds no fold of 3d_other"),
+    "a plan of another configuration": (renamed, "plan.json is not of 3d_other"),
+    "a configuration twice": (
+        with_manifest(configurations=["3d_vit", "3d_vit"]),
+        "names a configuration twice",
+    ),
+    "a configuration elsewhere": (with_manifest(configurations=["../3d_vit"]), "names a place"),
+    "another model beside it": (a_second, "3d_vit does not need 3d_more"),
+    "a fold of no configuration": (with_entry("3d_more/fold_0/plan.json"), "belongs to no configuration"),
+    "a plan that is none": (with_entry("3d_vit/fold_0/plan.json", b"[" * 100_000), "plan.json"),
+    "a fold without weights": (lost("3d_vit/fold_0/weights.safetensors"), "has no weights.safetensors"),
 }
 
 
@@ -167,18 +241,18 @@ def archive_of(file: Path, to: Path, extra: Callable[[zipfile.ZipFile], None]) -
 
 
 def link(archive: zipfile.ZipFile) -> None:
-    entry = zipfile.ZipInfo("fold_2/plan.json")
+    entry = zipfile.ZipInfo("3d_vit/fold_2/plan.json")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     archive.writestr(entry, "/etc/passwd")
 
 
 def bomb(archive: zipfile.ZipFile) -> None:
-    archive.writestr("fold_2/weights.safetensors", bytes(10_000_000), zipfile.ZIP_DEFLATED)
+    archive.writestr("3d_vit/fold_2/weights.safetensors", bytes(10_000_000), zipfile.ZIP_DEFLATED)
 
 
 def twice(archive: zipfile.ZipFile) -> None:
     with pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("fold_0/plan.json", b"{}")
+        archive.writestr("3d_vit/fold_0/plan.json", b"{}")
 
 
 @pytest.mark.parametrize(

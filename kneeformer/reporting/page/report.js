@@ -191,7 +191,8 @@ class Viewer {
     const size = Math.round(Math.max(11, height / 26));
     const [top, bottom, left, right] = plane.ends;
     context.font = `${size}px sans-serif`;
-    context.fillStyle = "#d0d5db";
+    context.fillStyle = "#f2f2f2";
+    Object.assign(context, { shadowColor: "black", shadowBlur: 4 }); // legible on bright tissue as well
     context.textBaseline = "middle";
     context.textAlign = "center";
     for (const [letter, x, y] of [[top, 0.5, 0.04], [bottom, 0.5, 0.96], [left, 0.035, 0.5], [right, 0.965, 0.5]]) {
@@ -202,6 +203,7 @@ class Viewer {
     context.fillRect(0.04 * width, 0.95 * height, bar * plane.scale, 3);
     context.textAlign = "left";
     context.fillText(`${bar} mm`, 0.04 * width, 0.95 * height - 0.8 * size);
+    context.shadowBlur = 0;
   }
 }
 
@@ -246,16 +248,21 @@ function turnScene(root, event) {
   });
 }
 
-/** Work on what is in sight first: a page of many cases opens at once. */
-function whenSeen(elements, work) {
+/** Slices of all cases, one after the other, so that printing the page shows them too. */
+async function loadViewers() {
+  for (const root of document.querySelectorAll("[data-viewer]")) await new Viewer(root).load();
+}
+
+/** Scenes are drawn when they come into sight: browsers draw no more than some sixteen at a time. */
+function drawScenesWhenSeen() {
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries.filter((e) => e.isIntersecting)) {
       watch.unobserve(entry.target);
-      work(entry.target);
+      drawScene(entry.target);
     }
   }, { rootMargin: "600px" });
-  elements.forEach((element) => watch.observe(element));
+  document.querySelectorAll("[data-scene]").forEach((scene) => watch.observe(scene));
 }
 
-whenSeen(document.querySelectorAll("[data-viewer]"), (root) => new Viewer(root).load());
-if (window.Plotly) whenSeen(document.querySelectorAll("[data-scene]"), drawScene);
+loadViewers();
+if (window.Plotly) drawScenesWhenSeen();
