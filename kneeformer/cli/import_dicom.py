@@ -9,7 +9,13 @@ from kneeformer.cli.import_options import add_import, dataset_folder, print_impo
 def main() -> None:
     parser = command_parser("kf_import_dicom", __doc__)
     add_import(parser, "folder of DICOM files, in folders or not")
-    parser.add_argument("--channel", default=None, help="name of the channel (default: MRI or CT)")
+    parser.add_argument(
+        "--channel",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="name of the channel (default: MRI or CT); of several, the SeriesDescription of each in a study",
+    )
     arguments = parser.parse_args()
     run(lambda: _import(arguments), resume_with("nothing of the dataset"))
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kneeformer.sides import Side
 _ELEMENTS = [
     *("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "StudyDate", "StudyTime"),
     *("PatientID", "Modality", "ImageType", "Rows", "SamplesPerPixel", "NumberOfFrames"),
-    *("ImagePositionPatient", "Laterality", "ImageLaterality"),
+    *("ImagePositionPatient", "Laterality", "ImageLaterality", "SeriesDescription", "FrameOfReferenceUID"),
     *("ReferencedSeriesSequence", "SharedFunctionalGroupsSequence"),
 ]
 _DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
@@ -34,6 +34,8 @@ class DicomSeries:
         patient: PatientID, or a name made of the study's UID where there is none.
         number: SeriesNumber; 0 where there is none.
         begun: StudyDate and StudyTime, to sort by.
+        description: SeriesDescription; "" where there is none.
+        frame_of_reference: its UID; "" where there is none.
         side: of the body, where the header says it.
     """
 
@@ -44,6 +46,8 @@ class DicomSeries:
     number: int
     modality: str
     begun: str
+    description: str
+    frame_of_reference: str
     side: Side | None
 
 
@@ -115,7 +119,7 @@ def case_names(series: Sequence[DicomSeries]) -> dict[str, DicomSeries]:
     return named
 
 
-def subjects(named: dict[str, DicomSeries]) -> dict[str, str]:
+def subjects(named: Iterable[str]) -> dict[str, str]:
     """The patient of each case, as in its name."""
     return {case: case.rpartition("_s")[0] for case in named}
 
@@ -175,6 +179,8 @@ def _series(uid: str, members: Sequence[tuple[Path, Any]]) -> DicomSeries:
         number=_whole(header, "SeriesNumber", 0),
         modality=str(header.get("Modality") or ""),
         begun=f"{header.get('StudyDate') or ''}{header.get('StudyTime') or ''}",
+        description=str(header.get("SeriesDescription") or "").strip(),
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
         side=_SIDES.get(said),
     )
 

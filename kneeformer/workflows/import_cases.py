@@ -30,10 +30,14 @@ from kneeformer.workflows.new_dataset import write_description
 
 @dataclass(frozen=True)
 class ImportedCase:
-    """A volume, with its segmentation where there is one: NRRD that names segments, or DICOM SEG."""
+    """Volumes of a case, and its segmentation where there is one: NRRD that names segments, or DICOM SEG.
+
+    Attributes:
+        volumes: one a channel.
+    """
 
     name: str
-    volume: Path
+    volumes: tuple[Path, ...]
     segmentation: Path | None
     side: Side | None = None
     subject: str | None = None
@@ -61,7 +65,7 @@ def import_cases(
     source: Path,
     cases: Sequence[ImportedCase],
     folder: Path,
-    channel: str,
+    channels: Sequence[str],
     wanted: Sequence[str] | None,
     notes: list[str],
     watch: Progress,
@@ -75,7 +79,7 @@ def import_cases(
 
     Args:
         source: that the cases come from, for faults.
-        channel: name of the volumes' channel, as "PD" or "CT".
+        channels: names of the channels, as "PD" or "CT", in the order of each case's volumes.
         wanted: names of the structures to import; None imports all.
         notes: lines so far of what did not fit.
 
@@ -100,7 +104,8 @@ def import_cases(
         raise KneeformerError("\n  ".join([f"{source}: no case could be imported:", *notes]))
     labels, order = labels_of(structures)
     every = [case for of in written.values() for case in of]
-    write_description(folder, {"0": channel}, labels, labelled, ".nrrd", order, _about(every))
+    named = {str(number): channel for number, channel in enumerate(channels)}
+    write_description(folder, named, labels, labelled, ".nrrd", order, _about(every))
     return Imported(structures, labelled, unlabelled, [case.name for case in every], notes)
 
 
@@ -136,14 +141,23 @@ def _structures(
 
 
 def _import(case: ImportedCase, folder: Path, structures: Sequence[NamedStructure], notes: list[str]) -> str:
-    """Write a case's files, and return the folder of its image. Raises KneeformerError: one is unreadable."""
-    image = read_image(case.volume)
-    labels = None if case.segmentation is None else _labels(case, image.grid, structures, notes)
+    """Write a case's files, and return the folder of its images.
+
+    Raises:
+        KneeformerError: one is unreadable, or the channels have different grids.
+    """
+    images = [read_image(volume) for volume in case.volumes]
+    grid = images[0].grid
+    for volume, image in zip(case.volumes[1:], images[1:], strict=True):
+        if mismatch := grid.mismatch(image.grid):
+            raise KneeformerError(f"{volume}: another grid than {case.volumes[0]}: {mismatch}; left out")
+    labels = None if case.segmentation is None else _labels(case, grid, structures, notes)
     place = "imagesUn" if labels is None else "imagesTr"
-    write_image(folder / place / f"{case.name}_0000.nrrd", image.array, image.grid)
+    for channel, image in enumerate(images):
+        write_image(folder / place / f"{case.name}_{channel:04d}.nrrd", image.array, grid)
     if labels is not None:
         segments = [Segment(s.name, s.value, colour=s.colour) for s in structures]
-        write_segmentation(folder / "labelsTr" / f"{case.name}.nrrd", labels, image.grid, segments)
+        write_segmentation(folder / "labelsTr" / f"{case.name}.nrrd", labels, grid, segments)
     return place
 
 
@@ -152,18 +166,19 @@ def _labels(
 ) -> np.ndarray | None:
     """The label map on the volume's grid; None where it holds no structure."""
     assert case.segmentation is not None
+    volume = case.volumes[0].name
     segmentation = _segmentation(case.segmentation)
     keys = {s.key for s in structures}
     masks = {key: mask for key, mask in masks_of(segmentation).items() if key in keys}
     own, first = segmentation.grid, whole_shift(segmentation.grid, grid)
     if first is None:
-        notes.append(f"{case.segmentation}: on another grid than {case.volume.name}; resampled onto it")
+        notes.append(f"{case.segmentation}: on another grid than {volume}; resampled onto it")
         moved = {key: resampled(mask, own, grid) for key, mask in masks.items()}
     else:
         moved = {key: pasted(mask, first, grid) for key, mask in masks.items()}
         outside = sum(int(masks[key].sum()) - int(moved[key].sum()) for key in masks)
         if outside:
-            notes.append(f"{case.segmentation}: {outside} voxels lie outside of {case.volume.name}; left out")
+            notes.append(f"{case.segmentation}: {outside} voxels lie outside of {volume}; left out")
     labels, lines = painted(structures, moved, grid.shape)
     notes += [f"{case.segmentation}: {line}" for line in lines]
     if labels.any():

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kneeformer.data.dicom_folder import DicomFolder, case_names, dicom_folder, subjects
+from kneeformer.data.dicom_channels import series_of_cases
+from kneeformer.data.dicom_folder import DicomFolder, DicomSeries, dicom_folder, subjects
 from kneeformer.data.image_folder import lines_of
 from kneeformer.errors import KneeformerError
 from kneeformer.progress import Progress
@@ -15,7 +16,7 @@ _CHANNELS = {"MR": "MRI"}  # by modality; CT is CT
 
 
 def import_dicom(
-    source: Path, folder: Path, channel: str | None, wanted: Sequence[str] | None, watch: Progress
+    source: Path, folder: Path, channels: Sequence[str], wanted: Sequence[str] | None, watch: Progress
 ) -> Imported:
     """Write a dataset folder, in NRRD, of the series in a tree of DICOM files, as `import_cases` does.
 
@@ -24,7 +25,8 @@ def import_dicom(
 
     Args:
         folder: to write, $kf_raw/DatasetNNN_Name; it must not exist.
-        channel: name of the channel; None takes it from the modality, which must be the same in all series.
+        channels: their names; with several, a case is a study with a series for each (`series_of_cases`).
+            Where there are none, the name of one is that of the modality, which all series must share.
         wanted: as of `import_cases`.
 
     Raises:
@@ -35,24 +37,35 @@ def import_dicom(
     notes = [*lines_of(found.ignored), *found.scattered]
     if not found.series:
         raise KneeformerError("\n  ".join([f"{source}: no DICOM series of several slices here", *notes]))
-    series = case_names(found.series)
+    series, unused = series_of_cases(found.series, channels)
+    notes += lines_of(unused)
     of = subjects(series)
     cases = [
-        ImportedCase(name, one.files[0], _segmentation(one.uid, found, notes), one.side, of[name])
-        for name, one in series.items()
+        ImportedCase(
+            name, tuple(s.files[0] for s in own), _segmentation(own, found, notes), own[0].side, of[name]
+        )
+        for name, own in series.items()
     ]
     strange = found.segmentations.keys() - {one.uid for one in found.series}
     notes += [f"{found.segmentations[uid][0]}: its series is not here; not used" for uid in sorted(strange)]
     with written_dataset(folder) as beside:
-        channel = channel or _channel(source, found)
-        imported = import_cases(source, cases, beside, channel, wanted, notes, watch)
-        write_series_table(beside, {name: one for name, one in series.items() if name in imported.cases})
+        named = channels or [_channel(source, found)]
+        imported = import_cases(source, cases, beside, named, wanted, notes, watch)
+        write_series_table(beside, {name: own for name, own in series.items() if name in imported.cases})
         return imported
 
 
-def _segmentation(uid: str, found: DicomFolder, notes: list[str]) -> Path | None:
-    """The DICOM SEG of a series, the first by name."""
-    first, *others = found.segmentations.get(uid, [None])
+def _files(series: Sequence[DicomSeries]) -> tuple[Path, ...]:
+    """One of each series, which stands for it."""
+    return tuple(one.files[0] for one in series)
+
+
+def _segmentation(series: Sequence[DicomSeries], found: DicomFolder, notes: list[str]) -> Path | None:
+    """The DICOM SEG of a case: of its first series that has one, the first by name."""
+    files = [file for one in series for file in found.segmentations.get(one.uid, [])]
+    if not files:
+        return None
+    first, *others = files
     notes += [f"{other}: its series has the segmentation {first} already; keep one" for other in others]
     return first
 

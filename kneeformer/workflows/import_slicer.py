@@ -17,7 +17,8 @@ def import_slicer(
 
     Args:
         folder: to write, $kf_raw/DatasetNNN_Name; it must not exist.
-        channel, wanted: as of `import_cases`.
+        channel: name of the channel, as "PD" or "CT".
+        wanted: as of `import_cases`.
 
     Raises:
         KneeformerError: no volume has a segmentation; or as `import_cases`.
@@ -31,4 +32,4 @@ def import_slicer(
         )
         raise KneeformerError("\n  ".join([advice, *found.ignored]))
     with written_dataset(folder) as beside:
-        return import_cases(source, found.cases, beside, channel, wanted, found.ignored, watch)
+        return import_cases(source, found.cases, beside, [channel], wanted, found.ignored, watch)

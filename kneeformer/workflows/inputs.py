@@ -8,7 +8,8 @@ from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.check_mask import check_input
 from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_masks, with_other_sides
 from kneeformer.data.description import DatasetDescription
-from kneeformer.data.dicom_folder import DicomSeries, case_names, dicom_folder
+from kneeformer.data.dicom_channels import series_of_cases
+from kneeformer.data.dicom_folder import DicomSeries, dicom_folder
 from kneeformer.data.formats.dicom_planes import is_dicom
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
@@ -29,13 +30,13 @@ class Inputs:
         cases: with their masks and other sides, where these are needed.
         folders: that hold them.
         duplicates: a line for each two files of which only one can be used.
-        series: the DICOM series of each case, where the input is DICOM.
+        series: the DICOM series of each case, a channel each, where the input is DICOM.
     """
 
     cases: list[Case]
     folders: list[Path]
     duplicates: list[str]
-    series: dict[str, DicomSeries] = field(default_factory=dict)
+    series: dict[str, tuple[DicomSeries, ...]] = field(default_factory=dict)
 
 
 def gather_inputs(
@@ -47,7 +48,8 @@ def gather_inputs(
 ) -> Inputs:
     """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
 
-    A folder without files called CASE_0000 may be a tree of DICOM series: each is a case.
+    A folder without files called CASE_0000 may be a tree of DICOM series: each is a case, or with several
+    channels each study (`series_of_cases`).
 
     Image files that are ignored are logged, each with the reason.
 
@@ -82,7 +84,7 @@ def gather_inputs(
     return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)), series)
 
 
-def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[str, DicomSeries]]:
+def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[str, tuple[DicomSeries, ...]]]:
     found = None if source.is_file() else case_folder(source, _description(dataset), any_ending=True)
     if found is None and not is_dicom(source):
         return _one_file(source, dataset), {}
@@ -91,28 +93,26 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
     listed = dicom_folder(source)
     if not listed.series and not listed.scattered and found is not None:
         return replace(found, ignored={**found.ignored, **listed.ignored}), {}
-    _require_one_channel(source, dataset)
-    series = case_names(listed.series)
-    cases = [Case(n, (s.files[0],), side=side_in_name(n) or s.side) for n, s in series.items()]
-    return CaseFolder(cases, listed.ignored, listed.scattered), series
+    series, unused = series_of_cases(listed.series, dataset.channel_names)
+    cases = [
+        Case(name, tuple(one.files[0] for one in of), side=side_in_name(name) or of[0].side)
+        for name, of in series.items()
+    ]
+    return CaseFolder(cases, {**listed.ignored, **unused}, listed.scattered), series
 
 
 def _one_file(source: Path, dataset: DatasetSettings) -> CaseFolder:
-    _require_one_channel(source, dataset)
+    if len(dataset.channel_names) > 1:
+        raise KneeformerError(
+            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder of CASE_0000, "
+            f"CASE_0001, ... files, or of DICOM series"
+        )
     if has_unusable_name(source):
         raise KneeformerError(
             f"{printable(source)}: its name holds control characters or is not UTF-8; rename it"
         )
     name = composed(source.name[: -len(file_ending(source))]).removesuffix("_0000")
     return CaseFolder([Case(name, (source,), side=side_in_name(name))], {}, [])
-
-
-def _require_one_channel(source: Path, dataset: DatasetSettings) -> None:
-    if len(dataset.channel_names) > 1:
-        raise KneeformerError(
-            f"{source}: the model takes {len(dataset.channel_names)} channels; give a folder of CASE_0000, "
-            f"CASE_0001, ... files, a series of DICOM converted to NRRD or NIfTI for each"
-        )
 
 
 def _require_what_is_needed(

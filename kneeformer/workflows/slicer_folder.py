@@ -47,7 +47,7 @@ def slicer_folder(folder: Path) -> SlicerFolder:
         ignored += left
         alone = len(volumes) == 1 and place != folder
         cases += [
-            ImportedCase(composed(place.name) if alone else _stem(volume), volume, pairs.get(volume))
+            ImportedCase(composed(place.name) if alone else _stem(volume), (volume,), pairs.get(volume))
             for volume in volumes
         ]
     return SlicerFolder(_of_different_names(cases, ignored), ignored)
@@ -75,7 +75,8 @@ def _of_different_names(cases: Iterable[ImportedCase], ignored: list[str]) -> li
     kept: dict[str, ImportedCase] = {}
     for case in sorted(cases, key=lambda c: c.name):
         if (other := kept.get(case.name.casefold())) is not None:
-            ignored.append(f"{case.volume}: {other.volume} is a case {other.name} as well; rename one")
+            volume, first = case.volumes[0], other.volumes[0]
+            ignored.append(f"{volume}: {first} is a case {other.name} as well; rename one")
         else:
             kept[case.name.casefold()] = case
     return list(kept.values())

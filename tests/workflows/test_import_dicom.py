@@ -1,5 +1,6 @@
 """Trees of DICOM series as datasets."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ def labels() -> np.ndarray:
     return array
 
 
-def imported(source: Path, target: Path, wanted: list[str] | None = None) -> Imported:
-    return import_dicom(source, target, None, wanted, lambda *_: None)
+def imported(
+    source: Path, target: Path, wanted: list[str] | None = None, channels: tuple[str, ...] = ()
+) -> Imported:
+    return import_dicom(source, target, channels, wanted, lambda *_: None)
 
 
 def test_series_and_their_segmentations_make_a_dataset(tmp_path: Path) -> None:
@@ -58,6 +61,41 @@ def test_series_and_their_segmentations_make_a_dataset(tmp_path: Path) -> None:
     }
     table = (target / "dicom_series.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in table] == ["case", "A_7_s1", "A_7_s2"]
+
+
+def test_series_of_a_study_are_the_channels_of_a_case(tmp_path: Path) -> None:
+    source, target = tmp_path / "archive", tmp_path / "Dataset008_Knee"
+    study = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    first = save(source / "1", slices(scan(1), SeriesNumber=1, SeriesDescription="PD_fs", **study))
+    save(source / "2", slices(scan(2), SeriesNumber=2, SeriesDescription="T2 map", **study))
+    save(source / "3", slices(scan(3), SeriesNumber=3, SeriesDescription="T1", **study))
+    write_dicom_segmentation(source / "seg.dcm", labels(), first, SCHEME, "m", "1")
+    done = imported(source, target, channels=("T2 map", "PD fs"))
+    assert (done.labelled, done.cases) == (1, ["K01_s2"])
+    assert ["'T1', which is no channel" in line for line in done.notes] == [True]
+    for channel, number in ((0, 2), (1, 1)):
+        image = read_image(target / "imagesTr" / f"K01_s2_000{channel}.nrrd")
+        np.testing.assert_array_equal(image.array, scan(number))
+    np.testing.assert_array_equal(read_image(target / "labelsTr" / "K01_s2.nrrd").array, labels())
+    dataset = Dataset.open(target)
+    assert dataset.description.channels == ("T2 map", "PD fs")
+    assert [len(case.images) for case in dataset.training_cases()] == [2]
+    table = (target / "dicom_series.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[:4] for row in table[1:]] == [
+        ["K01_s2", "0", "MR", "2"],
+        ["K01_s2", "1", "MR", "1"],
+    ]
+
+
+def test_channels_on_different_grids_are_no_case(tmp_path: Path) -> None:
+    study = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    moved = replace(OBLIQUE, origin=(0.0, 0.0, 0.0))
+    for number, grid in ((1, OBLIQUE), (2, moved)):
+        described = {"SeriesDescription": str(number), "SeriesNumber": number, **study}
+        save(tmp_path / "archive" / str(number), slices(scan(), grid, **described))
+    with pytest.raises(KneeformerError, match="another grid than"):
+        imported(tmp_path / "archive", tmp_path / "Dataset008_Knee", channels=("1", "2"))
+    assert not (tmp_path / "Dataset008_Knee").exists()
 
 
 def test_nothing_of_the_patient_but_the_id_is_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dicom_series import save, scan, slices
 from prepared import plan
 
 from kneeformer.config import Configuration
@@ -86,6 +87,19 @@ def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:
     assert of(folder).duplicates == [
         f"{folder}: P2_0000.nii.gz and P2_0000.nrrd are two files of one name, P2_0000; keep one"
     ]
+
+
+def test_dicom_series_of_a_study_are_the_channels_of_its_case(tmp_path: Path) -> None:
+    study = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    pd = save(tmp_path / "a", slices(scan(1), SeriesDescription="PD", SeriesNumber=4, **study))
+    t2 = save(tmp_path / "b", slices(scan(2), SeriesDescription="t2", SeriesNumber=5, **study))
+    two = DATASET.model_copy(update={"channel_names": ("T2", "PD")})
+    found = gather_inputs(tmp_path, None, None, SEGMENTATION, two)
+    assert [(case.name, len(case.images)) for case in found.cases] == [("K01_s5", 2)]
+    assert [image.parent for image in found.cases[0].images] == [t2.parent, pd.parent]
+    with pytest.raises(KneeformerError, match="no series described as 'T1', a channel, but 'PD', 't2'"):
+        wanted = DATASET.model_copy(update={"channel_names": ("T1", "PD")})
+        gather_inputs(tmp_path, None, None, SEGMENTATION, wanted)
 
 
 def test_one_file(put: Callable[..., Path]) -> None:
