@@ -1,11 +1,12 @@
 """Suggest the scans of imagesUn that should be labelled next, with draft labels."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.dataset import Dataset
+from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError, named
@@ -41,22 +42,7 @@ def suggest_cases(
     if not cases:
         raise KneeformerError(f"{dataset.folder / 'imagesUn'}: no scans without labels; put some there")
     require_writable(output)
-    labelled, uncertain, images = [], {}, {}
-    training = dataset.training_cases()
-    for i, case in enumerate((*training, *cases.values())):
-        watch("Predicting scans", i, len(training) + len(cases))
-        try:
-            scan = read_scan(case)
-            small = small_image(scan.image[0], scan.grid.orientation())
-            if case.name in cases:
-                uncertain[case.name] = _uncertainty(predictor, scan)
-                images[case.name] = small
-            else:
-                labelled.append(small)
-        except KneeformerError as fault:
-            logging.getLogger(__name__).warning("left out: %s", named(case.name, fault))
-    watch("Predicting scans", len(training) + len(cases), len(training) + len(cases))
-    suggestions = suggest(uncertain, images, labelled, number)
+    suggestions = suggest_among(predictor, dataset.training_cases(), [*cases.values()], number, watch)
     for i, suggestion in enumerate(suggestions):
         watch("Writing draft labels", i + 1, len(suggestions))
         predictor.predict_case(cases[suggestion.case], output)
@@ -68,6 +54,27 @@ def suggest_cases(
         ),
     )
     return suggestions
+
+
+def suggest_among(
+    predictor: Predictor, labelled: Sequence[Case], unlabelled: Sequence[Case], number: int, watch: Progress
+) -> list[Suggestion]:
+    """The scans to label next, the most useful first. One that cannot be read is logged and left out."""
+    known, uncertain, images = [], {}, {}
+    for i, case in enumerate((*labelled, *unlabelled)):
+        watch("Predicting scans", i, len(labelled) + len(unlabelled))
+        try:
+            scan = read_scan(case)
+            small = small_image(scan.image[0], scan.grid.orientation())
+            if i < len(labelled):
+                known.append(small)
+            else:
+                uncertain[case.name] = _uncertainty(predictor, scan)
+                images[case.name] = small
+        except KneeformerError as fault:
+            logging.getLogger(__name__).warning("left out: %s", named(case.name, fault))
+    watch("Predicting scans", len(labelled) + len(unlabelled), len(labelled) + len(unlabelled))
+    return suggest(uncertain, images, known, number)
 
 
 def _uncertainty(predictor: Predictor, scan: Scan) -> float:
