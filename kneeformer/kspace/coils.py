@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from kneeformer.kspace.fourier import root_sum_of_squares, to_image, to_kspace
+from kneeformer.kspace.fourier import root_sum_of_squares
 
 READOUT = 2  # array axis of (coils, slices, rows, columns)
 
 
 def low_resolution(kspace: np.ndarray, axes: tuple[int, ...], width: int) -> np.ndarray:
     """Coil images of the middle `width` samples along the encoded axes and the readout, Hann-weighted.
+
+    So few samples are summed as waves: a fast Fourier transform would spend its time on zeros.
 
     Args:
         kspace: (coils, slices, rows, columns): image along the readout (rows), k-space along `axes`.
@@ -17,12 +19,15 @@ def low_resolution(kspace: np.ndarray, axes: tuple[int, ...], width: int) -> np.
     Returns:
         (coils, slices, rows, columns) complex images.
     """
-    weighted = to_kspace(kspace, (READOUT,))
-    for axis in (*axes, READOUT):
-        shape = [1] * kspace.ndim
-        shape[axis] = -1
-        weighted = weighted * _hann(kspace.shape[axis], width).astype(kspace.real.dtype).reshape(shape)
-    return to_image(weighted, (*axes, READOUT))
+    images = kspace
+    for axis in axes:
+        images = np.take(images, _middle(kspace.shape[axis], width), axis)
+    waves, weights = _waves(kspace.shape[READOUT], width)
+    images = _along(READOUT, waves * weights, _along(READOUT, waves.conj().T, images))
+    for axis in axes:
+        waves, weights = _waves(kspace.shape[axis], width)
+        images = _along(axis, waves * weights, images)
+    return images
 
 
 def coil_sensitivities(kspace: np.ndarray, axes: tuple[int, ...], width: int) -> np.ndarray:
@@ -36,7 +41,19 @@ def coil_sensitivities(kspace: np.ndarray, axes: tuple[int, ...], width: int) ->
     return np.asarray(images / np.maximum(together, np.finfo(together.dtype).tiny))
 
 
-def _hann(size: int, width: int) -> np.ndarray:
-    """(size,) weights around the middle sample, size // 2; 0 from a distance of width / 2 on."""
-    away = np.abs(np.arange(size) - size // 2) / (width / 2)
-    return np.where(away < 1, 0.5 + 0.5 * np.cos(np.pi * away), 0.0)
+def _middle(size: int, width: int) -> np.ndarray:
+    """Indices of the samples nearer than width / 2 to the middle one, size // 2."""
+    return np.flatnonzero(np.abs(np.arange(size) - size // 2) < width / 2)
+
+
+def _waves(size: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(size, samples) the image of each sample of `_middle`, and (samples,) their Hann weights."""
+    frequencies = _middle(size, width) - size // 2
+    waves = np.exp(2j * np.pi / size * np.outer(np.arange(size) - size // 2, frequencies)) / np.sqrt(size)
+    return waves, 0.5 + 0.5 * np.cos(np.pi * frequencies / (width / 2))
+
+
+def _along(axis: int, matrix: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Product of (m, n) with the n values along an axis of an array, in the array's precision."""
+    product = np.moveaxis(array, axis, -1) @ matrix.T.astype(array.dtype)
+    return np.ascontiguousarray(np.moveaxis(product, -1, axis))

@@ -57,6 +57,14 @@ def zero_filled(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return centre_crop(slices[0] if is_3d(kspace) else np.stack(slices), shape)
 
 
+def zero_filled_middle(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """(1, rows, columns): the middle slice of `zero_filled`, for a picture."""
+    middle = shape[0] // 2
+    if is_3d(kspace):
+        return zero_filled(kspace, shape)[middle : middle + 1]
+    return zero_filled(kspace[:, middle : middle + 1], (1, *shape[1:]))
+
+
 def is_3d(kspace: np.ndarray) -> bool:
     """True of (coils, 1, partitions, rows, columns): a slab that is phase-encoded along two axes."""
     return kspace.ndim == 5

@@ -1,6 +1,9 @@
 """Device, number format and memory layout in which networks run."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal, TypeVar
 
 import torch
@@ -10,6 +13,8 @@ from kneeformer.errors import KneeformerError
 
 Precision = Literal["auto", "bf16", "fp32"]
 Network = TypeVar("Network", bound=nn.Module)
+Item = TypeVar("Item")
+_SIDE_BY_SIDE = 8  # so many at a time take a few GB at most
 
 
 def choose_device(name: str | None = None, float64: bool = False) -> torch.device:
@@ -61,3 +66,22 @@ def to_device(network: Network, device: torch.device) -> Network:
         if parameter.ndim == 5:
             parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
     return network
+
+
+def side_by_side(function: Callable[[Item], None], items: Sequence[Item], device: torch.device) -> None:
+    """Call the function on each item; on a CPU on several at a time, each by its share of the threads.
+
+    A thread that has an image to itself keeps it in its cache, and waits for no other after each layer.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, len(items), _SIDE_BY_SIDE) if device.type == "cpu" else 1
+    if workers < 2:
+        for item in items:
+            function(item)
+        return
+    share = partial(torch.set_num_threads, threads // workers)
+    try:
+        with ThreadPoolExecutor(workers, initializer=share) as pool:
+            list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)

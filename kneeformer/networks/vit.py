@@ -69,6 +69,10 @@ class HybridTransformer(nn.Module):
     """Stem, encoder and decoder: from an image to a dense output.
 
     Shapes: (batch, channels, z, y, x), each axis a whole number of tokens -> (batch, outputs, z, y, x).
+
+    Args:
+        strip: tokens along y that attend to each other, at most; of taller images each strip alone. None
+            lets all attend to all.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class HybridTransformer(nn.Module):
         settings: NetworkSettings,
         spacing_mm: Spacing,
         decoder: nn.Module,
+        strip: int | None = None,
     ) -> None:
         super().__init__()
+        self.strip = strip
         self.stem = Stem(channels_in, settings.stem)
         self.encoder = Encoder(settings)
         self.decoder = decoder
@@ -89,8 +95,14 @@ class HybridTransformer(nn.Module):
         """image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
-        tokens = features[-1].flatten(2).transpose(1, 2)
-        encoded = self.encoder(tokens, points_in_patient((z, y, x), self.token_mm, to_patient))
-        features[-1] = encoded.transpose(1, 2).unflatten(2, (z, y, x))
+        points = points_in_patient((z, y, x), self.token_mm, to_patient).unflatten(1, (z, y, x))
+        strips = -(-y // (self.strip or y))
+        pairs = zip(features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2), strict=True)
+        features[-1] = torch.cat([self._encoded(*pair) for pair in pairs], 3)
         output: Tensor = self.decoder(features)
         return output
+
+    def _encoded(self, tokens: Tensor, points: Tensor) -> Tensor:
+        """(batch, width, z, y, x) tokens at (batch, z, y, x, 3) mm -> as they were."""
+        encoded: Tensor = self.encoder(tokens.flatten(2).transpose(1, 2), points.flatten(1, 3))
+        return encoded.transpose(1, 2).unflatten(2, tokens.shape[2:])

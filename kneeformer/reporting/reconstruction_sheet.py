@@ -20,14 +20,15 @@ def draw_reconstructions(
     Without the fully sampled image there are only the reconstructions.
 
     Args:
-        found: (z, y, x) magnitudes on the grid, by what is said of them.
+        found: magnitudes by what is said of them, (z, y, x) on the grid, or the middle slice alone,
+            (1, y, x); the reference as these.
         oriented: the grid tells how the patient lay; else no plane and no ends are named.
     """
-    view, middle = View.of(grid, 0), grid.shape[0] // 2
+    view = View.of(grid, 0)
     volumes = {**({} if reference is None else {"fully sampled": reference}), **found}
-    pixels = {name: view.slices(volume)[middle] for name, volume in volumes.items()}
+    pixels = {name: view.slices(volume)[len(volume) // 2] for name, volume in volumes.items()}
     size = size_mm(view, next(iter(pixels.values())))
-    plane = view.plane if oriented else f"slice {middle + 1} of {grid.shape[0]}, as stored"
+    plane = view.plane if oriented else f"slice {grid.shape[0] // 2 + 1} of {grid.shape[0]}, as stored"
     rows = 1 if reference is None else 2
     sheet = Sheet(f"{picture.stem}, {plane}", [[size] * len(pixels)] * rows)
     window = window_of(next(iter(volumes.values())))

@@ -42,7 +42,8 @@ class Scan:
         bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
         other_side: of the same person, where it is needed; its mask is a label map of the dataset.
         facts: what was done to it before, for CASE.json.
-        fully_sampled: (z, y, x) magnitudes of all samples of k-space, where it was undersampled here.
+        fully_sampled: (1, y, x) magnitudes of the middle slice of all samples of k-space, where it was
+            undersampled here.
     """
 
     image: np.ndarray

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kneeformer.kspace.coils import coil_sensitivities
-from kneeformer.kspace.fourier import to_kspace
+from kneeformer.kspace.coils import coil_sensitivities, low_resolution
+from kneeformer.kspace.fourier import to_image, to_kspace
 
 
 def test_smooth_sensitivities_are_found_from_the_centre_lines() -> None:
@@ -19,3 +19,18 @@ def test_smooth_sensitivities_are_found_from_the_centre_lines() -> None:
     assert abs(abs(found[:, 0]) - abs(true))[:, inside].max() < 0.05
     relative = found[0, 0] / found[1, 0] * (true[1] / true[0])
     assert abs(np.angle(relative[inside])).max() < 0.1
+
+
+def test_a_low_resolution_image_is_the_transform_of_the_weighted_middle() -> None:
+    """By fast Fourier transforms of everything, the samples beyond the middle weighted by 0."""
+    rng = np.random.default_rng(0)
+    for axes in ((3,), (1, 3)):
+        kspace = rng.standard_normal((2, 9, 10, 13)) + 1j * rng.standard_normal((2, 9, 10, 13))
+        weighted = to_kspace(kspace, (2,))
+        for axis in (*axes, 2):
+            n = kspace.shape[axis]
+            away = np.abs(np.arange(n) - n // 2) / 3.5
+            hann = np.where(away < 1, 0.5 + 0.5 * np.cos(np.pi * away), 0)
+            weighted = weighted * hann.reshape([-1 if a == axis else 1 for a in range(4)])
+        expected = to_image(weighted, (*axes, 2))
+        np.testing.assert_allclose(low_resolution(kspace, axes, 7), expected, atol=1e-12)

@@ -1,10 +1,10 @@
-"""Which device networks run on."""
+"""Which device networks run on, and how items share the threads of a CPU."""
 
 import pytest
 import torch
 
 from kneeformer.errors import KneeformerError
-from kneeformer.networks.compute import choose_device
+from kneeformer.networks.compute import choose_device, side_by_side
 
 
 @pytest.fixture
@@ -27,3 +27,22 @@ def test_a_device_without_double_precision_is_refused_where_it_is_needed(mac: No
 def test_a_device_that_is_not_there_is_refused(mac: None) -> None:
     with pytest.raises(KneeformerError, match="this machine has mps, cpu"):
         choose_device("cuda:1")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_items_are_computed_side_by_side_each_by_its_share_of_the_threads(threads: int) -> None:
+    before, seen = torch.get_num_threads(), dict[int, int]()
+    try:
+        torch.set_num_threads(threads)
+        side_by_side(lambda n: seen.update({n: torch.get_num_threads()}), range(5), torch.device("cpu"))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert seen == dict.fromkeys(range(5), 1)
+
+
+def test_a_fault_of_one_item_is_raised_and_the_threads_are_given_back() -> None:
+    before, seen = torch.get_num_threads(), list[int]()
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda n: seen.append(1 // n), [1, 0], torch.device("cpu"))
+    assert torch.get_num_threads() == before

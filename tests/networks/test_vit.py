@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneeformer.config import NetworkSettings, StemStage
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.compute import to_device
 from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.positions import points_in_patient
 from kneeformer.networks.vit import Encoder, HybridTransformer, Stem
 
 KNEE = (
@@ -117,6 +118,25 @@ def test_a_crop_gives_its_tokens_the_positions_they_have_in_the_whole() -> None:
     ).reshape(1, -1, 3)
     assert torch.allclose(own + crop_centre, part)
     assert torch.allclose(encoder(tokens, part), encoder(tokens, own + crop_centre), atol=1e-6)
+
+
+def test_tokens_of_a_strip_attend_to_each_other_alone() -> None:
+    """Five rows of tokens in strips of three at most: three and two, each encoded by itself."""
+
+    class Tokens(nn.Module):
+        def forward(self, features: list[Tensor]) -> Tensor:
+            return features[-1]
+
+    torch.manual_seed(0)
+    model = HybridTransformer(1, settings(), SPACING, Tokens(), strip=3).eval()
+    image, place = torch.randn(1, 1, 4, 20, 16), torch.eye(3, 4)[None]
+    tokens = model.stem(image)[-1]
+    points = points_in_patient((2, 5, 4), model.token_mm, place).view(1, 2, 5, 4, 3)
+    for rows in (slice(0, 3), slice(3, 5)):
+        strip = tokens[:, :, :, rows].flatten(2).transpose(1, 2)
+        alone = model.encoder(strip, points[:, :, rows].flatten(1, 3))
+        found = model(image, place)[:, :, :, rows].flatten(2).transpose(1, 2)
+        torch.testing.assert_close(found, alone)
 
 
 def test_any_subset_of_tokens_may_be_encoded() -> None:

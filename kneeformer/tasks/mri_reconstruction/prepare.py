@@ -9,7 +9,7 @@ from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.coils import READOUT, low_resolution
 from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
-from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width
+from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width, measured_columns
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
@@ -41,14 +41,17 @@ def prepare_kspace(
 
 
 def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:
-    """Transform the readout, and cut its oversampling: what lies outside the image holds nothing.
+    """Transform the readout of what was measured, and cut its oversampling, where the image holds nothing.
 
     Args:
         kspace: (coils, slices, rows, columns) complex.
         rows: of the image.
     """
-    image = to_image(kspace, (READOUT,))
-    return np.ascontiguousarray(np.moveaxis(centre_crop(np.moveaxis(image, READOUT, 3), (rows,)), 3, READOUT))
+    there = measured_columns(kspace)
+    image = np.moveaxis(to_image(kspace[..., there], (READOUT,)), READOUT, 3)
+    hybrid = np.zeros((*kspace.shape[:2], rows, kspace.shape[3]), kspace.dtype)
+    hybrid[..., there] = np.moveaxis(centre_crop(image, (rows,)), 3, READOUT)
+    return hybrid
 
 
 def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -112,8 +115,9 @@ def scale_of(kspace: np.ndarray, axes: tuple[int, ...]) -> float:
 
     It is the same for every mask of a volume.
     """
-    small = root_sum_of_squares(low_resolution(kspace, encoded_axes(axes), FEWEST_CENTRE_LINES))
-    return float(small.max())
+    parts = [kspace] if 0 in axes else np.split(kspace, kspace.shape[1], 1)
+    small = (low_resolution(part, encoded_axes(axes), FEWEST_CENTRE_LINES) for part in parts)
+    return max(float(root_sum_of_squares(images).max()) for images in small)
 
 
 def zero_filled_volume(kspace: np.ndarray, axes: tuple[int, ...], shape: Size) -> np.ndarray:

@@ -15,18 +15,13 @@ from kneeformer.engine.batch import Batch
 from kneeformer.engine.memory import training_state_gb
 from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.grid import Grid
-from kneeformer.geometry.orientation import crop_to_patient
-from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fastmri_masks import seed_of_file
-from kneeformer.kspace.fourier import centre_crop, is_3d, zero_filled
+from kneeformer.kspace.fourier import centre_crop, is_3d, zero_filled_middle
 from kneeformer.kspace.sampling import draw_mask, true_acceleration
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
-from kneeformer.networks.compute import autocast
 from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.light_unet import LightUNet, begin_at_zero
-from kneeformer.networks.sense import Measurement
 from kneeformer.networks.unrolled import TokenDenoiser, UnrolledNetwork
 from kneeformer.networks.vit import HybridTransformer
 from kneeformer.planning.budget import Budget
@@ -40,15 +35,12 @@ from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configur
 from kneeformer.tasks.mri_reconstruction.prepare import (
     SIMULATED,
     as_mask,
-    calibration_width,
     encoded_along,
-    encoded_axes,
     from_magnitudes,
     hybrid_kspace,
     measured,
-    scale_of,
-    zero_filled_volume,
 )
+from kneeformer.tasks.mri_reconstruction.reconstruct import reconstruct
 from kneeformer.tasks.mri_reconstruction.self_supervision import SelfSupervisedObjective
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.tuning import tune
@@ -90,7 +82,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         kept = encoded * as_mask(mask, axes)
         if 0 in axes:
             kept = kept[:, None]
-        return replace(scan, image=kept, facts=facts, fully_sampled=zero_filled(kspace, scan.grid.shape))
+        return replace(
+            scan, image=kept, facts=facts, fully_sampled=zero_filled_middle(kspace, scan.grid.shape)
+        )
 
     def simulated_acceleration(self, configuration: ReconstructionConfiguration) -> float:
         return configuration.sampling.validation_acceleration
@@ -112,7 +106,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         assert settings is not None and cascades is not None
         decoder = build_decoder(settings, 2)
         begin_at_zero([*decoder.modules()][-1])
-        transformer = HybridTransformer(2, settings, configuration.preprocessing.spacing, decoder)
+        strip = configuration.training.crop[1] // settings.token[1]  # as tall as the crops it learns from
+        spacing = configuration.preprocessing.spacing
+        transformer = HybridTransformer(2, settings, spacing, decoder, max(1, strip))
         light = [LightUNet(cascades.channels, cascades.scales) for _ in range(cascades.count - 1)]
         denoisers = [TokenDenoiser(transformer, settings.token), *light]
         return UnrolledNetwork(denoisers, cascades.final_consistency == "hard")
@@ -174,7 +170,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             )
         kspace = hybrid_kspace(encoded_along(scan.image, axes), scan.grid.shape[1])
         volume, complex_image = reconstruct(networks, kspace, configuration, scan.grid)
-        before = zero_filled_volume(kspace, axes, scan.grid.shape)
+        before = zero_filled_middle(scan.image, scan.grid.shape)
         doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
         if not _is_oriented(scan):
             doubts = (*doubts, "its file gives no patient orientation; axes are those of the scanner")
@@ -209,57 +205,3 @@ def _description(scan: Scan) -> str:
     """The line that headers of reconstructions have: what must not be overlooked."""
     simulated = [SIMULATED] if scan.facts.get("data") == SIMULATED else []
     return "; ".join([*simulated, *([] if _is_oriented(scan) else ["orientation unknown"])])
-
-
-def reconstruct(
-    networks: Sequence[nn.Module],
-    kspace: np.ndarray,
-    configuration: ReconstructionConfiguration,
-    grid: Grid,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A volume, slab by slab; of several networks their mean.
-
-    Returns:
-        (slices, rows, columns) float32 magnitudes, the root sum of squares of the coils, and complex64 images
-        combined by the coils' sensitivities.
-
-    Args:
-        kspace: (coils, slices, rows, columns) complex64 as prepared, zero where nothing was measured.
-    """
-    axes = configuration.preprocessing.phase_encoding_axes
-    mask, scale = measured(kspace, axes), scale_of(kspace, axes)
-    slices = kspace.shape[1]
-    deep = slices if 0 in axes else min(slices, configuration.training.crop[0])
-    volume, combined = np.empty(kspace.shape[1:], np.float32), np.empty(kspace.shape[1:], np.complex64)
-    for first in (min(start, slices - deep) for start in range(0, slices, deep)):
-        slab = kspace[:, first : first + deep] / np.float32(scale)
-        maps = coil_sensitivities(slab, encoded_axes(axes), calibration_width(mask))
-        centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
-        to_patient = crop_to_patient(grid.orientation(), centre)
-        with autocast(_device(networks), configuration.training.precision):
-            magnitude, image = _slab(networks, slab, as_mask(mask, axes), maps, axes, to_patient)
-        volume[first : first + deep], combined[first : first + deep] = magnitude * scale, image * scale
-    return volume, combined
-
-
-def _slab(
-    networks: Sequence[nn.Module],
-    samples: np.ndarray,
-    mask: np.ndarray,
-    maps: np.ndarray,
-    axes: tuple[int, ...],
-    to_patient: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    device = _device(networks)
-    tensors = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in (samples, mask, maps)]
-    operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
-    where = torch.from_numpy(to_patient)[None].to(device)
-    with torch.no_grad():
-        found = [network(operator, where) for network in networks]
-        magnitude = torch.stack([f.magnitude[0] for f in found]).mean(0).float()
-        image = torch.stack([operator.combine_images(f.coil_images)[0] for f in found]).mean(0)
-    return magnitude.cpu().numpy(), image.cpu().numpy()
-
-
-def _device(networks: Sequence[nn.Module]) -> torch.device:
-    return next(iter((*networks[0].parameters(), *networks[0].buffers()))).device
