@@ -95,7 +95,7 @@ class HybridTransformer(nn.Module):
         """image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
-        points = points_in_patient((z, y, x), self.token_mm, to_patient).unflatten(1, (z, y, x))
+        points = points_in_patient((z, y, x), self.token_mm, to_patient).view(-1, z, y, x, 3)
         strips = -(-y // (self.strip or y))
         pairs = zip(features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2), strict=True)
         features[-1] = torch.cat([self._encoded(*pair) for pair in pairs], 3)
@@ -105,4 +105,4 @@ class HybridTransformer(nn.Module):
     def _encoded(self, tokens: Tensor, points: Tensor) -> Tensor:
         """(batch, width, z, y, x) tokens at (batch, z, y, x, 3) mm -> as they were."""
         encoded: Tensor = self.encoder(tokens.flatten(2).transpose(1, 2), points.flatten(1, 3))
-        return encoded.transpose(1, 2).unflatten(2, tokens.shape[2:])
+        return encoded.transpose(1, 2).reshape(tokens.shape)

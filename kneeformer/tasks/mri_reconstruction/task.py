@@ -106,9 +106,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         assert settings is not None and cascades is not None
         decoder = build_decoder(settings, 2)
         begin_at_zero([*decoder.modules()][-1])
-        strip = configuration.training.crop[1] // settings.token[1]  # as tall as the crops it learns from
+        strip = -(-configuration.training.crop[1] // settings.token[1])  # as tall as crops of training
         spacing = configuration.preprocessing.spacing
-        transformer = HybridTransformer(2, settings, spacing, decoder, max(1, strip))
+        transformer = HybridTransformer(2, settings, spacing, decoder, strip)
         light = [LightUNet(cascades.channels, cascades.scales) for _ in range(cascades.count - 1)]
         denoisers = [TokenDenoiser(transformer, settings.token), *light]
         return UnrolledNetwork(denoisers, cascades.final_consistency == "hard")
