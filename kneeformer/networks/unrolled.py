@@ -5,6 +5,7 @@ others are light. Denoisers begin at zero, and so an untrained network is regula
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,9 @@ from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.light_unet import begin_at_zero
+from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.sense import Measurement, root_sum_of_squares
+from kneeformer.networks.visible import VisibleTokens
 
 
 class Reconstruction(NamedTuple):
@@ -84,12 +87,47 @@ class TokenDenoiser(nn.Module):
         self.transformer, self.token = transformer, token
 
     def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
-        missing = [-n % t for n, t in zip(image.shape[2:], self.token, strict=True)]
-        pairs = [(m // 2, m - m // 2) for m in missing]
+        pairs = padding_to_tokens(image.shape[2:], self.token)
         padded = F.pad(image, [side for pair in pairs[::-1] for side in pair])
         added: Tensor = self.transformer(padded, to_patient)
         z, y, x = (slice(before, before + n) for (before, _), n in zip(pairs, image.shape[2:], strict=True))
         return added[:, :, z, y, x]
+
+
+class MaskedDenoiser(nn.Module):
+    """The masked autoencoder of the first denoiser, whose names its stem and encoder have.
+
+    Its decoder makes images, where a denoiser's adds to them, from zero on: it has a name of its own.
+
+    Shapes: as MaskedAutoencoder.
+    """
+
+    def __init__(self, autoencoder: MaskedAutoencoder) -> None:
+        super().__init__()
+        autoencoder.decoder = ImageDecoder(autoencoder.decoder)
+        self.denoisers = nn.ModuleList([nn.ModuleDict({"transformer": autoencoder})])
+
+    def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
+        completed: Tensor = self.get_submodule("denoisers.0.transformer")(image, to_patient, visible)
+        return completed
+
+
+class ImageDecoder(nn.Module):
+    """A decoder under a name that no denoiser has, so that its weights are not transferred."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.of_images = decoder
+
+    def forward(self, features: list[Tensor], tokens: VisibleTokens | None = None) -> Tensor:
+        image: Tensor = self.of_images(features, tokens)
+        return image
+
+
+def padding_to_tokens(shape: Sequence[int], token: Size) -> list[tuple[int, int]]:
+    """Voxels to add before and after each axis, for whole tokens."""
+    missing = [-n % t for n, t in zip(shape, token, strict=True)]
+    return [(m // 2, m - m // 2) for m in missing]
 
 
 def as_channels(image: Tensor) -> Tensor:

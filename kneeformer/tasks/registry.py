@@ -75,6 +75,12 @@ def _mri_reconstruction() -> "Task[Any]":
     return Reconstruction()
 
 
+def _reconstruction_pretraining() -> "Task[Any]":
+    from kneeformer.tasks.mri_reconstruction.pretraining import ReconstructionPretraining
+
+    return ReconstructionPretraining()
+
+
 _TASKS = {
     "segmentation": Registered(
         CropConfiguration,
@@ -90,6 +96,9 @@ _TASKS = {
     "registration": Registered(BoneConfiguration, prepare_bone, _bone_registration),
     "reconstruction": Registered(
         ReconstructionConfiguration, prepare_kspace, _mri_reconstruction, RECONSTRUCTION_EVALUATION
+    ),
+    "reconstruction_pretraining": Registered(
+        ReconstructionConfiguration, prepare_kspace, _reconstruction_pretraining
     ),
 }
 

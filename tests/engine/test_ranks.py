@@ -19,6 +19,7 @@ from kneeformer.engine.learner import follow
 from kneeformer.engine.log import read_log
 from kneeformer.engine.loop import ProgressEvent, train
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.engine.masked_voxels import MaskedVoxelObjective
 from kneeformer.engine.training_run import Objective, TrainingRun
 from kneeformer.labels import LabelScheme
 from kneeformer.networks import ranks
@@ -26,7 +27,6 @@ from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.vit import HybridTransformer
 from kneeformer.paths import LATEST
-from kneeformer.tasks.masked_pretraining.objective import MaskedVoxelObjective
 from kneeformer.tasks.mri_reconstruction.objective import CRITERIA
 from kneeformer.tasks.segmentation.task import SegmentationObjective
 

@@ -8,10 +8,7 @@ from torch import Tensor, nn
 
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.losses import IGNORE_INDEX
-from kneeformer.geometry.aliases import Size
-from kneeformer.networks.blocks import Expand
-from kneeformer.networks.ssim import ssim
-from kneeformer.tasks.masked_pretraining.objective import (
+from kneeformer.engine.masked_voxels import (
     MaskedVoxelObjective,
     by_token,
     hidden_ssim,
@@ -20,6 +17,9 @@ from kneeformer.tasks.masked_pretraining.objective import (
     psnr,
     spread,
 )
+from kneeformer.geometry.aliases import Size
+from kneeformer.networks.blocks import Expand
+from kneeformer.networks.ssim import ssim
 
 LAYOUTS = [((2, 3, 4), (3, 5, 1)), ((4, 1, 2), (1, 2, 3)), ((3, 2, 2), (2, 4, 4))]  # grid, voxels of a token
 

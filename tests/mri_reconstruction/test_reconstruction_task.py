@@ -70,7 +70,7 @@ def reference(folders: Folders) -> np.ndarray:
 
 def test_a_plan_has_a_network_its_ablation_and_the_solvers(folders: Folders) -> None:
     configurations = plan_of(folders).configurations
-    assert list(configurations) == ["3d_vit", "3d_vit_once", "zero_filled", "tv", "wavelet"]
+    assert list(configurations) == ["3d_vit", "3d_vit_once", "zero_filled", "tv", "wavelet", "3d_mae"]
     network = configurations["3d_vit"]
     assert isinstance(network, ReconstructionConfiguration) and network.cascades is not None
     assert network.cascades.count == 4 and network.training.crop == (1, 48, 48)

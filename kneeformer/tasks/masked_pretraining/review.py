@@ -11,12 +11,12 @@ from kneeformer.config import CropConfiguration
 from kneeformer.data.files import write_json
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.engine.crops import blank_region, read_region
+from kneeformer.engine.masked_voxels import hidden_ssim, hidden_voxels, psnr, spread
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.metrics.interpolation import interpolate_hidden
 from kneeformer.networks.compute import autocast
 from kneeformer.reporting.masked_prediction import draw_masked_prediction
-from kneeformer.tasks.masked_pretraining.objective import hidden_ssim, hidden_voxels, psnr, spread
 from kneeformer.transforms.token_masking import draw_visible
 
 PICTURES, CASES, TEMPLATES = 4, 8, 64

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import AugmentationSettings, CropConfiguration, DatasetSettings, MaskingSettings
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import MaskedBatches, crop_batches
+from kneeformer.engine.masked_voxels import MaskedVoxelObjective
 from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.decoders import build_decoder
@@ -17,7 +18,6 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.tasks.base import PreparatoryTask, StoredCases
 from kneeformer.tasks.crop_task import CropTask
-from kneeformer.tasks.masked_pretraining.objective import MaskedVoxelObjective
 from kneeformer.tasks.masked_pretraining.review import Review
 
 

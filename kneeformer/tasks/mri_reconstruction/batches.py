@@ -10,12 +10,14 @@ from torch.utils.data import Dataset
 from kneeformer.data.open_cases import OpenCases
 from kneeformer.data.storage import StoredCase
 from kneeformer.engine.batch import Batch
+from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.fourier import root_sum_of_squares, to_image
 from kneeformer.kspace.sampling import draw_mask
 from kneeformer.networks.ranks import share_of
 from kneeformer.networks.sense import Measurement
+from kneeformer.tasks.mri_reconstruction.masked_slabs import masked_slab
 from kneeformer.tasks.mri_reconstruction.prepare import (
     as_mask,
     calibration_width,
@@ -60,7 +62,7 @@ class SlabBatches(Dataset[Batch]):
     "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
     samples, "peak" (b,) the maximum of its volume, "to_patient" (b, 3, 4). With full supervision "target"
     (b, z, rows, columns) float32, the root sum of squares of all samples; of self-supervision what
-    `split_slab` says.
+    `split_slab` says, of masked pre-training what `masked_slab` says.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class SlabBatches(Dataset[Batch]):
             kspace = np.asarray(stored.image[:, slices]) / np.float32(volume.scale)
         if self.training and rng.random() < 0.5:
             kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
-        if (by_itself := self.configuration.self_supervision) is None:
+        if (masking := self.configuration.masking) is not None:
+            slab = masked_slab(kspace, volume.acquired, rows, self._token, masking, rng)
+        elif (by_itself := self.configuration.self_supervision) is None:
             slab = undersampled_slab(kspace, self._mask(volume, rng, seed), rows, self.axes)
         else:
             split = self._split(volume, by_itself.withheld, rng)
@@ -104,6 +108,11 @@ class SlabBatches(Dataset[Batch]):
             "peak": np.float32(volume.peak),
             "to_patient": _to_patient(stored, slices, rows),
         }
+
+    @property
+    def _token(self) -> Size:
+        assert self.configuration.network is not None
+        return self.configuration.network.token
 
     def _mask(self, volume: WholeVolume, rng: np.random.Generator, seed: list[int]) -> np.ndarray:
         settings = self.configuration.sampling

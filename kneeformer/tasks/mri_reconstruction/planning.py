@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from kneeformer.config import Evidence, NetworkSettings, TrainingSettings
+from kneeformer.config import Evidence, MaskingSettings, NetworkSettings, TrainingSettings
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
 from kneeformer.kspace.sampling import FULLY_SAMPLED
@@ -50,6 +50,23 @@ def reconstruction_configurations(
         update={"inherits_from": "3d_vit", "cascades": CascadeSettings(count=1)},
     )
     return {"3d_vit": network, "3d_vit_once": once, **{kind: _solver(kind, network) for kind in _SOLVERS}}
+
+
+def masked_configurations(fingerprint: Fingerprint, budget: Budget) -> dict[str, ReconstructionConfiguration]:
+    """`3d_mae`, which pre-trains the transformer of `3d_vit` on its cases; none where they are no images of
+    all samples, or 3D scans.
+    """
+    network = unrolled_transformer(fingerprint, budget)
+    if network.self_supervision is not None or _are_3d(fingerprint):
+        return {}
+    update = {
+        "task": "reconstruction_pretraining",
+        "inherits_from": "3d_vit",
+        "cascades": None,
+        "masking": MaskingSettings(),
+        "training": network.training.model_copy(update={"loss": "mse"}),
+    }
+    return {"3d_mae": network.model_copy(update=update)}
 
 
 def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> ReconstructionConfiguration:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from kneeformer.config import Configuration, GridSettings, NetworkSettings
+from kneeformer.config import Configuration, GridSettings, MaskingSettings, NetworkSettings
 from kneeformer.config.ranges import Axis, Count, Share, Weight, ascending
 from kneeformer.config.settings import Settings, by
 from kneeformer.kspace.sampling import MASK_KINDS
@@ -76,21 +76,21 @@ class SolverSettings(Settings):
 
 
 class ReconstructionConfiguration(Configuration):
-    """A network that learns from undersampled k-space, or a classical solver."""
+    """A network that learns from undersampled k-space or, before that, from masked images; or a solver."""
 
     preprocessing: KSpaceSettings
     sampling: SamplingSettings
     self_supervision: SelfSupervisionSettings | None = None
     network: NetworkSettings | None = None
     cascades: CascadeSettings | None = None
+    masking: MaskingSettings | None = None
     solver: SolverSettings | None = None
 
     @model_validator(mode="after")
     def _is_a_network_or_a_solver(self) -> "ReconstructionConfiguration":
-        if (self.network is None) != (self.cascades is None) or (self.network is None) == (
-            self.solver is None
-        ):
-            raise ValueError("has `network` and `cascades`, or `solver`")
+        given = [one for one in (self.cascades, self.masking, self.solver) if one is not None]
+        if len(given) != 1 or (self.network is None) != (self.solver is not None):
+            raise ValueError("has `network` and `cascades`, `network` and `masking`, or `solver`")
         if (self.sampling.kind == "poisson_disc") != (len(self.preprocessing.phase_encoding_axes) == 2):
             raise ValueError(
                 'sampling.kind "poisson_disc" is of phase_encoding_axes [0, 2], all others of [2]'
@@ -107,6 +107,8 @@ class ReconstructionConfiguration(Configuration):
     def _loss_is_of_images(self) -> "ReconstructionConfiguration":
         if self.network is not None and self.training.loss not in ("mse", "ssim_mse", "l1_ssim"):
             raise ValueError(f"training.loss {self.training.loss!r} is not one of mse, ssim_mse, l1_ssim")
+        if self.masking is not None and self.training.loss == "l1_ssim":
+            raise ValueError("training.loss of masked images is mse or ssim_mse")
         return self
 
     @property
@@ -122,7 +124,7 @@ class ReconstructionConfiguration(Configuration):
         return self.solver is not None
 
     def compatibility_key(self) -> tuple[object, ...]:
-        return self.task, self.preprocessing, self.network, self.cascades, self.solver
+        return self.task, self.preprocessing, self.network, self.cascades, self.masking, self.solver
 
     def decisions(self) -> list[tuple[str, str]]:
         if self.network is None or self.cascades is None:

@@ -55,6 +55,7 @@ _NO_TRUTH = (
 class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     """Configurations `3d_vit` and `3d_vit_once` (learnt), `zero_filled`, `tv` and `wavelet` (classical)."""
 
+    prepared_by = ("reconstruction_pretraining",)
     needs_labels = False
     stores_labels = False
     shares_batches = True

@@ -1,0 +1,71 @@
+"""Pre-training of reconstructions: the transformer learns to fill in hidden patches of complex images."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from kneeformer.config import DatasetSettings, MaskingSettings
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.masked_voxels import MaskedVoxelObjective
+from kneeformer.engine.memory import training_state_gb
+from kneeformer.engine.training_run import Objective
+from kneeformer.networks.decoders import build_decoder
+from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
+from kneeformer.networks.unrolled import MaskedDenoiser
+from kneeformer.planning.budget import Budget
+from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
+from kneeformer.tasks.mri_reconstruction.planning import masked_configurations
+from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
+
+
+class ReconstructionPretraining(PreparatoryTask[ReconstructionConfiguration]):
+    """Configuration `3d_mae` of fully sampled k-space: the masked autoencoder of the first denoiser.
+
+    Its stem and encoder are what `3d_vit` takes over.
+    """
+
+    needs_labels = False
+    stores_labels = False
+    shares_batches = True
+
+    def configurations(
+        self, fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget
+    ) -> dict[str, ReconstructionConfiguration]:
+        return masked_configurations(fingerprint, budget)
+
+    def needed_gb(
+        self, network: nn.Module, configuration: ReconstructionConfiguration, device: torch.device
+    ) -> float:
+        settings, training = configuration.network, configuration.training
+        assert settings is not None
+        voxels = training.batch_size * int(np.prod(training.crop))
+        return training_state_gb(network, 12 * voxels * settings.stem[0].channels)
+
+    def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
+        settings = configuration.network
+        assert settings is not None
+        spacing, decoder = configuration.preprocessing.spacing, build_decoder(settings, 2)
+        return MaskedDenoiser(MaskedAutoencoder(2, settings, _masking(configuration), spacing, decoder))
+
+    def objective(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> Objective:
+        normalised = _masking(configuration).target == "normalised"
+        return MaskedVoxelObjective(normalised, with_ssim=configuration.training.loss == "ssim_mse")
+
+    def batches(
+        self,
+        network: nn.Module,
+        stored: StoredCases,
+        dataset: DatasetSettings,
+        configuration: ReconstructionConfiguration,
+        seed: int,
+        training: bool,
+    ) -> Dataset[Batch]:
+        return SlabBatches(stored.cases, configuration, seed, training)
+
+
+def _masking(configuration: ReconstructionConfiguration) -> MaskingSettings:
+    assert configuration.masking is not None
+    return configuration.masking
