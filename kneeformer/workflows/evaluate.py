@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -58,13 +58,20 @@ def evaluate_folders(
         raise KneeformerError(
             "nothing is compared:" + "".join(f"\n  {line}" for line in dict.fromkeys(duplicates))
         )
-    if surplus := sorted(path.name for name, path in predicted.files.items() if name not in true.files):
+    references_of = _by_case(true.files) if evaluation.against_images else true.files
+    if surplus := sorted(path.name for name, path in predicted.files.items() if name not in references_of):
         _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
     general = description.without_cases()
     found = [
-        PredictedCase(name, file, predicted.file(name, ending), general) for name, file in true.files.items()
+        PredictedCase(name, file, predicted.file(name, ending), general)
+        for name, file in references_of.items()
     ]
     return _evaluate(found, description, evaluation, output, processes, watch)
+
+
+def _by_case(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Images by the names of their cases, whose one channel they are: CASE or CASE_0000."""
+    return {name.removesuffix("_0000"): file for name, file in files.items()}
 
 
 def evaluate_cases(

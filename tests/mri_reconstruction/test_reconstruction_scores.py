@@ -12,6 +12,7 @@ from kneeformer.data.images import write_image
 from kneeformer.geometry.grid import Grid
 from kneeformer.tasks.evaluation import PredictedCase
 from kneeformer.tasks.mri_reconstruction.evaluation import score_reconstruction
+from kneeformer.workflows.evaluate import evaluate_folders
 
 DESCRIPTION = DatasetDescription.model_validate(
     {
@@ -47,3 +48,14 @@ def test_tables_say_what_was_simulated_from_magnitudes(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"data": "simulated from magnitudes"})
     case = PredictedCase("a", tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", DESCRIPTION)
     assert {row.structure for row in score_reconstruction(case)} == {"image simulated from magnitudes"}
+
+
+def test_references_are_images_of_their_cases(tmp_path: Path) -> None:
+    """a_0000 is the one channel of case a, as it lies in imagesTs."""
+    truth = np.random.default_rng(0).random((2, 16, 16)).astype(np.float32)
+    for file in ("images/a_0000.nii.gz", "found/a.nii.gz"):
+        (tmp_path / file).parent.mkdir()
+        write_image(tmp_path / file, truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
+    images, found = tmp_path / "images", tmp_path / "found"
+    summary = evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)
+    assert summary.cases == 1 and summary.mean["image"]["SSIM"] == pytest.approx(1)

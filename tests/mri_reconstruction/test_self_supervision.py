@@ -11,10 +11,12 @@ from torch import nn
 from kneeformer.config import DatasetSettings
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.engine.batch import Batch
+from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.sampling import draw_mask
 from kneeformer.networks.sense import to_image
 from kneeformer.networks.sense import to_kspace as kspace_of
 from kneeformer.phantoms.kspace import SHAPE, SPACING_MM, make_kspace
+from kneeformer.tasks.base import Scan
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.prepare import hybrid_kspace, measured
 from kneeformer.tasks.mri_reconstruction.self_supervision import (
@@ -161,7 +163,6 @@ def test_what_is_scanned_again_is_flipped_and_shifted_along_the_columns(batches:
 
 def test_the_noise_of_a_second_scan_is_that_of_the_first(batches: SlabBatches) -> None:
     batch = batches[0]
-    torch.manual_seed(0)
     nothing = scan_moved(torch.zeros_like(batch["samples"]), batch, AXES)
     found = nothing.abs().square().mean((2, 3, 4)).sqrt()
     assert torch.allclose(found, batch["noise"][:, :, 0, 0, 0], rtol=0.05)
@@ -173,3 +174,22 @@ def test_two_phase_encoding_axes_are_not_split() -> None:
     settings["sampling"]["kind"] = "poisson_disc"
     with pytest.raises(ValueError, match="splits columns"):
         ReconstructionConfiguration.model_validate(settings)
+
+
+def test_the_noise_of_an_item_is_the_same_for_any_number_of_ranks(batches: SlabBatches) -> None:
+    """Two items scanned in one batch, and each in a batch of its own."""
+    batch = batches[0]
+    images = torch.zeros_like(batch["samples"])
+    together = scan_moved(images, batch, AXES)
+    for item in range(2):
+        alone = {name: values[item : item + 1] for name, values in batch.items()}
+        torch.testing.assert_close(scan_moved(images[:1], alone, AXES)[0], together[item])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_what_a_self_supervised_network_makes_says_so() -> None:
+    samples = np.moveaxis(make_kspace(np.random.default_rng(0), (1, 32, 32)), 1, 0)
+    scan, task = Scan(samples, Grid((1, 32, 32), SPACING_MM)), Reconstruction()
+    for settings, said in ((by_itself(), True), (configuration(), False)):
+        outputs = task.predict([task.network(DATASET, settings).eval()], scan, DATASET, settings)
+        assert ("supervision" in outputs.facts) is said

@@ -90,14 +90,23 @@ def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) ->
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
     """All k-space of the image flipped and shifted along the columns, with noise.
 
-    The coils stay where they are, so the image lies elsewhere in their sensitivities. Shape of `coil_images`.
+    The coils stay where they are, so the image lies elsewhere in their sensitivities. The noise of each item
+    comes from its own seed. Shape of `coil_images`.
     """
     maps = batch["sensitivities"]
     image = (maps.conj() * coil_images).sum(1)
     moves = zip(image, batch["flip"], batch["shift"], strict=True)
     moved = [torch.roll(one.flip(-1) if flip else one, int(shift), -1) for one, flip, shift in moves]
     kspace = to_kspace(maps * torch.stack(moved).unsqueeze(1), axes)
-    return kspace + torch.randn_like(kspace) * batch["noise"]
+    return kspace + batch["noise"] * torch.stack(
+        [_noise(*one) for one in zip(kspace, batch["noise_seed"], strict=True)]
+    )
+
+
+def _noise(like: Tensor, seed: Tensor) -> Tensor:
+    """Complex noise of deviation 1, by the item's seed: the same for any number of ranks."""
+    drawn = torch.randn(like.shape, dtype=like.dtype, generator=torch.Generator().manual_seed(int(seed)))
+    return drawn.to(like.device)
 
 
 def _withheld(samples: Tensor, batch: Batch) -> Tensor:

@@ -24,6 +24,7 @@ class Split:
             mean over all columns, but for those seen.
         again: (columns,) bool, another mask.
         flip, shift: of the image along the columns before that.
+        noise_seed: of the noise that is then added, which so does not depend on who else scans.
     """
 
     seen: np.ndarray
@@ -31,6 +32,7 @@ class Split:
     again: np.ndarray
     flip: bool
     shift: int
+    noise_seed: int
 
     @classmethod
     def draw(
@@ -43,7 +45,8 @@ class Split:
         again = draw_mask(sampling.kind, reach, float(rng.uniform(*sampling.accelerations)), seed)
         farthest = round(_SHIFT * len(measured))
         shift = int(rng.integers(-farthest, farthest + 1))
-        return cls(measured & ~withheld, weights, again, bool(rng.random() < 0.5), shift)
+        flip, noise_seed = bool(rng.random() < 0.5), int(rng.integers(2**31))
+        return cls(measured & ~withheld, weights, again, flip, shift, noise_seed)
 
 
 def split_slab(
@@ -52,7 +55,8 @@ def split_slab(
     """Return what the objective of self-supervision reads of a slab.
 
     "samples" all that were measured, "mask" of the input, "weights" of the withheld ones, "sensitivities"
-    from the centre, which is never withheld, "noise" of each coil, "again", "flip" and "shift" of the split.
+    from the centre, which is never withheld, "noise" of each coil, and of the split "again", "flip", "shift"
+    and "noise_seed".
 
     Args:
         kspace: (coils, slices, rows, columns) over the scale of its volume.
@@ -68,4 +72,5 @@ def split_slab(
         "again": as_mask(split.again, axes),
         "flip": np.array(split.flip),
         "shift": np.array(split.shift),
+        "noise_seed": np.array(split.noise_seed),
     }

@@ -177,7 +177,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             doubts = (*doubts, "its file gives no patient orientation; axes are those of the scanner")
         return Outputs(
             {"": centre_crop(volume, scan.grid.shape)},
-            facts=dict(scan.facts),
+            facts={**scan.facts, **_supervision(configuration)},
             shown={"zero-filled": before},
             warnings=doubts,
             description=_description(scan),
@@ -195,6 +195,12 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     ) -> None:
         found = {**outputs.shown, "reconstructed": outputs.volumes[""]}
         draw_reconstructions(found, scan.grid, scan.fully_sampled, picture, _is_oriented(scan))
+
+
+def _supervision(configuration: ReconstructionConfiguration) -> dict[str, str]:
+    """What CASE.json and the report say of a network, or of a tuned weight, that no truth has taught."""
+    by_itself = configuration.self_supervision is not None
+    return {"supervision": "self-supervised: learnt from undersampled files alone"} if by_itself else {}
 
 
 def _is_oriented(scan: Scan) -> bool:
