@@ -198,7 +198,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
 
 
 def _supervision(configuration: ReconstructionConfiguration) -> dict[str, str]:
-    """What CASE.json and the report say of a network, or of a tuned weight, that no truth has taught."""
+    """Say in CASE.json and in the report that no truth has taught a network, or tuned a weight."""
     by_itself = configuration.self_supervision is not None
     return {"supervision": "self-supervised: learnt from undersampled files alone"} if by_itself else {}
 
