@@ -2,26 +2,22 @@
 
 A case is three files: CASE.b2nd (image), labels/CASE.b2nd (where there are any) and CASE.json. What follows a
 name is as long for every case, so that no two names can mean one file. The record is written last: a case
-without one was not finished and is made again. It holds a checksum of each file, for blosc2 decompresses
-damaged bytes into other voxels without a word.
+without one was not finished and is made again. It holds the checksums of the arrays.
 """
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import blosc2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kneeformer.data.files import write_text, written_whole
+from kneeformer.data.files import write_text
+from kneeformer.data.stored_array import ArrayRecord, StoredArray, write_array
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 
 POINTS_PER_STRUCTURE = 500
-_BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
 
 Points = list[Size]
 
@@ -57,22 +53,6 @@ class CaseRecord(_Kept):
     points: dict[str, Points]
 
 
-class FileState(_Kept):
-    """By which a file is known to be as it was written."""
-
-    size: int
-    crc32: int
-
-    @classmethod
-    def of(cls, file: Path) -> "FileState":
-        """Read a file through: about 2 GB a second where the disk is not slower."""
-        size = checksum = 0
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                size, checksum = size + len(block), zlib.crc32(block, checksum)
-        return cls(size=size, crc32=checksum)
-
-
 class Manifest(_Kept):
     """Contents of CASE.json.
 
@@ -82,8 +62,8 @@ class Manifest(_Kept):
     """
 
     record: CaseRecord
-    image: FileState
-    labels: FileState | None
+    image: ArrayRecord
+    labels: ArrayRecord | None
     crc32: int = 0
 
     def checksum(self) -> int:
@@ -97,16 +77,8 @@ class StoredCase:
     folder: Path
     name: str
     record: CaseRecord
-    image: blosc2.NDArray
-    labels: blosc2.NDArray | None
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Faults of reading voxels in here name the case. Raises KneeformerError: it cannot be read."""
-        try:
-            yield
-        except (RuntimeError, OSError) as fault:  # blosc2 raises both
-            raise KneeformerError(_unreadable(image_file(self.folder, self.name), str(fault))) from fault
+    image: StoredArray
+    labels: StoredArray | None
 
 
 def image_file(folder: Path, name: str) -> Path:
@@ -134,11 +106,11 @@ def save_case(
 ) -> None:
     """Store a case; `crop` (z, y, x) is the shape it will mostly be read in."""
     record_file(folder, name).unlink(missing_ok=True)
-    stored = _save(image_file(folder, name), image, crop)
+    stored = write_array(image_file(folder, name), image, crop)
     if labels is None:
         labels_file(folder, name).unlink(missing_ok=True)
-    state = None if labels is None else _save(labels_file(folder, name), labels, crop)
-    manifest = Manifest(record=record, image=stored, labels=state)
+    drawn = None if labels is None else write_array(labels_file(folder, name), labels, crop)
+    manifest = Manifest(record=record, image=stored, labels=drawn)
     manifest = manifest.model_copy(update={"crc32": manifest.checksum()})
     write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
 
@@ -147,10 +119,13 @@ def open_case(folder: Path, name: str) -> StoredCase:
     """Open a stored case. Raises KneeformerError: it is not there as its record says."""
     try:
         manifest = read_manifest(folder, name)
-        image = blosc2.open(str(image_file(folder, name)), mode="r")
-        labels = None if manifest.labels is None else blosc2.open(str(labels_file(folder, name)), mode="r")
-    except (KneeformerError, RuntimeError, OSError) as fault:
-        raise KneeformerError(_unreadable(image_file(folder, name), str(fault))) from fault
+    except KneeformerError as fault:
+        raise KneeformerError(
+            f"{record_file(folder, name)}: {fault}; prepare the case again with kf_preprocess"
+        ) from fault
+    image = StoredArray(image_file(folder, name), manifest.image)
+    drawn = manifest.labels
+    labels = None if drawn is None else StoredArray(labels_file(folder, name), drawn)
     return StoredCase(folder, name, manifest.record, image, labels)
 
 
@@ -167,28 +142,42 @@ def read_manifest(folder: Path, name: str) -> Manifest:
     return manifest
 
 
-def verified_manifest(folder: Path, name: str) -> Manifest:
-    """As `read_manifest`, with every byte of the case's files compared with it.
+def present_manifest(folder: Path, name: str) -> Manifest:
+    """As `read_manifest`, with the case's files there and as long as they were written.
 
     Raises:
-        KneeformerError: also where a file is missing or damaged.
+        KneeformerError: also where a file is missing or of another size.
     """
     manifest = read_manifest(folder, name)
-    _verify(image_file(folder, name), manifest.image, "image")
-    if manifest.labels is not None:
-        _verify(labels_file(folder, name), manifest.labels, "label map")
+    for file, record, what in _arrays(folder, name, manifest):
+        if not file.is_file():
+            raise KneeformerError(f"the prepared {what} is missing")
+        if file.stat().st_size != record.size:
+            raise KneeformerError(f"the prepared {what} is damaged")
     return manifest
 
 
-def _verify(file: Path, wanted: FileState, what: str) -> None:
-    if not file.is_file():
-        raise KneeformerError(f"the prepared {what} is missing")
-    if file.stat().st_size != wanted.size or FileState.of(file) != wanted:
-        raise KneeformerError(f"the prepared {what} is damaged")
+def verified_manifest(folder: Path, name: str) -> Manifest:
+    """As `present_manifest`, with all that the files hold compared with its checksums.
+
+    Raises:
+        KneeformerError: also where a file is damaged.
+    """
+    manifest = present_manifest(folder, name)
+    for file, record, what in _arrays(folder, name, manifest):
+        try:
+            StoredArray(file, record).check()
+        except KneeformerError as fault:
+            raise KneeformerError(f"the prepared {what} is damaged") from fault
+    return manifest
 
 
-def _unreadable(file: Path, fault: str) -> str:
-    return f"{file}: the prepared case cannot be read ({fault}); prepare it again with kf_preprocess"
+def _arrays(folder: Path, name: str, manifest: Manifest) -> list[tuple[Path, ArrayRecord, str]]:
+    """Files of a case that its record names, and what each of them is."""
+    image = image_file(folder, name), manifest.image, "image"
+    if manifest.labels is None:
+        return [image]
+    return [image, (labels_file(folder, name), manifest.labels, "label map")]
 
 
 def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed: int) -> dict[str, Points]:
@@ -202,30 +191,3 @@ def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed
         z, y, x = np.unravel_index(flat, labels.shape)
         found[name] = list(zip(z.tolist(), y.tolist(), x.tolist(), strict=True))
     return found
-
-
-def _save(path: Path, array: np.ndarray, crop: tuple[int, ...]) -> FileState:
-    chunks = _chunks(array.shape, crop)
-    with written_whole(path) as beside:
-        blosc2.asarray(
-            np.ascontiguousarray(array),
-            urlpath=str(beside),
-            mode="w",
-            chunks=chunks,
-            blocks=_blocks(chunks, array.itemsize),
-            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1},
-        )
-        return FileState.of(beside)
-
-
-def _chunks(shape: tuple[int, ...], crop: tuple[int, ...]) -> tuple[int, ...]:
-    """One channel, and half a crop along each axis: a crop anywhere touches few chunks and little else."""
-    spatial = tuple(min(n, max(1, c // 2)) for n, c in zip(shape[-3:], crop, strict=True))
-    return (1,) * (len(shape) - 3) + spatial
-
-
-def _blocks(chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    sizes = list(chunks)
-    while np.prod(sizes) * itemsize > _BLOCK_BYTES:
-        sizes[int(np.argmax(sizes))] = -(-max(sizes) // 2)
-    return tuple(sizes)

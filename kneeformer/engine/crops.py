@@ -115,9 +115,8 @@ class CropBatches(Dataset[Batch]):
             if case.record.orientation == at.orientation:
                 draw = replace(draw, mirrored=at.mirrored)
             centre = _centre_at(at, case.record.shape, self.settings.crop)
-        with case.reading():
-            image = read_region(case.image, centre, draw.region)
-            labels = self._labels(case, centre, draw.region)
+        image = read_region(case.image, centre, draw.region)
+        labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
         to_patient = crop_to_patient(case.record.orientation, position)
         plain = draw.apply(image, "image")

@@ -1,6 +1,6 @@
 """The steps of a training: what every rank does alike, on its share of each batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from kneeformer.engine.loss_reader import LossReader, TakenStep
 from kneeformer.engine.optimiser import make_optimiser, set_rates
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.training_state import TrainingState
+from kneeformer.errors import KneeformerError
 from kneeformer.networks import ranks
 from kneeformer.networks.compute import autocast
 
@@ -91,7 +92,16 @@ class Learner:
             num_workers=self.run.workers,
             pin_memory=self.run.device.type == "cuda",
         )
-        return (on_device(batch, self.run.device) for batch in loader)
+        return _each(loader, self.run.device)
+
+
+def _each(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on a device. Of a fault in a loader process, its text without the traceback before it."""
+    try:
+        for batch in loader:
+            yield on_device(batch, device)
+    except KneeformerError as fault:
+        raise KneeformerError(str(fault).rpartition("KneeformerError: ")[2].strip()) from fault
 
 
 def follow(run: TrainingRun) -> None:

@@ -1,7 +1,7 @@
 """Check that prepared cases match the plan and the raw files. Needs no torch."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from kneeformer.config import GridSettings
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.files import stamp
 from kneeformer.data.processes import default_processes
-from kneeformer.data.storage import Origin, verified_manifest
+from kneeformer.data.storage import Manifest, Origin, present_manifest, verified_manifest
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelValues
 from kneeformer.paths import Folders
@@ -45,11 +45,16 @@ def files_digest(case: Case) -> str:
     return _digest(stamp(*(file for file in case.files if file.is_file())) + str(case.side))
 
 
-def stale_cases(folder: Path, wanted: Iterable[Wanted]) -> dict[str, str]:
-    """Return the stale cases, each with its reason; every byte of the others was checked."""
-    cases = list(wanted)
+def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) -> dict[str, str]:
+    """Return the stale cases, each with its reason.
+
+    Args:
+        verify: compare all that their files hold with checksums. Else damage that leaves a file as long as
+            it was is found when the damaged part is read.
+    """
+    cases, read = list(wanted), verified_manifest if verify else present_manifest
     with ThreadPoolExecutor(default_processes()) as threads:
-        reasons = threads.map(partial(_reason, folder), cases)
+        reasons = threads.map(partial(_reason, folder, read), cases)
         return {case.name: reason for case, reason in zip(cases, reasons, strict=True) if reason}
 
 
@@ -92,9 +97,9 @@ def listed(reasons: Mapping[str, str], most: int = 5) -> str:
     )
 
 
-def _reason(folder: Path, wanted: Wanted) -> str | None:
+def _reason(folder: Path, read: Callable[[Path, str], Manifest], wanted: Wanted) -> str | None:
     try:
-        manifest = verified_manifest(folder, wanted.name)
+        manifest = read(folder, wanted.name)
     except KneeformerError as fault:
         return str(fault)
     made = manifest.record.origin

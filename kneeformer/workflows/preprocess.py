@@ -74,7 +74,9 @@ def preprocess_dataset(
     made = {}
     for name, configuration in by_folder.items():
         cases = [*labelled, *dataset.unlabelled_cases()] if name in by_images else labelled
-        made[name] = preprocess_cases(cases, dataset, configuration, home / name, processes, watch)
+        made[name] = preprocess_cases(
+            cases, dataset, configuration, home / name, processes, watch, verify=True
+        )
     return made
 
 
@@ -85,24 +87,28 @@ def preprocess_cases(
     folder: Path,
     processes: int,
     watch: Progress,
+    verify: bool,
 ) -> int:
     """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`.
 
     Where another process prepares cases in the folder, it is waited for.
+
+    Args:
+        verify: as of `stale_cases`.
     """
     general = dataset.description.without_cases()
-    jobs = _stale([_job(case, general, configuration, folder) for case in cases])
+    jobs = _stale([_job(case, general, configuration, folder) for case in cases], verify)
     if jobs:
         with one_at_a_time(folder, "kf_preprocess", ("labels",)):
-            jobs = _stale(jobs)
+            jobs = _stale(jobs, verify)
             _run(jobs, folder.name, processes, watch)
     return len(jobs)
 
 
-def _stale(jobs: list[Job]) -> list[Job]:
+def _stale(jobs: list[Job], verify: bool) -> list[Job]:
     if not jobs:
         return []
-    stale = stale_cases(jobs[0].folder, [Wanted(job.case.name, job.origin) for job in jobs])
+    stale = stale_cases(jobs[0].folder, [Wanted(job.case.name, job.origin) for job in jobs], verify)
     return [job for job in jobs if job.case.name in stale]
 
 

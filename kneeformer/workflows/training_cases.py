@@ -178,7 +178,7 @@ def _borrowed(
     configuration = plan.configuration(request.configuration)
     name = f"{configuration.preprocessing.folder}__{other.name}"
     folder = folders.preprocessed / request.dataset / name
-    preprocess_cases(cases, other, configuration, folder, default_processes(), watch)
+    preprocess_cases(cases, other, configuration, folder, default_processes(), watch, verify=False)
     return [folder / c.name for c in cases]
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flipped_bits import flip_bit
 from torch.utils.data import DataLoader, Subset
 
 from kneeformer.config import AugmentationSettings, MaskingSettings, TrainingSettings
-from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
+from kneeformer.data.storage import CaseRecord, Origin, image_file, save_case, structure_points
 from kneeformer.engine.crops import CropBatches, MaskedBatches, inside_centre, read_region
 from kneeformer.engine.losses import IGNORE_INDEX
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.transforms.augmentation import Augmentation
@@ -359,3 +361,14 @@ def test_shares_of_a_batch_are_its_parts(folder: Path, cutmix: float) -> None:
         batches.append(MaskedBatches(dataset, TOKEN, MaskingSettings())[7])
     whole, *parts = batches
     assert same(whole, {role: torch.cat([part[role] for part in parts]) for role in whole})
+
+
+def test_a_batch_is_never_made_of_damaged_voxels(folder: Path) -> None:
+    """The training stops with the file's name, in a process that loads batches too."""
+    file = image_file(folder, "large")
+    flip_bit(file, 8 * (file.stat().st_size // 2))
+    batches = crops(folder, "large", crop=SHAPE)
+    with pytest.raises(KneeformerError, match=r"large\.b2nd: .*\(damaged\).* kf_preprocess"):
+        batches[0]
+    with pytest.raises(KneeformerError, match=r"large\.b2nd: .*\(damaged\).* kf_preprocess"):
+        next(iter(DataLoader(batches, batch_size=None, num_workers=1)))

@@ -381,6 +381,20 @@ def test_memory_that_runs_out_is_a_sentence_that_names_the_settings_to_lower(
     )
 
 
+class Faulty(Noise):
+    """Batches of a file that cannot be read."""
+
+    def __getitem__(self, step: int) -> Batch:
+        raise KneeformerError("K01.b2nd: damaged;\n  prepare it again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_a_file_is_told_without_a_traceback(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(KneeformerError) as caught:
+        train(run(tmp_path, training=Faulty(9), workers=workers))
+    assert str(caught.value) == "K01.b2nd: damaged;\n  prepare it again"
+
+
 def test_another_fault_of_torch_stays_a_bug(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="must match"):
         train(replace(run(tmp_path), objective=Greedy("bug")))

@@ -215,12 +215,6 @@ def said(caught: pytest.ExceptionInfo[KneeformerError]) -> list[str]:
     return [first.partition(": ")[2], *(line.strip() for line in lines)]
 
 
-def flip_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 def touch_later(file: Path) -> None:
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
@@ -233,11 +227,10 @@ DAMAGE: dict[str, tuple[Callable[[Place], object], str]] = {
     "never prepared": (lambda p: record_file(p.prepared, "e").unlink(), "not prepared"),
     "empty record": (lambda p: record_file(p.prepared, "e").write_text("{}"), "the record is damaged"),
     "labels lost": (lambda p: labels_file(p.prepared, "e").unlink(), "the prepared label map is missing"),
-    "labels damaged": (
-        lambda p: flip_a_bit(labels_file(p.prepared, "e")),
+    "labels cut short": (
+        lambda p: os.truncate(labels_file(p.prepared, "e"), 40),
         "the prepared label map is damaged",
     ),
-    "image damaged": (lambda p: flip_a_bit(image_file(p.prepared, "e")), "the prepared image is damaged"),
     "image cut short": (
         lambda p: os.truncate(image_file(p.prepared, "e"), 40),
         "the prepared image is damaged",
@@ -299,7 +292,7 @@ def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(place
         place.learnt(VIT)
     write_json(file, fingerprint | {"cases": dict.fromkeys(LABELLED, case)})
     assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
-    flip_a_bit(image_file(place.prepared, "e"))
+    os.truncate(image_file(place.prepared, "e"), 40)
     with pytest.raises(KneeformerError, match="the prepared image is damaged: e"):
         place.learnt(VIT)
     with pytest.raises(KneeformerError, match="imagesUn and imagesTs define: restore the raw data"):

@@ -40,7 +40,7 @@ def test_what_is_damaged_or_stale_is_made_again_and_nothing_else(place: Place) -
     left.touch()
 
     dataset, configuration = Dataset.open(place.raw), plan().configuration("3d_vit")
-    work = (dataset.training_cases(), dataset, configuration, folder, 1, lambda *_: None)
+    work = (dataset.training_cases(), dataset, configuration, folder, 1, lambda *_: None, True)
     assert (preprocess_cases(*work), preprocess_cases(*work)) == (5, 0)
     assert record_file(folder, untouched).stat().st_mtime_ns == written
     assert not left.exists()

@@ -25,9 +25,7 @@ POINTS = 512  # of each bone, by which poses are compared
 
 def stored_bone(case: Path, device: torch.device | None = None) -> Tensor:
     """(2, z, y, x) float32 of a prepared bone: CT in [0, 1] and signed distance in mm."""
-    stored = open_case(case.parent, case.name)
-    with stored.reading():
-        return torch.from_numpy(stored.image[:]).to(device)
+    return torch.from_numpy(open_case(case.parent, case.name).image[:]).to(device)
 
 
 @dataclass(frozen=True)

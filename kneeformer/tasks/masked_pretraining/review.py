@@ -82,8 +82,7 @@ class Review:
     def _middle(self, stored: StoredCase) -> Tensor:
         """The middle crop of a case, (channels, z, y, x)."""
         z, y, x = (n // 2 for n in stored.record.shape)
-        with stored.reading():
-            return torch.from_numpy(read_region(stored.image, (z, y, x), self.configuration.training.crop))
+        return torch.from_numpy(read_region(stored.image, (z, y, x), self.configuration.training.crop))
 
     def _batch(self, case: Path, number: int) -> dict[str, Tensor]:
         configuration = self.configuration

@@ -47,8 +47,7 @@ class WholeVolume:
     @classmethod
     def of(cls, stored: StoredCase, axes: tuple[int, ...]) -> "WholeVolume":
         """Read a case."""
-        with stored.reading():
-            kspace = np.asarray(stored.image[:])
+        kspace = stored.image[:]
         scale = scale_of(kspace, axes)
         peak = float(zero_filled_volume(kspace, axes, stored.record.shape).max())
         return cls(measured(kspace, axes), scale, peak / scale)
@@ -92,8 +91,7 @@ class SlabBatches(Dataset[Batch]):
     def _slab(self, stored: StoredCase, volume: WholeVolume, seed: list[int]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         slices, rows = self._place(stored, rng)
-        with stored.reading():
-            kspace = np.asarray(stored.image[:, slices]) / np.float32(volume.scale)
+        kspace = stored.image[:, slices] / np.float32(volume.scale)
         if self.training and rng.random() < 0.5:
             kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
         if (masking := self.configuration.masking) is not None:

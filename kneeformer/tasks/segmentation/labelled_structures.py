@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from kneeformer.data.storage import open_case
 from kneeformer.geometry.components import count_components
 from kneeformer.labels import LabelScheme
@@ -36,8 +34,7 @@ def labelled_structures(cases: Iterable[Path], scheme: LabelScheme) -> list[Labe
         case = open_case(path.parent, path.name)
         if case.labels is None:
             continue
-        with case.reading():
-            labels = np.asarray(case.labels[...])
+        labels = case.labels[...]
         for name, found in counts.items():
             mask = scheme.structure(labels, name)
             if mask.any():
