@@ -21,7 +21,7 @@ _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level ca
 
 
 class ArrayRecord(BaseModel):
-    """What a file holds, by which damage to it is found.
+    """Contents of a file as they were written, by which damage is found.
 
     Attributes:
         size: bytes of the file.
@@ -105,7 +105,7 @@ def write_array(file: Path, array: np.ndarray, crop: tuple[int, ...]) -> ArrayRe
 
 
 def _layout(array: Any) -> dict[str, Any]:
-    """What gives decompressed chunks their places and values."""
+    """Facts of an array that give decompressed chunks their places and values."""
     return {
         "shape": tuple(array.shape),
         "dtype": str(array.dtype),
