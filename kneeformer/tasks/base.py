@@ -67,7 +67,8 @@ class Outputs:
         transforms: 4 x 4, of points in patient coordinates (LPS, mm): "" is CASE.tfm.
         facts: for CASE.json.
         warnings: doubts about the outputs, for the user.
-        shown: further volumes (z, y, x) on the native grid, for the picture alone.
+        shown: further volumes (z, y, x) on the native grid, or their middle slices (1, y, x), for the picture
+            alone.
         description: one line, for the headers of the volumes.
         complex_image: (z, y, x), of a reconstruction; written on request.
     """
