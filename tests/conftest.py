@@ -1,6 +1,8 @@
 """How the suite runs: over all cores, each worker on one thread; see decision 0019."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +30,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    found = Place(Folders(tmp_path / "raw", tmp_path / "preprocessed", tmp_path / "results"))
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
+    """No test pulls the plug, so none waits until its files have reached the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a place, made once; tests that want them get a copy."""
+    root = tmp_path_factory.mktemp("prepared")
+    found = place_in(root)
     found.write(NAME, {"imagesTr": LABELLED, "imagesUn": UNLABELLED, "imagesTs": TESTS})
     write_json(found.folders.preprocessed / NAME / "splits_final.json", SPLITS)
     write_text(found.folders.plan_file(NAME), plan().to_text())
     found.prepare([*LABELLED, *UNLABELLED])
-    return found
+    return root
+
+
+@pytest.fixture
+def place(prepared: Path, tmp_path: Path) -> Place:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    return place_in(tmp_path)
+
+
+def place_in(root: Path) -> Place:
+    return Place(Folders(root / "raw", root / "preprocessed", root / "results"))

@@ -3,8 +3,10 @@
 import ast
 import importlib.util
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -23,6 +25,7 @@ PROJECT = Path(__file__).parent.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
@@ -173,6 +176,14 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
         and not ast.get_docstring(node)
     ]
     assert not found
+
+
+def test_cases_are_checked_before_anything_is_loaded_that_takes_long() -> None:
+    """Each child process of a command would wait for it; scipy loads its parts when they are first used."""
+    code = "import sys, kneeformer.workflows.fingerprint; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"torch", "matplotlib", "skimage.measure", "scipy.ndimage", "scipy.spatial", "scipy.sparse"}
+    assert not slow & set(run.stdout.split())
 
 
 def imported_packages(module: ast.Module) -> set[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
+import scipy
 
 from kneeformer.geometry.aliases import Vector
 
@@ -11,7 +11,7 @@ Affine = npt.NDArray[np.float64]  # (4, 4), acts on column vectors (x, y, z, 1) 
 
 def rotation(degrees: Vector) -> npt.NDArray[np.float64]:
     """(3, 3) rotation about the first axis, then the second, then the third: none of them turns with it."""
-    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+    return np.asarray(scipy.spatial.transform.Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
 def transformed(points: np.ndarray, matrix: np.ndarray) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Rotation that brings the long axis of a bone onto an axis of the patient."""
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 
 def longest_axis(points: np.ndarray) -> np.ndarray:
@@ -20,5 +20,5 @@ def straightening(points: np.ndarray) -> np.ndarray:
     nearest = int(np.argmax(np.abs(longest)))
     target = np.zeros(3)
     target[nearest] = np.sign(longest[nearest])
-    turn, _ = Rotation.align_vectors([target], [longest])
+    turn, _ = scipy.spatial.transform.Rotation.align_vectors([target], [longest])
     return np.asarray(turn.as_matrix())

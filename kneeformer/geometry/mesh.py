@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.measure import marching_cubes
+import skimage
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.affine import transformed
@@ -99,7 +99,9 @@ def surface_of(field: np.ndarray, level: float, grid: Grid) -> Mesh:
         )
     z, y, x = slices(grown(bounding_box(inside), (1, 1, 1), inside.shape))
     above = np.subtract(field[z, y, x], level, dtype=np.float64).astype(np.float32)
-    vertices, faces, _, _ = marching_cubes(_off_the_level(_closed(above)), 0.0, method="lorensen")
+    vertices, faces, _, _ = skimage.measure.marching_cubes(
+        _off_the_level(_closed(above)), 0.0, method="lorensen"
+    )
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)
     outward = faces[:, ::-1].astype(np.int64)  # as they come, they point inward in (z, y, x)
     return Mesh(index, outward).transformed(grid.to_patient())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import fft
+import scipy
 
 IN_PLANE, VOLUME = (-2, -1), (-3, -2, -1)
 
@@ -17,12 +17,16 @@ def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
     The middle of an axis of n samples is n // 2, of odd n too. Two axes make it 2D, three 3D; the readout
     alone or the phase encoding alone may be transformed as well.
     """
-    return np.asarray(fft.fftshift(fft.fftn(fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes))
+    return np.asarray(
+        scipy.fft.fftshift(scipy.fft.fftn(scipy.fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes)
+    )
 
 
 def to_image(kspace: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
     """Inverse of `to_kspace`, which is its adjoint; shapes and precision as there."""
-    return np.asarray(fft.fftshift(fft.ifftn(fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes))
+    return np.asarray(
+        scipy.fft.fftshift(scipy.fft.ifftn(scipy.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes)
+    )
 
 
 def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

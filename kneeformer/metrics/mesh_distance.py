@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from kneeformer.geometry.mesh import Mesh
 
@@ -59,7 +59,7 @@ class _Surface:
         self.boxes = self._boxes(self.triangles.mean(1), self.normals, np.arange(len(order)))
         centres = self._sums(self.boxes.centres) / self.counts[:, None]
         self.patches = self._boxes(centres, _unit(self._sums(mesh.normals[order])), patch[order])
-        self.tree = cKDTree(self.patches.centres)
+        self.tree = scipy.spatial.cKDTree(self.patches.centres)
 
     def _sums(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(np.add.reduceat(values, self.starts, axis=0))

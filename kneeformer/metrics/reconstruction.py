@@ -6,8 +6,8 @@ All take magnitude volumes (slices, rows, columns); a volume is cut to the recon
 import math
 
 import numpy as np
-from scipy import ndimage
-from skimage.metrics import structural_similarity
+import scipy
+import skimage
 
 from kneeformer.metrics.metric import NO_VOXELS, Metric, Values
 
@@ -77,7 +77,7 @@ def ssim(reference: np.ndarray, found: np.ndarray, within: np.ndarray | None = N
     """
     peak = float(reference.max())
     maps = [
-        structural_similarity(true, test, data_range=peak, full=True)
+        skimage.metrics.structural_similarity(true, test, data_range=peak, full=True)
         for true, test in zip(reference, found, strict=True)
     ]
     if within is None:
@@ -111,7 +111,10 @@ def limb(reference: np.ndarray) -> np.ndarray:
     bright = reference > 0.1 * np.percentile(reference, 99)
     disc = np.hypot(*np.ogrid[-5:6, -5:6]) <= 5
     return np.stack(
-        [ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(s, 5), disc))[5:-5, 5:-5] for s in bright]
+        [
+            scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(np.pad(s, 5), disc))[5:-5, 5:-5]
+            for s in bright
+        ]
     )
 
 

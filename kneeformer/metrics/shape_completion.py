@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+import scipy
 
 from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.boxes import around
@@ -166,7 +166,7 @@ def boundary_dice(
     box = around(region, math.ceil(BOUNDARY_MM / min(spacing_mm)))
     if not surfaces[box].any():
         return math.nan
-    close = region[box] & (distance_transform_edt(~surfaces[box], spacing_mm) <= BOUNDARY_MM)
+    close = region[box] & (scipy.ndimage.distance_transform_edt(~surfaces[box], spacing_mm) <= BOUNDARY_MM)
     return dice(count(reference[box] & close, prediction[box] & close))
 
 

@@ -1,7 +1,7 @@
 """Structural similarity of volumes as a metric (Wang et al. 2004); as a loss it is in `networks.ssim`."""
 
 import numpy as np
-from scipy.ndimage import correlate1d
+import scipy
 
 from kneeformer.geometry.boxes import around
 
@@ -39,7 +39,7 @@ def _ssim(first: np.ndarray, second: np.ndarray, profile: np.ndarray) -> np.ndar
 
     def mean(volume: np.ndarray) -> np.ndarray:
         for axis in range(3):
-            volume = correlate1d(volume, profile, axis, mode="reflect")
+            volume = scipy.ndimage.correlate1d(volume, profile, axis, mode="reflect")
         return volume
 
     mean_first, mean_second = mean(first), mean(second)

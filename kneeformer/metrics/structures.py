@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from kneeformer.geometry.decimation import decimated
 from kneeformer.geometry.grid import Grid
@@ -70,7 +70,7 @@ def is_cartilage(name: str) -> bool:
 
 def _bone_under(name: str, mask: np.ndarray, labels: np.ndarray, scheme: LabelScheme) -> str | None:
     """The structure, itself no cartilage, that most voxels around a cartilage belong to."""
-    around = ndimage.binary_dilation(mask) & ~mask
+    around = scipy.ndimage.binary_dilation(mask) & ~mask
     touching = labels[around]
     counts = {
         other: np.count_nonzero(scheme.structure(touching, other))

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+import scipy
 
 from kneeformer.geometry.boxes import bounding_box, slices
 from kneeformer.metrics.metric import BY_DISTANCE, Metric
@@ -109,7 +109,9 @@ def directed_distances(start: np.ndarray, target: np.ndarray, spacing_mm: Sequen
         (voxels of start,) float64.
     """
     # Asked for indices alone, scipy keeps 12 bytes a voxel; its distances would take 36 more.
-    nearest = distance_transform_edt(~target, spacing_mm, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(
+        ~target, spacing_mm, return_distances=False, return_indices=True
+    )
     squared = np.zeros(np.count_nonzero(start))
     for positions, to, edge in zip(np.nonzero(start), nearest, spacing_mm, strict=True):
         squared += ((positions - to[start]) * edge) ** 2

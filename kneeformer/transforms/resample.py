@@ -7,7 +7,7 @@ the factor of a reduction, so that what is finer than the new grid is averaged a
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from kneeformer.geometry.aliases import Size
 from kneeformer.geometry.resampling import nearest_voxels, new_centres
@@ -49,20 +49,20 @@ def _resample(volume: np.ndarray, shape: Size, kernels: list[Kernel]) -> np.ndar
     return volume
 
 
-def _along(volume: np.ndarray, axis: int, matrix: sparse.csr_matrix) -> np.ndarray:
+def _along(volume: np.ndarray, axis: int, matrix: "scipy.sparse.csr_matrix") -> np.ndarray:
     front = np.ascontiguousarray(np.moveaxis(volume, axis, 0))
     product = matrix @ front.reshape(len(front), -1)
     return np.ascontiguousarray(np.moveaxis(product.reshape(-1, *front.shape[1:]), 0, axis))
 
 
-def weights(old: int, new: int, kernel: Kernel) -> sparse.csr_matrix:
+def weights(old: int, new: int, kernel: Kernel) -> "scipy.sparse.csr_matrix":
     """(new, old) float32 matrix whose rows sum to one; beyond the edge the outermost voxel is repeated.
 
     "cubic" is the convolution kernel of Keys (1981) with a = -1/2, "linear" the triangle.
     """
     if kernel == "nearest":
         ones = np.ones(new, np.float32), (np.arange(new), nearest_voxels(old, new))
-        return sparse.csr_matrix(ones, (new, old))
+        return scipy.sparse.csr_matrix(ones, (new, old))
     centres = new_centres(old, new)
     widening = max(1.0, old / new)
     reach = (2 if kernel == "cubic" else 1) * widening
@@ -72,7 +72,7 @@ def weights(old: int, new: int, kernel: Kernel) -> sparse.csr_matrix:
     values /= values.sum(1, keepdims=True)
     rows = np.repeat(np.arange(new), taps.shape[1])
     columns = np.clip(taps, 0, old - 1).ravel()
-    matrix = sparse.coo_matrix((values.astype(np.float32).ravel(), (rows, columns)), (new, old)).tocsr()
+    matrix = scipy.sparse.coo_matrix((values.astype(np.float32).ravel(), (rows, columns)), (new, old)).tocsr()
     matrix.eliminate_zeros()
     return matrix
 

@@ -1,10 +1,12 @@
 """Displaced fragments in a mask are repositioned, and count as a part of the region to complete."""
 
 import numpy as np
+import pytest
 from scipy import ndimage
 from small_completion import Tibia, complete
 
 from kneeformer.labels import COMPLETE, KEEP
+from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.fragments import as_region
 
 TIBIA = Tibia.scanned(40)
@@ -18,8 +20,12 @@ def mask() -> np.ndarray:
     return np.select([MOVED, region, TIBIA.bone], [3, COMPLETE, KEEP], 0).astype(np.uint8)
 
 
-def test_a_fragment_is_put_back() -> None:
-    outputs = complete(TIBIA.ct, mask(), TIBIA.grid)
+@pytest.fixture(scope="module")
+def outputs() -> Outputs:
+    return complete(TIBIA.ct, mask(), TIBIA.grid)
+
+
+def test_a_fragment_is_put_back(outputs: Outputs) -> None:
     (facts,) = outputs.facts["fragments"]
     assert facts["label"] == 3 and facts["volume_mm3"] == round(MOVED.sum() * TIBIA.grid.voxel_mm3, 1)
     matrix = outputs.transforms["_fragment3"]
@@ -32,8 +38,8 @@ def test_a_fragment_is_put_back() -> None:
     assert np.allclose(there.centre_of_volume, TIBIA.grid.voxel_centres()[back == 3].mean(0), atol=1.0)
 
 
-def test_a_fragment_counts_as_region() -> None:
-    marked, plain = (complete(TIBIA.ct, m, TIBIA.grid) for m in (mask(), as_region(mask())))
+def test_a_fragment_counts_as_region(outputs: Outputs) -> None:
+    plain = complete(TIBIA.ct, as_region(mask()), TIBIA.grid)
     assert plain.facts["fragments"] == [] and "_fragments" not in plain.volumes
     for name, volume in plain.volumes.items():
-        assert np.array_equal(volume, marked.volumes[name])
+        assert np.array_equal(volume, outputs.volumes[name])

@@ -51,8 +51,10 @@ def image_of(shape: Size) -> np.ndarray:
     return np.stack([number, -number])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four stored cases, for reading."""
+    made = tmp_path_factory.mktemp("cases")
     for name, shape in (("large", SHAPE), ("thin", SMALL), ("unlabelled", SHAPE), ("empty", SHAPE)):
         labels = np.zeros(shape, np.uint8) if name == "empty" else labels_of(shape)
         points = structure_points(labels, {"femur": labels == 1, "tibia": labels == 2}, seed=0)
@@ -60,8 +62,8 @@ def folder(tmp_path: Path) -> Path:
         record = CaseRecord(
             origin=ORIGIN, shape=shape, spacing=SPACING, orientation="SPL", points={} if none else points
         )
-        save_case(tmp_path, name, image_of(shape), None if none else labels, record, CROP)
-    return tmp_path
+        save_case(made, name, image_of(shape), None if none else labels, record, CROP)
+    return made
 
 
 def crops(
@@ -165,14 +167,14 @@ def test_structures_are_aimed_at_equally_however_small(folder: Path) -> None:
     assert 0.4 < femur < 0.6
 
 
-def test_a_point_inside_is_the_middle_of_its_crop(folder: Path) -> None:
+def test_a_point_inside_is_the_middle_of_its_crop(tmp_path: Path) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[6, 20, 25] = 1
     record = CaseRecord(
         origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="SPL", points={"femur": [(6, 20, 25)]}
     )
-    save_case(folder, "dot", image_of(SHAPE), labels, record, CROP)
-    batch = crops(folder, "dot", share=1)[0]
+    save_case(tmp_path, "dot", image_of(SHAPE), labels, record, CROP)
+    batch = crops(tmp_path, "dot", share=1)[0]
     assert batch["labels"][0].nonzero().tolist() == [[4, 8, 6]]
 
 
@@ -254,10 +256,11 @@ def test_a_scheme_changes_no_image(folder: Path) -> None:
         assert torch.equal(with_labels[step]["to_patient"], without[step]["to_patient"])
 
 
-def test_crops_of_all_planes_are_placed_along_the_patients_axes(folder: Path) -> None:
+def test_crops_of_all_planes_are_placed_along_the_patients_axes(folder: Path, tmp_path: Path) -> None:
     record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="PSR", points={})
-    save_case(folder, "coronal", image_of(SHAPE), None, record, CROP)
-    batches = [crops(folder, case, scheme=None, share=0)[0]["to_patient"] for case in ("large", "coronal")]
+    save_case(tmp_path, "coronal", image_of(SHAPE), None, record, CROP)
+    places = ((folder, "large"), (tmp_path, "coronal"))
+    batches = [crops(place, case, scheme=None, share=0)[0]["to_patient"] for place, case in places]
     axial, coronal = ((places[:, :, :3], places[:, :, 3]) for places in batches)
     for crop in range(4):
         assert axial[0][crop].tolist() == [
@@ -276,13 +279,12 @@ def test_what_augmentation_brings_in_from_outside_is_uncounted_without_a_scheme(
     assert labels.unique().tolist() == [IGNORE_INDEX, 0]
 
 
-def test_cases_may_come_from_several_folders(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = tmp_path_factory.mktemp("other")
+def test_cases_may_come_from_several_folders(folder: Path, tmp_path: Path) -> None:
     record = CaseRecord(origin=ORIGIN, shape=SHAPE, spacing=SPACING, orientation="SPL", points={})
-    save_case(other, "large", image_of(SHAPE) + 1e6, None, record, CROP)
+    save_case(tmp_path, "large", image_of(SHAPE) + 1e6, None, record, CROP)
     first = crops(folder, "large", scheme=None)
     both = CropBatches(
-        [folder / "large", other / "large"], first.settings, None, first.augmentation, seed=0, length=10
+        [folder / "large", tmp_path / "large"], first.settings, None, first.augmentation, seed=0, length=10
     )
     found = torch.cat([both[s]["image"][:, 0, 0, 0, 0] for s in range(10)]) >= 1e6
     assert 10 < int(found.sum()) < 30

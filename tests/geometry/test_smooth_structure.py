@@ -38,17 +38,18 @@ HALF_AXES = np.array([30.0, 18.0, 12.0])
 ELLIPSOID_AREA = 4851.91  # mm2, by quadrature of its parametrisation with 2000 x 2000 nodes
 
 
-@pytest.mark.parametrize("spacing", [THICK, FINE, ISOTROPIC])
+BALL = (sphere, 15.0, 4 / 3 * pi * 15**3, 4 * pi * 15**2)
+OBLIQUE = (ellipsoid, 30.0, 4 / 3 * pi * 30 * 18 * 12, ELLIPSOID_AREA)
+
+
 @pytest.mark.parametrize(
-    ("body", "half", "volume", "area"),
-    [
-        (sphere, 15.0, 4 / 3 * pi * 15**3, 4 * pi * 15**2),
-        (ellipsoid, 30.0, 4 / 3 * pi * 30 * 18 * 12, ELLIPSOID_AREA),
-    ],
+    ("known", "spacing"),
+    [(BALL, THICK), (BALL, FINE), (BALL, ISOTROPIC), (OBLIQUE, THICK), (OBLIQUE, ISOTROPIC)],
 )
 def test_bodies_keep_volume_area_centre_and_place(
-    body: Body, half: float, volume: float, area: float, spacing: tuple[float, float, float]
+    known: tuple[Body, float, float, float], spacing: tuple[float, float, float]
 ) -> None:
+    body, half, volume, area = known
     grid, middle, points = around(half, spacing)
     mask = (body(points) > 0).reshape(grid.shape)
     surface = smooth_structure(mask, grid).surface()

@@ -49,7 +49,7 @@ def centroid_lps(mask: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def test_equal_seeds_give_equal_knees_and_others_do_not() -> None:
-    first, again, other = (make_knee(np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (make_knee(np.random.default_rng(seed), **COARSE) for seed in (3, 3, 4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[1], other[1])
 

@@ -47,9 +47,9 @@ def random_data(count: int, seed: int) -> Iterator[tuple[Data, float]]:
         yield data, math.exp(rng.uniform(math.log(1.5), math.log(80)))
 
 
-def test_a_thousand_datasets_plan_on_any_machine() -> None:
-    speeds = np.random.default_rng(0).integers(-3, 5, 1000).tolist()
-    for (data, memory), power in zip(random_data(1000, 0), speeds, strict=True):
+def test_any_dataset_is_planned_on_any_machine() -> None:
+    speeds = np.random.default_rng(0).integers(-3, 5, 400).tolist()
+    for (data, memory), power in zip(random_data(400, 0), speeds, strict=True):
         for budget in (Budget("cpu", memory, 2.0**power), Budget("cuda", memory)):
             spent = data.spend(budget)
             token = spent.network.token
@@ -67,7 +67,7 @@ def test_a_thousand_datasets_plan_on_any_machine() -> None:
 
 
 def test_more_memory_and_more_time_never_see_less_and_a_gpu_no_less_than_a_cpu() -> None:
-    for data, memory in random_data(400, 1):
+    for data, memory in random_data(150, 1):
         for budget in (Budget("cpu", memory), Budget("cuda", memory)):
             share = data.share(budget)
             assert data.share(replace(budget, memory_gb=1.7 * memory)) >= share

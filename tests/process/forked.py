@@ -8,8 +8,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 SERVER = multiprocessing.get_context("forkserver")
-# what takes long to load and starts no threads; an optimiser's first step loads torch._dynamo
-SERVER.set_forkserver_preload(["torch", "torch._dynamo", "scipy.ndimage", "SimpleITK", "matplotlib.pyplot"])
+# what takes long to load and survives a fork; an optimiser's first step loads torch._dynamo
+LIBRARIES = (
+    *("torch", "torch._dynamo", "scipy.ndimage", "scipy.spatial", "skimage.measure"),
+    *("SimpleITK", "matplotlib.pyplot", "joblib.externals.loky"),
+)
+TASKS = ("segmentation", "masked_pretraining", "bone_completion")
+OURS = ("kneeformer.workflows.train", *(f"kneeformer.tasks.{task}.task" for task in TASKS))
+SERVER.set_forkserver_preload([*LIBRARIES, *OURS])
 
 
 class Forked:
@@ -48,6 +54,7 @@ class Forked:
 def _run(command: list[str], folder: Path, environment: dict[str, str], files: list[str]) -> None:
     for stream, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY), stream)
+    os.fsync = lambda _: None  # as in conftest.py: kills lose nothing that was written, only power cuts do
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = command

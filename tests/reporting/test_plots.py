@@ -70,11 +70,12 @@ def test_curves_may_have_different_places(tmp_path: Path) -> None:
 def test_numbers_come_before_all_in_whatever_order_they_are_given(tmp_path: Path) -> None:
     score = (0.5, 0.3, 0.7)
     curves = [Curve(p, ((p, score),)) for p in ("all", "20", "5")]
-    columns = [bar(drawn(curves, tmp_path), colour)[2] for colour in COLOURS]
+    pixels = drawn(curves, tmp_path)
+    columns = [bar(pixels, colour)[2] for colour in COLOURS]
     assert columns[2] + 100 < columns[1] < columns[0] - 100
 
 
-@pytest.mark.parametrize("variants", [3, 4, 8])
+@pytest.mark.parametrize("variants", [3, 8])
 def test_many_curves_get_a_panel_a_variant(variants: int, tmp_path: Path) -> None:
     names = ["", *(f"variant {i}" for i in range(variants))]
     pair = (("scratch", (0.5, 0.3, 0.6)), ("pre-trained", (0.6, 0.5, 0.8)))

@@ -7,7 +7,7 @@ surface between two voxels is kept to a fraction of one, and two bones differ by
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
@@ -97,7 +97,7 @@ class Outline:
         where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
 
         def seen(volume: np.ndarray) -> np.ndarray:
-            return np.asarray(ndimage.map_coordinates(volume, where, order=1, mode="nearest"))
+            return np.asarray(scipy.ndimage.map_coordinates(volume, where, order=1, mode="nearest"))
 
         distances = seen(self.distance) + _beyond(where, self.distance.shape, self.grid)
         return Bone(
@@ -157,7 +157,7 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     """
     if mask.all():
         return np.full(mask.shape, _FAR_MM, np.float32)
-    nearest = ndimage.distance_transform_edt(mask, spacing, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(mask, spacing, return_distances=False, return_indices=True)
     squared, thickness = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
     for axis, edge in enumerate(spacing):
         shape = [-1 if a == axis else 1 for a in range(3)]
@@ -209,7 +209,7 @@ def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.nda
     low, high = settings.window_hu
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
     wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, grid.spacing, strict=True)]
-    return np.asarray(ndimage.gaussian_filter(scaled, wider))
+    return np.asarray(scipy.ndimage.gaussian_filter(scaled, wider))
 
 
 def prepare_bone(
