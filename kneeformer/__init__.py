@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`kneeformer.Predictor`, imported when it is asked for: torch comes with it."""
+    """`kneeformer.Predictor`, imported on first use: torch comes with it."""
     if name == "Predictor":
         from kneeformer.workflows.predict import Predictor
 

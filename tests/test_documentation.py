@@ -119,7 +119,7 @@ def test_the_reconstruction_tutorial_runs_to_scores(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_tutorial_runs_from_exports_to_scores(worked_through: tuple[Path, str]) -> None:
     folder, printed = worked_through
-    assert "recommended: 3d_vit" in printed and "spacing   5.2 x 1.9 x 1.9 mm" in printed
+    assert "recommended: 3d_vit" in printed and "spacing   7 x 2.5 x 2.5 mm" in printed
     assert "patellar_cartilage" in printed
     assert (folder / "predictions" / "K06.nrrd").is_file()
     assert json.loads((folder / "predictions" / "summary.json").read_text())["cases"] == 1

@@ -65,7 +65,7 @@ class CodeSettings(Settings):
         latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
         kl_weight: of the divergence of a `vae`, in nats a voxel of the volume.
         codes: in the codebook of a `vqvae`.
-        entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 asks nothing.
+        entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 leaves it out.
         depth: transformer blocks of a `vit`, whose tokens are six times `width` wide.
     """
 

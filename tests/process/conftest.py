@@ -54,7 +54,7 @@ def raw(shared: Path) -> Workplace:
 @pytest.fixture(scope="session")
 def planned(raw: Workplace, shared: Path) -> Workplace:
     def make(place: Workplace) -> None:
-        raw.copy(place.root).run("kf_plan_and_preprocess", "-d", 1, "-c", "3d_vit")
+        raw.copy(place.root).run("kf_plan_and_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
 
     return made_once(Workplace(shared / "planned"), make)
 

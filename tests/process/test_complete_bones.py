@@ -80,9 +80,9 @@ def linear_part(file: Path) -> np.ndarray:
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     place = Workplace(tmp_path_factory.mktemp("bones"))
     write_bone_dataset(place.raw, TRAINING, seed=1, test=len(TESTS), spacing_mm=(1.8, 1.8, 1.8))
-    planning = place.run("kf_plan", "-d", 1)
+    planning = place.run("kf_plan", "-d", 1, "-np", 1)
     coarsen(place.preprocessed / "kfPlans.json", 4.0)
-    place.run("kf_preprocess", "-d", 1, "-c", MODEL, FINDER)
+    place.run("kf_preprocess", "-d", 1, "-c", MODEL, FINDER, "-np", 1)
     training = place.run("kf_train", 1, MODEL, "fold0")
     found = Learnt(place, planning, training, place.root / "out")
     found.predict(found.masks, found.output)

@@ -143,13 +143,13 @@ def test_every_case_trains_in_fold_all(fresh: Workplace) -> None:
 def test_only_what_changed_is_preprocessed_again(fresh: Workplace) -> None:
     folder = fresh.preprocessed / "3d_vit"
     before = times(folder)
-    assert "all cases unchanged" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit")
+    assert "all cases unchanged" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
     assert times(folder) == before
 
     changed = fresh.raw / "imagesTr" / "phantom_03_0000.nrrd"
     shutil.copy(fresh.raw / "imagesTr" / "phantom_04_0000.nrrd", changed)
     shutil.copy(fresh.raw / "labelsTr" / "phantom_04.nrrd", fresh.raw / "labelsTr" / "phantom_03.nrrd")
-    assert "1 cases made" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit")
+    assert "1 cases made" in fresh.run("kf_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
     after = times(folder)
     assert {name for name in after if after[name] != before.get(name)} == {
         *("phantom_03.json", "phantom_03.b2nd", "labels/phantom_03.b2nd")

@@ -59,9 +59,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     whole = read_image(tests / "whole" / f"{BROKEN}.nrrd")
     mask = hide(whole.array > 0, whole.grid, np.random.default_rng(0))
     write_image(tests / "masks" / f"{BROKEN}.nrrd", mask, whole.grid)
-    planning = place.run("kf_plan", "-d", 1)
+    planning = place.run("kf_plan", "-d", 1, "-np", 1)
     coarsen(place.preprocessed / "kfPlans.json", 4.0)
-    place.run("kf_preprocess", "-d", 1, "-c", "3d_pca16")
+    place.run("kf_preprocess", "-d", 1, "-c", "3d_pca16", "-np", 1)
     for name in ("3d_mirrored", "3d_prototype"):
         place.run("kf_train", 1, name, 0)
     return Pairs(place, planning)
@@ -77,7 +77,7 @@ def test_it_is_planned_where_everybody_has_both_sides(pairs: Pairs, tmp_path: Pa
     place = pairs.place.copy(tmp_path / "place")
     for file in (*place.raw.glob("*Tr/p0_L*"), place.preprocessed / "splits_final.json"):
         file.unlink()
-    assert "3d_mirrored" not in place.run("kf_plan", "-d", 1)
+    assert "3d_mirrored" not in place.run("kf_plan", "-d", 1, "-np", 1)
 
 
 def test_validation_bones_are_completed_by_their_other_sides(pairs: Pairs) -> None:

@@ -11,7 +11,7 @@ from kneeformer.plans import read_plan
 def test_the_published_recipe_is_planned_beside_our_own(raw: Workplace, tmp_path: Path) -> None:
     place = raw.copy(tmp_path / "place")
     ours = place.preprocessed / "kfPlans.json"
-    place.run("kf_plan", "-d", 1, "-pl", "paper")
+    place.run("kf_plan", "-d", 1, "-pl", "paper", "-np", 1)
     plan = read_plan(place.preprocessed / "paperPlans.json")
     assert plan.plans_name == "paperPlans" and not ours.exists()
     assert set(plan.configurations) == {"3d_vit", "3d_vit_linear", "3d_mae"}

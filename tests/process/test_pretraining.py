@@ -222,7 +222,7 @@ def test_images_of_another_dataset_are_learnt_from_where_asked(
 
 def test_images_without_labels_alone_are_a_dataset(staged: Workplace, tmp_path: Path) -> None:
     place = staged.copy(tmp_path / "place")
-    said = place.run("kf_plan_and_preprocess", "-d", 2)
+    said = place.run("kf_plan_and_preprocess", "-d", 2, "-np", 1)
     assert "recommended: 3d_mae" in said and "measured" in said and "2 cases made" in said
     prepared = place.root / "preprocessed" / BARE
     assert list(read_json(prepared / "kfPlans.json")["configurations"]) == ["3d_mae"]
