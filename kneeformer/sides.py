@@ -22,6 +22,18 @@ _WORD_ENDS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<
 
 
 @dataclass(frozen=True)
+class Whose:
+    """The person that a case is of, and the side of the body."""
+
+    person: str
+    side: Side | None
+
+    def faces(self, other: "Whose") -> bool:
+        """True for the left and the right of one person."""
+        return self.person == other.person and {self.side, other.side} == {"left", "right"}
+
+
+@dataclass(frozen=True)
 class _Word:
     """Part of a name: the separators before it, its side, and the rest."""
 

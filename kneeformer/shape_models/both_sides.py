@@ -11,30 +11,16 @@ counts as some people more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from kneeformer.shape_models.gram import explained
-from kneeformer.sides import Side
+from kneeformer.sides import Whose
 
 _USUAL = (0.9, 0.7, 0.98)  # correlations of scores, of what they leave, and of log scales
 _PEOPLE = 4  # whom they count as
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Whose a registered bone is, of which side, and the scale by which it was brought to the prototype."""
-
-    person: str
-    side: Side | None
-    scale: float
-
-    def faces(self, other: "Origin") -> bool:
-        """True for the left and the right bone of one person."""
-        return self.person == other.person and {self.side, other.side} == {"left", "right"}
 
 
 class BothSides(nn.Module):
@@ -59,7 +45,8 @@ class BothSides(nn.Module):
     def learn(
         self,
         gram: Tensor,
-        origins: Sequence[Origin],
+        whose: Sequence[Whose],
+        scales: Sequence[float],
         components: int,
         residual: float,
         log_scale: float,
@@ -68,20 +55,21 @@ class BothSides(nn.Module):
 
         Args:
             gram: (n, n) of the bones.
+            scales: by which each was brought to the prototype.
             residual: squared distance of a bone from the components of the others.
             log_scale: standard deviation of the logarithm of the scale.
         """
         differences = []
-        for one, other in combinations(range(len(origins)), 2):
-            others = [n for n, origin in enumerate(origins) if origin.person != origins[one].person]
-            if not origins[one].faces(origins[other]) or len(others) < 2:
+        for one, other in combinations(range(len(whose)), 2):
+            others = [n for n, of in enumerate(whose) if of.person != whose[one].person]
+            if not whose[one].faces(whose[other]) or len(others) < 2:
                 continue
             cross = gram[one, others] - gram[other, others]
             along, scores = explained(gram[others][:, others], cross - cross.mean(), components)
             if not len(scores):  # the others are all the same
                 continue
             apart = gram[one, one] + gram[other, other] - 2 * gram[one, other] - along.sum()
-            scaled = torch.tensor(origins[one].scale / origins[other].scale).log() / log_scale
+            scaled = torch.tensor(scales[one] / scales[other]).log() / log_scale
             differences.append(torch.stack([scores.mean(), apart / residual, scaled.double() ** 2]))
         if differences:
             total = _PEOPLE * 2 * (1 - torch.tensor(_USUAL)) + torch.stack(differences).sum(0).cpu()

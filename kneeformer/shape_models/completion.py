@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.shape_models.both_sides import BothSides, Origin
+from kneeformer.shape_models.both_sides import BothSides
 from kneeformer.shape_models.build_prior import build_prior
+from kneeformer.shape_models.calibration import Calibration
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.priors import MeanShape, OtherSide, Pca
 from kneeformer.shape_models.registration import CT, DISTANCE, Fit, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
+from kneeformer.sides import Whose
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,9 @@ class CompletionModel(nn.Module):
 
     Attributes:
         shapes: that PCA, where the prior is not one itself.
-        calibration: (), what deviations are multiplied by: how much larger errors of left-out bones are.
-        length_quantile: (), how many calibrated deviations to either side hold 90 % of the lengths.
+        calibration: of its deviations.
+        calibration_by_other_side: the same, of a person whose other side is given.
     """
-
-    calibration: Tensor
-    length_quantile: Tensor
 
     def __init__(
         self, grid: Size, spacing: Spacing, registration: RegistrationSettings, prior: PriorSettings
@@ -71,8 +70,7 @@ class CompletionModel(nn.Module):
         among_shapes = registration.steps > 0 and not isinstance(self.prior, Pca | MeanShape | OtherSide)
         self.shapes = Pca(grid, spacing, prior) if among_shapes else None
         self.sides = BothSides()
-        self.register_buffer("calibration", torch.ones(()))
-        self.register_buffer("length_quantile", torch.tensor(1.645))
+        self.calibration, self.calibration_by_other_side = Calibration(), Calibration()
 
     @property
     def device(self) -> torch.device:
@@ -85,24 +83,25 @@ class CompletionModel(nn.Module):
         other.registration = self.registration
         return other.to(self.device)
 
-    def fit(self, bones: Tensor, origins: Sequence[Origin] | None = None) -> None:
+    def fit(self, bones: Tensor, whose: Sequence[Whose] | None = None, scales: Sequence[float] = ()) -> None:
         """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x).
 
         Args:
-            origins: of each bone; None where all are of different people.
+            whose: each bone is; None where all are of different people.
+            scales: by which each was brought to the prototype, where `whose` is given.
         """
-        people = None if origins is None else [origin.person for origin in origins]
+        people = None if whose is None else [of.person for of in whose]
         if not isinstance(self.prior, Pca):
             self.prior.fit(bones)
             if self.shapes is not None:
                 self.shapes.fit(bones, people)
             return
         self.prior.fit(bones, people)
-        if origins is not None:
+        if whose is not None:
             gram, voxels = self.prior.gram(bones)
             left = voxels * float(self.prior.noise_mm) ** 2
             spread = float(self.registration.spread[1])
-            self.sides.learn(gram, origins, len(self.prior.modes), left, spread)
+            self.sides.learn(gram, whose, scales, len(self.prior.modes), left, spread)
 
     @torch.no_grad()
     def given_other_side(self, image: Tensor, known: Tensor) -> "CompletionModel":
@@ -112,6 +111,7 @@ class CompletionModel(nn.Module):
         seen, there = self.registration.registered(image, pose), self._carried(known, pose)
         other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
         other.to(self.device).load_state_dict(self.state_dict())
+        other.calibration = other.calibration_by_other_side
         other.prior = self.prior.given_other_side(seen, there, self.sides)
         other.registration.expect_scale(pose.scale, float(self.sides.log_scale))
         return other
@@ -175,7 +175,7 @@ class CompletionModel(nn.Module):
         motion = self.registration.motion_left(fit.pose)
         whole = self.prior.corrected(guess, image, known, motion) if self.settings.residual else guess
         share = float(surface.sum() / whole_surface.sum())
-        deviation = None if whole.deviation_mm is None else self.calibration * whole.deviation_mm
+        deviation = None if whole.deviation_mm is None else self.calibration.factor * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
 
     def family(self) -> Family | None:

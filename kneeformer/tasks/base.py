@@ -25,7 +25,7 @@ from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
-from kneeformer.sides import Side
+from kneeformer.sides import Side, Whose
 
 Planned = TypeVar("Planned", bound=Configuration)
 
@@ -81,14 +81,6 @@ class Outputs:
     shown: dict[str, np.ndarray] = field(default_factory=dict)
     description: str = ""
     complex_image: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Whose:
-    """The person that a case is of, and the side of the body."""
-
-    person: str
-    side: Side | None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
-from kneeformer.sides import side_in_name
-from kneeformer.tasks.base import StoredCases, Whose
+from kneeformer.sides import Whose, side_in_name
+from kneeformer.tasks.base import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.prepared import (
     GONE,

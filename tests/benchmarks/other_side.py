@@ -30,14 +30,13 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import surface_of
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.both_sides import Origin
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
-from kneeformer.sides import side_in_name, without_side
+from kneeformer.sides import Whose, side_in_name, without_side
 from kneeformer.tasks.bone_completion.bone_orientation import oriented_bone
 from kneeformer.tasks.bone_completion.fractures import end_of
 from kneeformer.tasks.bone_completion.isolation import Outline
@@ -65,8 +64,8 @@ class Femur:
         return without_side(self.name)
 
     @property
-    def origin(self) -> Origin:
-        return Origin(self.person, side_in_name(self.name), self.pose.scale)
+    def whose(self) -> Whose:
+        return Whose(self.person, side_in_name(self.name))
 
 
 def outline(file: Path) -> Outline:
@@ -115,7 +114,9 @@ class Study:
         model = CompletionModel(GRID.grid, GRID.spacing, REGISTRATION, prior)
         model.registration.load_state_dict(self.registration)
         if kept:
-            model.fit(torch.stack([self.registered[n] for n in kept]), [self.femora[n].origin for n in kept])
+            whose = [self.femora[n].whose for n in kept]
+            scales = [self.femora[n].pose.scale for n in kept]
+            model.fit(torch.stack([self.registered[n] for n in kept]), whose, scales)
         return model
 
     def people(self) -> Iterator[tuple[CompletionModel, list[Femur]]]:

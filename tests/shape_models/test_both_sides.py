@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.both_sides import BothSides, Origin
+from kneeformer.shape_models.both_sides import BothSides
 from kneeformer.shape_models.gaussian_process import GaussianProcess
 from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.settings import PriorSettings
+from kneeformer.sides import Whose
 
 GRID, SPACING = (6, 7, 8), (3.0, 3.0, 3.0)
 KNOWN = torch.ones(GRID, dtype=torch.bool)
@@ -21,41 +22,40 @@ def plane(shift_mm: float, bend: float = 0.0) -> Tensor:
     return torch.stack([(distance < 0).float(), distance])
 
 
-def origins(*of: str) -> list[Origin]:
+def whose(*of: str) -> list[Whose]:
     """ "aL" is the left bone of a."""
-    return [
-        Origin(name[0], "left" if name[1] == "L" else "right", 1.1 if name[1] == "L" else 1.0) for name in of
-    ]
+    return [Whose(name[0], "left" if name[1] == "L" else "right") for name in of]
 
 
-def learnt(bones: list[Tensor], of: list[Origin]) -> tuple[Pca, BothSides]:
+def learnt(bones: list[Tensor], of: list[Whose]) -> tuple[Pca, BothSides]:
     prior, sides = Pca(GRID, SPACING, PriorSettings(components=1)), BothSides()
-    prior.fit(torch.stack(bones), [origin.person for origin in of])
+    prior.fit(torch.stack(bones), [one.person for one in of])
     gram, voxels = prior.gram(torch.stack(bones))
-    sides.learn(gram, of, 1, voxels * 0.5**2, 0.2)
+    scales = [1.1 if one.side == "left" else 1.0 for one in of]
+    sides.learn(gram, of, scales, 1, voxels * 0.5**2, 0.2)
     return prior, sides
 
 
 def test_without_pairs_it_is_the_usual() -> None:
     usual = BothSides()
-    _, sides = learnt([plane(0), plane(1), plane(2)], origins("aL", "bR", "cL"))
+    _, sides = learnt([plane(0), plane(1), plane(2)], whose("aL", "bR", "cL"))
     assert sides.scores == usual.scores and sides.residual == usual.residual and sides.pairs == 0
 
 
 def test_two_bones_of_one_side_are_no_pair() -> None:
-    assert learnt([plane(0), plane(1), plane(2)], origins("aL", "aL", "bL"))[1].pairs == 0
+    assert learnt([plane(0), plane(1), plane(2)], whose("aL", "aL", "bL"))[1].pairs == 0
 
 
 @pytest.mark.parametrize("others", [[], [0.0], [1.0, 1.0]])
 def test_a_pair_without_others_that_differ_tells_nothing(others: list[float]) -> None:
     bones = [plane(1), plane(2), *(plane(shift) for shift in others)]
-    _, sides = learnt(bones, origins("aL", "aR", *(f"{name}L" for name in "bc"[: len(others)])))
+    _, sides = learnt(bones, whose("aL", "aR", *(f"{name}L" for name in "bc"[: len(others)])))
     assert sides.pairs == 0 and torch.isfinite(sides.scores)
 
 
 def test_a_pair_counts_beside_four_people() -> None:
     """The others lie 0 and 2 mm off, a standard deviation of sqrt 2; the pair are 1 mm and a bend apart."""
-    _, sides = learnt([plane(0), plane(2), plane(1, 0.5), plane(2)], origins("bL", "cL", "aL", "aR"))
+    _, sides = learnt([plane(0), plane(2), plane(1, 0.5), plane(2)], whose("bL", "cL", "aL", "aR"))
     scores = 1 - (4 * 0.2 + 1**2 / 2) / 5 / 2
     scale = 1 - (4 * 0.04 + (torch.tensor(1.1).log() / 0.2) ** 2) / 5 / 2
     telling = Y.abs() < 9.9
@@ -70,7 +70,7 @@ def test_a_pair_counts_beside_four_people() -> None:
 def test_the_usual_error_is_that_beside_other_people() -> None:
     """A person's other bone, the same, does not make hers usual."""
     bones = [plane(0), plane(2), plane(1, 1.0), plane(1, 1.0)]
-    prior, _ = learnt(bones, origins("bL", "cL", "aL", "aR"))
+    prior, _ = learnt(bones, whose("bL", "cL", "aL", "aR"))
     alone = Pca(GRID, SPACING, PriorSettings(components=1))
     alone.fit(torch.stack(bones))
     assert prior.noise_mm > alone.noise_mm

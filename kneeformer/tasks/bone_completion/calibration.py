@@ -5,6 +5,7 @@ and so underestimate the error. By how much is measured where the truth is known
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,10 +16,12 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import surface_of
 from kneeformer.labels import COMPLETE
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.both_sides import Origin
+from kneeformer.shape_models.calibration import Calibration
 from kneeformer.shape_models.completion import CompletionModel
+from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.side_by_side import side_by_side
+from kneeformer.sides import Whose
 from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import end_of, hide, known_beside
 from kneeformer.tasks.bone_completion.length import FEWEST, conformal_quantile, length_of
@@ -28,41 +31,72 @@ _FEWEST = 3  # people: the spread of one other alone is unknown
 _LEAST_MM = 0.05  # no deviation is smaller
 
 
+@dataclass(frozen=True)
+class _Errors:
+    """Of a bone that was left out, in deviations: (voxels,) at the surface that a ball hid, and of its length
+    when an end was hidden.
+    """
+
+    surface: Tensor
+    length: float
+
+
 @torch.no_grad()
 def calibrate(
     network: CompletionModel,
     bones: list[Posed],
-    origins: list[Origin],
+    whose: list[Whose],
     watch: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> None:
-    """Set `calibration` and `length_quantile` of a network, after its prior was fitted to `bones`.
+    """Set the calibrations of a network, after its prior was fitted to `bones`.
 
-    The first, by which deviations are multiplied, is the standard deviation of (completed - true distance) /
+    The factor, by which deviations are multiplied, is the standard deviation of (completed - true distance) /
     deviation at surface that a ball hides, each bone completed by the prior of other people's; root of the
-    mean square over bones. The second is the `conformal_quantile` of the lengths of the same bones, an end of
-    each being hidden. They stay as they are where the prior gives no deviation, and with bones of fewer than
-    three people.
+    mean square over bones. The quantile is the `conformal_quantile` of the lengths of the same bones, an end
+    of each being hidden. They stay as they are where the prior gives no deviation, and with bones of fewer
+    than three people.
+
+    `calibration_by_other_side` is the same of the bones whose other side is among them, completed with it; of
+    fewer than FEWEST it is that of all, which is too wide but not too narrow.
     """
-    if len({origin.person for origin in origins}) < _FEWEST or not network.prior.tells_deviation:
+    if len({of.person for of in whose}) < _FEWEST or not network.prior.tells_deviation:
         return
     device = network.prior.mean.device
     registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
+    whole = torch.ones(network.grid, dtype=torch.bool, device=device)
+    facing = [next((n for n, of in enumerate(whose) if of.faces(this)), None) for this in whose]
+    conditioned = isinstance(network.prior, Pca) and sum(n is not None for n in facing) >= FEWEST
 
     @torch.no_grad()
-    def errors_of(out: int) -> tuple[Tensor, float]:
-        others = network.unfitted()
-        kept = [n for n, origin in enumerate(origins) if origin.person != origins[out].person]
-        others.fit(registered[kept], [origins[n] for n in kept])
-        ball = _standardised(others, bones[out], np.random.default_rng([21, out]))
-        return ball, _length_ratio(others, bones[out], out % 2 == 0) if len(bones) >= FEWEST else 0.0
+    def errors_of(out: int) -> tuple[_Errors, _Errors | None]:
+        others, other_side = network.unfitted(), facing[out]
+        kept = [n for n, of in enumerate(whose) if of.person != whose[out].person]
+        scales = [bones[n].pose.scale for n in kept]
+        others.fit(registered[kept], [whose[n] for n in kept], scales)
+        alone = _errors(others, bones[out], out)
+        if other_side is None or not conditioned:
+            return alone, None
+        given = others.given_other_side(bones[other_side].image.to(device), whole)
+        return alone, _errors(given, bones[out], out)
 
     errors = side_by_side(errors_of, range(len(bones)), partial(watch, "Calibrating deviations"))
-    squared = [e.square().mean() for e, _ in errors if len(e)]
+    _set(network.calibration, [alone for alone, _ in errors])
+    network.calibration_by_other_side.load_state_dict(network.calibration.state_dict())
+    _set(network.calibration_by_other_side, [given for _, given in errors if given is not None])
+
+
+def _set(calibration: Calibration, errors: list[_Errors]) -> None:
+    squared = [e.surface.square().mean() for e in errors if len(e.surface)]
     if squared:
-        network.calibration.copy_(torch.stack(squared).mean().sqrt())
-    if len(bones) >= FEWEST:
-        ratios = np.array([ratio for _, ratio in errors]) / float(network.calibration)
-        network.length_quantile.fill_(conformal_quantile(ratios))
+        calibration.factor.copy_(torch.stack(squared).mean().sqrt())
+    if len(errors) >= FEWEST:
+        ratios = np.array([e.length for e in errors]) / float(calibration.factor)
+        calibration.length_quantile.fill_(conformal_quantile(ratios))
+
+
+def _errors(network: CompletionModel, bone: Posed, number: int) -> _Errors:
+    surface = _standardised(network, bone, np.random.default_rng([21, number]))
+    return _Errors(surface, _length_ratio(network, bone, upper=number % 2 == 0))
 
 
 def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generator) -> Tensor:

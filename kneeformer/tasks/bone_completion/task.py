@@ -20,13 +20,13 @@ from kneeformer.metrics.score_table import Score
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
-from kneeformer.shape_models.both_sides import Origin
 from kneeformer.shape_models.completion import Completed, CompletionModel
 from kneeformer.shape_models.priors import OtherSide
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vqvae import VqVae
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases, Whose
-from kneeformer.tasks.bone_completion.batches import Posed, bone_batches
+from kneeformer.sides import Whose
+from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.bone_completion.batches import bone_batches
 from kneeformer.tasks.bone_completion.bone_orientation import tensors
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.cached_poses import cached_poses
@@ -131,10 +131,10 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         registration, device = network.registration, network.registration.prototype.device
         posed = cached_poses(registration, training.cases, watch)
         bones = [registration.registered(bone.image.to(device), bone.pose) for bone in posed]
-        origins = [_origin(case, bone, training) for case, bone in zip(training.cases, posed, strict=True)]
-        network.fit(torch.stack(bones), origins)
+        whose = [training.whose.get(case.name, Whose(case.name, None)) for case in training.cases]
+        network.fit(torch.stack(bones), whose, [bone.pose.scale for bone in posed])
         if not configuration.by_steps and configuration.registration.descent is None:  # which takes minutes
-            calibrate(network, posed, origins, watch)
+            calibrate(network, posed, whose, watch)
 
     def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
         return PriorObjective()
@@ -205,7 +205,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         if placed:
             volumes["_fragments"] = label_map_of(placed, scan.mask, scan.grid)
         surface = native.surface(scan.grid)
-        quantile = float(np.mean([float(model.length_quantile) for model in models]))
+        quantile = float(np.mean([float(model.calibration.length_quantile) for model in models]))
         facts = facts_of(native, completed, mask, scan.grid, surface.vertices, quantile)
         conditioned = scan.other_side is not None and not configuration.needs_other_side
         sides = facts_of_other_side(population, models, seen, completed) if conditioned else {}
@@ -255,11 +255,6 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             outputs.volumes.get("_fragments"),
         )
         draw_completion(completed, picture, (*outputs.warnings, *outputs.facts["warnings"]))
-
-
-def _origin(case: Path, bone: Posed, training: StoredCases) -> Origin:
-    whose = training.whose.get(case.name, Whose(case.name, None))
-    return Origin(whose.person, whose.side, bone.pose.scale)
 
 
 def _of_person(models: list[CompletionModel], other: Bone) -> list[CompletionModel]:
