@@ -1,11 +1,11 @@
-"""What the deviations of a prior are multiplied by, because it trusts itself too much or too little."""
+"""Corrections of the deviations of a prior, which trusts itself too much or too little."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Calibration(nn.Module):
-    """Two numbers that errors of left-out bones tell.
+    """Two corrections, learnt of the errors of left-out bones.
 
     Attributes:
         factor: (), by which deviations are multiplied: how much larger those errors are.

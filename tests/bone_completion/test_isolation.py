@@ -263,10 +263,37 @@ def test_a_straightened_frame_is_a_turn_of_the_plain_one() -> None:
     along = np.array([np.sin(np.radians(15)), 0.0, np.cos(np.radians(15))])  # (x, y, z)
     length = away @ along
     rod = (np.linalg.norm(away - length[..., None] * along, axis=-1) < 8) & (np.abs(length) < 50)
-    plain, straight = frame(rod, where, False), frame(rod, where, False, straightened=True)
+    plain, straight = frame(rod, where), frame(rod, where, straightened=True)
     assert np.allclose(plain[:3, 3], straight[:3, 3])
     assert np.allclose(straight[:3, :3].T @ straight[:3, :3], np.eye(3), atol=1e-9)
     assert np.degrees(np.arccos(straight[:3, 0] @ along)) < 0.5  # the frame's z axis
+
+
+def test_a_bone_along_the_x_axis_keeps_its_ends_when_it_is_mirrored() -> None:
+    """A cone with a bump to one side: the axis that is reversed is the other horizontal one."""
+    where = Grid((60, 60, 60), (2.0, 2.0, 2.0))
+    x, y, z = np.moveaxis(from_middle_of_grid(where), -1, 0)
+    cone = (np.hypot(y, z) < 12 + x / 10) & (np.abs(x) < 50)
+    bone = (cone | (np.linalg.norm([x - 30, y - 15, z], axis=0) < 8)).astype(np.uint8)
+    lying = SETTINGS.model_copy(update={"grid": (24, 24, 48), "spacing": (3.0,) * 3, "straightened": True})
+    ct = np.zeros(bone.shape, np.int16)
+    plain, mirrored = (
+        isolate(ct, bone, where, lying, mirrored=of_other_side) for of_other_side in (False, True)
+    )
+    assert lying.mirrored_axis == 1 and np.linalg.det(plain.to_patient[:3, :3]) == pytest.approx(
+        -np.linalg.det(mirrored.to_patient[:3, :3])
+    )
+    thick = [(one.image[1] < 0).sum((0, 1))[[8, 35]] for one in (plain, mirrored)]
+    assert all(left < right for left, right in thick)
+    assert (
+        np.abs(plain.image[1] - mirrored.image[1][:, ::-1]).mean()
+        < 0.5 * np.abs(plain.image[1] - mirrored.image[1]).mean()
+    )
+
+
+def test_a_bone_that_stands_is_mirrored_from_left_to_right() -> None:
+    standing = SETTINGS.model_copy(update={"grid": (48, 24, 24), "straightened": True})
+    assert standing.mirrored_axis == SETTINGS.mirrored_axis == 2
 
 
 def from_middle_of_grid(where: Grid) -> np.ndarray:
@@ -285,7 +312,7 @@ def test_a_bone_on_the_prototypes_grid_does_not_depend_on_its_own() -> None:
     outline = Outline.of(ct, ball(where), where, SETTINGS)
     pose = Pose(torch.from_numpy(rotation((9, 4, -6))), torch.tensor([1.0, -2.0, 3.0]).double(), 0.9)
     turn = Pose(torch.from_numpy(TURN), torch.tensor([4.0, 1.0, -1.0]).double(), 1.0)
-    own = frame(outline.bone, where, False)
+    own = frame(outline.bone, where)
     turned = own @ turn.matrix().numpy()
     first, second = (
         Found(outline, outline.on(SETTINGS.grid, SETTINGS.spacing, grid), 0.0, 0.0, ()).on_prototype(

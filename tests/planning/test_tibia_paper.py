@@ -45,14 +45,17 @@ def planned(bones: int = 31, budget: Budget = CPU) -> dict[str, BoneConfiguratio
     return {n: c for n, c in planned.items() if isinstance(c, BoneConfiguration)}
 
 
-def test_five_priors_after_each_of_four_registrations() -> None:
+def test_five_priors_after_each_of_four_registrations_and_two_of_them_tuned() -> None:
     after: dict[str, list[str]] = {}
     for name, configuration in planned().items():
         if configuration.prior is not None:
             after.setdefault(str(configuration.previous_stage), []).append(name)
     priors = ["3d_prototype", "3d_pca32", "3d_pca16", "3d_vae", "3d_vqvae"]
+    tuned = ["3d_vae_tuned", "3d_vqvae_tuned"]
     suffixes = {"3d_unregistered": "_unregistered", "3d_ags": "_ags", "3d_stn": "_stn", "3d_stn_robust": ""}
-    assert after == {stage: [p + suffix for p in priors] for stage, suffix in suffixes.items()}
+    for stage, suffix in suffixes.items():
+        assert sorted(after.pop(stage)) == sorted(p + suffix for p in (*priors, *tuned))
+    assert not after
 
 
 def test_nothing_is_refined_or_continued_and_a_prior_registers_as_the_stage_before_it() -> None:
@@ -80,6 +83,17 @@ def test_the_printed_values() -> None:
     assert robust.learning.scale == (0.9, 1.1)
 
 
+def test_a_tuned_autoencoder_learns_as_by_default_and_is_otherwise_the_printed_one() -> None:
+    plan = planned()
+    for name in ("3d_vae", "3d_vqvae"):
+        for suffix in ("_unregistered", "_ags", "_stn", ""):
+            printed, tuned = plan[name + suffix], plan[f"{name}_tuned{suffix}"]
+            assert tuned.compatibility_key() == printed.compatibility_key()
+            assert tuned.training.learning_rate > 10 * printed.training.learning_rate
+            assert tuned.training.batch_size == 4 and tuned.learning is not None
+            assert tuned.learning.rotation_degrees == 3
+
+
 def test_plain_priors_see_whole_bones_and_robust_ones_never() -> None:
     plan = planned()
     hidden = {n: c.learning.hidden_probability for n, c in plan.items() if c.learning is not None}
@@ -87,6 +101,8 @@ def test_plain_priors_see_whole_bones_and_robust_ones_never() -> None:
         "3d_stn_robust",
         "3d_vae",
         "3d_vqvae",
+        "3d_vae_tuned",
+        "3d_vqvae_tuned",
     }
     assert all(probability in (0, 1) for probability in hidden.values())
 

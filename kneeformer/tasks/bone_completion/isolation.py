@@ -89,7 +89,8 @@ class Outline:
 
     def frame(self, settings: BoneGridSettings, side: Side | None) -> np.ndarray:
         """(4, 4) float64, as `frame`: mirrored where the plan mirrors bones of this side."""
-        return frame(self.bone, self.grid, settings.mirrors(side), settings.straightened)
+        mirrored = settings.mirrored_axis if settings.mirrors(side) else None
+        return frame(self.bone, self.grid, mirrored, settings.straightened)
 
     def on(self, size: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
         """The bone on a grid, whose frame is that of `Bone.to_patient`."""
@@ -117,27 +118,35 @@ def isolate(
     Args:
         ct: (z, y, x) Hounsfield units on the native grid.
         mask: (z, y, x) on the same grid, 1 bone to keep, 2 region to complete.
-        mirrored: left and right are exchanged.
+        mirrored: it is one of the other side.
 
     Raises:
         KneeformerError: the mask keeps no bone.
     """
     outline = Outline.of(ct, mask, grid, settings)
-    to_patient = frame(outline.bone, grid, mirrored, settings.straightened)
+    axis = settings.mirrored_axis if mirrored else None
+    to_patient = frame(outline.bone, grid, axis, settings.straightened)
     return outline.on(settings.grid, settings.spacing, to_patient)
 
 
-def frame(bone: np.ndarray, grid: Grid, mirrored: bool, straightened: bool = False) -> np.ndarray:
+def frame(
+    bone: np.ndarray, grid: Grid, mirrored: int | None = None, straightened: bool = False
+) -> np.ndarray:
     """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
 
     The axes are the patient's or, `straightened`, these after the smallest rotation that brings one of them
     along the bone.
+
+    Args:
+        bone: (z, y, x) bool.
+        mirrored: axis of (z, y, x) that is reversed.
     """
     voxels = np.argwhere(bone)
     middle = grid.to_patient() @ [*voxels.mean(0), 1.0]
     matrix = np.zeros((4, 4))
-    matrix[2, 0] = matrix[1, 1] = matrix[3, 3] = 1.0
-    matrix[0, 2] = -1.0 if mirrored else 1.0
+    matrix[2, 0] = matrix[1, 1] = matrix[0, 2] = matrix[3, 3] = 1.0
+    if mirrored is not None:
+        matrix[:, mirrored] *= -1
     if straightened:
         matrix[:3, :3] = straightening(voxels @ grid.to_patient()[:3, :3].T).T @ matrix[:3, :3]
     matrix[:3, 3] = middle[:3]

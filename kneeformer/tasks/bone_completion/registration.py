@@ -25,7 +25,12 @@ from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.planning import bone_configuration, stepwise
 from kneeformer.tasks.bone_completion.registration_objectives import PoseObjective, SimilarityObjective
 from kneeformer.tasks.bone_completion.registration_review import review_registration
-from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
+from kneeformer.tasks.bone_completion.settings import (
+    BoneConfiguration,
+    BoneGridSettings,
+    BoneLearningSettings,
+)
+from kneeformer.tasks.bone_completion.training_sides import wrongly_mirrored
 
 
 class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
@@ -83,6 +88,7 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
         else:
             fit_prototype(registration, bones, partial(watch, "Estimating the prototype"))
             _warn_of_rotated(registration, training.cases, bones)
+            _warn_of_sides(registration, training, bones, configuration.preprocessing)
 
     def objective(self, dataset: DatasetSettings, configuration: BoneConfiguration) -> Objective:
         return SimilarityObjective() if configuration.training.loss == "dssim" else PoseObjective()
@@ -122,6 +128,22 @@ def _warn_of_rotated(registration: Registration, cases: list[Path], bones: list[
                 case.name,
                 degrees,
             )
+
+
+def _warn_of_sides(
+    registration: Registration, training: StoredCases, bones: list[Tensor], settings: BoneGridSettings
+) -> None:
+    sides = [
+        training.whose[case.name].side if case.name in training.whose else None for case in training.cases
+    ]
+    mirrored = [settings.mirrors(side) for side in sides]
+    for n in wrongly_mirrored(registration, bones, mirrored, settings.mirrored_axis):
+        _log().warning(
+            "%s: its name or dataset.json says %s, but it fits the bones of the other side as it is, not "
+            "mirrored, which degrades the model; correct `sides` in dataset.json and preprocess again",
+            training.cases[n].name,
+            sides[n],
+        )
 
 
 class RegistrationStage(nn.Module):

@@ -30,6 +30,16 @@ class BoneGridSettings(GridSettings):
         """True for a bone of the other side; False where no side is known."""
         return None not in (side, self.side) and side != self.side
 
+    @property
+    def mirrored_axis(self) -> int:
+        """Axis of (z, y, x) along which bones of the other side are mirrored.
+
+        x, the patient's left and right; y where straightened bones lie along x, as in a frame of their own:
+        mirrored along themselves they would be upside down.
+        """
+        extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
+        return 1 if self.straightened and extents.index(max(extents)) == 2 else 2
+
     @field_validator("window_hu")
     @classmethod
     def _window_is_open(cls, window: tuple[float, float]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The published recipe for masked registration and autoencoding of tibiae, and the table it is reported in.
 
-The table has four blocks, by how bones are registered, and five priors in each:
+The table has four blocks, by how bones are registered, and five priors in each. The autoencoders
+are there once more, `_tuned`: they learn as those of the default plan do.
 
 ==================  =============  ===============================================================
 registration        names end in   priors
@@ -28,7 +29,8 @@ from kneeformer.shape_models.settings import (
 from kneeformer.tasks.bone_completion.planning import bone_preprocessing
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
 
-PRIORS = ("3d_prototype", "3d_pca32", "3d_pca16", "3d_vae", "3d_vqvae")
+AUTOENCODERS = ("3d_vae", "3d_vqvae")
+PRIORS = ("3d_prototype", "3d_pca32", "3d_pca16", *AUTOENCODERS)
 BLOCKS = {"_unregistered": "3d_unregistered", "_ags": "3d_ags", "_stn": "3d_stn", "": "3d_stn_robust"}
 
 _RATE, _BATCH = 1e-5, 16
@@ -93,22 +95,31 @@ def _priors(
 ) -> dict[str, BoneConfiguration]:
     planned = {}
     for suffix, stage in BLOCKS.items():
-        base = registrations[stage]
+        base = registrations[stage].model_copy(update={"previous_stage": stage})
         for name in PRIORS:
-            prior = _plain(proposed[name].prior)
-            by_steps = proposed[name].by_steps
+            update = {"task": proposed[name].task, "prior": _plain(proposed[name].prior), "learning": None}
             planned[name + suffix] = base.model_copy(
-                update={
-                    "task": proposed[name].task,
-                    "previous_stage": stage,
-                    "prior": prior,
-                    "learning": _shown(masked=not suffix) if by_steps else None,
-                    "training": _stepwise(base, fingerprint, _CODE_EPOCHS, "mse")
-                    if by_steps
-                    else registrations["3d_ags"].training,
-                }
+                update={**update, "training": registrations["3d_ags"].training}
+            )
+        for name in AUTOENCODERS:
+            printed = {
+                "learning": _shown(_STILL, masked=not suffix),
+                "training": _stepwise(base, fingerprint, _CODE_EPOCHS, "mse"),
+            }
+            planned[name + suffix] = planned[name + suffix].model_copy(update=printed)
+            planned[f"{name}_tuned{suffix}"] = planned[name + suffix].model_copy(
+                update=_tuned(proposed[name], base, masked=not suffix)
             )
     return planned
+
+
+def _tuned(
+    autoencoder: BoneConfiguration, base: BoneConfiguration, masked: bool
+) -> dict[str, BoneLearningSettings | TrainingSettings]:
+    """Rate, steps, batches and augmentation of the default plan."""
+    assert autoencoder.learning is not None
+    training = autoencoder.training.model_copy(update={"crop": base.preprocessing.grid})
+    return {"learning": _shown(autoencoder.learning, masked), "training": training}
 
 
 def _plain(prior: PriorSettings | None) -> PriorSettings:
@@ -119,8 +130,8 @@ def _plain(prior: PriorSettings | None) -> PriorSettings:
     )
 
 
-def _shown(masked: bool) -> BoneLearningSettings:
-    return _STILL.model_copy(update={"hidden_probability": 1.0 if masked else 0.0})
+def _shown(learning: BoneLearningSettings, masked: bool) -> BoneLearningSettings:
+    return learning.model_copy(update={"hidden_probability": 1.0 if masked else 0.0})
 
 
 def _stepwise(base: BoneConfiguration, fingerprint: Fingerprint, epochs: int, loss: str) -> TrainingSettings:

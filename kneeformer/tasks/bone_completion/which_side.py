@@ -13,8 +13,8 @@ from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _SIDES: tuple[Side, Side] = ("left", "right")
-_WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
-_FEW_POINTS = 2_000  # to compare the sides where one is given
+WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
+FEW_POINTS = 2_000  # to compare the sides where one is given
 
 
 def register(
@@ -39,19 +39,20 @@ def register(
     if side is None:
         return min((on(side) for side in _SIDES), key=lambda registered: registered[0].misfit)
     found, fits = on(side)
-    image, known = tensors(_mirrored(found.bone), first.device)
-    if _outliers(fits) < _WORSE * _outliers([first.registration(image, known, points=_FEW_POINTS)]):
+    image, known = tensors(_mirrored(found.bone, settings.mirrored_axis), first.device)
+    if outliers(fits) < WORSE * outliers([first.registration(image, known, points=FEW_POINTS)]):
         return found, fits
     other = _SIDES[side == "left"]
     doubt = f"its name or dataset.json says {side}, but it fits better as a {other} bone"
     return replace(found, doubts=(*found.doubts, doubt)), fits
 
 
-def _outliers(fits: Sequence[Fit]) -> float:
+def outliers(fits: Sequence[Fit]) -> float:
     """Share of the visible surface that does not lie on the prototype, never quite nothing."""
     return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
 
 
-def _mirrored(bone: Bone) -> Bone:
-    """The same grid, left and right exchanged."""
-    return replace(bone, image=bone.image[..., ::-1].copy(), known=bone.known[..., ::-1].copy())
+def _mirrored(bone: Bone, axis: int) -> Bone:
+    """The bone of the other side on the same grid: an axis of (z, y, x) reversed."""
+    image, known = np.flip(bone.image, axis + 1), np.flip(bone.known, axis)
+    return replace(bone, image=image.copy(), known=known.copy())
