@@ -1,5 +1,6 @@
 """How a command ends: its message, its exit status, and what goes on."""
 
+import logging
 import os
 import shlex
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import kneeformer
-from kneeformer.cli.console import command_parser
+from kneeformer.cli.console import SaidOnce, command_parser
 
 HEAD = """
 import errno, os, signal, sys
@@ -44,6 +45,13 @@ GO_ON = "kept: finished cases\nto resume, type:\n    -c -i 'my knees' --continue
 def test_a_stopped_command_says_what_is_kept_and_the_line_that_goes_on(number: signal.Signals) -> None:
     body = f"try:\n    signal.raise_signal({number:d})\nfinally:\n    signal.raise_signal({number:d})"
     assert ends(body, "-i", "my knees") == (128 + number, f"\nstopped\n{GO_ON}")
+
+
+def test_a_warning_is_printed_once_and_other_lines_each_time() -> None:
+    once = SaidOnce()
+    for level, passed in ((logging.WARNING, [True, False]), (logging.INFO, [True, True])):
+        record = logging.LogRecord("kneeformer", level, "", 0, "level %d", (level,), None)
+        assert [once.filter(record), once.filter(record)] == passed
 
 
 def test_a_flag_that_goes_on_is_not_given_twice() -> None:

@@ -28,7 +28,9 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
     from kneeformer.data.disk import in_words
     from kneeformer.errors import KneeformerError, WorkStopped
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(SaidOnce())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("kneeformer").setLevel(logging.WARNING if quiet else logging.INFO)
     Bars.quiet = quiet
     raise_interrupts()
@@ -55,6 +57,21 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
         print("\nstopped", file=sys.stderr)
         _print_resume(resume_command)
         sys.exit(128 + stop.number)
+
+
+class SaidOnce(logging.Filter):
+    """Passes a warning the first time that it is given: a scan that is predicted thrice needs one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno < logging.WARNING or text not in self._said:
+            self._said.add(text)
+            return True
+        return False
 
 
 def resume_with(kept: str, *flags: str) -> ResumeCommand:

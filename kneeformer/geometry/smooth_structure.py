@@ -1,6 +1,7 @@
 """A structure of a label map as a smooth signed distance: between its slices, too, and of its own volume."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from kneeformer.geometry.resampling import new_centres
 _SMOOTHED = 1.5  # in-plane voxels: what steps a mask has
 _MARGIN = 4  # voxels around the structure: as far as smoothing reaches
 _OTHER_SLICE_MM = 1e6  # further than any contour of the same slice
+_VOLUME_ERROR, _STEPS = 0.003, 8  # share of the volume by which a surface may be off; steps to find its level
 _KEPT = 0.1  # voxels: so far a voxel's centre stays from the surface, on its own side
 
 
@@ -46,10 +48,10 @@ def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = Non
     2. A layer on a bone, as cartilage, lies between two solids: bone with layer, and bone. These are
        interpolated, for a thin layer that is oblique to the slices does not overlap itself from one to the
        next.
-    3. A Gaussian of one and a half in-plane voxels, the same in mm across the slices, and the level at which
-       the volume is that of the mask's voxels.
+    3. A Gaussian of one and a half in-plane voxels, the same in mm across the slices.
     4. Voxels on which two neighbouring slices agree, and every voxel's centre, are kept on their own side of
        the surface: nothing thin is lost or merged, and no surface is more than a voxel off.
+    5. The level, before 4., at which the surface holds the volume of the mask's voxels.
 
     Args:
         mask: (z, y, x) bool, not empty.
@@ -69,9 +71,35 @@ def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = Non
     thick, least = int(np.argmax(grid.spacing)), np.float32(_KEPT * min(grid.spacing))
     inside = _in_both(part, thick, factor)
     outside = _in_both(under, thick, factor) | _in_both(~(part | under), thick, factor)
-    np.copyto(depth, least, where=inside & (depth < least))
-    np.copyto(depth, -least, where=outside & (depth > -least))
-    return SmoothStructure(depth, bone_depth, fine)
+
+    def raised(mm: float) -> SmoothStructure:
+        deeper = depth + np.float32(mm)
+        np.copyto(deeper, least, where=inside & (deeper < least))
+        np.copyto(deeper, -least, where=outside & (deeper > -least))
+        return SmoothStructure(deeper, bone_depth, fine)
+
+    return _of_volume(raised, float(np.count_nonzero(part)) * grid.voxel_mm3)
+
+
+def _of_volume(raised: Callable[[float], SmoothStructure], volume_mm3: float) -> SmoothStructure:
+    """The structure raised by as many mm as give its surface a volume: Newton's method, and bisection.
+
+    Voxels whose centres are kept do not move with the level, which matters where a structure is thin. The
+    area of the surface is how its volume grows with the level; where much is kept, it grows less.
+    """
+    mm, low, high, best = 0.0, -math.inf, math.inf, (math.inf, raised(0.0))
+    for _ in range(_STEPS):
+        found = raised(mm)
+        surface = found.surface()
+        lacking = volume_mm3 - surface.signed_volume_mm3
+        best = min(best, (abs(lacking), found), key=lambda of: of[0])
+        if best[0] <= _VOLUME_ERROR * volume_mm3:
+            break
+        low, high = (mm, high) if lacking > 0 else (low, mm)
+        mm += lacking / float(surface.areas_mm2.sum())
+        if not low < mm < high:
+            mm = (low + high) / 2
+    return best[1]
 
 
 def slices_from_one(spacing: Spacing) -> int:

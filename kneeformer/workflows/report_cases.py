@@ -186,6 +186,8 @@ def _rows(facts: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
             rows += _rows(value, f"{key}: ")
         elif not isinstance(value, list):
             rows.append((_words(f"{before}{key}"), _number(value)))
+        elif value and all(isinstance(end, int | float) for end in value):  # an interval; not warnings
+            rows.append((_words(f"{before}{key}"), " to ".join(f"{end:,.1f}" for end in value)))
     return rows
 
 

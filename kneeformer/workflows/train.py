@@ -200,7 +200,7 @@ def _after(
         _log().info("%s comes after %s, which is trained first", request.configuration, first)
         stopped = FoldState.of(folder) is FoldState.STOPPED
         outcome = train_fold(folders, replace(before, resume=stopped), watch_training, watch)
-        _log().info("%s\n%s comes now", outcome.review, request.configuration)
+        _log().info("%s\n%s is trained; now %s", outcome.review, first, request.configuration)
     return replace(request, pretrained_weights=folder / FINAL)
 
 

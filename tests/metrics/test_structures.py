@@ -9,6 +9,7 @@ from kneeformer.geometry.mesh import surface_of
 from kneeformer.labels import LabelScheme
 from kneeformer.metrics.mesh_distance import distances_to_mesh
 from kneeformer.metrics.structures import measured_structures
+from kneeformer.phantoms.knee import LABELS, make_knee, oblique_sagittal
 from kneeformer.phantoms.knee_shape import Anatomy, knee_surfaces, to_knee
 
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, "femoral_cartilage": 2, "meniscus": 3})
@@ -84,3 +85,14 @@ def test_regions_that_overlap_have_whole_surfaces() -> None:
     knee, implant = measured_structures(labels, Grid(labels.shape, (1.0, 1.0, 1.0)), scheme)
     assert knee.facts["volume_mm3"] == 125 and implant.facts["volume_mm3"] == 1
     assert knee.surface is not None and knee.surface.signed_volume_mm3 > 100
+
+
+def test_surfaces_hold_the_volume_of_their_voxels_however_thin() -> None:
+    """Cartilage of three voxels, oblique to thick slices."""
+    shape, spacing = (24, 128, 128), (3.5, 1.0, 1.0)
+    rng = np.random.default_rng(3)
+    _, labels = make_knee(rng, shape, spacing)
+    scheme = LabelScheme.from_json(LABELS)
+    for measured in measured_structures(labels, oblique_sagittal(rng, shape, spacing), scheme):
+        facts = measured.facts
+        assert facts["surface_volume_mm3"] == pytest.approx(facts["volume_mm3"], rel=0.005), measured.name

@@ -30,6 +30,7 @@ from kneeformer.workflows.warning_log import keeping_warnings
 SHAPE = (6, 24, 20)
 GRID = Grid.along_patient(SHAPE, (3.0, 1.0, 1.2), "RIP")
 HOSTILE = "<img src=x onerror=alert(1)>"
+FACTS = {"volume_mm3": 1234.5, "length_interval_mm": [103.98, 104.5], "warnings": [f"odd {HOSTILE}"]}
 SCHEME = LabelScheme.from_json({"background": 0, "femur": 1, f"{HOSTILE}</script>": 2})
 DICE = Metric(name="Dice", meaning="overlap", better="higher")
 
@@ -53,7 +54,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     region = (labels == 2).astype(np.uint8)
     for suffix, volume in (("", bone), ("_region", region), ("_uncertainty", region * np.float32(0.7))):
         write_image(folder / f"T01{suffix}.nrrd", volume, GRID)
-    (folder / "T01.json").write_text(json.dumps({"volume_mm3": 1234.5, "warnings": [f"odd {HOSTILE}"]}))
+    (folder / "T01.json").write_text(json.dumps(FACTS), encoding="utf-8")
     write_image(folder / "X01.nrrd", scan + 0.25, GRID)
     write_image(folder / "images" / "X01_0000.nrrd", scan, GRID)
     write_report(folder, folder / "images", None, folder / "report.html", lambda *_: None)
@@ -75,6 +76,11 @@ def test_a_report_is_one_small_file_that_asks_for_nothing(report: Path) -> None:
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.findall(r"""<[^>]*(?:src|href)="(?!data:|#)[^"]*""", own)
     assert len(page) < 6_000_000
+
+
+def test_measurements_are_in_words_with_their_intervals(report: Path) -> None:
+    rows = dict(re.findall(r">([^<]*)</th><td>(.*?)</td>", report.read_text(encoding="utf-8")))
+    assert rows["Volume mm³"] == "1,234" and rows["Length interval mm"] == "104.0 to 104.5"
 
 
 def test_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
