@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -36,6 +37,10 @@ class SmoothStructure:
 
     def surface(self) -> Mesh:
         """In patient coordinates; closed, by the border where that cuts the structure."""
+        return self._surface
+
+    @cached_property
+    def _surface(self) -> Mesh:
         return surface_of(self.depth, 0.0, self.grid)
 
 
@@ -87,19 +92,20 @@ def _of_volume(raised: Callable[[float], SmoothStructure], volume_mm3: float) ->
     Voxels whose centres are kept do not move with the level, which matters where a structure is thin. The
     area of the surface is how its volume grows with the level; where much is kept, it grows less.
     """
-    mm, low, high, best = 0.0, -math.inf, math.inf, (math.inf, raised(0.0))
+    mm, low, high = 0.0, -math.inf, math.inf
+    tried: list[tuple[float, SmoothStructure]] = []
     for _ in range(_STEPS):
         found = raised(mm)
         surface = found.surface()
         lacking = volume_mm3 - surface.signed_volume_mm3
-        best = min(best, (abs(lacking), found), key=lambda of: of[0])
-        if best[0] <= _VOLUME_ERROR * volume_mm3:
+        tried.append((abs(lacking), found))
+        if abs(lacking) <= _VOLUME_ERROR * volume_mm3:
             break
         low, high = (mm, high) if lacking > 0 else (low, mm)
         mm += lacking / float(surface.areas_mm2.sum())
         if not low < mm < high:
             mm = (low + high) / 2
-    return best[1]
+    return min(tried, key=lambda of: of[0])[1]
 
 
 def slices_from_one(spacing: Spacing) -> int:
