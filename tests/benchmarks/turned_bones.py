@@ -4,9 +4,9 @@
 
 MASKS is a folder of whole bones. All lie tilted by up to 15 degrees about each axis, as in scans; of each a
 ball hides a fifth, and it is completed so and in a random rotation (any). A bone is turned by the direction
-in its header; its voxels stay. Masks are taken at twice their spacing, without CT; the models, of `3d_gp` on
-a coarse grid, are kept in the folder CACHE. Printed are the RMSD of the surfaces in the region in mm, CPU
-seconds of a completion and its warnings; then means with 95 % intervals over bones, paired.
+in its header; its voxels stay. Masks are taken at twice their spacing, without CT, and none is mirrored; the
+models, of `3d_gp` on a coarse grid, are kept in the folder CACHE. Printed are the RMSD of the surfaces in the
+region in mm, CPU seconds of a completion and its warnings; then means with 95 % intervals over bones, paired.
 """
 
 import sys
@@ -39,9 +39,7 @@ from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 from kneeformer.tasks.bone_completion.which_side import register
 
 GRIDS = {
-    "femur": BoneGridSettings(
-        folder="bones", spacing=(4.0, 4.0, 4.0), grid=(40, 40, 136), side="right", straightened=True
-    ),
+    "femur": BoneGridSettings(folder="bones", spacing=(4.0, 4.0, 4.0), grid=(40, 40, 136), straightened=True),
     "tibia": BoneGridSettings(folder="bones", spacing=(3.0, 3.0, 3.0), grid=(48, 40, 40)),
 }
 FOLDS, TILT_DEGREES, COMPONENTS = 5, 15.0, 32
