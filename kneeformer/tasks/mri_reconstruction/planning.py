@@ -24,6 +24,7 @@ from kneeformer.tasks.mri_reconstruction.settings import (
 _EDGE = 8  # voxels of a token in the plane of a slice
 _CPU_TOKENS = 256  # of a crop: the more steps the better, and rows know little of each other
 _SOLVERS = ("zero_filled", "tv", "wavelet")
+_ITERATIONS = {"tv": 400, "wavelet": 100}  # to convergence: primal-dual steps are slower than FISTA
 _WEIGHTS = {
     "tv": (0.005, 0.01, 0.02, 0.04, 0.08),
     "wavelet": (0.02, 0.04, 0.08, 0.16, 0.32),
@@ -150,7 +151,14 @@ def _of_volumes(network: ReconstructionConfiguration) -> ReconstructionConfigura
 def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionConfiguration:
     candidates = _WEIGHTS.get(kind, ())
     weight = candidates[len(candidates) // 2] if candidates else 0.0
-    settings = SolverSettings.model_validate({"kind": kind, "weight": weight, "candidates": candidates})
+    settings = SolverSettings.model_validate(
+        {
+            "kind": kind,
+            "weight": weight,
+            "candidates": candidates,
+            "iterations": _ITERATIONS.get(kind, 1),
+        }
+    )
     return ReconstructionConfiguration(
         task=network.task,
         preprocessing=network.preprocessing,
