@@ -63,7 +63,8 @@ def test_names_codes_colours_and_references(series: Path, tmp_path: Path) -> Non
         "71341001",
         "SCT",
     )
-    assert cartilage.segmented_property_type.meaning == "Tissue"
+    assert cartilage.segmented_property_category.meaning == "Tissue"
+    assert cartilage.segmented_property_type.meaning == "Cartilage"
     scanned = {pydicom.dcmread(f).SOPInstanceUID for f in series.parent.iterdir()}
     assert {uid for _, _, uid in seg.get_source_image_uids()} <= scanned
     assert seg.FrameOfReferenceUID == pydicom.dcmread(series).FrameOfReferenceUID
