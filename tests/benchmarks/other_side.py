@@ -3,8 +3,8 @@
     python tests/benchmarks/other_side.py FEMUR_MASKS FEMUR_PAIR_MASKS CACHE region|length
 
 Masks are `L_01`, and `z001_L` and `z001_R` of the pairs. Bones are isolated at 4 mm, whichever way they lie;
-the prototype is learnt from the first folder, so from none of the people that are evaluated, and kept in the
-folder CACHE with the bones. For each person of the second folder priors are fitted to all other people's.
+the prototype is learnt from the first folder, whose bones are not mirrored (decision 0059), so from none of
+the people that are evaluated, and kept in the folder CACHE with the bones. For each person of the second folder priors are fitted to all other people's.
 Intervals are over people, differences paired.
 
 `region`: a ball hides 40 % of each bone; RMSD of the surfaces in it, in mm.
@@ -81,7 +81,7 @@ def prepare(femora: Path, pairs: Path) -> dict[str, object]:
     bones = {}
     for file in sorted(femora.glob("*.nii.gz")):
         found = outline(file)
-        bone = found.on(GRID.grid, GRID.spacing, found.frame(GRID, side_in_name(name(file))))
+        bone = found.on(GRID.grid, GRID.spacing, found.frame(GRID, None))
         bones[name(file)] = torch.from_numpy(bone.image)
     registration = Registration(GRID.grid, GRID.spacing, REGISTRATION)
     fit_prototype(registration, list(bones.values()), partial(print, "prototype"))
