@@ -4,8 +4,8 @@
 
 Masks are `L_01`, and `z001_L` and `z001_R` of the pairs. Bones are isolated at 4 mm, whichever way they lie;
 the prototype is learnt from the first folder, whose bones are not mirrored (decision 0059), so from none of
-the people that are evaluated, and kept in the folder CACHE with the bones. For each person of the second folder priors are fitted to all other people's.
-Intervals are over people, differences paired.
+the people that are evaluated, and kept in the folder CACHE with the bones. For each person of the second
+folder priors are fitted to all other people's. Intervals are over people, differences paired.
 
 `region`: a ball hides 40 % of each bone; RMSD of the surfaces in it, in mm.
 `length`: an end is hidden, a fifth of the length, one after the other; absolute error of the length in mm and
