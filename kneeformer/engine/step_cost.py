@@ -95,13 +95,15 @@ def _seconds(device: torch.device) -> float:
     """A clock of the device's own work."""
     if device.type == "cpu":
         return time.process_time()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 class PeakMemory:
-    """The most memory held while a block runs: a GPU's by its allocator, a process's by looking often."""
+    """The most memory held while a block runs: CUDA's by its allocator, else by looking often.
+
+    On a CPU the process's; on Apple's MPS the driver's for it, which is not all counted as the process's.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -126,9 +128,12 @@ class PeakMemory:
 
     def _watch(self) -> None:
         process = psutil.Process()
-        self.megabytes = process.memory_info().rss / 2**20
-        while not self._over.wait(0.005):
-            self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
+        while True:
+            mps = self.device.type == "mps"
+            held = torch.mps.driver_allocated_memory() if mps else process.memory_info().rss
+            self.megabytes = max(self.megabytes, held / 2**20)
+            if self._over.wait(0.005):
+                break
 
 
 def _random_batch(

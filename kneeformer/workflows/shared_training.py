@@ -24,9 +24,9 @@ from kneeformer.workflows.request import Request
 from kneeformer.workflows.warning_log import keeping_warnings
 
 
-def refuse_ranks(plan: Plan, name: str) -> None:
-    """Raises KneeformerError: a configuration that cannot be trained by several ranks."""
-    configuration, count = plan.configuration(name), ranks.size()
+def refuse_ranks(plan: Plan, name: str, count: int) -> None:
+    """Raises KneeformerError: a configuration that cannot be trained by so many ranks."""
+    configuration = plan.configuration(name)
     if count == 1:
         return
     if not (configuration.by_steps and task_named(configuration.task).shares_batches):

@@ -160,7 +160,7 @@ def _possible(planned: Plan, request: Request) -> Plan:
     if device.type == "cuda":  # ranks on a CPU share its memory
         configuration = of_one_rank(configuration)
     task.refuse_too_large(plan.dataset, configuration, device)
-    refuse_ranks(plan, request.configuration)
+    refuse_ranks(plan, request.configuration, ranks.size())
     return plan
 
 

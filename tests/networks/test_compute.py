@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kneeformer.errors import KneeformerError
-from kneeformer.networks.compute import choose_device, side_by_side
+from kneeformer.networks.compute import choose_device, refuse_wrong_convolutions, side_by_side
 
 
 @pytest.fixture
@@ -27,6 +27,10 @@ def test_a_device_without_double_precision_is_refused_where_it_is_needed(mac: No
 def test_a_device_that_is_not_there_is_refused(mac: None) -> None:
     with pytest.raises(KneeformerError, match="this machine has mps, cpu"):
         choose_device("cuda:1")
+
+
+def test_a_cpu_convolves_as_itself_in_either_layout() -> None:
+    refuse_wrong_convolutions(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
