@@ -1,5 +1,7 @@
 """Fragments come back to where they were broken off."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from phantoms import FINE, anatomy, turned
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from kneeformer.shape_models.fragment_misfit import FragmentSurface, Target
 from kneeformer.shape_models.pose import Pose
-from kneeformer.shape_models.reduction import FragmentSurface, Target, reduce
+from kneeformer.shape_models.reduction import reduce
+from kneeformer.shape_models.rotations import angle_between
 
 BONE = FINE.bone(anatomy(0))[1].double()
 POINTS = FINE.points.double()
@@ -34,7 +38,7 @@ def broken_off(beyond_mm: float, moved: Pose) -> tuple[FragmentSurface, Tensor, 
 
 
 def target(middle: Tensor, kept: Tensor = NOTHING_KEPT) -> Target:
-    return Target(BONE, kept, FINE.spacing, middle)
+    return Target(BONE, kept, torch.ones_like(BONE), FINE.spacing, middle)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -47,6 +51,25 @@ def test_a_fragment_comes_back(seed: int) -> None:
     before = (surface.points + middle - was).norm(dim=1)
     assert apart.mean() < 0.5 and before.mean() > 3
     assert found.residual_mm < 0.3 and found.rival_mm == 0 and found.deviation_mm < 2
+
+
+def test_the_face_of_the_fracture_corrects_the_completed_bone() -> None:
+    """The completed surface lies a millimetre too high; the kept bone tells where the fragment sits."""
+    moved = turned(10, 5, 1.0, seed=3)
+    surface, middle, was = broken_off(8.0, moved)
+    raised = Pose(torch.eye(3).double(), torch.tensor([-1.0, 0, 0]).double(), 1.0)
+    bone = FINE.bone(anatomy(0), raised)[1].double()
+    kept = (POINTS[:, 0] - 8.0).reshape(BONE.shape).maximum(BONE)
+
+    def mm_and_degrees(face: Tensor) -> tuple[float, float]:
+        motion = reduce(surface, Target(bone, kept, face, FINE.spacing, middle)).motion
+        apart = (motion(surface.points) + middle - was).norm(dim=1).mean()
+        left = angle_between(motion.rotation @ moved.rotation, torch.eye(3).double())
+        return float(apart), math.degrees(left)
+
+    apart, degrees = mm_and_degrees(torch.ones_like(BONE))
+    assert apart < 0.6 and degrees < 1
+    assert mm_and_degrees(torch.zeros_like(BONE))[0] > 0.8  # the border of a mask is no face
 
 
 def test_a_fragment_in_its_place_stays() -> None:

@@ -1,7 +1,7 @@
-"""Displaced fragments, the label values of a mask from 3 on, registered to the completed bone.
+"""Displaced fragments, the label values of a mask from 3 on, put back where they broke off.
 
-That part of a fragment's surface which is bone surface determines its original position
-(`shape_models.reduction`). The uncertainty of that position is given beside it.
+The part of a fragment's surface that is bone surface belongs on the completed bone, and the face of its
+fracture on the bone that is kept or on a fragment already put back (`shape_models.reduction`).
 """
 
 import math
@@ -21,17 +21,19 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.labels import COMPLETE, FRAGMENTS, KEEP
 from kneeformer.shape_models.completion import Completed
-from kneeformer.shape_models.reduction import FragmentSurface, Reduced, Target, reduce
+from kneeformer.shape_models.fragment_misfit import FragmentSurface, Target
+from kneeformer.shape_models.reduction import Reduced, reduce
+from kneeformer.tasks.bone_completion.fracture_faces import faces
 from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
 _REACH_MM = 30.0  # around a fragment, within which it is repositioned
 _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
-_POINTS = 1_500  # of a fragment's surface
+_POINTS = 800  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
-_LEAST_ON_SURFACE = 0.2  # of a fragment's surface, and mm2: less does not determine its position
-_LEAST_ON_SURFACE_MM2 = 150.0
-_UNSURE_MM = 8.0
+_LEAST_SHARE = 0.1  # of a fragment's surface: less, on the bone and on faces, does not determine its position
+_UNSURE_MM = 4.5
+_FAR_MM = 5.0  # of another position that fits about as well
 
 
 @dataclass(frozen=True)
@@ -65,33 +67,50 @@ def as_region(mask: np.ndarray) -> np.ndarray:
 
 
 def reposition(
-    label: int,
+    ct: np.ndarray,
     mask: np.ndarray,
     completed: Sequence[Completed],
     bone: Bone,
     grid: Grid,
     spacing: Spacing,
-) -> PlacedFragment:
-    """Move one fragment onto the completed bone.
+) -> list[PlacedFragment]:
+    """Put every fragment back, the largest first: the next ones meet it.
 
     Args:
-        label: that `mask` (z, y, x) has.
+        ct, mask: (z, y, x).
         completed: the bone, one a model; of several the mean.
         bone: that was completed.
         spacing: of the prototype's grid.
     """
-    fragment = mask == label
-    box = grown(bounding_box(fragment), [math.ceil(_REACH_MM / mm) for mm in grid.spacing], mask.shape)
-    around = grid.cut(box)
+    in_place, placed = mask == KEEP, []
+    for label in sorted(fragments_in(mask), key=lambda label: -np.count_nonzero(mask == label)):
+        fragment = mask == label
+        box = grown(bounding_box(fragment), [math.ceil(_REACH_MM / mm) for mm in grid.spacing], mask.shape)
+        cut = slices(box)
+        fields = (
+            distance_on(completed, bone, box, grid, spacing),
+            signed_distance(in_place[cut], grid.spacing),
+            faces(ct[cut], mask[cut], in_place[cut], grid.spacing),
+        )
+        found = _put_back(label, fragment, grid, fields, grid.cut(box))
+        placed.append(found)
+        in_place = in_place | (label_map_of([found], mask, grid) > 0)
+    return sorted(placed, key=lambda fragment: fragment.label)
+
+
+def _put_back(
+    label: int,
+    fragment: np.ndarray,
+    grid: Grid,
+    fields: tuple[np.ndarray, np.ndarray, np.ndarray],
+    around: Grid,
+) -> PlacedFragment:
+    """One fragment (z, y, x) bool, by the fields of a `Target` around it."""
     surface = _smooth_surface(fragment, grid)
     to_grid = _to_mm_of(around)
     source, middle = _sampled(surface, to_grid)
-    target = Target(
-        torch.from_numpy(distance_on(completed, bone, box, grid, spacing)).double(),
-        torch.from_numpy(signed_distance(mask[slices(box)] == KEEP, grid.spacing)).double(),
-        grid.spacing,
-        torch.from_numpy(middle),
-    )
+    bone, in_place, face = (torch.from_numpy(field).double() for field in fields)
+    target = Target(bone, in_place, face, grid.spacing, torch.from_numpy(middle))
     found = reduce(source, target)
     inside = np.eye(4)
     inside[:3, :3] = found.motion.rotation.numpy()
@@ -152,6 +171,8 @@ def _facts(found: Reduced, area_mm2: float) -> dict[str, Any]:
         "residual_mm": round(found.residual_mm, 3),
         "on_surface_mm2": round(found.on_surface_mm2, 1),
         "on_surface_share": round(found.on_surface_mm2 / area_mm2, 3),
+        "on_face_mm2": round(found.on_face_mm2, 1),
+        "on_face_share": round(found.on_face_mm2 / area_mm2, 3),
         "deviation_mm": round(found.deviation_mm, 2),
         "rival_mm": round(found.rival_mm, 2),
     }
@@ -161,13 +182,14 @@ def _doubts(facts: dict[str, Any]) -> list[str]:
     found, name = [], f"fragment {facts['label']}"
     if facts["volume_mm3"] < _LEAST_MM3:
         found.append(f"{name}: {facts['volume_mm3'] / 1000:.2f} ml, too small to determine its position")
-    if facts["on_surface_share"] < _LEAST_ON_SURFACE or facts["on_surface_mm2"] < _LEAST_ON_SURFACE_MM2:
+    share = facts["on_surface_share"] + facts["on_face_share"]
+    if share < _LEAST_SHARE:
         found.append(
-            f"{name}: only {facts['on_surface_mm2']:.0f} mm2 of it, {facts['on_surface_share']:.0%}, lie on "
-            f"the surface of the bone, too little to determine its position"
+            f"{name}: only {share:.0%} of its surface lies on the bone's or meets bone in place, too little "
+            f"to determine its position"
         )
     if facts["deviation_mm"] > _UNSURE_MM:
         found.append(f"{name}: its position is uncertain, standard deviation {facts['deviation_mm']:.1f} mm")
-    if facts["rival_mm"] > 0:
+    if facts["rival_mm"] > _FAR_MM:
         found.append(f"{name}: another position, {facts['rival_mm']:.1f} mm away, fits about as well")
     return found

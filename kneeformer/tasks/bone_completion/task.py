@@ -35,7 +35,7 @@ from kneeformer.tasks.bone_completion.codebook_review import review_codebook
 from kneeformer.tasks.bone_completion.completion_picture import CompletedBone, draw_completion
 from kneeformer.tasks.bone_completion.facts import doubts, facts_of
 from kneeformer.tasks.bone_completion.fractures import hide
-from kneeformer.tasks.bone_completion.fragments import as_region, fragments_in, label_map_of, reposition
+from kneeformer.tasks.bone_completion.fragments import as_region, label_map_of, reposition
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.native import resample_to_native
 from kneeformer.tasks.bone_completion.objective import PriorObjective
@@ -198,10 +198,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
             volumes["_uncertainty"] = native.uncertainty
-        placed = [
-            reposition(label, scan.mask, completed, found.bone, scan.grid, settings.spacing)
-            for label in fragments_in(scan.mask)
-        ]
+        placed = reposition(scan.image[0], scan.mask, completed, found.bone, scan.grid, settings.spacing)
         if placed:
             volumes["_fragments"] = label_map_of(placed, scan.mask, scan.grid)
         surface = native.surface(scan.grid)
