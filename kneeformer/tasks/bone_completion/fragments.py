@@ -32,7 +32,7 @@ _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 _POINTS = 800  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
 _LEAST_SHARE = 0.1  # of a fragment's surface: less, on the bone and on faces, does not determine its position
-_UNSURE_MM = 4.5
+_UNSURE_MM = 4.0
 _FAR_MM = 5.0  # of another position that fits about as well
 
 
