@@ -1,4 +1,4 @@
-"""Where bone in place ends at a face of the fracture, and where a mask merely cuts it.
+"""Faces of the fracture on bone in place, told from the places where a mask merely cuts it.
 
 A region to complete is drawn generously: most of its border with the kept bone runs through intact bone. A
 fragment belongs on a face, and would be drawn to such a cut as well. The CT tells them apart.
