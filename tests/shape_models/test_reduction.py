@@ -54,7 +54,7 @@ def test_a_fragment_comes_back(seed: int) -> None:
 
 
 def test_the_face_of_the_fracture_corrects_the_completed_bone() -> None:
-    """The completed surface lies a millimetre too high; the kept bone tells where the fragment sits."""
+    """The completed surface lies a millimetre too high; the kept bone pulls the fragment down."""
     moved = turned(10, 5, 1.0, seed=3)
     surface, middle, was = broken_off(8.0, moved)
     raised = Pose(torch.eye(3).double(), torch.tensor([-1.0, 0, 0]).double(), 1.0)
@@ -68,8 +68,8 @@ def test_the_face_of_the_fracture_corrects_the_completed_bone() -> None:
         return float(apart), math.degrees(left)
 
     apart, degrees = mm_and_degrees(torch.ones_like(BONE))
-    assert apart < 0.6 and degrees < 1
-    assert mm_and_degrees(torch.zeros_like(BONE))[0] > 0.8  # the border of a mask is no face
+    assert apart < 0.75 and degrees < 1
+    assert mm_and_degrees(torch.zeros_like(BONE))[0] > 0.9  # the border of a mask is no face
 
 
 def test_a_fragment_in_its_place_stays() -> None:
