@@ -12,7 +12,7 @@ from kneeformer.data.files import write_json
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan, parse_plan
-from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.workflows.prepared import files_digest, settings_digest
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases

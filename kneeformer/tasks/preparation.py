@@ -5,9 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from kneeformer.config import CropConfiguration
-from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
-from kneeformer.sides import Side
+from kneeformer.tasks.cases import Scan
 from kneeformer.transforms.prepare import Prepared, prepare
 
 
@@ -30,30 +29,18 @@ class Preparation(Protocol):
     """Preparation of a case for the networks: the same for training and for prediction.
 
     Args:
-        image: (channels, z, y, x) on the native grid, or complex k-space, as in a Scan.
-        labels: (z, y, x) on the same grid, or None.
+        labels: (z, y, x) on the scan's grid, or None.
         configuration: of the task.
-        side: of the body, if known.
+        scheme: meaning of the labels.
     """
 
     def __call__(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray | None,
-        grid: Grid,
-        configuration: Any,
-        scheme: LabelScheme,
-        side: Side | None = None,
+        self, scan: Scan, labels: np.ndarray | None, configuration: Any, scheme: LabelScheme
     ) -> PreparedCase: ...
 
 
 def prepare_image(
-    image: np.ndarray,
-    labels: np.ndarray | None,
-    grid: Grid,
-    configuration: CropConfiguration,
-    scheme: LabelScheme,
-    side: Side | None = None,
+    scan: Scan, labels: np.ndarray | None, configuration: CropConfiguration, scheme: LabelScheme
 ) -> Prepared:
     """The whole image on one spacing."""
-    return prepare(image, labels, grid, configuration.preprocessing)
+    return prepare(scan.image, labels, scan.grid, configuration.preprocessing)

@@ -20,7 +20,7 @@ from kneeformer.networks.compute import choose_device, half_precision_helps, to_
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.registry import predictive, registered
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.what_if import plan_what_if
@@ -87,7 +87,7 @@ def benchmark(plan: Plan, name: str, shape: Size, spacing: Spacing, device: str 
     prepared = _timed(
         "preprocessing of a case",
         torch.device("cpu"),
-        lambda: prepare(scan.image, None, scan.grid, configuration, plan.dataset.scheme),
+        lambda: prepare(scan, None, configuration, plan.dataset.scheme),
     )
     budget = Budget(here.type, 0, bfloat16=half_precision_helps(here))
     formula = task.estimate_step(network, plan.dataset, configuration, budget)

@@ -11,7 +11,7 @@ import numpy as np
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import KEEP
 from kneeformer.paths import FINAL
-from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.cases import Outputs, Scan
 
 _LEAST = 0.05  # of the bone outside the region: less is the rim of a hidden one
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kneeformer.geometry.components import largest_components
 from kneeformer.labels import LabelScheme
-from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.cases import Outputs, Scan
 from kneeformer.workflows.predict import Predictor
 
 

@@ -26,7 +26,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import fold_name
 from kneeformer.plans import Plan, read_fold_plan
-from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.cases import Outputs, Scan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.bone_finder import BoneFinder
 from kneeformer.workflows.meshes import MeshFiles

@@ -18,6 +18,7 @@ from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan
 from kneeformer.progress import Progress
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.preparation import Preparation
 from kneeformer.tasks.registry import registered, task_named
 from kneeformer.workflows.folder_lock import one_at_a_time
@@ -155,14 +156,8 @@ def _prepare(job: Job) -> None:
     if checked.problems or checked.images is None or checked.grid is None:
         raise KneeformerError("; ".join(checked.problems))
     try:
-        prepared = job.prepare(
-            checked.images,
-            checked.label,
-            checked.grid,
-            configuration,
-            description.scheme,
-            job.case.side,
-        )
+        scan = Scan(checked.images, checked.grid, side=job.case.side)
+        prepared = job.prepare(scan, checked.label, configuration, description.scheme)
     except KneeformerError as fault:
         raise KneeformerError(f"{job.case.label or job.case.images[0]}: {fault}") from fault
     z, y, x = prepared.image.shape[1:]

@@ -17,7 +17,7 @@ from kneeformer.networks import ranks
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.plans import Plan
 from kneeformer.progress import Progress
-from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.request import Request

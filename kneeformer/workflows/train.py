@@ -29,7 +29,7 @@ from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.plans.table import duration, training_hours
 from kneeformer.progress import Progress
-from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.evaluate import evaluate_cases
 from kneeformer.workflows.fold_folder import (

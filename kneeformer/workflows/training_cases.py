@@ -16,7 +16,7 @@ from kneeformer.paths import Folders
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
 from kneeformer.sides import Whose, side_in_name
-from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.prepared import (
     GONE,

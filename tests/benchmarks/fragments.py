@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from kneeformer.data.images import read_image
 from kneeformer.geometry.affine import transformed
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 from kneeformer.workflows.predict import Predictor
 
 _FRAGMENT, _LEAST_ML, _FAR_MM = 3, 3.0, 5.0

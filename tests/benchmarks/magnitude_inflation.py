@@ -25,7 +25,7 @@ from kneeformer.labels import LabelScheme
 from kneeformer.metrics.reconstruction import psnr, ssim
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import case_fingerprint, dataset_fingerprint
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.task import Reconstruction
 from kneeformer.workflows.predict import Predictor

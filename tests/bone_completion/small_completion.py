@@ -14,10 +14,10 @@ from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import Side
-from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.tasks.bone_completion.isolation import isolate
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 from kneeformer.tasks.bone_completion.task import BoneCompletion
+from kneeformer.tasks.cases import Outputs, Scan
 
 BONES = 6
 GRID = BoneGridSettings(folder="bones", spacing=(4.0, 4.0, 4.0), grid=(32, 32, 32))

@@ -5,9 +5,9 @@ import pytest
 from small_completion import Tibia, complete
 
 from kneeformer.labels import COMPLETE
-from kneeformer.tasks.base import Outputs, Scan
 from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.other_side import doubts_of_other_side
+from kneeformer.tasks.cases import Outputs, Scan
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from small_completion import Tibia, complete
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.tasks.base import Outputs
+from kneeformer.tasks.cases import Outputs
 
 pytestmark = pytest.mark.slow
 

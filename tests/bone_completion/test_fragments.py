@@ -6,8 +6,8 @@ from scipy import ndimage
 from small_completion import Tibia, complete
 
 from kneeformer.labels import COMPLETE, KEEP
-from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.fragments import as_region
+from kneeformer.tasks.cases import Outputs
 
 TIBIA = Tibia.scanned(40)
 X, _, Z = np.moveaxis(TIBIA.grid.voxel_centres(), -1, 0)

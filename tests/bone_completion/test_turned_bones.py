@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 from small_completion import GRID, Tibia, complete, learnt
 
 from kneeformer.labels import COMPLETE
-from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.bone_orientation import rotation_degrees
 from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.isolation import isolate
+from kneeformer.tasks.cases import Outputs
 
 pytestmark = pytest.mark.slow
 

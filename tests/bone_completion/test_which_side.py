@@ -6,8 +6,8 @@ from small_completion import Tibia, complete, learnt
 from torch import nn
 
 from kneeformer.sides import Side
-from kneeformer.tasks.base import Outputs
 from kneeformer.tasks.bone_completion.fractures import hide
+from kneeformer.tasks.cases import Outputs
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from kneeformer.kspace.fourier import to_kspace, zero_filled
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import case_fingerprint, dataset_fingerprint
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
@@ -83,7 +83,7 @@ def test_all_samples_give_the_files_own_reconstruction(
 
 
 def test_prepared_samples_keep_both_encoded_axes(planned: dict[str, ReconstructionConfiguration]) -> None:
-    prepared = prepare_kspace(scan().image, None, scan().grid, planned["tv"], NO_LABELS).image
+    prepared = prepare_kspace(scan(), None, planned["tv"], NO_LABELS).image
     assert prepared.shape == (2, 32, 16, 32)
     assert prepared.any((0, 2, 3)).tolist() == [2 <= z < 30 for z in range(32)]
 

@@ -16,7 +16,7 @@ from kneeformer.kspace.sampling import draw_mask
 from kneeformer.networks.sense import to_image
 from kneeformer.networks.sense import to_kspace as kspace_of
 from kneeformer.phantoms.kspace import SHAPE, SPACING_MM, make_kspace
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.prepare import hybrid_kspace, measured
 from kneeformer.tasks.mri_reconstruction.self_supervision import (

@@ -10,7 +10,7 @@ from kneeformer import Predictor
 from kneeformer.data.dataset import Case
 from kneeformer.data.images import read_image, write_image
 from kneeformer.geometry.orientation import ENDS, turn
-from kneeformer.tasks.base import Scan
+from kneeformer.tasks.cases import Scan
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
 

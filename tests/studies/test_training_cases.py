@@ -29,7 +29,7 @@ from kneeformer.data.storage import image_file, labels_file, read_manifest, reco
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
-from kneeformer.tasks.base import StoredCases
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of

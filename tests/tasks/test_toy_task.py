@@ -28,9 +28,9 @@ from kneeformer.paths import Folders
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import read_plan
-from kneeformer.sides import Side
 from kneeformer.tasks import registry
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.base import PredictiveTask
+from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
 from kneeformer.tasks.preparation import PreparedCase
@@ -101,14 +101,9 @@ class WholeCases(Dataset[Batch]):
 
 
 def prepare(
-    image: np.ndarray,
-    labels: np.ndarray | None,
-    grid: Grid,
-    configuration: ThresholdConfiguration,
-    scheme: LabelScheme,
-    side: Side | None = None,
+    scan: Scan, labels: np.ndarray | None, configuration: ThresholdConfiguration, scheme: LabelScheme
 ) -> PreparedCase:
-    return Prepared(image, labels)
+    return Prepared(scan.image, labels)
 
 
 class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
@@ -153,7 +148,7 @@ class ThresholdTask(PredictiveTask[ThresholdConfiguration]):
         configuration: ThresholdConfiguration,
         probabilities: bool = False,
     ) -> Outputs:
-        prepared = prepare(scan.image, None, scan.grid, configuration, dataset.scheme)
+        prepared = prepare(scan, None, configuration, dataset.scheme)
         with torch.no_grad():
             logits = networks[0](torch.from_numpy(prepared.image))
         return Outputs({"": (logits[0] > 0).numpy().astype(np.uint8)})

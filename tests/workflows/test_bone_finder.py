@@ -7,7 +7,7 @@ import pytest
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.tasks.base import Outputs, Scan
+from kneeformer.tasks.cases import Outputs, Scan
 from kneeformer.workflows.bone_finder import BoneFinder
 
 CT = np.array([[[-1000, 40, 900, 700, 300, 40]]], np.int16)  # bone in the third to fifth voxel

@@ -18,6 +18,7 @@ from kneeformer.geometry.long_axis import straightening
 from kneeformer.labels import COMPLETE, KEEP, LabelScheme
 from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
+from kneeformer.tasks.cases import Scan
 
 _MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
@@ -222,12 +223,7 @@ def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.nda
 
 
 def prepare_bone(
-    image: np.ndarray,
-    labels: np.ndarray | None,
-    grid: Grid,
-    configuration: BoneConfiguration,
-    scheme: LabelScheme,
-    side: Side | None = None,
+    scan: Scan, labels: np.ndarray | None, configuration: BoneConfiguration, scheme: LabelScheme
 ) -> Bone:
     """The bone that a label map marks, isolated as one of the plan's side.
 
@@ -238,4 +234,4 @@ def prepare_bone(
         raise KneeformerError("a bone is isolated by its label map, and there is none")
     bone = np.where(scheme.foreground(labels), KEEP, 0)
     settings = configuration.preprocessing
-    return isolate(image[0], bone, grid, settings, settings.mirrors(side))
+    return isolate(scan.image[0], bone, scan.grid, settings, settings.mirrors(scan.side))

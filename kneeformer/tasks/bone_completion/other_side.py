@@ -12,10 +12,10 @@ from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.shape_models.completion import Completed, CompletionModel
 from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.registration import DISTANCE, Registration
-from kneeformer.tasks.base import Scan
 from kneeformer.tasks.bone_completion.bone_orientation import oriented_bone
 from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+from kneeformer.tasks.cases import Scan
 
 _SHAPE, _SIZE = 1.0, 5.0  # standard deviations, of what pairs of sides show, that are more than usual
 

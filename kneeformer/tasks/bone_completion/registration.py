@@ -18,7 +18,7 @@ from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.locnet import LocNet
 from kneeformer.shape_models.registration import Fit, Registration, first_guess
 from kneeformer.shape_models.settings import LocNetSettings
-from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.base import PreparatoryTask
 from kneeformer.tasks.bone_completion.batches import Posed, bone_batches, pose_of, stored_bone
 from kneeformer.tasks.bone_completion.bone_orientation import rotation_degrees
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
@@ -31,6 +31,7 @@ from kneeformer.tasks.bone_completion.settings import (
     BoneLearningSettings,
 )
 from kneeformer.tasks.bone_completion.training_sides import wrongly_mirrored
+from kneeformer.tasks.cases import StoredCases
 
 
 class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):

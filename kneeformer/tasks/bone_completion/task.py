@@ -25,7 +25,7 @@ from kneeformer.shape_models.priors import OtherSide
 from kneeformer.shape_models.settings import PriorSettings
 from kneeformer.shape_models.vqvae import VqVae
 from kneeformer.sides import Whose
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.base import PredictiveTask
 from kneeformer.tasks.bone_completion.batches import bone_batches
 from kneeformer.tasks.bone_completion.bone_orientation import tensors
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
@@ -57,6 +57,7 @@ from kneeformer.tasks.bone_completion.settings import (
 )
 from kneeformer.tasks.bone_completion.which_side import register
 from kneeformer.tasks.bone_completion.whole_bones import score_whole_bones
+from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 
 
 class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):

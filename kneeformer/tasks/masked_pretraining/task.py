@@ -16,7 +16,8 @@ from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
-from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.base import PreparatoryTask
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.crop_task import CropTask
 from kneeformer.tasks.masked_pretraining.review import Review
 

@@ -6,12 +6,11 @@ import numpy as np
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
-from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.coils import READOUT, low_resolution
 from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width, measured_columns
 from kneeformer.labels import LabelScheme
-from kneeformer.sides import Side
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
 SIMULATED = "simulated from magnitudes"  # what is said of such data wherever they show
@@ -27,17 +26,12 @@ class PreparedKSpace:
 
 
 def prepare_kspace(
-    image: np.ndarray,
-    labels: np.ndarray | None,
-    grid: Grid,
-    configuration: ReconstructionConfiguration,
-    scheme: LabelScheme,
-    side: Side | None = None,
+    scan: Scan, labels: np.ndarray | None, configuration: ReconstructionConfiguration, scheme: LabelScheme
 ) -> PreparedKSpace:
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
-    kspace = image if np.iscomplexobj(image) else from_magnitudes(image)
+    kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
     encoded = encoded_along(kspace, configuration.preprocessing.phase_encoding_axes)
-    return PreparedKSpace(hybrid_kspace(encoded, grid.shape[1]), grid.orientation())
+    return PreparedKSpace(hybrid_kspace(encoded, scan.grid.shape[1]), scan.grid.orientation())
 
 
 def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:

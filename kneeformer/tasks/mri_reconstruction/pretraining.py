@@ -15,7 +15,8 @@ from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.unrolled import MaskedDenoiser
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.tasks.base import PreparatoryTask, StoredCases
+from kneeformer.tasks.base import PreparatoryTask
+from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.planning import masked_configurations
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration

@@ -28,7 +28,8 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
 from kneeformer.reporting.reconstruction_sheet import draw_reconstructions
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.base import PredictiveTask
+from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjective
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations

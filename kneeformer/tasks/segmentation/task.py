@@ -27,7 +27,8 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
 from kneeformer.reporting.overlays import draw_overlay
-from kneeformer.tasks.base import Outputs, PredictiveTask, Scan, StoredCases
+from kneeformer.tasks.base import PredictiveTask
+from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 from kneeformer.tasks.crop_task import CropTask
 from kneeformer.tasks.preparation import prepare_image
 from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
@@ -96,7 +97,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         probabilities: bool = False,
     ) -> Outputs:
         scheme, settings = dataset.scheme, configuration.preprocessing
-        prepared = prepare_image(scan.image, None, scan.grid, configuration, scheme)
+        prepared = prepare_image(scan, None, configuration, scheme)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
         logits = predictor(torch.from_numpy(prepared.image), prepared.orientation)
         labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
