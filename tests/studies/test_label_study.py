@@ -30,9 +30,9 @@ def test_arms_are_settings_of_one_plan() -> None:
         override(plan(), "3d_mae", list(arm.pretraining or ()))
     for name, arm in ARMS.items():
         made = override(plan(), "3d_vit", list(arm.settings)).configuration("3d_vit")
-        assert made.learns_without_labels is arm.teaches is (name in "DF")
-        assert bool(made.training.averaged_share) is (name in "BCDF")
-    assert len({arm.settings for arm in ARMS.values()}) == 4, "E and F are A and D from other weights"
+        assert made.learns_without_labels is arm.teaches is (name in "CE")
+        assert bool(made.training.averaged_share) is (name in "BCE")
+    assert len({arm.settings for arm in ARMS.values()}) == 3, "D and E are A and C from other weights"
 
 
 def test_every_arm_has_the_same_subjects_seeds_and_length(folders: Folders) -> None:
