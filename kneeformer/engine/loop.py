@@ -180,11 +180,12 @@ class _Training:
         if teacher is None or number <= self.state.teacher_round:
             return
         labelling = teacher.label(average, round_folder(run.folder, number))
-        told = ", ".join(f"{name} {value:.3g}" for name, value in labelling.figures.items())
+        if labelling.fault is None:
+            told = ", ".join(f"{name} {value:.3g}" for name, value in labelling.figures.items())
+        else:
+            told = f"labels alone are used: {labelling.fault}"
+            logging.getLogger(__name__).warning("%s: %s", run.folder, told)
         self._note(f"images were labelled: {told}")
-        if labelling.fault is not None:
-            logging.getLogger(__name__).warning("%s: labels alone are used: %s", run.folder, labelling.fault)
-            self._note(f"labels alone are used: {labelling.fault}")
         ranks.tell(number)
         self.learner.learn_from_round(number)
 
