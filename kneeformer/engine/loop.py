@@ -181,11 +181,12 @@ class _Training:
             return
         labelling = teacher.label(average, round_folder(run.folder, number))
         if labelling.fault is None:
-            told = ", ".join(f"{name} {value:.3g}" for name, value in labelling.figures.items())
+            figures = (f"{name} {value:.3g}" for name, value in labelling.figures.items())
+            told = f"images were labelled: {', '.join(figures)}"
         else:
             told = f"labels alone are used: {labelling.fault}"
             logging.getLogger(__name__).warning("%s: %s", run.folder, told)
-        self._note(f"images were labelled: {told}")
+        self._note(told)
         ranks.tell(number)
         self.learner.learn_from_round(number)
 
