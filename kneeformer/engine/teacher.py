@@ -42,7 +42,7 @@ class Teacher(Protocol):
 
 
 def rounds_due(rounds: Sequence[float], share: float) -> int:
-    """How many rounds of labelling belong to a training of which this share is done."""
+    """Count the rounds of labelling that belong to a training of which this share is done."""
     return sum(share >= due for due in rounds) if share < 1 else 0
 
 
