@@ -10,7 +10,7 @@ from kneeformer.errors import KneeformerError
 DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
 PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
-BURN_IN = "checkpoint_burn_in.pt"  # before a teacher's first pseudo-labels
+PSEUDO_LABELS = "pseudo_labels"  # of a training with a teacher, a folder a round
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument(
         "--arms",
         nargs="+",
-        choices=list("ABCDEF"),
-        default=list("ABCD"),
+        choices=list("ABCDE"),
+        default=list("ABC"),
         metavar="ARM",
-        help="A from scratch; B with averaged weights; C with copy-paste; D with a teacher; E as A and F as "
-        "D, pre-trained (default: A B C D)",
+        help="A from scratch; B with averaged weights; C with a teacher; D as A and E as C, pre-trained "
+        "(default: A B C)",
     )
     parser.add_argument(
         "--ablations",
         action="store_true",
-        help="A and E also with other masking ratios and kinds, targets, depths and decoders",
+        help="A and D also with other masking ratios and kinds, targets, depths and decoders",
     )
     parser.add_argument(
         "--seeds",
@@ -87,7 +87,7 @@ def _study(arguments: argparse.Namespace) -> None:
     folders = Folders.from_environment()
     wanted = dict(vars(arguments), dataset=folders.resolve(arguments.dataset))
     if wanted.pop("ablations"):
-        wanted["arms"] = ["A", "E", *arguments.arms, *ABLATIONS]
+        wanted["arms"] = ["A", "D", *arguments.arms, *ABLATIONS]
     other = arguments.pretrain_from
     wanted["pretrain_from"] = None if other is None else folders.resolve(other)
     wanted |= {key: tuple(dict.fromkeys(wanted[key])) for key in ("labels", "arms", "seeds")}

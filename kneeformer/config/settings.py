@@ -36,6 +36,7 @@ from kneeformer.labels import LabelScheme, LabelValues
 
 PatientAxes = Annotated[tuple[PatientAxis, ...], each_once]
 Zooms = Annotated[tuple[Zoom, Zoom], ascending]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Orientation = Annotated[str, AfterValidator(checked_orientation)]
 
 
@@ -217,16 +218,20 @@ class FineTuningSettings(Settings):
 class TeacherSettings(Settings):
     """Semi-supervised training: the averaged network labels images without labels.
 
-    Parts of the training: `burn_in` with labels alone, up to `longest_burn_in` where the validation score is
-    below `ready_at`; then `ramp`, in which the loss of pseudo-labels rises to its `weight`.
+    It does after `rounds`, parts of the training, up to so many `images` each time; from the first one on,
+    half of a batch is drawn from them. Voxels below a `confidence` are not counted.
     """
 
-    burn_in: Share = 0.25
-    longest_burn_in: Share = 0.5
-    ready_at: Share = 0.5
-    ramp: Share = 0.1
-    weight: Weight = 0.5
+    rounds: Shares = (0.25, 0.5, 0.75)
+    images: Count = 100
     confidence: Share = 0.8
+
+    @field_validator("rounds")
+    @classmethod
+    def _rounds_ascend(cls, rounds: tuple[float, ...]) -> tuple[float, ...]:
+        if list(rounds) != sorted(set(rounds)):
+            raise ValueError(f"{list(rounds)}: give each part of the training once, the smaller first")
+        return rounds
 
 
 class TrainingSettings(Settings):
@@ -264,7 +269,6 @@ class AugmentationSettings(Settings):
     gamma_probability: Share = 0.2
     low_resolution_probability: Share = 0.1
     cutmix_probability: Share = 0.0
-    copy_paste: bool = False
     position_jitter_mm: Annotated[float, Field(ge=0, le=1000)] = 10.0
 
 

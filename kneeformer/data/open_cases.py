@@ -13,17 +13,21 @@ class OpenCases:
     Cases of a small dataset are opened once; with a large one memory does not grow.
     """
 
-    def __init__(self, at_a_time: int = AT_A_TIME) -> None:
-        self._at_a_time = at_a_time
+    def __init__(self, at_a_time: int = AT_A_TIME, labels: Path | None = None) -> None:
+        """`labels` is the folder of other labels than the cases' own (`storage.relabel_case`)."""
+        self._at_a_time, self._labels = at_a_time, labels
         self._cases: dict[Path, StoredCase] = {}  # the one used last at the end
 
     def __getitem__(self, case: Path) -> StoredCase:
         """The case stored as folder / name. Raises KneeformerError: as `open_case`."""
-        stored = self._cases.pop(case, None) or open_case(case.parent, case.name)
+        stored = self._cases.pop(case, None) or self._open(case)
         while len(self._cases) >= self._at_a_time:
             self._cases.pop(next(iter(self._cases)))
         self._cases[case] = stored
         return stored
+
+    def _open(self, case: Path) -> StoredCase:
+        return open_case(self._labels or case.parent, case.name, images=case.parent)
 
     def __len__(self) -> int:
         return len(self._cases)

@@ -74,7 +74,6 @@ class Manifest(_Kept):
 class StoredCase:
     """A prepared case opened for reading: slicing `image` or `labels` reads only the requested region."""
 
-    folder: Path
     name: str
     record: CaseRecord
     image: StoredArray
@@ -110,23 +109,37 @@ def save_case(
     if labels is None:
         labels_file(folder, name).unlink(missing_ok=True)
     drawn = None if labels is None else write_array(labels_file(folder, name), labels, crop)
-    manifest = Manifest(record=record, image=stored, labels=drawn)
-    manifest = manifest.model_copy(update={"crc32": manifest.checksum()})
-    write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
+    _write_manifest(folder, name, Manifest(record=record, image=stored, labels=drawn))
 
 
-def open_case(folder: Path, name: str) -> StoredCase:
-    """Open a stored case. Raises KneeformerError: it is not there as its record says."""
+def relabel_case(
+    case: StoredCase, folder: Path, labels: np.ndarray, points: dict[str, Points], crop: tuple[int, ...]
+) -> None:
+    """Store other labels (z, y, x) of a case, and voxels of its structures; the image stays where it is.
+
+    `open_case` reads both, with the folder of the image.
+    """
+    drawn = write_array(labels_file(folder, case.name), labels, crop)
+    record = case.record.model_copy(update={"points": points})
+    _write_manifest(folder, case.name, Manifest(record=record, image=case.image.record, labels=drawn))
+
+
+def open_case(folder: Path, name: str, images: Path | None = None) -> StoredCase:
+    """Open a stored case, whose image may lie in another folder.
+
+    Raises:
+        KneeformerError: it is not there as its record says.
+    """
     try:
         manifest = read_manifest(folder, name)
     except KneeformerError as fault:
         raise KneeformerError(
             f"{record_file(folder, name)}: {fault}; prepare the case again with kf_preprocess"
         ) from fault
-    image = StoredArray(image_file(folder, name), manifest.image)
+    image = StoredArray(image_file(images or folder, name), manifest.image)
     drawn = manifest.labels
     labels = None if drawn is None else StoredArray(labels_file(folder, name), drawn)
-    return StoredCase(folder, name, manifest.record, image, labels)
+    return StoredCase(name, manifest.record, image, labels)
 
 
 def read_manifest(folder: Path, name: str) -> Manifest:
@@ -170,6 +183,11 @@ def verified_manifest(folder: Path, name: str) -> Manifest:
         except KneeformerError as fault:
             raise KneeformerError(f"the prepared {what} is damaged") from fault
     return manifest
+
+
+def _write_manifest(folder: Path, name: str, manifest: Manifest) -> None:
+    manifest = manifest.model_copy(update={"crc32": manifest.checksum()})
+    write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
 
 
 def _arrays(folder: Path, name: str, manifest: Manifest) -> list[tuple[Path, ArrayRecord, str]]:

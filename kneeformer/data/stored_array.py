@@ -44,11 +44,12 @@ class StoredArray:
 
     Attributes:
         shape, dtype, ndim: as of a numpy array.
+        record: what the file holds.
     """
 
     def __init__(self, file: Path, record: ArrayRecord) -> None:
         """Open a file. Raises KneeformerError: it is missing, or not as its record says."""
-        self.file, self._record = file, record
+        self.file, self.record = file, record
         try:
             self._array: Any = blosc2.open(str(file), mode="r")
             size, found = file.stat().st_size, _layout(self._array)
@@ -79,7 +80,7 @@ class StoredArray:
     def _check(self, chunk: int) -> None:
         if chunk not in self._unchecked:
             return
-        if zlib.crc32(self._array.schunk.get_chunk(chunk)) != self._record.crc32[chunk]:
+        if zlib.crc32(self._array.schunk.get_chunk(chunk)) != self.record.crc32[chunk]:
             raise _unreadable(self.file, "damaged")
         self._unchecked.remove(chunk)
 

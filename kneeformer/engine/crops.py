@@ -1,6 +1,6 @@
 """Training batches of items drawn by their numbers: step 7 is the same batch in any process, at any time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,14 @@ from kneeformer.networks.ranks import share_of
 from kneeformer.transforms.augmentation import UNCHANGED, Augmentation
 from kneeformer.transforms.token_masking import draw_visible
 
-_LOOKED_AT = 32  # random cases, for one of a given orientation
-
-
-@dataclass(frozen=True)
-class Location:
-    """Orientation of a crop's volume, its centre as parts of the sides of that, and its mirrored axes."""
-
-    orientation: str
-    centre: tuple[float, float, float]
-    mirrored: tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Crop:
-    """Image and labels, (channels or 1, z, y, x), and the crop's place in its patient, (3, 4).
-
-    Attributes:
-        plain: the image before its intensities were changed.
-    """
+    """Image and labels, (channels or 1, z, y, x), and the crop's place in its patient, (3, 4)."""
 
     image: np.ndarray
     labels: np.ndarray
     to_patient: np.ndarray
-    plain: np.ndarray
-    location: Location
 
 
 class CropBatches(Dataset[Batch]):
@@ -59,6 +42,7 @@ class CropBatches(Dataset[Batch]):
         cases: stored cases, each as folder / name.
         scheme: None reads no labels: everything inside a volume is 0.
         items: numbers of those in the whole batch that are drawn, by default all.
+        labels: folder of other labels than the cases' own, by default none.
     """
 
     def __init__(
@@ -70,11 +54,12 @@ class CropBatches(Dataset[Batch]):
         seed: int,
         length: int,
         items: range | None = None,
+        labels: Path | None = None,
     ) -> None:
         self.items = range(settings.batch_size) if items is None else items
         self.cases, self.settings, self.scheme = cases, settings, scheme
         self.augmentation, self.seed, self.length = augmentation, seed, length
-        self._open = OpenCases()
+        self._open = OpenCases(labels=labels)
 
     def __len__(self) -> int:
         return self.length
@@ -82,59 +67,36 @@ class CropBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         if step >= self.length:
             raise IndexError(step)
+        return self.part(step, self.items)
+
+    def part(self, step: int, items: range) -> Batch:
+        """So many items of a whole batch, by their numbers."""
         batch_rng = np.random.default_rng([self.seed, step])
         mix = self.augmentation.draw_mix(batch_rng, self.settings.batch_size, self.settings.crop)
-        crops = {item: self._item(step, item) for item in mix.needed(self.items)}
-        labels = mix.apply({item: crop.labels for item, crop in crops.items()}, self.items)
+        crops = {item: self._item(step, item) for item in mix.needed(items)}
+        labels = mix.apply({item: crop.labels for item, crop in crops.items()}, items)
         return {
-            "image": torch.from_numpy(mix.apply({i: c.image for i, c in crops.items()}, self.items)),
+            "image": torch.from_numpy(mix.apply({i: c.image for i, c in crops.items()}, items)),
             "labels": torch.from_numpy(labels[:, 0]),
-            "to_patient": torch.from_numpy(np.stack([crops[item].to_patient for item in self.items])),
+            "to_patient": torch.from_numpy(np.stack([crops[item].to_patient for item in items])),
         }
 
-    def rng(self, step: int, item: int) -> np.random.Generator:
-        """Generator of an item of a batch, the same whichever rank draws it."""
-        return np.random.default_rng([self.seed, step, 1 + item])
-
     def _item(self, step: int, item: int) -> Crop:
+        rng = np.random.default_rng([self.seed, step, 1 + item])  # the same whichever rank draws it
         size = self.settings.batch_size
         first_aimed = round(size * (1 - self.settings.foreground_share))
-        return self.crop(self.rng(step, item), aimed=item >= first_aimed)
-
-    def crop(self, rng: np.random.Generator, aimed: bool = False, at: Location | None = None) -> Crop:
-        """A crop of a random case: on a random structure if it is aimed, else anywhere.
-
-        Args:
-            at: location that it shall have, in a case of the same orientation where one is soon found.
-        """
-        case = self._random_case(rng, None if at is None else at.orientation)
+        case = self._open[self.cases[rng.integers(len(self.cases))]]
         draw = self.augmentation.draw(rng, self.settings.crop, case.record.orientation)
-        if at is None:
-            centre = _centre(rng, case, self.settings.crop, aimed)
-        else:
-            if case.record.orientation == at.orientation:
-                draw = replace(draw, mirrored=at.mirrored)
-            centre = _centre_at(at, case.record.shape, self.settings.crop)
+        centre = _centre(rng, case, self.settings.crop, aimed=item >= first_aimed)
         image = read_region(case.image, centre, draw.region)
         labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
         to_patient = crop_to_patient(case.record.orientation, position)
-        plain = draw.apply(image, "image")
         return Crop(
-            image=self.augmentation.change_intensity(plain, rng),
+            image=self.augmentation.change_intensity(draw.apply(image, "image"), rng),
             labels=draw.apply(labels, "label", IGNORE_INDEX),
             to_patient=to_patient,
-            plain=plain,
-            location=_location(centre, case.record, draw.mirrored),
         )
-
-    def _random_case(self, rng: np.random.Generator, orientation: str | None) -> StoredCase:
-        if orientation is None:
-            return self._open[self.cases[rng.integers(len(self.cases))]]
-        drawn = [self.cases[i] for i in rng.permutation(len(self.cases))[:_LOOKED_AT]]
-        opened = (self._open[path] for path in drawn)
-        alike = (case for case in opened if case.record.orientation == orientation)
-        return next(alike, self._open[drawn[0]])
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:
@@ -151,17 +113,21 @@ def crop_batches(
     configuration: CropConfiguration,
     seed: int,
     training: bool,
+    labels: Path | None = None,
 ) -> CropBatches:
     """The crops of a configuration: augmented and without end to learn from, else its few to validate on.
 
     Of a batch to learn from, each rank draws its share.
+
+    Args:
+        labels: as of CropBatches.
     """
     settings, grid = configuration.training, configuration.preprocessing
     changes = configuration.augmentation if training else UNCHANGED
     augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
     items = share_of(settings.batch_size) if training else None
-    return CropBatches(cases, settings, scheme, augmentation, seed, length, items)
+    return CropBatches(cases, settings, scheme, augmentation, seed, length, items, labels)
 
 
 def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
@@ -202,15 +168,6 @@ def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool)
     else:
         wanted = rng.integers(0, shape)
     return inside_centre(wanted, shape, crop)
-
-
-def _centre_at(location: Location, shape: Size, crop: Size) -> Size:
-    return inside_centre(np.floor(np.multiply(location.centre, shape)).astype(int), shape, crop)
-
-
-def _location(centre: Size, record: CaseRecord, mirrored: tuple[int, ...]) -> Location:
-    z, y, x = ((c + 0.5) / n for c, n in zip(centre, record.shape, strict=True))
-    return Location(record.orientation, (z, y, x), mirrored)
 
 
 def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:

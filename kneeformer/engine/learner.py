@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from kneeformer.engine.batch import Batch, on_device
 from kneeformer.engine.loss_reader import LossReader, TakenStep
 from kneeformer.engine.optimiser import make_optimiser, set_rates
+from kneeformer.engine.teacher import round_folder
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.training_state import TrainingState
 from kneeformer.errors import KneeformerError
@@ -41,14 +42,13 @@ class Learner:
             self.files.restore(begun, run.device)
         late = int(run.device.type == "cuda") if behind is None else behind
         self._losses = LossReader(run.folder, run.network, late)
-        self._batches = self._load(self.files.progress.step)
+        self._batches = self._load()
 
-    def take_step(self, share: float, pseudo_weight: float) -> list[TakenStep]:
+    def take_step(self, share: float) -> list[TakenStep]:
         """Learn from the next batch.
 
         Args:
             share: of the training that is done.
-            pseudo_weight: of a teacher's labels, if there is one.
 
         Returns:
             The steps whose losses are known now: this one, or on a GPU the one before.
@@ -62,8 +62,6 @@ class Learner:
         batch = next(self._batches)
         torch.manual_seed(hash((run.seed, step)) % 2**63)
         with autocast(run.device, run.settings.precision), ranks.whole_batch(run.settings.batch_size):
-            if run.teacher is not None:
-                batch = run.teacher.examples(self.files.predictor, batch, pseudo_weight)
             loss = run.objective.loss(network, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         ranks.add_gradients(network)
@@ -77,6 +75,11 @@ class Learner:
         self.files.take_step(step + 1)
         return taken
 
+    def learn_from_round(self, number: int) -> None:
+        """Go on with the labels of a round of the teacher."""
+        self.files.progress.teacher_round = number
+        self._batches = self._load()
+
     def finish(self) -> list[TakenStep]:
         """The steps whose losses were not read yet. Raises KneeformerError: as `take_step`."""
         return self._losses.read()
@@ -85,14 +88,18 @@ class Learner:
         """End the processes that prepare batches."""
         del self._batches
 
-    def _load(self, first: int) -> Iterator[Batch]:
+    def _load(self) -> Iterator[Batch]:
+        run, progress = self.run, self.files.progress
+        training = run.training
+        if run.teacher is not None and progress.teacher_round:
+            training = run.teacher.batches(round_folder(run.folder, progress.teacher_round))
         loader = DataLoader(
-            Subset(self.run.training, range(first, _ENDLESS)),
+            Subset(training, range(progress.step, _ENDLESS)),
             batch_size=None,
-            num_workers=self.run.workers,
-            pin_memory=self.run.device.type == "cuda",
+            num_workers=run.workers,
+            pin_memory=run.device.type == "cuda",
         )
-        return _each(loader, self.run.device)
+        return _each(loader, run.device)
 
 
 def _each(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -112,8 +119,7 @@ def follow(run: TrainingRun) -> None:
     """
     with closing(Learner(run, begun=run.folder / ranks.listen())) as learner:
         while (told := ranks.listen()) is not None:
-            if isinstance(told, str):  # a checkpoint, to whose weights the leader goes back
-                learner.files.restore_weights(run.folder / told, run.device)
+            if isinstance(told, int):
+                learner.learn_from_round(told)
             else:
-                share, pseudo_weight = told
-                learner.take_step(share, pseudo_weight)
+                learner.take_step(told)

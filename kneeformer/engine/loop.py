@@ -19,14 +19,14 @@ from kneeformer.engine.divergence import refuse_broken_weights
 from kneeformer.engine.learner import Learner
 from kneeformer.engine.log import TrainingLog, note, read_log
 from kneeformer.engine.loss_reader import TakenStep
-from kneeformer.engine.teacher import Examination, is_ready, pseudo_weight
+from kneeformer.engine.teacher import round_folder, rounds_due
 from kneeformer.engine.training_run import TrainingRun, Validation
 from kneeformer.engine.training_state import State
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.interrupts import deferred_interrupts
 from kneeformer.networks import ranks
 from kneeformer.networks.compute import autocast
-from kneeformer.paths import BEST, BURN_IN, FINAL, LATEST
+from kneeformer.paths import BEST, FINAL, LATEST
 from kneeformer.reporting.training_curves import draw_training_curves
 
 
@@ -138,11 +138,9 @@ class _Training:
 
     def _step(self) -> list[TakenStep]:
         """Take a step, which all ranks take by this one's clock; return those whose losses are known now."""
-        share, teacher = self._share(), self.training_run.teacher
-        since = None if self.state.teacher_failed else self.state.teacher_since
-        weight = 0.0 if teacher is None else pseudo_weight(teacher.settings, share, since)
-        ranks.tell((share, weight))
-        return self.learner.take_step(share, weight)
+        share = self._share()
+        ranks.tell(share)
+        return self.learner.take_step(share)
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -155,8 +153,6 @@ class _Training:
         )
         with autocast(self.training_run.device, self.settings.precision):
             validation = self.training_run.objective.validate(network, batches)
-            examination = self._examine(network)
-        figures = {**validation.figures, **examination.figures}
         self.scores = validation.scores
         self.state.seconds = time.monotonic() - self.started
         self.log.write(
@@ -164,7 +160,7 @@ class _Training:
                 "step": self.state.step,
                 "validation_loss": validation.loss,
                 "scores": validation.scores,
-                **({"figures": figures} if figures else {}),
+                **({"figures": validation.figures} if validation.figures else {}),
                 "seconds": round(self.state.seconds, 1),
             }
         )
@@ -175,31 +171,24 @@ class _Training:
         if best:
             self.state.best = score
             self._save(BEST)
-        self._teach(score, examination.fault)
+        self._teach(network)
 
-    def _examine(self, network: nn.Module) -> Examination:
-        teacher = self.training_run.teacher
-        return Examination() if teacher is None else teacher.examine(network)
-
-    def _teach(self, score: float, fault: str | None) -> None:
-        """End the burn-in where the network is good enough; go back where pseudo-labels have a fault."""
-        run, state = self.training_run, self.state
-        if run.teacher is None or state.teacher_failed:
+    def _teach(self, average: nn.Module) -> None:
+        """Have images labelled where that is due, and go on with their labels."""
+        run, teacher = self.training_run, self.training_run.teacher
+        number = 0 if teacher is None else rounds_due(teacher.rounds, self._share())
+        if teacher is None or number <= self.state.teacher_round:
             return
-        if state.teacher_since is None:
-            if fault is None and is_ready(run.teacher.settings, self._share(), score):
-                state.teacher_since = self._share()
-                self._save(BURN_IN)
-                self._note("pseudo-labels are used from now on")
-        elif fault is not None:
-            told = (
-                f"pseudo-labels have collapsed: {fault}; back to the weights before them, with labels alone"
-            )
-            logging.getLogger(__name__).warning("%s: after step %d %s", run.folder, state.step, told)
-            self._note(told)
-            ranks.tell(BURN_IN)
-            self.files.restore_weights(run.folder / BURN_IN, run.device)
-            state.teacher_failed = True
+        labelling = teacher.label(average, round_folder(run.folder, number))
+        if labelling.fault is None:
+            figures = (f"{name} {value:.3g}" for name, value in labelling.figures.items())
+            told = f"images were labelled: {', '.join(figures)}"
+        else:
+            told = f"labels alone are used: {labelling.fault}"
+            logging.getLogger(__name__).warning("%s: %s", run.folder, told)
+        self._note(told)
+        ranks.tell(number)
+        self.learner.learn_from_round(number)
 
     def _keep(self) -> None:
         """Write the checkpoint that a resumed training begins with, and a picture now and then."""
@@ -231,7 +220,7 @@ class _Training:
         return self._share() >= 1
 
     def _save(self, name: str) -> None:
-        self.files.save(self.training_run.folder / name, resumable=name in (LATEST, BURN_IN))
+        self.files.save(self.training_run.folder / name, resumable=name == LATEST)
 
 
 def _epoch_text(losses: Sequence[float], validation: Validation, score: float) -> str:

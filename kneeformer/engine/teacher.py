@@ -1,60 +1,51 @@
-"""A teacher in the loop: the averaged network labels images without labels, after a burn-in with labels."""
+"""A teacher in the loop: now and then, the averaged network labels images that have no labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torch import nn
+from torch.utils.data import Dataset
 
-from kneeformer.config import TeacherSettings
 from kneeformer.engine.batch import Batch
+from kneeformer.paths import PSEUDO_LABELS
 
 
 @dataclass(frozen=True)
-class Examination:
-    """Figures of pseudo-labels for the log, and the fault for which they are not used."""
+class Labelling:
+    """Figures of pseudo-labels for the log, and the fault for which none are used."""
 
     figures: dict[str, float] = field(default_factory=dict)
     fault: str | None = None
 
 
 class Teacher(Protocol):
-    """Examples for the student, out of batches that have images with and without labels."""
+    """Labels images for a training, which then learns from these labels as well.
+
+    Attributes:
+        rounds: parts of the training after which it labels, ascending.
+    """
 
     @property
-    def settings(self) -> TeacherSettings: ...
+    def rounds(self) -> Sequence[float]: ...
 
-    def examples(self, average: nn.Module, batch: Batch, weight: float) -> Batch:
-        """Return the batch to learn from.
+    def label(self, average: nn.Module, folder: Path) -> Labelling:
+        """Label images into a folder, which it empties first; the same network gives the same labels.
 
         Args:
-            average: the averaged network, in evaluation mode, which labels.
-            batch: as the task draws it, on the network's device.
-            weight: of the loss of pseudo-labels; 0 learns from labels alone.
+            average: the averaged network, in evaluation mode.
         """
 
-    def examine(self, average: nn.Module) -> Examination:
-        """Compare the pseudo-labels of a few images, always the same, with labels."""
+    def batches(self, folder: Path) -> Dataset[Batch]:
+        """Batches to learn from, by the number of the step, with the labels in the folder."""
 
 
-def is_ready(settings: TeacherSettings, share: float, score: float) -> bool:
-    """True where the burn-in is over: after its share of the training, once the network is good enough.
-
-    Args:
-        share: of the training that is done.
-        score: mean validation score.
-    """
-    enough = share >= settings.burn_in and score >= settings.ready_at
-    return enough or share >= settings.longest_burn_in
+def rounds_due(rounds: Sequence[float], share: float) -> int:
+    """Count the rounds of labelling that belong to a training of which this share is done."""
+    return sum(share >= due for due in rounds) if share < 1 else 0
 
 
-def pseudo_weight(settings: TeacherSettings, share: float, since: float | None) -> float:
-    """Weight of the pseudo-labels' loss: 0 in the burn-in, then a linear ramp.
-
-    Args:
-        share: of the training that is done.
-        since: share at which the burn-in ended; None while it lasts.
-    """
-    if since is None:
-        return 0.0
-    ramp = (share - since) / settings.ramp if settings.ramp else 1.0
-    return settings.weight * min(1.0, max(0.0, ramp))
+def round_folder(training: Path, number: int) -> Path:
+    """Folder of the labels of a round, from 1, in that of the training."""
+    return training / PSEUDO_LABELS / f"round_{number}"

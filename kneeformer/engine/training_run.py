@@ -44,7 +44,7 @@ class TrainingRun:
         ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
         pretrained: names of pre-trained parameters; they follow `settings.fine_tuning`.
-        teacher: labels images without labels; None learns from the batches as they are.
+        teacher: labels images without labels now and then, and has the batches from then on.
         keep_seconds: write the latest checkpoint that often within an epoch, too.
     """
 

@@ -19,15 +19,13 @@ class State:
     """Progress of a training. Everything else follows from the number of the step.
 
     Attributes:
-        teacher_since: share of the training at which the teacher began; None before, and without one.
-        teacher_failed: the teacher's labels were no good: the training went back to before it began.
+        teacher_round: how many times a teacher has labelled.
     """
 
     step: Annotated[int, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     best: Annotated[float, Field(allow_inf_nan=False)] = -1.0
-    teacher_since: Annotated[float, Field(ge=0, le=1)] | None = None
-    teacher_failed: bool = False
+    teacher_round: Annotated[int, Field(ge=0)] = 0
 
 
 class TrainingState:
@@ -66,7 +64,7 @@ class TrainingState:
 
     def restore(self, file: Path, device: torch.device) -> None:
         """Everything that `save` wrote. Raises KneeformerError: damaged, or of another training."""
-        checkpoint = self.restore_weights(file, device)
+        checkpoint = self._restore_weights(file, device)
         try:
             self.progress = TypeAdapter(State).validate_python(checkpoint.get("state"))
         except ValidationError as fault:
@@ -74,8 +72,8 @@ class TrainingState:
                 f"{file}: does not say how far it is (state); restart with --overwrite"
             ) from fault
 
-    def restore_weights(self, file: Path, device: torch.device) -> Checkpoint:
-        """All but the progress, which goes on; returns what the file holds. Raises as `restore`."""
+    def _restore_weights(self, file: Path, device: torch.device) -> Checkpoint:
+        """All but the progress; returns what the file holds."""
         checkpoint = load_checkpoint(file, device)
         restore(self.network, checkpoint.get("unaveraged") or checkpoint["network"], file)
         if self.average is not None:

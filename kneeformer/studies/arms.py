@@ -23,19 +23,17 @@ class Arm:
     ablation: str = ""
 
 
-_LABELS_ALONE = ("teacher=null", "augmentation.copy_paste=false")
-_SCRATCH = ("training.averaged_share=0.0", *_LABELS_ALONE)
+_SCRATCH = ("training.averaged_share=0.0", "teacher=null")
 _AVERAGED = "training.averaged_share=0.1"
-_TEACHER = (_AVERAGED, "augmentation.copy_paste=false", "teacher={}")
-_WITHOUT_IMAGES = ("A", "B", "C")  # arms that never see an image without labels
+_TEACHER = (_AVERAGED, "teacher={}")
+_WITHOUT_IMAGES = ("A", "B")  # arms that never see an image without labels
 
 ARMS = {
     "A": Arm("from scratch", _SCRATCH),
-    "B": Arm("averaged", (_AVERAGED, *_LABELS_ALONE)),
-    "C": Arm("copy-paste", (_AVERAGED, "teacher=null", "augmentation.copy_paste=true")),
-    "D": Arm("teacher", _TEACHER, teaches=True, beside=_WITHOUT_IMAGES),
-    "E": Arm("pre-trained", _SCRATCH, pretraining=(), beside=_WITHOUT_IMAGES),
-    "F": Arm("pre-trained, teacher", _TEACHER, teaches=True, pretraining=(), beside=_WITHOUT_IMAGES),
+    "B": Arm("averaged", (_AVERAGED, "teacher=null")),
+    "C": Arm("teacher", _TEACHER, teaches=True, beside=_WITHOUT_IMAGES),
+    "D": Arm("pre-trained", _SCRATCH, pretraining=(), beside=_WITHOUT_IMAGES),
+    "E": Arm("pre-trained, teacher", _TEACHER, teaches=True, pretraining=(), beside=_WITHOUT_IMAGES),
 }
 
 
@@ -44,19 +42,19 @@ def _pretrained_by(ablation: str, setting: str) -> Arm:
 
 
 def _pair(ablation: str, name: str, setting: str, pretraining: tuple[str, ...]) -> dict[str, Arm]:
-    """The arms A and E of another network."""
+    """The arms A and D of another network."""
     settings = (*_SCRATCH, setting)
     beside = Arm("from scratch", settings, ablation=ablation)
     started = Arm("pre-trained", settings, pretraining=pretraining, beside=(f"A_{name}",), ablation=ablation)
-    return {f"A_{name}": beside, f"E_{name}": started}
+    return {f"A_{name}": beside, f"D_{name}": started}
 
 
 ABLATIONS = {
-    "E_ratio_50": _pretrained_by("ratio 50 %", "masking.ratio=0.5"),
-    "E_ratio_90": _pretrained_by("ratio 90 %", "masking.ratio=0.9"),
-    "E_blocks": _pretrained_by("blocks", "masking.kind=block"),
-    "E_slabs": _pretrained_by("slabs", "masking.kind=slab"),
-    "E_normalised": _pretrained_by("normalised target", "masking.target=normalised"),
+    "D_ratio_50": _pretrained_by("ratio 50 %", "masking.ratio=0.5"),
+    "D_ratio_90": _pretrained_by("ratio 90 %", "masking.ratio=0.9"),
+    "D_blocks": _pretrained_by("blocks", "masking.kind=block"),
+    "D_slabs": _pretrained_by("slabs", "masking.kind=slab"),
+    "D_normalised": _pretrained_by("normalised target", "masking.target=normalised"),
     **_pair("depth 3", "depth_3", "network.depth=3", ("network.depth=3",)),
     **_pair("depth 12", "depth_12", "network.depth=12", ("network.depth=12",)),
     **_pair("linear decoder", "linear", "network.decoder=linear", ()),

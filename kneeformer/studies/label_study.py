@@ -1,4 +1,4 @@
-"""Study of few labels: averaged weights, copy-paste, teacher and pre-training on the same subjects."""
+"""Study of few labels: averaged weights, a teacher and pre-training on the same subjects."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class LabelStudy:
     fold: int | str = 0
     plans: str = "kfPlans"
     labels: tuple[int | None, ...] = (5, 10, 20, None)
-    arms: tuple[str, ...] = ("A", "B", "C", "D")
+    arms: tuple[str, ...] = ("A", "B", "C")
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int | None = None
     minutes: float | None = None
@@ -130,7 +130,7 @@ def _pretraining(
     if stage is None:
         raise KneeformerError(
             f"{study.plans} has no configuration that learns without labels, as 3d_mae does; choose arms "
-            f"without it: --arms A B C D"
+            f"without it: --arms A B C"
         )
     if study.minutes is not None and not (study.pretraining_minutes or study.minutes) < study.minutes:
         raise KneeformerError(

@@ -71,7 +71,7 @@ JOBS = {
     "kf_evaluate": Job("trained", "out", ("kf_evaluate", LABELS, LABELS, "-d", 1, "-o", "out")),
     "kf_find_best_configuration": Job("trained", "results", ("kf_find_best_configuration", 1)),
     "kf_compare_with_paper": Job("trained", "results", ("kf_compare_with_paper", "-d", 1)),
-    "kf_label_study": Job("prepared", "results", ("kf_label_study", 1, "--arms", "A", "E", *STUDY)),
+    "kf_label_study": Job("prepared", "results", ("kf_label_study", 1, "--arms", "A", "D", *STUDY)),
     "kf_demo": Job("raw", "out", ("kf_demo", "out", "--minutes", 0.05)),
     "kf_train of bones": Job("bones", "results", TRAIN_BONES),
     "kf_predict of bones": Job("trained bones", "out", predict("-c", "3d_pca16", "-m", MASKS)),

@@ -18,6 +18,7 @@ from kneeformer.data.storage import (
     present_manifest,
     read_manifest,
     record_file,
+    relabel_case,
     save_case,
     structure_points,
     verified_manifest,
@@ -137,6 +138,19 @@ def test_a_case_that_is_made_again_is_replaced(tmp_path: Path) -> None:
     save_case(tmp_path, "knee", image[:, :2, :2, :2], labels[:2, :2, :2], again, CROP)
     assert open_case(tmp_path, "knee").image.shape == (2, 2, 2, 2)
     assert verified_manifest(tmp_path, "knee").record == again
+
+
+def test_other_labels_of_a_case_lie_beside_its_image(tmp_path: Path) -> None:
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    case, other = open_case(tmp_path, "knee"), {"tibia": [(3, 2, 1)]}
+    relabel_case(case, tmp_path / "other", labels[::-1], other, CROP)
+    relabelled = open_case(tmp_path / "other", "knee", images=tmp_path)
+    assert relabelled.labels is not None and np.array_equal(relabelled.labels[:], labels[::-1])
+    assert np.array_equal(relabelled.image[:], image) and relabelled.image.record == case.image.record
+    assert relabelled.record == RECORD.model_copy(update={"points": other})
+    assert open_case(tmp_path, "knee").record == RECORD
+    assert not image_file(tmp_path / "other", "knee").exists()
 
 
 def test_a_case_whose_labels_are_gone_forgets_them(tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def test_twenty_losses_and_the_weights_are_the_same_a_step_late(
     tmp_path: Path, optimiser: Literal["adam", "adamw"]
 ) -> None:
     at_once, late = (learner(tmp_path, behind, optimiser=optimiser) for behind in (0, 1))
-    read = [told for step in range(20) for told in at_once.take_step(step / 20, 0)]
-    later = [told for step in range(20) for told in late.take_step(step / 20, 0)]
+    read = [told for step in range(20) for told in at_once.take_step(step / 20)]
+    later = [told for step in range(20) for told in late.take_step(step / 20)]
     assert [told.number for told in read] == list(range(1, 21))
     assert later == read[:19]
     assert late.finish() == read[19:]
@@ -76,18 +76,18 @@ def test_twenty_losses_and_the_weights_are_the_same_a_step_late(
 def test_a_loss_that_is_not_a_number_is_told_a_step_late_and_nothing_learns_from_it(tmp_path: Path) -> None:
     late = learner(tmp_path, 1, broken=2)
     for step in range(2):
-        late.take_step(step / 9, 0)
+        late.take_step(step / 9)
     before = [p.detach().clone() for p in late.run.network.parameters()]
-    (told,) = late.take_step(2 / 9, 0)
+    (told,) = late.take_step(2 / 9)
     assert told.number == 2
     assert all(torch.equal(a, b) for a, b in zip(before, late.run.network.parameters(), strict=True))
     with pytest.raises(KneeformerError, match=r"loss is not a number at step 3: its batch holds NaN.*target"):
-        late.take_step(3 / 9, 0)
+        late.take_step(3 / 9)
     assert all(p.isfinite().all() for p in late.run.network.parameters())
 
 
 def test_the_last_steps_loss_is_not_lost(tmp_path: Path) -> None:
     late = learner(tmp_path, 1, broken=0)
-    assert late.take_step(0, 0) == []
+    assert late.take_step(0) == []
     with pytest.raises(KneeformerError, match="the loss is not a number at step 1"):
         late.finish()

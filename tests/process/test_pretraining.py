@@ -256,7 +256,7 @@ def test_killed_pretraining_goes_on_by_the_command_that_began_it(staged: Workpla
 
 def test_the_study_compares_and_trains_nothing_twice(staged: Workplace, tmp_path: Path) -> None:
     place = staged.copy(tmp_path / "place")
-    command = ("kf_label_study", 1, "--arms", "A", "E", "--labels", 1, "--seeds", 0, "--epochs", 1)
+    command = ("kf_label_study", 1, "--arms", "A", "D", "--labels", 1, "--seeds", 0, "--epochs", 1)
     said = place.run(*command, "--pretraining_epochs", 1)
     home = place.root / "results" / NAME / "label_study" / "1_epochs"
     assert str(home) in said

@@ -30,9 +30,9 @@ def test_arms_are_settings_of_one_plan() -> None:
         override(plan(), "3d_mae", list(arm.pretraining or ()))
     for name, arm in ARMS.items():
         made = override(plan(), "3d_vit", list(arm.settings)).configuration("3d_vit")
-        assert made.learns_without_labels is arm.teaches is (name in "DF")
-        assert bool(made.training.averaged_share) is (name in "BCDF")
-    assert len({arm.settings for arm in ARMS.values()}) == 4, "E and F are A and D from other weights"
+        assert made.learns_without_labels is arm.teaches is (name in "CE")
+        assert bool(made.training.averaged_share) is (name in "BCE")
+    assert len({arm.settings for arm in ARMS.values()}) == 3, "D and E are A and C from other weights"
 
 
 def test_every_arm_has_the_same_subjects_seeds_and_length(folders: Folders) -> None:
@@ -47,7 +47,7 @@ def test_every_arm_has_the_same_subjects_seeds_and_length(folders: Folders) -> N
             (4, labels, 2),
         ]
         starts = {t.request.pretrained_weights for t in runs}
-        assert starts == {before.folder / FINAL if name in "EF" else None}
+        assert starts == {before.folder / FINAL if name in "DE" else None}
     folders_of_trainings = {t.folder for runs in trainings.values() for t in runs}
     assert len(folders_of_trainings) == 2 * 2 * len(ARMS)
 
@@ -56,7 +56,7 @@ def test_pre_training_is_charged_to_the_minutes(folders: Folders) -> None:
     study = replace(STUDY, epochs=None, minutes=10.0, pretraining_minutes=4.0)
     planned = planned_trainings(folders, folders.results, study, Request(NAME, "3d_vit", 0))
     minutes = {name: runs[0].request.minutes for (_, name), runs in planned.trainings.items()}
-    assert minutes == {"A": 10, "B": 10, "C": 10, "D": 10, "E": 6, "F": 6}
+    assert minutes == {"A": 10, "B": 10, "C": 10, "D": 6, "E": 6}
     with pytest.raises(KneeformerError, match=r"counts in the 10 minutes.*--pretraining_minutes 5"):
         planned_trainings(
             folders,
@@ -70,12 +70,12 @@ def test_a_teacher_without_images_to_label_is_left_out(place: Place, folders: Fo
     for image in (place.raw / "imagesUn").iterdir():
         image.unlink()
     trainings = planned_trainings(folders, folders.results, STUDY, Request(NAME, "3d_vit", 0)).trainings
-    assert {name for labels, name in trainings if labels is None} == set("ABCE")
+    assert {name for labels, name in trainings if labels is None} == set("ABD")
     assert {name for labels, name in trainings if labels == 3} == set(ARMS)
 
 
 def test_an_ablation_is_of_the_pre_training_and_beside_its_own_start(folders: Folders) -> None:
-    study = replace(STUDY, labels=(3,), arms=("A", "E", *ABLATIONS), pretrain_from=NAME)
+    study = replace(STUDY, labels=(3,), arms=("A", "D", *ABLATIONS), pretrain_from=NAME)
     planned = planned_trainings(folders, folders.results, study, Request(NAME, "3d_vit", 0))
     assert len(planned.before) == 1 + 5 + 2, "planned; five ways to mask; two depths"
     assert {t.request.pretrain_from for t in planned.before.values()} == {NAME}
@@ -114,12 +114,12 @@ def test_a_fold_that_holds_nobody_out_is_refused(folders: Folders, fold: str) ->
 def test_gains_are_over_the_best_arm_without_unlabelled_images() -> None:
     scores = {
         (5, "A"): np.array([[0.5, 0.7]]),
-        (5, "C"): np.array([[0.6, 0.8]]),
-        (5, "D"): np.array([[0.65, 0.85]]),
-        (None, "D"): np.array([[0.9, 0.9]]),
+        (5, "B"): np.array([[0.6, 0.8]]),
+        (5, "C"): np.array([[0.65, 0.85]]),
+        (None, "C"): np.array([[0.9, 0.9]]),
     }
     rows = {(row.labels, row.arm): row for row in compared(scores)}
-    assert rows[5, "A"].gain is None and rows[None, "D"].gain is None
-    assert rows[5, "D"].gain == pytest.approx((5, 5, 5))
-    assert rows[5, "D"].dice[0] == pytest.approx(0.75)
-    assert "| 5 | D teacher | 1 | 0.7500" in label_markdown(list(rows.values()))
+    assert rows[5, "A"].gain is None and rows[None, "C"].gain is None
+    assert rows[5, "C"].gain == pytest.approx((5, 5, 5))
+    assert rows[5, "C"].dice[0] == pytest.approx(0.75)
+    assert "| 5 | C teacher | 1 | 0.7500" in label_markdown(list(rows.values()))

@@ -8,6 +8,8 @@ from kneeformer.data.storage import open_case
 from kneeformer.geometry.components import count_components
 from kneeformer.labels import LabelScheme
 
+_WIDER = 2.0  # a few cases do not show the whole range of volumes
+
 
 @dataclass(frozen=True)
 class LabelledStructure:
@@ -15,20 +17,21 @@ class LabelledStructure:
 
     Attributes:
         components: the most that a case has.
-        smallest, largest: volume of a case, as a part of the mean volume.
+        smallest, largest: voxels in a case.
     """
 
     name: str
     components: int
-    smallest: float
-    largest: float
+    smallest: int
+    largest: int
+
+    def is_plausible(self, voxels: int) -> bool:
+        """True for a volume within twice the range of the labelled ones."""
+        return self.smallest / _WIDER <= voxels <= self.largest * _WIDER
 
 
 def labelled_structures(cases: Iterable[Path], scheme: LabelScheme) -> list[LabelledStructure]:
-    """Each structure of the scheme, in the prepared cases that have it.
-
-    A structure that no case has may have one component, and any volume.
-    """
+    """Each structure of the scheme, in the prepared cases; where none has it, its volume is 0."""
     counts: dict[str, list[tuple[int, int]]] = {name: [] for name in scheme.names}
     for path in cases:
         case = open_case(path.parent, path.name)
@@ -37,14 +40,10 @@ def labelled_structures(cases: Iterable[Path], scheme: LabelScheme) -> list[Labe
         labels = case.labels[...]
         for name, found in counts.items():
             mask = scheme.structure(labels, name)
-            if mask.any():
-                found.append((count_components(mask), int(mask.sum())))
+            found.append((count_components(mask), int(mask.sum())))
     return [_summary(name, found) for name, found in counts.items()]
 
 
 def _summary(name: str, found: list[tuple[int, int]]) -> LabelledStructure:
-    if not found:
-        return LabelledStructure(name, 1, 0.0, float("inf"))
-    components, volumes = zip(*found, strict=True)
-    mean = sum(volumes) / len(volumes)
-    return LabelledStructure(name, max(components), min(volumes) / mean, max(volumes) / mean)
+    components, voxels = zip(*found, strict=True)
+    return LabelledStructure(name, max(1, *components), min(voxels), max(voxels))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
 from kneeformer.data.images import Image
 from kneeformer.engine.batch import Batch
-from kneeformer.engine.crops import CropBatches, crop_batches
+from kneeformer.engine.crops import crop_batches
 from kneeformer.engine.losses import IGNORE_INDEX, region_targets, segmentation_loss
 from kneeformer.engine.native import to_label_map, to_probabilities
 from kneeformer.engine.sliding_window import VolumePredictor
@@ -32,8 +32,7 @@ from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 from kneeformer.tasks.crop_task import CropTask
 from kneeformer.tasks.preparation import prepare_image
 from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
-from kneeformer.tasks.segmentation.paired_crops import PairedCrops
-from kneeformer.tasks.segmentation.semi_supervised import PseudoLabelTeacher
+from kneeformer.tasks.segmentation.teacher import PseudoLabelTeacher
 
 
 class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
@@ -73,10 +72,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        crops = crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
-        if not training or not (configuration.teacher or configuration.augmentation.copy_paste):
-            return crops
-        return _paired(crops, stored, configuration, seed, training)
+        return crop_batches(stored.cases, dataset.scheme, configuration, seed, training)
 
     def teacher(
         self, training: StoredCases, dataset: DatasetSettings, configuration: CropConfiguration, seed: int
@@ -84,9 +80,9 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         if configuration.teacher is None:
             return None
         structures = labelled_structures(training.cases, dataset.scheme)
-        crops = crop_batches(training.cases, dataset.scheme, configuration, seed, training=False)
-        examined = _paired(crops, training, configuration, seed, training=False)
-        return PseudoLabelTeacher(configuration.teacher, dataset.scheme, structures, examined)
+        return PseudoLabelTeacher(
+            configuration.teacher, configuration, dataset.scheme, training, structures, seed
+        )
 
     def predict(
         self,
@@ -123,14 +119,6 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         draw_overlay(image, outputs.volumes[""], scheme, picture, reference, outputs.warnings, surfaces)
 
 
-def _paired(
-    labelled: CropBatches, stored: StoredCases, configuration: CropConfiguration, seed: int, training: bool
-) -> PairedCrops:
-    if configuration.teacher is None:
-        return PairedCrops(labelled, None)
-    return PairedCrops(labelled, crop_batches(stored.unlabelled, None, configuration, seed, training))
-
-
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
     plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
@@ -150,12 +138,7 @@ class SegmentationObjective:
         self.criterion = segmentation_loss(loss, scheme)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Of true labels; and, weighted, of pseudo-labels where a teacher has given any."""
-        logits = network(batch["image"], batch["to_patient"])
-        loss = self.criterion(logits, batch["labels"])
-        if "pseudo_labels" in batch:
-            loss = loss + batch["pseudo_weight"] * self.criterion(logits, batch["pseudo_labels"])
-        return loss
+        return self.criterion(network(batch["image"], batch["to_patient"]), batch["labels"])
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
         losses: list[float] = []
