@@ -40,8 +40,8 @@ LABELLING = [n for n in task_names() if task_named(n).predicts and predictive(n)
 
 
 def test_every_other_task_has_tests_of_its_own() -> None:
-    others = {  # test_pretraining.py, test_complete_bones.py, test_reconstruction_task.py
-        *("pretraining", "completion", "registration", "reconstruction"),
+    others = {  # test_pretraining.py, test_complete_bones.py, tests/mri_reconstruction
+        *("pretraining", "completion", "registration", "reconstruction", "reconstruction_pretraining"),
     }
     assert set(task_names()) - set(LABELLING) == others
 
