@@ -218,8 +218,8 @@ class FineTuningSettings(Settings):
 class TeacherSettings(Settings):
     """Semi-supervised training: the averaged network labels images without labels.
 
-    It does after `rounds`, parts of the training, up to so many `images` each time; from the first one on,
-    half of a batch is drawn from them. Voxels below a `confidence` are not counted.
+    It labels up to so many `images` after each of the `rounds`, which are parts of the training; from the
+    first one on, half of each batch comes from these images. Voxels below the `confidence` do not count.
     """
 
     rounds: Shares = (0.25, 0.5, 0.75)

@@ -105,11 +105,11 @@ def save_case(
 ) -> None:
     """Store a case; `crop` (z, y, x) is the shape it will mostly be read in."""
     record_file(folder, name).unlink(missing_ok=True)
-    stored = write_array(image_file(folder, name), image, crop)
+    image_record = write_array(image_file(folder, name), image, crop)
     if labels is None:
         labels_file(folder, name).unlink(missing_ok=True)
-    drawn = None if labels is None else write_array(labels_file(folder, name), labels, crop)
-    _write_manifest(folder, name, Manifest(record=record, image=stored, labels=drawn))
+    labels_record = None if labels is None else write_array(labels_file(folder, name), labels, crop)
+    _write_manifest(folder, name, Manifest(record=record, image=image_record, labels=labels_record))
 
 
 def relabel_case(
@@ -119,9 +119,9 @@ def relabel_case(
 
     `open_case` reads both, with the folder of the image.
     """
-    drawn = write_array(labels_file(folder, case.name), labels, crop)
+    labels_record = write_array(labels_file(folder, case.name), labels, crop)
     record = case.record.model_copy(update={"points": points})
-    _write_manifest(folder, case.name, Manifest(record=record, image=case.image.record, labels=drawn))
+    _write_manifest(folder, case.name, Manifest(record=record, image=case.image.record, labels=labels_record))
 
 
 def open_case(folder: Path, name: str, images: Path | None = None) -> StoredCase:
@@ -137,8 +137,8 @@ def open_case(folder: Path, name: str, images: Path | None = None) -> StoredCase
             f"{record_file(folder, name)}: {fault}; prepare the case again with kf_preprocess"
         ) from fault
     image = StoredArray(image_file(images or folder, name), manifest.image)
-    drawn = manifest.labels
-    labels = None if drawn is None else StoredArray(labels_file(folder, name), drawn)
+    kept = manifest.labels
+    labels = None if kept is None else StoredArray(labels_file(folder, name), kept)
     return StoredCase(name, manifest.record, image, labels)
 
 

@@ -35,12 +35,9 @@ class SmoothStructure:
     bone_depth: np.ndarray | None
     grid: Grid
 
+    @cached_property
     def surface(self) -> Mesh:
         """In patient coordinates; closed, by the border where that cuts the structure."""
-        return self._surface
-
-    @cached_property
-    def _surface(self) -> Mesh:
         return surface_of(self.depth, 0.0, self.grid)
 
 
@@ -96,7 +93,7 @@ def _of_volume(raised: Callable[[float], SmoothStructure], volume_mm3: float) ->
     tried: list[tuple[float, SmoothStructure]] = []
     for _ in range(_STEPS):
         found = raised(mm)
-        surface = found.surface()
+        surface = found.surface
         lacking = volume_mm3 - surface.signed_volume_mm3
         tried.append((abs(lacking), found))
         if abs(lacking) <= _VOLUME_ERROR * volume_mm3:

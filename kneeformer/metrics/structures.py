@@ -50,7 +50,7 @@ def measured_structures(
             continue
         bone = _bone_under(name, mask, labels, scheme) if is_cartilage(name) else None
         smooth = smooth_structure(mask, grid, None if bone is None else scheme.structure(labels, bone))
-        surface = smooth.surface()
+        surface = smooth.surface
         facts |= {
             "surface_volume_mm3": surface.signed_volume_mm3,
             "surface_area_mm2": float(surface.areas_mm2.sum()),

@@ -40,7 +40,7 @@ def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
     z, y, x = (mm * step for mm, step in zip(grid.spacing, steps, strict=True))
     shape = (part.shape[0], part.shape[1], part.shape[2])
     coarse = Grid(shape, (z, y, x), grid.origin, grid.direction)
-    return simplified(smooth_structure(part, coarse).surface(), _FACES)
+    return simplified(smooth_structure(part, coarse).surface, _FACES)
 
 
 def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float]:

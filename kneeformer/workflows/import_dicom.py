@@ -55,11 +55,6 @@ def import_dicom(
         return imported
 
 
-def _files(series: Sequence[DicomSeries]) -> tuple[Path, ...]:
-    """One of each series, which stands for it."""
-    return tuple(one.files[0] for one in series)
-
-
 def _segmentation(series: Sequence[DicomSeries], found: DicomFolder, notes: list[str]) -> Path | None:
     """The DICOM SEG of a case: of its first series that has one, the first by name."""
     files = [file for one in series for file in found.segmentations.get(one.uid, [])]

@@ -52,7 +52,7 @@ def test_bodies_keep_volume_area_centre_and_place(
     body, half, volume, area = known
     grid, middle, points = around(half, spacing)
     mask = (body(points) > 0).reshape(grid.shape)
-    surface = smooth_structure(mask, grid).surface()
+    surface = smooth_structure(mask, grid).surface
     assert surface.is_watertight
     assert surface.signed_volume_mm3 == pytest.approx(volume, rel=0.01)
     assert surface.signed_volume_mm3 == pytest.approx(mask.sum() * np.prod(spacing), rel=0.01)  # no shrinkage
@@ -95,7 +95,7 @@ def test_every_voxel_stays_on_its_side_however_thin_the_structure(
     grid = Grid(mask.shape, spacing)
     smooth = smooth_structure(mask, grid)
     np.testing.assert_array_equal(at_the_voxels(smooth, grid) > 0, mask)
-    assert smooth.surface().is_watertight
+    assert smooth.surface.is_watertight
 
 
 @pytest.mark.parametrize("spacing", [THICK, ISOTROPIC])
@@ -103,14 +103,14 @@ def test_one_voxel_and_one_sheet_have_closed_surfaces(spacing: tuple[float, floa
     for part in (np.s_[3, 4, 5], np.s_[3], np.s_[:, 4], np.s_[:]):
         mask = np.zeros((7, 9, 11), bool)
         mask[part] = True
-        surface = smooth_structure(mask, Grid(mask.shape, spacing)).surface()
+        surface = smooth_structure(mask, Grid(mask.shape, spacing)).surface
         assert surface.is_watertight and surface.signed_volume_mm3 > 0
 
 
 def test_closed_at_the_border_by_the_faces_of_the_last_voxels() -> None:
     mask = np.zeros((6, 20, 20), bool)
     mask[:4, 5:15, 5:15] = True
-    surface = smooth_structure(mask, Grid(mask.shape, THICK)).surface()
+    surface = smooth_structure(mask, Grid(mask.shape, THICK)).surface
     assert surface.is_watertight
     assert surface.vertices[:, 2].min() == pytest.approx(-1.5, abs=0.01)  # half a slice before the first
     assert surface.signed_volume_mm3 == pytest.approx(mask.sum() * np.prod(THICK), rel=0.02)
@@ -122,9 +122,9 @@ def test_a_thin_layer_that_is_oblique_to_thick_slices_keeps_its_area_and_volume(
     z, y, _ = np.indices(grid.shape)
     height = (3.0 * z - 10 + 0.5 * y * np.tan(pi / 6) - 12) * np.cos(pi / 6)
     bone, layer = height <= 0, (height > 0) & (height <= 1)
-    surface = smooth_structure(layer, grid, bone).surface()
+    surface = smooth_structure(layer, grid, bone).surface
     area = surface.areas_mm2.sum()
-    in_stairs = smooth_structure(layer, grid).surface().areas_mm2.sum()
+    in_stairs = smooth_structure(layer, grid).surface.areas_mm2.sum()
     expected = 2 * layer.sum() * np.prod(THICK) / 1.0  # two sides of a sheet of 1 mm
     assert area == pytest.approx(expected, rel=0.15)
     assert in_stairs < 0.85 * area

@@ -28,7 +28,7 @@ def wrongly_mirrored(
     """
     settings = registration.settings.model_copy(update={"rounds": _ROUNDS})
     as_they_are = [bone for bone, was in zip(bones, mirrored, strict=True) if not was]
-    if not settings.steps or len(as_they_are) < _FEWEST or all(not was for was in mirrored):
+    if not settings.steps or len(as_they_are) < _FEWEST or not any(mirrored):
         return []
     of_one_side = Registration(registration.grid, registration.spacing, settings).to(bones[0].device)
     fit_prototype(of_one_side, as_they_are)
