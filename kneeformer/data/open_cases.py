@@ -20,14 +20,11 @@ class OpenCases:
 
     def __getitem__(self, case: Path) -> StoredCase:
         """The case stored as folder / name. Raises KneeformerError: as `open_case`."""
-        stored = self._cases.pop(case, None) or self._open(case)
+        stored = self._cases.pop(case, None) or open_case(case.parent, case.name, self._labels)
         while len(self._cases) >= self._at_a_time:
             self._cases.pop(next(iter(self._cases)))
         self._cases[case] = stored
         return stored
-
-    def _open(self, case: Path) -> StoredCase:
-        return open_case(self._labels or case.parent, case.name, images=case.parent)
 
     def __len__(self) -> int:
         return len(self._cases)

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kneeformer.data.files import write_text
+from kneeformer.data.files import write_bytes
 from kneeformer.data.stored_array import ArrayRecord, StoredArray, write_array
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 
 POINTS_PER_STRUCTURE = 500
+_CRC32 = b',"crc32":'  # of all before it: a flipped digit leaves a record that can be read
+_PREPARE = "prepare the case again with kf_preprocess"
 
 Points = list[Size]
 
@@ -58,16 +60,11 @@ class Manifest(_Kept):
 
     Attributes:
         labels: None where the case has none.
-        crc32: of all the rest: a flipped digit leaves a record that can be read.
     """
 
     record: CaseRecord
     image: ArrayRecord
     labels: ArrayRecord | None
-    crc32: int = 0
-
-    def checksum(self) -> int:
-        return zlib.crc32(self.model_dump_json(exclude={"crc32"}).encode())
 
 
 @dataclass(frozen=True)
@@ -117,42 +114,47 @@ def relabel_case(
 ) -> None:
     """Store other labels (z, y, x) of a case, and voxels of its structures; the image stays where it is.
 
-    `open_case` reads both, with the folder of the image.
+    `open_case` reads both.
     """
     labels_record = write_array(labels_file(folder, case.name), labels, crop)
     record = case.record.model_copy(update={"points": points})
     _write_manifest(folder, case.name, Manifest(record=record, image=case.image.record, labels=labels_record))
 
 
-def open_case(folder: Path, name: str, images: Path | None = None) -> StoredCase:
-    """Open a stored case, whose image may lie in another folder.
+def open_case(folder: Path, name: str, relabelled: Path | None = None) -> StoredCase:
+    """Open a stored case, with the labels that `relabel_case` wrote in another folder, where one is given.
 
     Raises:
         KneeformerError: it is not there as its record says.
     """
+    home = relabelled or folder
+    remedy = f"remove {home} and resume with --c: its images are labelled again" if relabelled else _PREPARE
     try:
-        manifest = read_manifest(folder, name)
+        manifest = read_manifest(home, name)
     except KneeformerError as fault:
-        raise KneeformerError(
-            f"{record_file(folder, name)}: {fault}; prepare the case again with kf_preprocess"
-        ) from fault
-    image = StoredArray(image_file(images or folder, name), manifest.image)
+        raise KneeformerError(f"{record_file(home, name)}: {fault}; {remedy}") from fault
+    image = StoredArray(image_file(folder, name), manifest.image, _PREPARE)
     kept = manifest.labels
-    labels = None if kept is None else StoredArray(labels_file(folder, name), kept)
+    labels = None if kept is None else StoredArray(labels_file(home, name), kept, remedy)
     return StoredCase(name, manifest.record, image, labels)
 
 
 def read_manifest(folder: Path, name: str) -> Manifest:
-    """Raises KneeformerError: the case is not prepared, or its record is damaged. Its text is of any case."""
+    """Raises KneeformerError: not prepared, or the record is damaged or of another version of kneeformer.
+
+    Its text is of any case.
+    """
     try:
-        manifest = Manifest.model_validate_json(record_file(folder, name).read_bytes())
+        rest, _, crc32 = record_file(folder, name).read_bytes().rpartition(_CRC32)
     except FileNotFoundError as fault:
         raise KneeformerError("not prepared") from fault
-    except ValidationError as fault:
-        raise KneeformerError("the record is damaged") from fault
-    if manifest.crc32 != manifest.checksum():
+    content = rest + b"}"
+    if crc32 != _ending(content):
         raise KneeformerError("the record is damaged")
-    return manifest
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as fault:
+        raise KneeformerError("prepared by another version of kneeformer") from fault
 
 
 def present_manifest(folder: Path, name: str) -> Manifest:
@@ -179,15 +181,19 @@ def verified_manifest(folder: Path, name: str) -> Manifest:
     manifest = present_manifest(folder, name)
     for file, record, what in _arrays(folder, name, manifest):
         try:
-            StoredArray(file, record).check()
+            StoredArray(file, record, _PREPARE).check()
         except KneeformerError as fault:
             raise KneeformerError(f"the prepared {what} is damaged") from fault
     return manifest
 
 
 def _write_manifest(folder: Path, name: str, manifest: Manifest) -> None:
-    manifest = manifest.model_copy(update={"crc32": manifest.checksum()})
-    write_text(record_file(folder, name), manifest.model_dump_json() + "\n")
+    content = manifest.model_dump_json().encode()
+    write_bytes(record_file(folder, name), content[:-1] + _CRC32 + _ending(content))
+
+    """The end of a record of this content, after `_CRC32`."""
+    """What follows `_CRC32` in the record of this content."""
+    return b"%d}\n" % zlib.crc32(content)
 
 
 def _arrays(folder: Path, name: str, manifest: Manifest) -> list[tuple[Path, ArrayRecord, str]]:

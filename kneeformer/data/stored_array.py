@@ -45,18 +45,19 @@ class StoredArray:
     Attributes:
         shape, dtype, ndim: as of a numpy array.
         record: what the file holds.
+        remedy: what a user can do about a damaged file.
     """
 
-    def __init__(self, file: Path, record: ArrayRecord) -> None:
+    def __init__(self, file: Path, record: ArrayRecord, remedy: str) -> None:
         """Open a file. Raises KneeformerError: it is missing, or not as its record says."""
-        self.file, self.record = file, record
+        self.file, self.record, self.remedy = file, record, remedy
         try:
             self._array: Any = blosc2.open(str(file), mode="r")
             size, found = file.stat().st_size, _layout(self._array)
         except Exception as fault:  # blosc2 raises anything where the header is damaged
-            raise _unreadable(file, str(fault)) from fault
+            raise self._unreadable(str(fault)) from fault
         if size != record.size or found != record.model_dump(include=set(found)):
-            raise _unreadable(file, "damaged")
+            raise self._unreadable("damaged")
         self.shape, self.dtype, self.ndim = record.shape, np.dtype(record.dtype), len(record.shape)
         self._unchecked = set(range(len(record.crc32)))
 
@@ -67,7 +68,7 @@ class StoredArray:
                 self._check(int(chunk))
             return np.asarray(self._array[key])
         except (RuntimeError, OSError) as fault:  # blosc2 raises both
-            raise _unreadable(self.file, str(fault)) from fault
+            raise self._unreadable(str(fault)) from fault
 
     def check(self) -> None:
         """Compare every chunk with its checksum. Raises KneeformerError: one is damaged."""
@@ -75,14 +76,17 @@ class StoredArray:
             for chunk in sorted(self._unchecked):
                 self._check(chunk)
         except (RuntimeError, OSError) as fault:
-            raise _unreadable(self.file, str(fault)) from fault
+            raise self._unreadable(str(fault)) from fault
 
     def _check(self, chunk: int) -> None:
         if chunk not in self._unchecked:
             return
         if zlib.crc32(self._array.schunk.get_chunk(chunk)) != self.record.crc32[chunk]:
-            raise _unreadable(self.file, "damaged")
+            raise self._unreadable("damaged")
         self._unchecked.remove(chunk)
+
+    def _unreadable(self, fault: str) -> KneeformerError:
+        return KneeformerError(f"{self.file}: cannot be read ({fault}); {self.remedy}")
 
 
 def write_array(file: Path, array: np.ndarray, crop: tuple[int, ...]) -> ArrayRecord:
@@ -126,10 +130,3 @@ def _blocks(chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     while math.prod(sizes) * itemsize > _BLOCK_BYTES:
         sizes[int(np.argmax(sizes))] = -(-max(sizes) // 2)
     return tuple(sizes)
-
-
-def _unreadable(file: Path, fault: str) -> KneeformerError:
-    return KneeformerError(
-        f"{file}: the prepared case cannot be read ({fault}); remove this file and prepare the case again "
-        f"with kf_preprocess"
-    )

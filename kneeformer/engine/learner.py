@@ -1,5 +1,6 @@
 """The steps of a training: what every rank does alike, on its share of each batch."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -92,7 +93,11 @@ class Learner:
         run, progress = self.run, self.files.progress
         training = run.training
         if run.teacher is not None and progress.teacher_round:
-            training = run.teacher.batches(round_folder(run.folder, progress.teacher_round))
+            folder = round_folder(run.folder, progress.teacher_round)
+            if not folder.is_dir():
+                _log().warning("%s: removed since; images are labelled again", folder)
+                run.teacher.label(self.files.predictor.eval(), folder)
+            training = run.teacher.batches(folder)
         loader = DataLoader(
             Subset(training, range(progress.step, _ENDLESS)),
             batch_size=None,
@@ -109,6 +114,10 @@ def _each(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             yield on_device(batch, device)
     except KneeformerError as fault:
         raise KneeformerError(str(fault).rpartition("KneeformerError: ")[2].strip()) from fault
+
+
+def _log() -> logging.Logger:
+    return logging.getLogger(__name__)
 
 
 def follow(run: TrainingRun) -> None:

@@ -31,7 +31,7 @@ class Teacher(Protocol):
     def rounds(self) -> Sequence[float]: ...
 
     def label(self, average: nn.Module, folder: Path) -> Labelling:
-        """Label images into a folder, which it empties first; the same network gives the same labels.
+        """Label images into a folder, anew; it is there once all are. The same network gives the same labels.
 
         Args:
             average: the averaged network, in evaluation mode.

@@ -1,11 +1,12 @@
 """Prepared cases on disk."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flipped_bits import flipped_bit
+from flipped_bits import flip_bit, flipped_bit
 
 from kneeformer.data.disk import DiskError
 from kneeformer.data.storage import (
@@ -145,12 +146,17 @@ def test_other_labels_of_a_case_lie_beside_its_image(tmp_path: Path) -> None:
     save_case(tmp_path, "knee", image, labels, RECORD, CROP)
     case, other = open_case(tmp_path, "knee"), {"tibia": [(3, 2, 1)]}
     relabel_case(case, tmp_path / "other", labels[::-1], other, CROP)
-    relabelled = open_case(tmp_path / "other", "knee", images=tmp_path)
+    relabelled = open_case(tmp_path, "knee", relabelled=tmp_path / "other")
     assert relabelled.labels is not None and np.array_equal(relabelled.labels[:], labels[::-1])
     assert np.array_equal(relabelled.image[:], image) and relabelled.image.record == case.image.record
     assert relabelled.record == RECORD.model_copy(update={"points": other})
     assert open_case(tmp_path, "knee").record == RECORD
     assert not image_file(tmp_path / "other", "knee").exists()
+    file = labels_file(tmp_path / "other", "knee")
+    flip_bit(file, 4 * file.stat().st_size)
+    with pytest.raises(KneeformerError, match=r"knee\.b2nd: .* remove .*other and resume with --c"):
+        relabelled = open_case(tmp_path, "knee", relabelled=tmp_path / "other")
+        assert relabelled.labels is not None and relabelled.labels[:]
 
 
 def test_a_case_whose_labels_are_gone_forgets_them(tmp_path: Path) -> None:
@@ -169,6 +175,16 @@ def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
     record_file(tmp_path, "knee").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(KneeformerError, match=r"^the record is damaged$"):
         verified_manifest(tmp_path, "knee")
+
+
+def test_a_record_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    image, labels = arrays()
+    save_case(tmp_path, "knee", image, labels, RECORD, CROP)
+    file = record_file(tmp_path, "knee")
+    rest, _, _ = file.read_bytes().replace(b'"orientation"', b'"axes"').rpartition(b',"crc32":')
+    file.write_bytes(rest + b',"crc32":%d}\n' % zlib.crc32(rest + b"}"))
+    with pytest.raises(KneeformerError, match=r"^prepared by another version of kneeformer$"):
+        read_manifest(tmp_path, "knee")
 
 
 def test_a_flipped_digit_of_a_record_is_found(tmp_path: Path) -> None:

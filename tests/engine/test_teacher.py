@@ -1,6 +1,7 @@
 """A training with a teacher: when it labels, what is learnt from then on; and that a kill changes nothing."""
 
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def test_kills_and_interrupts_change_nothing(tmp_path: Path) -> None:
     train(taught(stopped, Said()), resume=True)
     assert course_of(stopped) == course_of(whole)
     assert all(equal(weights(stopped, name), weights(whole, name)) for name in (BEST, LATEST, FINAL))
+
+
+def test_labels_that_were_removed_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted_at(5, taught(tmp_path, Said()))
+    shutil.rmtree(round_folder(tmp_path, 1))
+    teacher = Said()
+    with caplog.at_level(logging.WARNING):
+        train(taught(tmp_path, teacher), resume=True)
+    assert teacher.read == ["round_1", "round_2"]
+    assert caplog.messages == [f"{round_folder(tmp_path, 1)}: removed since; images are labelled again"]
 
 
 def test_labels_of_no_use_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

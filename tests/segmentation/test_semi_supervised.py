@@ -173,7 +173,7 @@ def test_a_round_labels_whole_images_and_leaves_out_implausible_ones(
     labelling = made.label(Threshold(), tmp_path / "round_1")
     assert labelling.figures["images"] == 1 and labelling.fault is None
     assert not record_file(tmp_path / "round_1", "none").exists()
-    case = open_case(tmp_path / "round_1", "few", images=other)
+    case = open_case(other, "few", relabelled=tmp_path / "round_1")
     assert np.array_equal(case.labels[...], open_case(other, "few").labels[...]), "of a network that is right"
     assert np.array_equal(case.image[...], open_case(other, "few").image[...])
     assert case.record.points["femur"] and not case.record.points["tibia"]

@@ -51,9 +51,13 @@ class PseudoLabelTeacher:
         return self.settings.rounds
 
     def label(self, average: nn.Module, folder: Path) -> Labelling:
-        shutil.rmtree(folder, ignore_errors=True)
+        begun = folder.with_name(f".{folder.name}")
+        for old in (begun, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        begun.mkdir(parents=True)
         predictor = VolumePredictor([average], self.scheme.outputs, self.configuration)
-        trusted = [self._label(predictor, case, folder) for case in self._drawn()]
+        trusted = [self._label(predictor, case, begun) for case in self._drawn()]
+        begun.rename(folder)
         kept = [share for share in trusted if share is not None]
         if not kept:
             return Labelling({}, f"none of {len(trusted)} predictions has structures of a labelled volume")
