@@ -36,7 +36,7 @@ class Folders:
                 f"{', '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
                 f"its data lives. Choose folders and type:\n{lines}"
             )
-        return cls(**{name: Path(value).expanduser() for name, value in found.items()})
+        return cls(**{name: Path(value).expanduser().absolute() for name, value in found.items()})
 
     def resolve(self, dataset: int | str) -> str:
         """Full dataset name, e.g. "Dataset001_Knee", from a number (1, "001") or the name itself.

@@ -55,20 +55,20 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i",
         "--input",
-        type=Path,
+        type=whole_path,
         required=True,
         help="folder of CASE_0000 files or of DICOM series, or one file",
     )
     parser.add_argument(
         "-m",
         "--masks",
-        type=Path,
+        type=whole_path,
         default=None,
         help="for bone completion: folder of masks named CASE; 1 bone to keep, 2 region to complete",
     )
     parser.add_argument(
         "--other_side",
-        type=Path,
+        type=whole_path,
         default=None,
         metavar="FOLDER",
         help="for 3d_gp, 3d_pca* and 3d_mirrored: scans CASE_0000 and label maps CASE of the opposite side",
@@ -83,7 +83,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the predictions")
+    parser.add_argument("-o", "--output", type=whole_path, required=True, help="folder for the predictions")
     parser.add_argument(
         "--file_ending",
         default=None,
@@ -126,6 +126,11 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which part of the cases this call predicts, from 0",
     )
+
+
+def whole_path(text: str) -> Path:
+    """A path that leads to the same place from another current folder: that of a worker of a cluster."""
+    return Path(text).absolute()
 
 
 def _contradiction(arguments: argparse.Namespace) -> str | None:

@@ -1,10 +1,13 @@
 """Work on many items on the workers of a dask cluster."""
 
+import asyncio
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kneeformer.errors import KneeformerError
@@ -16,6 +19,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ANSWERS_WITHIN_S = 10
+_BACK_WITHIN_S = 60  # a worker, after all were lost
 _ROUNDS = 3  # of work that was lost with workers
 _current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 
@@ -23,8 +27,9 @@ _current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 class Cluster:
     """Workers behind one dask scheduler, on machines that reach the same folders as this one."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", address: str) -> None:
         self._client = client
+        self._address = address
 
     def run_each(
         self,
@@ -44,15 +49,37 @@ class Cluster:
         Returns:
             For each item, in order: its result or its exception. `KilledWorker` is that of an item whose
             workers were lost several times, of which it may be the cause.
+
+        Raises:
+            KneeformerError: the scheduler is lost, or all workers are and none comes back.
         """
         outcomes: dict[int, Result | BaseException] = {}
         for _ in range(_ROUNDS):
             if waiting := [i for i in range(len(items)) if i not in outcomes]:
-                self._one_round(function, items, waiting, outcomes, done, ends)
+                try:
+                    self._wait_for_a_worker()
+                    self._one_round(function, items, waiting, outcomes, done, ends)
+                except OSError as fault:
+                    raise self._fault("the scheduler is gone", "start it and its workers again") from fault
         lost = KneeformerError(
             f"its worker was lost {_ROUNDS} times; see the logs of the workers, then repeat the command"
         )
         return [outcomes.get(i, lost) for i in range(len(items))]
+
+    def unseen(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
+        """For each worker that does not see them all, those of the paths that are not there."""
+        missing = self._client.run(_missing, list(paths))
+        return {worker: found for worker, found in missing.items() if found}
+
+    def _wait_for_a_worker(self) -> None:
+        try:
+            self._client.wait_for_workers(1, timeout=_BACK_WITHIN_S)
+        except TimeoutError as fault:
+            remedy = f"start some with: dask worker {self._address}"
+            raise self._fault("no worker is left", remedy) from fault
+
+    def _fault(self, what: str, remedy: str) -> KneeformerError:
+        return KneeformerError(f"--cluster {self._address}: {what}; {remedy}, then repeat the command")
 
     def _one_round(
         self,
@@ -86,7 +113,8 @@ class Cluster:
                         raise fault
                     done(len(outcomes))
         finally:
-            self._client.cancel(futures)  # type: ignore[no-untyped-call]
+            with suppress(OSError):  # of a scheduler that is gone
+                self._client.cancel(futures)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -105,7 +133,7 @@ def working_on(address: str | None) -> Iterator[None]:
         return
     with _connected(address) as client:
         _refuse_other_versions(client, address)
-        token = _current.set(Cluster(client))
+        token = _current.set(Cluster(client, address))
         try:
             yield
         finally:
@@ -117,14 +145,43 @@ def current_cluster() -> Cluster | None:
     return _current.get()
 
 
+def require_shared(*paths: Path, output: Path | None = None) -> None:
+    """Find out before the work whether the workers of this block, if any, see the files of this machine.
+
+    Args:
+        paths: that they will read.
+        output: folder that they will write to; it is made, and a file that vanishes is written there.
+
+    Raises:
+        KneeformerError: some do not.
+    """
+    cluster = current_cluster()
+    if cluster is None:
+        return
+    if output is None:
+        unseen = cluster.unseen(paths)
+    else:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=output) as written:
+            unseen = cluster.unseen([*paths, Path(written.name)])
+    if unseen:
+        missing = sorted({str(path if path in paths else output) for of in unseen.values() for path in of})
+        raise KneeformerError(
+            f"--cluster: {', '.join(missing)}: not seen by the workers {', '.join(sorted(unseen))}; keep it "
+            f"on a disk that this machine and all of them share, under the same path"
+        )
+
+
 @contextmanager
 def _connected(address: str) -> Iterator["Client"]:
     try:
         from distributed import Client
     except ImportError as fault:
         raise KneeformerError("--cluster needs dask: pip install 'kneeformer[cluster]'") from fault
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we report its faults, in one line
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we report its faults, in one line
     try:
+        asyncio.run(_greet(address))
         client = Client(address, timeout=_ANSWERS_WITHIN_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as fault:
         raise KneeformerError(
@@ -134,6 +191,14 @@ def _connected(address: str) -> Iterator["Client"]:
         yield client
     finally:
         client.close()  # type: ignore[no-untyped-call]
+
+
+async def _greet(address: str) -> None:
+    """Raises OSError or ValueError: nobody answers as a scheduler does. `Client` would wait for ever."""
+    from distributed.comm.core import connect
+
+    comm = await asyncio.wait_for(connect(address, timeout=_ANSWERS_WITHIN_S), _ANSWERS_WITHIN_S)  # type: ignore[no-untyped-call]
+    comm.abort()
 
 
 def _refuse_other_versions(client: "Client", address: str) -> None:
@@ -164,6 +229,10 @@ def _refuse_other_versions(client: "Client", address: str) -> None:
 
 def _call(item: Item, function: Callable[[Item], Result]) -> Result:
     return function(item)
+
+
+def _missing(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if not path.exists()]
 
 
 def _version() -> str:

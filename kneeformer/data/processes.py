@@ -47,7 +47,9 @@ class WorkerDied(KneeformerError):
 
 
 def default_processes() -> int:
-    """One a core."""
+    """One a core that this process may use: a job of SLURM is lent fewer than its machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
@@ -139,7 +141,7 @@ class _Worker:
     """One child process at a time; a new one in place of one that died."""
 
     def __init__(self, beside: int) -> None:
-        threads = str(max(1, (os.cpu_count() or 1) // max(beside, 1)))
+        threads = str(max(1, default_processes() // max(beside, 1)))
         self._environment = dict.fromkeys(THREAD_VARIABLES, threads)
         self._executor: Any = None
 

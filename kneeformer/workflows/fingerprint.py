@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.check import check_case, check_layout, layout_warnings
+from kneeformer.data.cluster import require_shared
 from kneeformer.data.dataset import Case, Dataset, with_other_sides
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import free_disk_problem
@@ -41,11 +42,12 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
         folder: where the cases will be prepared, which takes so much of its disk.
 
     Raises:
-        KneeformerError: the dataset has problems: all of them, one a line.
+        KneeformerError: the dataset has problems: all of them, one a line; or workers do not see it.
     """
     labelled, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
     problems = check_layout(dataset)
     whole = [c for c in [*labelled, *unlabelled] if all(f.is_file() for f in c.files)]
+    require_shared(dataset.folder)
     general, drawn = dataset.description.without_cases(), samples_per_case(len(whole))
     jobs = [(case, general, drawn) for case in whole]
     outcomes = run_each(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kneeformer.data.cluster import current_cluster
+from kneeformer.data.cluster import current_cluster, require_shared
 from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import reference_problems, require_highdicom
 from kneeformer.data.disk import DiskError, in_words, require_writable
@@ -75,6 +75,7 @@ def predict_folder(
     first = inputs.cases[0] if inputs.cases else None
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
+    require_shared(source, *filter(None, (masks, other_sides)), output=output)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     with keeping_warnings(output):
         problems = input_problems(cases, dataset, unmarked, other_sides, watch)

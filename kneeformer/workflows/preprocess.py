@@ -7,6 +7,7 @@ import numpy as np
 
 from kneeformer.config import Configuration
 from kneeformer.data.check import check_case
+from kneeformer.data.cluster import require_shared
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
@@ -102,6 +103,7 @@ def preprocess_cases(
     if jobs:
         with one_at_a_time(folder, "kf_preprocess", ("labels",)):
             jobs = _stale(jobs, verify)
+            require_shared(dataset.folder, output=folder)
             _run(jobs, folder.name, processes, watch)
     return len(jobs)
 

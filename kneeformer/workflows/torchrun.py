@@ -11,6 +11,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from kneeformer.data.processes import default_processes
 from kneeformer.errors import WorkStopped
 from kneeformer.networks import ranks
 
@@ -22,7 +23,7 @@ def run_ranks(module: str, words: Sequence[str], processes: int) -> int:
         WorkStopped: a process was killed or has crashed, by the number of its rank.
     """
     _let_ranks_speak_for_themselves()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, default_processes() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from prepared import LABELLED, SHAPE, Place, plan
 from torch import Tensor, nn
 
 from kneeformer.data import cluster
-from kneeformer.data.cluster import working_on
+from kneeformer.data.cluster import require_shared, working_on
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import DiskError
 from kneeformer.data.images import read_image, write_image
@@ -115,6 +116,24 @@ def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+def test_a_port_that_never_answers_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that of a dashboard, which waits to be asked."""
+    monkeypatch.setattr(cluster, "_ANSWERS_WITHIN_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(KneeformerError, match="no scheduler answers"), working_on(address):
+            pass
+
+
+def test_a_folder_that_workers_do_not_see_is_refused_before_the_work(scheduler: str, tmp_path: Path) -> None:
+    with working_on(scheduler):
+        require_shared(tmp_path, output=tmp_path / "new")
+        assert not list((tmp_path / "new").iterdir())
+        with pytest.raises(KneeformerError, match=r"elsewhere: .*not seen by the workers tcp://.*, tcp://"):
+            require_shared(tmp_path, tmp_path / "elsewhere")
+    require_shared(tmp_path / "elsewhere")  # of no interest where no cluster works
+
+
 def test_work_after_the_block_is_here_again(scheduler: str) -> None:
     with working_on(scheduler):
         pass
@@ -166,8 +185,20 @@ def test_a_folder_is_predicted_as_on_this_machine(scheduler: str, tmp_path: Path
     assert 0 < np.mean(predicted["here"]) < 1
 
 
-def test_a_killed_worker_loses_nothing(scheduler: str, tmp_path: Path) -> None:
-    """The last test: one worker is left."""
+def test_killed_workers_lose_nothing_while_one_is_left(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test: afterwards neither worker nor scheduler is left."""
+    from distributed import Client
+
+    monkeypatch.setattr(cluster, "_BACK_WITHIN_S", 1)
+    monkeypatch.setattr(cluster, "_ANSWERS_WITHIN_S", 3)
     with working_on(scheduler):
         answers = run_each(die_once, [tmp_path / "died", *(tmp_path for _ in range(4))], [""] * 5, 1)
-    assert all(isinstance(answer, int) for answer in answers) and len(set(answers)) == 1
+        assert all(isinstance(answer, int) for answer in answers) and len(set(answers)) == 1
+        with pytest.raises(KneeformerError, match="no worker is left; start some with: dask worker tcp://"):
+            run_each(die_once, [tmp_path / "died again"], [""], 1)
+        with Client(scheduler, set_as_default=False) as client:
+            os.kill(client.run_on_scheduler(os.getpid), signal.SIGKILL)
+        with pytest.raises(KneeformerError, match="the scheduler is gone"):
+            run_each(work, [1], [""], 1)

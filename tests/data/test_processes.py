@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from kneeformer.data.disk import DiskError
-from kneeformer.data.processes import WorkerDied, run_each
+from kneeformer.data.processes import WorkerDied, default_processes, run_each
 from kneeformer.errors import KneeformerError
 
 pytestmark = pytest.mark.slow
@@ -215,3 +216,14 @@ def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
     while not happened():
         assert time.monotonic() < limit, "did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not pinned to cores here")
+def test_as_many_processes_as_cores_that_were_lent() -> None:
+    def on_one_core() -> int:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread alone
+        return default_processes()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(on_one_core).result() == 1
+    assert default_processes() == len(os.sched_getaffinity(0))
