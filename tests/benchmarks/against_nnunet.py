@@ -1,11 +1,16 @@
 """nnU-Net and kneeformer on the same dataset and machine, in one run: a Markdown table of figures and ratios.
 
     python tests/benchmarks/against_nnunet.py DATASET_FOLDER [--minutes 10 30 60] [--nnunet VENV] [--work DIR]
+                                              [--cores N [M]] [--repeat N]
 
-DATASET_FOLDER is a raw dataset (Dataset004_Hippocampus, or what make_knee_mri.py wrote). nnU-Net is
-installed into VENV where it is not there yet. The programs take turns, with their own defaults: -h, plan and
-preprocess, fold 0 of the same splits trained once for each number of minutes and validated on the same cases,
-one case predicted. Everything is kept in --work; a training that ended there is not run a second time.
+DATASET_FOLDER is a raw dataset for segmentation, such as DatasetNNN_Knee. nnU-Net is installed into VENV
+where it is not there yet. The programs take turns, with their own defaults: -h, plan and preprocess, fold 0
+of the same splits trained once for each number of minutes and validated on the same cases, one case
+predicted. Everything is kept in --work, and the table in its table.md; a training that ended there is not
+run a second time, so another dataset, or other cores, need another folder.
+
+--cores 0 pins both programs to core 0. --cores 0 1 gives nnU-Net core 0 and us core 1, and lets the
+trainings run at the same time; what is timed in seconds is still run in turn.
 
 nnU-Net trains by epochs of 250 steps, which take longer than ten minutes here. Its trainer is kept as it is
 but for the clock: the learning rate falls to zero over the minutes instead of over 1000 epochs, and the
@@ -24,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +51,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Program:
-    """One of the two, with its folders: `raw`, `preprocessed` and `results` inside `work`."""
+    """One of the two, with its folders: `raw`, `preprocessed` and `results` inside `work`.
+
+    Attributes:
+        cores: that its processes may use.
+    """
 
     name: str
     prefix: str
     scripts: Path
     work: Path
+    cores: frozenset[int]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,6 +74,7 @@ class Program:
         """Run a script of the program to its end. Exits with the end of its output where it fails."""
         words = [str(self.scripts / command[0]), *map(str, command[1:])]
         environment, log, peak, start = self.environment, self.work / "log.txt", 0, time.perf_counter()
+        os.sched_setaffinity(0, self.cores)  # of this thread, and of what it starts
         with log.open("w") as output:
             process = psutil.Popen(
                 words, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -104,19 +116,43 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="*", default=[10, 30, 60])
     parser.add_argument("--nnunet", type=Path, default=None, metavar="VENV")
     parser.add_argument("--work", type=Path, default=None)
+    parser.add_argument("--cores", type=int, nargs="+", metavar="N", help="one for both, or one for each")
     parser.add_argument("--repeat", type=int, default=3, help="runs of what is short (default 3)")
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="kf_against_"))
     venv = arguments.nnunet or work / "nnunet"
     install(venv)
+    cores = [frozenset({n}) for n in arguments.cores or ()] or [frozenset(os.sched_getaffinity(0))]
     programs = [
-        Program("nnU-Net", "nnUNet", venv / "bin", work / "nnU-Net"),
-        Program("kneeformer", "kf", Path(sys.executable).parent, work / "kneeformer"),
+        Program("nnU-Net", "nnUNet", venv / "bin", work / "nnU-Net", cores[0]),
+        Program("kneeformer", "kf", Path(sys.executable).parent, work / "kneeformer", cores[-1]),
     ]
-    print(f"{arguments.dataset.name}, {os.cpu_count()} cores\n")
-    print("| | nnU-Net | kneeformer | ratio |\n|---|---|---|---|", flush=True)
-    compare(programs, arguments.dataset.resolve(), arguments.minutes, arguments.repeat)
+    for program in programs:
+        program.work.mkdir(parents=True, exist_ok=True)
+    table = Table(work / "table.md")
+    told = " and ".join(f"{p.name} on {len(p.cores)} of {os.cpu_count()} cores" for p in programs)
+    table.line(f"{arguments.dataset.name}, {told}\n\n| | nnU-Net | kneeformer | ratio |\n|---|---|---|---|")
+    compare(programs, arguments.dataset.resolve(), arguments.minutes, arguments.repeat, table)
     print(f"\nkept in {work}")
+
+
+class Table:
+    """Lines that are printed and kept in a file as soon as they are known."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        file.write_text("", encoding="utf-8")
+
+    def line(self, text: str) -> None:
+        print(text, flush=True)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
+    def row(self, name: str, values: Sequence[float], digits: int = 2) -> None:
+        """The ratio is nnU-Net's figure over ours."""
+        theirs, ours = values
+        ratio = f"{theirs / ours:.2f}" if ours else ""
+        self.line(f"| {name} | {theirs:.{digits}f} | {ours:.{digits}f} | {ratio} |")
 
 
 def install(venv: Path) -> None:
@@ -127,41 +163,38 @@ def install(venv: Path) -> None:
     subprocess.run([venv / "bin" / "pip", "install", "-q", *PACKAGES], check=True)
 
 
-def compare(programs: Sequence[Program], dataset: Path, minutes: Sequence[float], repeat: int) -> None:
-    """Run everything on both programs in turn, and print a row for each figure as soon as it is there."""
+def compare(
+    programs: Sequence[Program], dataset: Path, minutes: Sequence[float], repeat: int, table: Table
+) -> None:
+    """Run everything on both programs, and add a row for each figure as soon as it is there."""
     number = str(int(dataset.name[7:10]))
     for program in programs:
         program.run(_script(program, "plan_and_preprocess"), "-h")  # the disk is warm for both
         with suppress(FileExistsError):
             (program.work / "raw" / dataset.name).symlink_to(dataset, target_is_directory=True)
     help_costs = _alternate(repeat, [(p, (_script(p, "train"), "-h")) for p in programs])
-    row("`-h` of training, s", [c.seconds for c in help_costs])
+    table.row("`-h` of training, s", [c.seconds for c in help_costs])
     preparing = [
         (p, (_script(p, "plan_and_preprocess"), "-d", number, "-c", CONFIGURATIONS[p.name])) for p in programs
     ]
     costs = _alternate(repeat, preparing, fresh="preprocessed")
-    row("plan and preprocess, s", [c.seconds for c in costs])
-    row("... memory, GiB", [c.memory for c in costs])
+    table.row("plan and preprocess, s", [c.seconds for c in costs])
+    table.row("... memory, GiB", [c.memory for c in costs])
     share_splits(programs, dataset.name)
+    table.line(f"| batch and crop | {' | '.join(batch_and_crop(p, dataset.name) for p in programs)} | |")
     for limit in minutes:
-        trainings = [train(program, dataset.name, limit) for program in programs]
-        row(f"steps in {limit:g} min", [t.steps for t in trainings], digits=0)
-        row("... seconds a step", [t.step_seconds for t in trainings], digits=3)
-        row("... memory, GiB", [t.memory for t in trainings])
+        trainings = train_both(programs, dataset.name, limit)
+        table.row(f"steps in {limit:g} min", [t.steps for t in trainings], digits=0)
+        table.row("... seconds a step", [t.step_seconds for t in trainings], digits=3)
+        table.row("... memory, GiB", [t.memory for t in trainings])
         for structure, *dice in zip(trainings[1].dice, *(t.dice.values() for t in trainings), strict=True):
-            row(f"Dice after {limit:g} min, {structure}", dice, digits=3)
+            table.row(f"Dice after {limit:g} min, {structure}", dice, digits=3)
+        table.row("... mean", [statistics.mean(t.dice.values()) for t in trainings], digits=3)
     if minutes:
         case = first_case(dataset, programs[1].work)
         costs = _alternate(repeat, [(p, prediction(p, number, case)) for p in programs], fresh="predicted")
-        row("one case predicted, start to file, s", [c.seconds for c in costs])
-        row("... memory, GiB", [c.memory for c in costs])
-
-
-def row(name: str, values: Sequence[float], digits: int = 2) -> None:
-    """Print a row; the ratio is nnU-Net's figure over ours."""
-    theirs, ours = values
-    ratio = f"{theirs / ours:.2f}" if ours else ""
-    print(f"| {name} | {theirs:.{digits}f} | {ours:.{digits}f} | {ratio} |", flush=True)
+        table.row("one case predicted, start to file, s", [c.seconds for c in costs])
+        table.row("... memory, GiB", [c.memory for c in costs])
 
 
 def _script(program: Program, name: str) -> str:
@@ -184,6 +217,25 @@ def share_splits(programs: Sequence[Program], dataset: str) -> None:
     """Give nnU-Net our splits, so that both train and validate on the same cases."""
     theirs, ours = (p.work / "preprocessed" / dataset / "splits_final.json" for p in programs)
     shutil.copy(ours, theirs)
+
+
+def batch_and_crop(program: Program, dataset: str) -> str:
+    """Of the plan, such as "2 x 24 x 128 x 128"."""
+    plans = {"nnUNet": "nnUNetPlans.json", "kf": "kfPlans.json"}[program.prefix]
+    text = (program.work / "preprocessed" / dataset / plans).read_text(encoding="utf-8")
+    planned = json.loads(text)["configurations"][CONFIGURATIONS[program.name]]
+    if program.prefix == "kf":
+        batch, crop = planned["training"]["batch_size"], planned["training"]["crop"]
+    else:
+        batch, crop = planned["batch_size"], planned["patch_size"]
+    return " x ".join(map(str, (batch, *crop)))
+
+
+def train_both(programs: Sequence[Program], dataset: str, minutes: float) -> list[Training]:
+    """Train one after the other, or at the same time where no core is shared."""
+    at_once = 1 if programs[0].cores & programs[1].cores else 2
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda program: train(program, dataset, minutes), programs))
 
 
 def train(program: Program, dataset: str, minutes: float) -> Training:
