@@ -7,7 +7,7 @@ into finer tokens. The sets that are searched are the same on all machines: more
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kneeformer.config import Limit, NetworkSettings
 from kneeformer.geometry.aliases import Size, Spacing
@@ -51,11 +51,25 @@ class Spent:
 def spend(shape: Size, spacing: Spacing, cases: int, channels: int, outputs: int, budget: Budget) -> Spent:
     """Encoder, tokens, crop and batch for volumes of a shape and a spacing in mm, (z, y, x).
 
+    A GPU with so little memory that a CPU with as much would see more, by the smaller encoder that suits its
+    speed, gets the CPU's plan.
+
     Args:
         cases: number of training cases.
         channels: of an image.
         outputs: classes or regions that are predicted.
     """
+    spent = _spend(shape, spacing, cases, channels, outputs, budget)
+    if budget.is_cpu:
+        return spent
+    cpu = Budget("cpu", budget.memory_gb, bfloat16=budget.bfloat16)
+    smaller = _spend(shape, spacing, cases, channels, outputs, cpu)
+    if crop_share(smaller.crop, shape) <= crop_share(spent.crop, shape):
+        return spent
+    return replace(smaller, limit="volume" if smaller.limit == "volume" else "memory")
+
+
+def _spend(shape: Size, spacing: Spacing, cases: int, channels: int, outputs: int, budget: Budget) -> Spent:
     candidates = [
         _Candidate(token, network, step_cost(network, channels, outputs, budget.bfloat16), budget)
         for token in token_sizes(shape, spacing)
