@@ -112,8 +112,8 @@ class PreprocessingSettings(GridSettings):
     A scan is first turned into one of `orientations` (see kneeformer.geometry.orientation): that of the plane
     of its slices, or the first.
 
-    With a `fixed_shape` every case is brought to so many voxels, whatever its own spacing: `spacing` is then
-    that of the median case, and positions in mm are exact for that case alone.
+    Slices along a `thick_axis` keep their thickness where it is near that of `spacing`. With a `fixed_shape`
+    every case is brought to so many voxels, whatever its own spacing.
     """
 
     orientations: tuple[Orientation, ...] = Field(min_length=1)

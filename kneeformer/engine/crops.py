@@ -91,7 +91,7 @@ class CropBatches(Dataset[Batch]):
         image = read_region(case.image, centre, draw.region)
         labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
-        to_patient = crop_to_patient(case.record.orientation, position)
+        to_patient = crop_to_patient(case.record.orientation, case.record.spacing, position)
         return Crop(
             image=self.augmentation.change_intensity(draw.apply(image, "image"), rng),
             labels=draw.apply(labels, "label", IGNORE_INDEX),

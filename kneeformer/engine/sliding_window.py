@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.config import CropConfiguration
-from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.orientation import array_axes, crop_to_patient
 from kneeformer.networks.compute import autocast
 
@@ -29,19 +29,24 @@ class VolumePredictor:
         self.device = next(networks[0].parameters()).device
 
     @torch.inference_mode()
-    def __call__(self, image: Tensor, orientation: str) -> Tensor:
-        """(channels, z, y, x) float32 of an orientation -> (outputs, z, y, x) float32 on the CPU."""
+    def __call__(self, image: Tensor, orientation: str, spacing: Spacing) -> Tensor:
+        """(channels, z, y, x) float32 -> (outputs, z, y, x) float32 on the CPU.
+
+        Args:
+            orientation: where the axes (z, y, x) lead in the patient, as "SPL".
+            spacing: mm along them.
+        """
         token = self.configuration.network.token
         padded, (z, y, x) = _pad(image, token)
         tokens = math.prod(n // t for n, t in zip(_size(padded), token, strict=True))
         if tokens <= self.configuration.inference.whole_volume_tokens:
-            logits = self._forward(padded, orientation, (0.0, 0.0, 0.0))
+            logits = self._forward(padded, orientation, spacing, (0.0, 0.0, 0.0))
         else:
-            logits = self._windows(padded, orientation)
+            logits = self._windows(padded, orientation, spacing)
         return logits[:, z, y, x]
 
-    def _windows(self, image: Tensor, orientation: str) -> Tensor:
-        size, spacing = _size(image), self.configuration.preprocessing.spacing
+    def _windows(self, image: Tensor, orientation: str, spacing: Spacing) -> Tensor:
+        size = _size(image)
         window = _size_of([min(n, c) for n, c in zip(size, self.configuration.training.crop, strict=True)])
         weight = gaussian_window(window)
         total = torch.zeros((self.outputs, *size))
@@ -51,11 +56,13 @@ class VolumePredictor:
             centre = [
                 ((p.start + p.stop) / 2 - n / 2) * mm for p, n, mm in zip(place, size, spacing, strict=True)
             ]
-            total[:, z, y, x] += self._forward(image[:, z, y, x], orientation, centre) * weight
+            total[:, z, y, x] += self._forward(image[:, z, y, x], orientation, spacing, centre) * weight
             weights[z, y, x] += weight
         return total.div_(weights)
 
-    def _forward(self, image: Tensor, orientation: str, centre_mm: Sequence[float]) -> Tensor:
+    def _forward(
+        self, image: Tensor, orientation: str, spacing: Spacing, centre_mm: Sequence[float]
+    ) -> Tensor:
         """Mean logits over mirrorings and networks, of an image at that position in its volume."""
         image = image[None].to(self.device)
         mirrorings = list(subsets(array_axes(orientation, self.configuration.inference.mirror_axes)))
@@ -63,10 +70,10 @@ class VolumePredictor:
         for axes in mirrorings:
             dims = [a + 2 for a in axes]
             place = [-mm if axis in axes else mm for axis, mm in enumerate(centre_mm)]
-            to_patient = torch.from_numpy(crop_to_patient(orientation, np.array(place)))[None].to(self.device)
+            to_patient = torch.from_numpy(crop_to_patient(orientation, spacing, np.array(place)))
             for network in self.networks:
                 with autocast(self.device, self.configuration.training.precision):
-                    logits = network(image.flip(dims) if dims else image, to_patient)
+                    logits = network(image.flip(dims) if dims else image, to_patient[None].to(self.device))
                 logits = (logits.flip(dims) if dims else logits).float()
                 total = logits if total is None else total.add_(logits)
         assert total is not None

@@ -44,15 +44,16 @@ def axis_directions(orientation: str) -> np.ndarray:
     return directions
 
 
-def crop_to_patient(orientation: str, centre_mm: np.ndarray) -> np.ndarray:
-    """(3, 4) float32: mm from a crop's middle along its own axes (z, y, x), with a 1 behind, to mm from the
-    middle of its volume along the patient's (x, y, z).
+def crop_to_patient(orientation: str, spacing: Spacing, centre_mm: np.ndarray) -> np.ndarray:
+    """(3, 4) float32: voxels from a crop's middle along its own axes (z, y, x), with a 1 behind, to mm from
+    the middle of its volume along the patient's (x, y, z).
 
     Args:
+        spacing: mm along (z, y, x).
         centre_mm: (3,) from the volume's middle to the crop's, along the axes (z, y, x) of both.
     """
     directions = axis_directions(orientation)
-    return np.column_stack([directions, directions @ centre_mm]).astype(np.float32)
+    return np.column_stack([directions * spacing, directions @ centre_mm]).astype(np.float32)
 
 
 def turning(old: str, new: str) -> tuple[list[int], list[bool]]:

@@ -4,7 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.aliases import Size, Spacing
+
+_SLICES = 1.5  # times thicker or thinner than planned: so different slices keep their thickness
+
+
+def spacing_of(scan: Spacing, target: Spacing, thick_axis: int | None) -> Spacing:
+    """The spacing (z, y, x) to which a scan is resampled: the target, but thick slices stay as they are.
+
+    Between thick slices anatomy cannot be interpolated. Those over 1.5 times thicker or thinner than the
+    target are too unlike those of other scans, and are resampled.
+    """
+    if thick_axis is None or not 1 / _SLICES <= scan[thick_axis] / target[thick_axis] <= _SLICES:
+        return target
+    kept = list(target)
+    kept[thick_axis] = scan[thick_axis]
+    return (kept[0], kept[1], kept[2])
 
 
 def new_shape(shape: Size, spacing: Sequence[float], target: Sequence[float]) -> Size:

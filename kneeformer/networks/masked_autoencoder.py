@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import MaskingSettings, NetworkSettings
-from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_in_patient
 from kneeformer.networks.visible import VisibleTokens
@@ -55,7 +54,6 @@ class MaskedAutoencoder(nn.Module):
         channels: int,
         settings: NetworkSettings,
         masking: MaskingSettings,
-        spacing_mm: Spacing,
         decoder: nn.Module,
     ) -> None:
         super().__init__()
@@ -63,8 +61,7 @@ class MaskedAutoencoder(nn.Module):
         self.encoder = Encoder(settings)
         self.filler = TokenFiller(settings, masking)
         self.decoder = decoder
-        z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
-        self.token_mm = (z, y, x)
+        self.token = settings.token
 
     def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
         """Predicted voxels, visible and hidden, (batch, outputs, z, y, x).
@@ -76,7 +73,7 @@ class MaskedAutoencoder(nn.Module):
         """
         tokens = VisibleTokens(visible)
         z, y, x = visible.shape[1:]
-        positions = points_in_patient((z, y, x), self.token_mm, to_patient)
+        positions = points_in_patient((z, y, x), self.token, to_patient)
         seen = positions.gather(1, tokens.index[..., None].expand(-1, -1, 3))
         features = self.stem(image, tokens)
         encoded = self.encoder(features[-1].flatten(2).transpose(1, 2), seen)

@@ -22,16 +22,18 @@ def points_from_middle(shape: Size, spacing: Spacing, device: torch.device | Non
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
-def points_in_patient(shape: Size, spacing: Spacing, to_patient: Tensor) -> Tensor:
-    """The same centres in mm from the middle of the whole volume, along the patient's axes.
+def points_in_patient(shape: Size, token: Size, to_patient: Tensor) -> Tensor:
+    """Centres of a crop's tokens in mm from the middle of the whole volume, along the patient's axes.
 
     Args:
+        shape: tokens along (z, y, x).
+        token: voxels along (z, y, x).
         to_patient: (batch, 3, 4) float32, as kneeformer.geometry.orientation.crop_to_patient.
 
     Returns:
         (batch, z * y * x, 3) float32, patient (x, y, z).
     """
-    points = points_from_middle(shape, spacing, to_patient.device)
+    points = points_from_middle(shape, token, to_patient.device)  # in voxels
     directions, middle = to_patient[:, None, :, :3], to_patient[:, None, :, 3]
     return (points[:, None] * directions).sum(-1) + middle  # a product of matrices would be half precise
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.config import NetworkSettings, StemStage
-from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.blocks import ConvBlock, ResidualBlock, TransformerBlock
 from kneeformer.networks.positions import AbsolutePositions, RotaryPositions, points_in_patient
 from kneeformer.networks.visible import VisibleTokens
@@ -79,7 +78,6 @@ class HybridTransformer(nn.Module):
         self,
         channels_in: int,
         settings: NetworkSettings,
-        spacing_mm: Spacing,
         decoder: nn.Module,
         strip: int | None = None,
     ) -> None:
@@ -88,14 +86,13 @@ class HybridTransformer(nn.Module):
         self.stem = Stem(channels_in, settings.stem)
         self.encoder = Encoder(settings)
         self.decoder = decoder
-        z, y, x = (n * mm for n, mm in zip(settings.token, spacing_mm, strict=True))
-        self.token_mm = (z, y, x)
+        self.token = settings.token
 
     def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
         """image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
-        points = points_in_patient((z, y, x), self.token_mm, to_patient).view(-1, z, y, x, 3)
+        points = points_in_patient((z, y, x), self.token, to_patient).view(-1, z, y, x, 3)
         strips = -(-y // (self.strip or y))
         pairs = zip(features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2), strict=True)
         features[-1] = torch.cat([self._encoded(*pair) for pair in pairs], 3)

@@ -8,6 +8,7 @@ import numpy as np
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.config.ranges import PatientAxis
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.geometry.resampling import new_shape, spacing_of
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name
 
@@ -37,9 +38,13 @@ def thick_axis(spacing: Spacing) -> int | None:
 
 
 def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
-    """Of the cases, in voxels of the target spacing."""
-    extents = [np.multiply(c.shape, c.spacing) for c in fingerprint.cases.values()]
-    return _size(np.maximum(1, np.round(np.median(extents, 0) / spacing)).astype(int).tolist())
+    """Of the cases, in voxels, resampled to the target spacing."""
+    thick = thick_axis(spacing)
+    shapes = [
+        new_shape(case.shape, case.spacing, spacing_of(case.spacing, spacing, thick))
+        for case in fingerprint.cases.values()
+    ]
+    return _size(np.round(np.median(shapes, 0)).astype(int).tolist())
 
 
 def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) -> tuple[StemStage, ...]:

@@ -24,7 +24,7 @@ class VitPrior(Autoencoder):
         network = transformer(settings.code)
         decoder = CnnDecoder(network.stem, outputs=2)
         _begin_at_zero(decoder)
-        self.network = MaskedAutoencoder(3, network, MaskingSettings(), spacing, decoder)
+        self.network = MaskedAutoencoder(3, network, MaskingSettings(), decoder)
 
     def autoencoded(self, bones: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         at_once = len(bones) if self.training else 1  # a bone alone keeps all of its tokens
@@ -34,8 +34,9 @@ class VitPrior(Autoencoder):
     def _found(self, bones: Tensor, known: Tensor) -> Tensor:
         """(batch, 2, z, y, x) whole bones, from equally many tokens of each."""
         visible = equally_many(F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0)
-        upright = torch.eye(3, 4, device=bones.device).expand(len(bones), -1, -1)
-        away = self.network(self.shown(bones, known), upright, visible)
+        in_mm = torch.diag(torch.tensor(self.spacing, device=bones.device))
+        to_patient = F.pad(in_mm, (0, 1)).expand(len(bones), -1, -1)
+        away = self.network(self.shown(bones, known), to_patient, visible)
         return self.as_bones(away)
 
     @torch.no_grad()

@@ -5,14 +5,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from kneeformer.config import CropConfiguration
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.labels import LabelScheme
 from kneeformer.tasks.cases import Scan
 from kneeformer.transforms.prepare import Prepared, prepare
 
 
 class PreparedCase(Protocol):
-    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None; and where
-    the axes (z, y, x) lead in the patient, as "SPL".
+    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None; where the
+    axes (z, y, x) lead in the patient, as "SPL"; and mm between voxels along them.
     """
 
     @property
@@ -23,6 +24,9 @@ class PreparedCase(Protocol):
 
     @property
     def orientation(self) -> str: ...
+
+    @property
+    def spacing(self) -> Spacing: ...
 
 
 class Preparation(Protocol):

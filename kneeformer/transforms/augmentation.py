@@ -74,7 +74,7 @@ class Augmentation:
     ) -> None:
         """`spacing_mm` (z, y, x) of the preprocessed images; `thick_axis` is that of their thick slices."""
         self.settings = settings
-        self.spacing_mm = spacing_mm
+        self.spacing_mm, self.thick_axis = spacing_mm, thick_axis
         self.warp, changes = _backend(settings.backend)
         self.intensity_changes = [
             (getattr(settings, f"{name}_probability"), change) for name, change in changes(thick_axis).items()
@@ -84,7 +84,7 @@ class Augmentation:
         """The spatial change of one crop of (z, y, x) voxels, whose axes lead as "SPL" tells."""
         return Draw(
             crop=crop,
-            matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm),
+            matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm, self.thick_axis),
             mirrored=spatial.draw_mirror(rng, array_axes(orientation, self.settings.mirror_axes)),
             warp=self.warp,
         )

@@ -6,11 +6,11 @@ import numpy as np
 
 from kneeformer.config import PreprocessingSettings
 from kneeformer.data.outliers import filled_box
-from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, box_shape, paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
-from kneeformer.geometry.resampling import new_shape
+from kneeformer.geometry.resampling import new_shape, spacing_of
 from kneeformer.transforms.normalise import normalise
 from kneeformer.transforms.resample import resample_image, resample_labels
 
@@ -36,6 +36,12 @@ class Prepared:
     @property
     def orientation(self) -> str:
         return self.grid.orientation()
+
+    @property
+    def spacing(self) -> Spacing:
+        """Of the image, mm along (z, y, x)."""
+        z, y, x = self.image.shape[1:]
+        return self.grid.cut(self.box).resampled((z, y, x)).spacing
 
     @property
     def box_shape(self) -> Size:
@@ -78,4 +84,5 @@ def resampled_shape(box: Box, grid: Grid, settings: PreprocessingSettings) -> Si
     """Size of a box of the native grid on the network's grid."""
     if settings.fixed_shape is not None:
         return settings.fixed_shape
-    return new_shape(box_shape(box), grid.spacing, settings.spacing)
+    target = spacing_of(grid.spacing, settings.spacing, settings.thick_axis)
+    return new_shape(box_shape(box), grid.spacing, target)

@@ -20,12 +20,16 @@ _ROUNDING = 1e-4
 
 
 def draw_affine(
-    rng: np.random.Generator, settings: AugmentationSettings, spacing_mm: Spacing
+    rng: np.random.Generator,
+    settings: AugmentationSettings,
+    spacing_mm: Spacing,
+    thick_axis: int | None = None,
 ) -> np.ndarray | None:
-    """A random rotation and isotropic scale in millimetres, as a matrix on voxel offsets.
+    """A random rotation and scale in millimetres, as a matrix on voxel offsets.
 
     Angles are uniform within `settings.rotation_degrees` about each axis; the scale is uniform in its
-    logarithm, so that objects shrink as often as they grow; above 1 they grow.
+    logarithm, so that objects shrink as often as they grow; above 1 they grow. Across thick slices nothing is
+    scaled: between them there is nothing to interpolate.
 
     Returns:
         (3, 3) float64 from an output voxel's offset to its input's, both (z, y, x) from the centre; or None,
@@ -36,7 +40,9 @@ def draw_affine(
     limits = np.array(settings.rotation_degrees)
     # scipy calls the three coordinates x, y, z in their order; here they are z, y, x
     rotation = Rotation.from_euler("xyz", rng.uniform(-limits, limits), degrees=True).as_matrix()
-    scale = np.exp(rng.uniform(*np.log(settings.scale)))
+    scale = np.full(3, np.exp(rng.uniform(*np.log(settings.scale))))
+    if thick_axis is not None:
+        scale[thick_axis] = 1
     matrix = in_voxels(rotation / scale, spacing_mm)
     return None if np.allclose(matrix, np.eye(3)) else matrix
 

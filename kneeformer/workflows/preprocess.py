@@ -166,7 +166,7 @@ def _prepare(job: Job) -> None:
     record = CaseRecord(
         origin=job.origin,
         shape=(z, y, x),
-        spacing=configuration.preprocessing.spacing,
+        spacing=prepared.spacing,
         orientation=prepared.orientation,
         points={} if prepared.labels is None else _points(prepared.labels, description.scheme),
     )

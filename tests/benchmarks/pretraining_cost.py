@@ -38,7 +38,7 @@ class Dense(nn.Module):
     def forward(self, image: Tensor, to_patient: Tensor, visible: Tensor) -> Tensor:
         every = VisibleTokens(torch.ones_like(visible))
         z, y, x = visible.shape[1:]
-        positions = points_in_patient((z, y, x), self.masked.token_mm, to_patient)
+        positions = points_in_patient((z, y, x), self.masked.token, to_patient)
         features = self.masked.stem(image)
         encoded = self.masked.encoder(features[-1].flatten(2).transpose(1, 2), positions)
         filled = self.masked.filler(encoded, positions, every).transpose(1, 2).unflatten(2, (z, y, x))

@@ -263,12 +263,9 @@ def test_crops_of_all_planes_are_placed_along_the_patients_axes(folder: Path, tm
     batches = [crops(place, case, scheme=None, share=0)[0]["to_patient"] for place, case in places]
     axial, coronal = ((places[:, :, :3], places[:, :, 3]) for places in batches)
     for crop in range(4):
-        assert axial[0][crop].tolist() == [
-            [0, 0, 1],
-            [0, 1, 0],
-            [1, 0, 0],
-        ]  # slices up, rows back, to the left
-        assert coronal[0][crop].tolist() == [[0, 0, -1], [1, 0, 0], [0, 1, 0]]
+        # slices up, rows back, to the left
+        assert axial[0][crop].tolist() == [[0, 0, 0.5], [0, 0.5, 0], [3, 0, 0]]
+        assert coronal[0][crop].tolist() == [[0, 0, -0.5], [3, 0, 0], [0, 0.5, 0]]
         x, y, z = axial[1][crop].tolist()
         assert coronal[1][crop].tolist() == [-x, z, y]  # the same place in the volume, which lies otherwise
 

@@ -101,10 +101,10 @@ def run(folder: Path, name: str) -> TrainingRun:
     if name == "masked":
         decoder = build_decoder(NETWORK, 1)
         masking = MaskingSettings(filler_width=24, filler_depth=1)
-        network: nn.Module = MaskedAutoencoder(1, NETWORK, masking, (3, 1, 1), decoder)
+        network: nn.Module = MaskedAutoencoder(1, NETWORK, masking, decoder)
     else:
         outputs = REGIONS.outputs if name == "regions" else SCHEME.outputs
-        network = HybridTransformer(1, NETWORK, (3, 1, 1), build_decoder(NETWORK, outputs))
+        network = HybridTransformer(1, NETWORK, build_decoder(NETWORK, outputs))
     folder.mkdir(parents=True, exist_ok=True)
     return TrainingRun(
         network=network,

@@ -89,7 +89,7 @@ def position() -> Known:
 
     def answer(image: Tensor, to_patient: Tensor) -> Tensor:
         z, y, x = image.shape[2:]
-        return points_in_patient((z, y, x), SPACING, to_patient).mT.unflatten(2, (z, y, x))
+        return points_in_patient((z, y, x), (1, 1, 1), to_patient).mT.unflatten(2, (z, y, x))
 
     return Known(answer)
 
@@ -148,7 +148,9 @@ def test_subsets() -> None:
 @pytest.mark.parametrize("tokens", [0, 10**6], ids=["windows", "whole"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_constant_network_gives_a_constant(size: Size, tokens: int) -> None:
-    logits = VolumePredictor([constant(2.5)], 2, configuration(tokens, ("IS", "RL")))(volume(size), "SPL")
+    logits = VolumePredictor([constant(2.5)], 2, configuration(tokens, ("IS", "RL")))(
+        volume(size), "SPL", SPACING
+    )
     assert logits.shape == (2, *size) and logits.dtype == torch.float32
     assert torch.allclose(logits, torch.tensor(2.5))
 
@@ -160,16 +162,16 @@ def test_windows_of_a_pointwise_network_are_the_whole(size: Size, mirror_axes: t
     direct = pointwise()(image[None], torch.eye(3, 4)[None])[0]
     for tokens in (0, 10**6):
         predictor = VolumePredictor([pointwise()], 2, configuration(tokens, mirror_axes))
-        assert torch.allclose(predictor(image, "SPL"), direct, atol=1e-5)
+        assert torch.allclose(predictor(image, "SPL", SPACING), direct, atol=1e-5)
 
 
 def test_mirroring_is_undone_exactly() -> None:
     image = volume((4, 8, 8), channels=1)
-    answer = VolumePredictor([shifted()], 1, configuration(10**6, ("RL",)))(image, "SPL")
+    answer = VolumePredictor([shifted()], 1, configuration(10**6, ("RL",)))(image, "SPL", SPACING)
     to_the_right = F.pad(image[None], (1, 0, 0, 0, 0, 0), mode="replicate")[0, ..., :-1]
     to_the_left = F.pad(image[None], (0, 1, 0, 0, 0, 0), mode="replicate")[0, ..., 1:]
     assert torch.allclose(answer, (to_the_right + to_the_left) / 2, atol=1e-6)
-    unmoved = VolumePredictor([shifted()], 1, configuration(10**6, ("IS", "AP")))(image, "SPL")
+    unmoved = VolumePredictor([shifted()], 1, configuration(10**6, ("IS", "AP")))(image, "SPL", SPACING)
     assert torch.allclose(unmoved, to_the_right, atol=1e-6)
 
 
@@ -180,30 +182,30 @@ def test_every_window_is_told_where_it_lies_in_the_patient(size: Size, tokens: i
         *[(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(size, SPACING, strict=True)], indexing="ij"
     )
     expected = torch.stack([-z, -x, y])  # sagittal slices from left to right, rows up, columns to the front
-    found = VolumePredictor([position()], 3, configuration(tokens))(volume(size), "RSA")
+    found = VolumePredictor([position()], 3, configuration(tokens))(volume(size), "RSA", SPACING)
     assert torch.allclose(found, expected, atol=1e-4)
-    mirrored = VolumePredictor([position()], 3, configuration(tokens, ("IS",)))(volume(size), "RSA")
+    mirrored = VolumePredictor([position()], 3, configuration(tokens, ("IS",)))(volume(size), "RSA", SPACING)
     assert torch.allclose(mirrored[:2], expected[:2], atol=1e-4)
     assert torch.allclose(mirrored[2], torch.tensor(0.0), atol=1e-4)
 
 
 def test_folds_are_averaged() -> None:
     predictor = VolumePredictor([constant(1), constant(2), constant(6)], 2, configuration(0, ("RL",)))
-    assert torch.allclose(predictor(volume((5, 20, 9)), "SPL"), torch.tensor(3.0))
+    assert torch.allclose(predictor(volume((5, 20, 9)), "SPL", SPACING), torch.tensor(3.0))
 
 
 def test_a_volume_within_the_limit_is_seen_at_once() -> None:
     network = pointwise()
     image = volume((3, 11, 10))  # padded to 3 x 12 x 10 voxels: 3 x 6 x 5 tokens
-    VolumePredictor([network], 2, configuration(90))(image, "SPL")
+    VolumePredictor([network], 2, configuration(90))(image, "SPL", SPACING)
     assert network.sizes == [(3, 12, 10)]
     network.sizes.clear()
-    VolumePredictor([network], 2, configuration(89))(image, "SPL")
+    VolumePredictor([network], 2, configuration(89))(image, "SPL", SPACING)
     assert len(network.sizes) > 1 and set(network.sizes) == {(3, 8, 8)}
 
 
 def test_the_image_is_left_alone() -> None:
     image = volume((4, 8, 8), channels=1)
     before = image.clone()
-    VolumePredictor([Known(lambda given, _: given)], 1, configuration(10**6, ("IS",)))(image, "SPL")
+    VolumePredictor([Known(lambda given, _: given)], 1, configuration(10**6, ("IS",)))(image, "SPL", SPACING)
     assert torch.equal(image, before)

@@ -12,7 +12,6 @@ from kneeformer.networks.decoders import build_decoder
 from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.vit import HybridTransformer
 
-SPACING = (3.0, 0.5, 0.5)
 SMALL = {
     "stem": [
         {"channels": 4, "stride": [1, 1, 1], "kernel": [1, 3, 3]},
@@ -28,14 +27,14 @@ FIRST = "stem.stages.0.0.convolution.weight"
 def hybrid(channels: int = 1, outputs: int = 3, decoder: str = "cnn", seed: int = 1) -> HybridTransformer:
     torch.manual_seed(seed)
     settings = NetworkSettings.model_validate({**SMALL, "decoder": decoder})
-    return HybridTransformer(channels, settings, SPACING, build_decoder(settings, outputs))
+    return HybridTransformer(channels, settings, build_decoder(settings, outputs))
 
 
 def autoencoder(channels: int = 1, decoder: str = "cnn") -> MaskedAutoencoder:
     torch.manual_seed(0)
     masking = MaskingSettings(filler_width=12, filler_depth=1)
     settings = NetworkSettings.model_validate({**SMALL, "decoder": decoder})
-    return MaskedAutoencoder(channels, settings, masking, SPACING, build_decoder(settings, channels))
+    return MaskedAutoencoder(channels, settings, masking, build_decoder(settings, channels))
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:

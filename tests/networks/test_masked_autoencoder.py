@@ -42,7 +42,7 @@ def autoencoder(token: Size = (2, 4, 4), decoder: str = "cnn", channels: int = 2
 
 def around(decoder: nn.Module, plan: NetworkSettings, channels: int = 2) -> MaskedAutoencoder:
     masking = MaskingSettings(filler_width=12, filler_depth=1)
-    return MaskedAutoencoder(channels, plan, masking, SPACING, decoder).double().eval()
+    return MaskedAutoencoder(channels, plan, masking, decoder).double().eval()
 
 
 def some_visible(grid: Size, batch: int = 2, share: float = 0.4) -> Tensor:
@@ -230,7 +230,7 @@ def test_the_encoder_is_told_where_each_visible_token_lies(token: Size) -> None:
     told: list[Tensor] = []
     model = autoencoder(token)
     model.encoder.register_forward_pre_hook(lambda _, given: told.append(given[1]))
-    to_patient = torch.eye(3, 4).repeat(2, 1, 1)
+    to_patient = torch.diag(torch.tensor([*SPACING, 1]))[:3].repeat(2, 1, 1)
     to_patient[1, :, 3] = torch.tensor([10.0, 20, 30])
     model(images(token, (2, 3, 4)), to_patient, visible)
     # in tokens from the middle of the grid
@@ -244,7 +244,7 @@ def test_the_encoder_is_told_where_each_visible_token_lies(token: Size) -> None:
 @pytest.mark.parametrize("token", STEMS)
 def test_with_everything_visible_it_is_the_segmentation_network(token: Size, decoder: str) -> None:
     image, model, plan = images(token, (2, 3, 4)), autoencoder(token, decoder), settings(token, decoder)
-    hybrid = HybridTransformer(2, plan, SPACING, build_decoder(plan, 2)).double().eval()
+    hybrid = HybridTransformer(2, plan, build_decoder(plan, 2)).double().eval()
     whole = {n: w for n, w in model.state_dict().items() if not n.startswith("filler.")}
     hybrid.load_state_dict(whole)
     predicted, _ = run(model, image, torch.ones(2, 2, 3, 4, dtype=torch.bool))
@@ -257,7 +257,7 @@ def test_all_but_the_filler_is_named_and_shaped_as_in_the_segmentation_network(
     token: Size, decoder: str
 ) -> None:
     plan = settings(token, decoder)
-    hybrid = HybridTransformer(2, plan, SPACING, build_decoder(plan, 2))
+    hybrid = HybridTransformer(2, plan, build_decoder(plan, 2))
     shapes = [
         {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         for model in (hybrid, autoencoder(token, decoder))

@@ -40,10 +40,11 @@ def test_the_tokens_of_a_crop_are_as_far_apart_as_in_the_whole() -> None:
 
 
 def test_the_same_tokens_of_two_planes_lie_at_the_same_points_of_the_patient() -> None:
-    sagittal = torch.from_numpy(crop_to_patient("RSA", np.array([6.0, 0, 0])))  # 6 mm to the right
-    axial = torch.from_numpy(crop_to_patient("SPL", np.array([0.0, 0, -6])))
-    first = points_in_patient((2, 3, 4), (6.0, 7.0, 8.0), sagittal[None]).view(2, 3, 4, 3)
-    second = points_in_patient((3, 4, 2), (7.0, 8.0, 6.0), axial[None]).view(3, 4, 2, 3)
+    to_the_right = np.array([6.0, 0, 0])
+    sagittal = torch.from_numpy(crop_to_patient("RSA", (3.0, 1.0, 2.0), to_the_right))
+    axial = torch.from_numpy(crop_to_patient("SPL", (1.0, 2.0, 3.0), np.array([0.0, 0, -6])))
+    first = points_in_patient((2, 3, 4), (2, 7, 4), sagittal[None]).view(2, 3, 4, 3)
+    second = points_in_patient((3, 4, 2), (7, 4, 2), axial[None]).view(3, 4, 2, 3)
     assert torch.equal(first, second.permute(2, 0, 1, 3).flip(0, 2))
     assert first[0, 0, 0].tolist() == [-6 + 3, 12, -7]  # left of the crop's middle, behind and below
 

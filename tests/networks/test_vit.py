@@ -18,7 +18,6 @@ KNEE = (
     StemStage(channels=8, stride=(1, 2, 2), kernel=(3, 3, 3)),
     StemStage(channels=24, stride=(2, 2, 2), kernel=(3, 3, 3)),
 )
-SPACING = (3.0, 0.5, 0.5)
 
 
 def settings(stem: tuple[StemStage, ...] = KNEE, decoder: str = "cnn") -> NetworkSettings:
@@ -30,7 +29,7 @@ def settings(stem: tuple[StemStage, ...] = KNEE, decoder: str = "cnn") -> Networ
 def network(decoder: str = "cnn", channels: int = 1, outputs: int = 3) -> HybridTransformer:
     torch.manual_seed(0)
     plan = settings(decoder=decoder)
-    return HybridTransformer(channels, plan, SPACING, build_decoder(plan, outputs))
+    return HybridTransformer(channels, plan, build_decoder(plan, outputs))
 
 
 def run(model: HybridTransformer, image: Tensor) -> Tensor:
@@ -99,8 +98,6 @@ def test_a_crop_gives_its_tokens_the_positions_they_have_in_the_whole() -> None:
     # The encoder on part of a volume's tokens, at their positions in the whole, equals itself on a crop there
     torch.manual_seed(0)
     encoder = Encoder(settings()).eval()
-    model = network()
-    assert model.token_mm == (6.0, 2.0, 2.0)
     tokens = torch.randn(1, 2 * 3, 24)
     whole = torch.stack(
         torch.meshgrid(
@@ -128,10 +125,10 @@ def test_tokens_of_a_strip_attend_to_each_other_alone() -> None:
             return features[-1]
 
     torch.manual_seed(0)
-    model = HybridTransformer(1, settings(), SPACING, Tokens(), strip=3).eval()
+    model = HybridTransformer(1, settings(), Tokens(), strip=3).eval()
     image, place = torch.randn(1, 1, 4, 20, 16), torch.eye(3, 4)[None]
     tokens = model.stem(image)[-1]
-    points = points_in_patient((2, 5, 4), model.token_mm, place).view(1, 2, 5, 4, 3)
+    points = points_in_patient((2, 5, 4), model.token, place).view(1, 2, 5, 4, 3)
     for rows in (slice(0, 3), slice(3, 5)):
         strip = tokens[:, :, :, rows].flatten(2).transpose(1, 2)
         alone = model.encoder(strip, points[:, :, rows].flatten(1, 3))

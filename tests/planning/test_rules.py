@@ -97,6 +97,11 @@ def test_median_shape_is_in_voxels_of_the_target() -> None:
     assert rules.median_shape(seen, (2.0, 0.5, 1.0)) == (9, 100, 50)  # extents 20, 16, 18; 40, 50, 60; ...
 
 
+def test_median_shape_counts_slices_as_they_are() -> None:
+    seen = fingerprint([(5.0, 1.0, 1.0), (4.0, 1.0, 1.0), (5.5, 0.5, 0.5)], [(24, 40, 40)] * 3)
+    assert rules.median_shape(seen, (4.0, 1.0, 1.0)) == (24, 40, 40)
+
+
 def test_the_stem_of_a_knee() -> None:
     stages = rules.stem_stages(KNEE, (2, 16, 16), width=192, first_channels=16)
     assert stages == (

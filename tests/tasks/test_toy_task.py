@@ -55,7 +55,7 @@ class ThresholdConfiguration(Configuration):
 
 
 class Prepared:
-    orientation = "SPL"
+    orientation, spacing = "SPL", (1.0, 1.0, 1.0)
 
     def __init__(self, image: np.ndarray, labels: np.ndarray | None) -> None:
         self.image, self.labels = image.astype(np.float32) / 100, labels

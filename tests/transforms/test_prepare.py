@@ -102,6 +102,14 @@ def test_image_and_labels_share_the_grid_of_the_plan() -> None:
     assert set(np.unique(prepared.labels)) == {0, 2}
 
 
+def test_thick_slices_are_kept_and_the_spacing_is_the_images_own() -> None:
+    image, labels = volume()
+    prepared = prepare(image, labels, GRID, settings((2.5, 0.25, 1.0)))
+    assert prepared.image.shape == (1, 3, 12, 4) and prepared.spacing == pytest.approx((3.0, 0.25, 1.0))
+    thin = prepare(image, labels, GRID, settings((1.5, 0.25, 1.0)))
+    assert thin.image.shape == (1, 6, 12, 4) and thin.spacing == pytest.approx((1.5, 0.25, 1.0))
+
+
 def test_normalisation_is_that_of_the_cut_image() -> None:
     image, _ = volume()
     prepared = prepare(image, None, GRID, settings(kind="zscore"))

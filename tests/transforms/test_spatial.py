@@ -93,6 +93,14 @@ def test_rotation_about_the_thick_axis_alone_stays_in_the_slice() -> None:
     assert spatial.region_needed(matrix, (9, 20, 20))[0] == 9
 
 
+def test_scale_across_thick_slices_is_one() -> None:
+    settings = AugmentationSettings(rotation_degrees=(30, 0, 0), scale=(1.5, 1.5), affine_probability=1.0)
+    matrix = spatial.draw_affine(np.random.default_rng(0), settings, KNEE_MM, thick_axis=0)
+    assert matrix is not None
+    assert np.allclose(matrix[0], [1, 0, 0]) and np.allclose(matrix[:, 0], [1, 0, 0])
+    assert np.linalg.det(matrix) == pytest.approx(1 / 1.5**2)
+
+
 def test_no_matrix_where_the_draw_or_the_settings_say_so() -> None:
     rng = np.random.default_rng(0)
     never = ALWAYS.model_copy(update={"affine_probability": 0.0})

@@ -32,11 +32,13 @@ class Bone:
         image: (2, z, y, x) float32: CT in [0, 1], 0 outside the bone; and signed distance in mm.
         known: (z, y, x) bool, where no hidden surface can be nearer than the distance says.
         to_patient: (4, 4) float64, mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
+        spacing: mm along (z, y, x).
     """
 
     image: np.ndarray
     known: np.ndarray
     to_patient: np.ndarray
+    spacing: Spacing
 
     @property
     def labels(self) -> None:
@@ -108,6 +110,7 @@ class Outline:
             & (seen(self.real) > 0.999)
             & (np.abs(distances) < seen(self.hidden)),
             to_patient,
+            spacing,
         )
 
 

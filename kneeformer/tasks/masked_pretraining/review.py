@@ -93,10 +93,11 @@ class Review:
         z, y, x = (c // t for c, t in zip(crop, token, strict=True))
         rng = np.random.default_rng([number])
         visible = draw_visible(rng, (z, y, x), configuration.masking, configuration.preprocessing.thick_axis)
+        to_patient = crop_to_patient(stored.record.orientation, stored.record.spacing, np.zeros(3))
         return {
             "image": self._middle(stored)[None],
             "labels": torch.from_numpy(blank_region(stored, middle, crop, 0)),
-            "to_patient": torch.from_numpy(crop_to_patient(stored.record.orientation, np.zeros(3)))[None],
+            "to_patient": torch.from_numpy(to_patient)[None],
             "visible": torch.from_numpy(visible)[None],
         }
 

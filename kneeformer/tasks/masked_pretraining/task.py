@@ -67,8 +67,7 @@ class MaskedPretraining(CropTask, PreparatoryTask[CropConfiguration]):
     def network(self, dataset: DatasetSettings, configuration: CropConfiguration) -> nn.Module:
         channels, settings = len(dataset.channel_names), configuration.network
         decoder = build_decoder(settings, channels)
-        spacing = configuration.preprocessing.spacing
-        return MaskedAutoencoder(channels, settings, _masking(configuration), spacing, decoder)
+        return MaskedAutoencoder(channels, settings, _masking(configuration), decoder)
 
     def objective(self, dataset: DatasetSettings, configuration: CropConfiguration) -> Objective:
         normalised = _masking(configuration).target == "normalised"

@@ -158,7 +158,7 @@ def _to_patient(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
     (z, y, _), spacing = stored.record.shape, stored.record.spacing
     away = [(s.start + s.stop - n) / 2 for s, n in ((slices, z), (rows, y))]
     centre_mm = np.array([away[0] * spacing[0], away[1] * spacing[1], 0])
-    return crop_to_patient(stored.record.orientation, centre_mm)
+    return crop_to_patient(stored.record.orientation, spacing, centre_mm)
 
 
 def measurement_of(batch: Batch, axes: tuple[int, ...]) -> Measurement:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kneeformer.errors import KneeformerError
-from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.kspace.coils import READOUT, low_resolution
 from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width, measured_columns
@@ -22,6 +22,7 @@ class PreparedKSpace:
 
     image: np.ndarray
     orientation: str
+    spacing: Spacing
     labels: None = None
 
 
@@ -31,7 +32,8 @@ def prepare_kspace(
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
     kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
     encoded = encoded_along(kspace, configuration.preprocessing.phase_encoding_axes)
-    return PreparedKSpace(hybrid_kspace(encoded, scan.grid.shape[1]), scan.grid.orientation())
+    grid = scan.grid
+    return PreparedKSpace(hybrid_kspace(encoded, grid.shape[1]), grid.orientation(), grid.spacing)
 
 
 def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:

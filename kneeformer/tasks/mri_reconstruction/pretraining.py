@@ -48,8 +48,8 @@ class ReconstructionPretraining(PreparatoryTask[ReconstructionConfiguration]):
     def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
         settings = configuration.network
         assert settings is not None
-        spacing, decoder = configuration.preprocessing.spacing, build_decoder(settings, 2)
-        return MaskedDenoiser(MaskedAutoencoder(2, settings, _masking(configuration), spacing, decoder))
+        masking, decoder = _masking(configuration), build_decoder(settings, 2)
+        return MaskedDenoiser(MaskedAutoencoder(2, settings, masking, decoder))
 
     def objective(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> Objective:
         normalised = _masking(configuration).target == "normalised"

@@ -50,7 +50,8 @@ def reconstruct(
         tensors = [torch.from_numpy(np.ascontiguousarray(array))[None].to(device) for array in arrays]
         operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
         centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
-        to_patient = torch.from_numpy(crop_to_patient(grid.orientation(), centre))[None].to(device)
+        place = crop_to_patient(grid.orientation(), grid.spacing, centre)
+        to_patient = torch.from_numpy(place)[None].to(device)
         with torch.no_grad(), autocast(device, configuration.training.precision):
             magnitude, image = _mean(networks, operator, to_patient)
         volume[slab], combined[slab] = magnitude.cpu().numpy() * scale, image.cpu().numpy() * scale

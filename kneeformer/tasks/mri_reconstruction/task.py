@@ -109,8 +109,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         decoder = build_decoder(settings, 2)
         begin_at_zero([*decoder.modules()][-1])
         strip = -(-configuration.training.crop[1] // settings.token[1])  # as tall as crops of training
-        spacing = configuration.preprocessing.spacing
-        transformer = HybridTransformer(2, settings, spacing, decoder, strip)
+        transformer = HybridTransformer(2, settings, decoder, strip)
         light = [LightUNet(cascades.channels, cascades.scales) for _ in range(cascades.count - 1)]
         denoisers = [TokenDenoiser(transformer, settings.token), *light]
         return UnrolledNetwork(denoisers, cascades.final_consistency == "hard")

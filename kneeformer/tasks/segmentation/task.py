@@ -57,8 +57,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
     def network(self, dataset: DatasetSettings, configuration: CropConfiguration) -> nn.Module:
         settings = configuration.network
         decoder = build_decoder(settings, dataset.scheme.outputs)
-        spacing = configuration.preprocessing.spacing
-        return HybridTransformer(len(dataset.channel_names), settings, spacing, decoder)
+        return HybridTransformer(len(dataset.channel_names), settings, decoder)
 
     def objective(self, dataset: DatasetSettings, configuration: CropConfiguration) -> Objective:
         return SegmentationObjective(dataset.scheme, configuration.training.loss)
@@ -95,7 +94,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         scheme, settings = dataset.scheme, configuration.preprocessing
         prepared = prepare_image(scan, None, configuration, scheme)
         predictor = VolumePredictor(networks, scheme.outputs, configuration)
-        logits = predictor(torch.from_numpy(prepared.image), prepared.orientation)
+        logits = predictor(torch.from_numpy(prepared.image), prepared.orientation, prepared.spacing)
         labels = to_label_map(logits, prepared.box_shape, scheme, settings.thick_axis)
         outputs = {"": prepared.on_native_grid(labels)}
         if probabilities:

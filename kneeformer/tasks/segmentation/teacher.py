@@ -80,7 +80,8 @@ class PseudoLabelTeacher:
     def _label(self, predictor: VolumePredictor, path: Path, folder: Path) -> float | None:
         """Store pseudo-labels of an image, if plausible, and return the share of voxels that are trusted."""
         case = open_case(path.parent, path.name)
-        logits = predictor(torch.from_numpy(case.image[...]), case.record.orientation)[None]
+        image, record = torch.from_numpy(case.image[...]), case.record
+        logits = predictor(image, record.orientation, record.spacing)[None]
         components = tuple(structure.components for structure in self.structures)
         labels = pseudo_labels(logits, self.scheme, self.settings.confidence, components)[0].numpy()
         masks = {s.name: self.scheme.structure(labels, s.name) for s in self.structures}
