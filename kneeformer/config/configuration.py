@@ -135,6 +135,7 @@ class CropConfiguration(Configuration):
             ("tokens", f"{by(network.token)} voxels, {by(token_mm)} mm"),
             ("encoder", encoder),
             ("batch", f"{training.batch_size}, learning rate {training.learning_rate:g}"),
+            *(() if self.teacher is None else [("teacher", self.teacher.decision())]),
         ]
 
     def fault_for(self, dataset: DatasetSettings) -> str | None:

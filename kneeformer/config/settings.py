@@ -222,9 +222,14 @@ class TeacherSettings(Settings):
     first one on, half of each batch comes from these images. Voxels below the `confidence` do not count.
     """
 
-    rounds: Shares = (0.25, 0.5, 0.75)
+    rounds: Shares = (0.5, 0.75)
     images: Count = 100
     confidence: Share = 0.8
+
+    def decision(self) -> str:
+        """Its row in a table of the plan."""
+        rounds = " and ".join(f"{share:.0%}" for share in self.rounds)
+        return f"labels up to {self.images} images after {rounds} of the training"
 
     @field_validator("rounds")
     @classmethod

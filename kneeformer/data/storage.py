@@ -191,6 +191,7 @@ def _write_manifest(folder: Path, name: str, manifest: Manifest) -> None:
     content = manifest.model_dump_json().encode()
     write_bytes(record_file(folder, name), content[:-1] + _CRC32 + _ending(content))
 
+
 def _ending(content: bytes) -> bytes:
     """The end of a record of this content, after `_CRC32`."""
     return b"%d}\n" % zlib.crc32(content)

@@ -7,6 +7,7 @@ from kneeformer.config import (
     FineTuningSettings,
     InferenceSettings,
     PreprocessingSettings,
+    TeacherSettings,
     TrainingSettings,
 )
 from kneeformer.geometry.aliases import Size, Spacing
@@ -14,6 +15,10 @@ from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.spending import Spent, spend
+
+_TEACHING = 0.5  # of the time of the steps, which labelling images may take beside
+_FORWARD = 1 / 3  # of the time of a step on a crop, which a prediction of it takes
+_OVERLAPPING = 8  # windows that see a voxel, each half over the next along three axes
 
 
 def hybrid_transformer(
@@ -23,7 +28,9 @@ def hybrid_transformer(
     spacing = rules.target_spacing(fingerprint, finest_mm)
     shape = rules.median_shape(fingerprint, spacing)
     spent = spend_on(fingerprint, shape, spacing, budget)
-    augmentation = rules.augmentation(fingerprint, spacing)
+    augmentation, training = rules.augmentation(fingerprint, spacing), _training(spent, budget)
+    share = rules.crop_share(spent.crop, shape)
+    teacher = planned_teacher(training, share, len(augmentation.mirror_axes))
     return CropConfiguration(
         task="segmentation",
         previous_stage="3d_mae" if rules.worth_pretraining(fingerprint) else None,
@@ -36,13 +43,14 @@ def hybrid_transformer(
             normalisation=rules.normalisation(fingerprint, dataset.channel_names),
         ),
         network=spent.network,
-        training=_training(spent, budget),
+        training=training,
         augmentation=augmentation,
         inference=InferenceSettings(
             whole_volume_tokens=8192 if budget.is_cpu else 16384, mirror_axes=augmentation.mirror_axes
         ),
+        teacher=teacher if rules.worth_teaching(fingerprint) else None,
         evidence=Evidence(
-            crop_share_of_volume=rules.crop_share(spent.crop, shape),
+            crop_share_of_volume=share,
             tokens_per_crop=spent.tokens,
             limit=spent.limit,
             cases=learnt_from(fingerprint),
@@ -61,6 +69,21 @@ def learnt_from(fingerprint: Fingerprint) -> int:
     if rules.worth_pretraining(fingerprint):
         return fingerprint.labelled + fingerprint.unlabelled
     return len(fingerprint.cases)
+
+
+def planned_teacher(training: TrainingSettings, crop_share: float, mirror_axes: int) -> TeacherSettings:
+    """The teacher of a training; it labels fewer images where their predictions take longer.
+
+    Args:
+        crop_share: part of a volume that a crop sees.
+        mirror_axes: along which predictions are mirrored.
+    """
+    usual = TeacherSettings()
+    crops = training.batch_size * training.epochs * training.steps_per_epoch
+    windows = 1 if crop_share == 1 else _OVERLAPPING / crop_share
+    an_image = _FORWARD * windows * 2**mirror_axes  # in times of a step on one crop
+    affordable = int(_TEACHING * crops / (len(usual.rounds) * an_image))
+    return usual.model_copy(update={"images": max(1, min(usual.images, affordable))})
 
 
 def _training(spent: Spent, budget: Budget) -> TrainingSettings:

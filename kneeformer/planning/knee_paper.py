@@ -57,6 +57,7 @@ def knee_paper(
             "training": _training(configuration, fingerprint, spent, shape),
             "augmentation": _augmentation(configuration, fingerprint, spacing),
             "masking": masking and masking.model_copy(update={"target": "intensity"}),
+            "teacher": None,
             "evidence": Evidence(
                 crop_share_of_volume=rules.crop_share(spent.crop, shape),
                 tokens_per_crop=spent.tokens,

@@ -7,6 +7,7 @@ import numpy as np
 
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.config.ranges import PatientAxis
+from kneeformer.data.description import person_in_name
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.resampling import new_shape, spacing_of
 from kneeformer.planning.fingerprint import Fingerprint
@@ -108,6 +109,15 @@ def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSett
 def worth_pretraining(fingerprint: Fingerprint) -> bool:
     """True where a masked autoencoder is trained before the segmentation."""
     return fingerprint.unlabelled >= 3 * fingerprint.labelled
+
+
+def worth_teaching(fingerprint: Fingerprint) -> bool:
+    """True where the averaged network labels images: few have labels, and at least as many have none.
+
+    Of four labelled subjects, three are left to learn from in every fold.
+    """
+    labelled = len({person_in_name(case) for case in fingerprint.cases}) if fingerprint.labelled else 0
+    return 4 <= labelled <= 40 and fingerprint.unlabelled >= labelled
 
 
 def crop_share(crop: Size, shape: Size) -> float:

@@ -57,6 +57,6 @@ ABLATIONS = {
     "D_normalised": _pretrained_by("normalised target", "masking.target=normalised"),
     **_pair("depth 3", "depth_3", "network.depth=3", ("network.depth=3",)),
     **_pair("depth 12", "depth_12", "network.depth=12", ("network.depth=12",)),
-    **_pair("linear decoder", "linear", "network.decoder=linear", ()),
+    **_pair("linear decoder", "linear", "network.decoder=linear", ("network.decoder=linear",)),
 }
 ALL_ARMS = {**ARMS, **ABLATIONS}

@@ -120,6 +120,7 @@ def test_an_epoch_shows_the_voxels_of_the_training_cases() -> None:
         step = training.batch_size * float(np.prod(training.crop)) / (36 * 320 * 320)  # volumes
         assert cases <= training.steps_per_epoch * step < cases + step
     assert planned["3d_mae"].training.batch_size == planned["3d_vit"].training.batch_size
+    assert planned["3d_vit"].teacher is None, "the paper has none, however many images have no labels"
 
 
 def test_slices_that_are_thin_in_the_files_are_interpolated() -> None:

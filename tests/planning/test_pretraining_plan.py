@@ -16,6 +16,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
+from kneeformer.planning.hybrid import planned_teacher
 from kneeformer.plans import Plan, parse_plan
 from kneeformer.tasks.registry import task_named, tasks_for
 from kneeformer.workflows.fingerprint import take_fingerprint
@@ -76,6 +77,22 @@ def test_all_that_weights_depend_on_is_shared(budget: Budget, spacing: Spacing) 
 def test_it_comes_before_every_segmentation_or_before_none(unlabelled: int, stage: str | None) -> None:
     found = {n: c.previous_stage for n, c in proposed(10, unlabelled, CPU).configurations.items()}
     assert found == {"3d_vit": stage, "3d_vit_linear": stage, "3d_mae": None}
+
+
+def test_a_teacher_is_planned_for_the_segmentations_alone() -> None:
+    found = {name: c.teacher for name, c in proposed(10, 10, CPU).configurations.items()}
+    assert found["3d_vit"] is not None and found["3d_vit_linear"] == found["3d_vit"]
+    assert found["3d_mae"] is None
+    decided = dict(proposed(10, 10, CPU).configuration("3d_vit").decisions())
+    assert decided["teacher"].endswith("images after 50% and 75% of the training")
+
+
+@pytest.mark.parametrize(("share", "images"), [(1.0, 100), (0.5, 14), (0.001, 1)])
+def test_images_are_labelled_in_half_the_time_of_the_steps(share: float, images: int) -> None:
+    """600 crops; 16 windows of half a volume, mirrored 32, each a third: 300 / (32 / 3), in two rounds."""
+    training = proposed(10, 10, CPU).configuration("3d_vit").training
+    of_600 = training.model_copy(update={"batch_size": 2, "epochs": 6, "steps_per_epoch": 50})
+    assert planned_teacher(of_600, share, mirror_axes=1).images == images
 
 
 def test_the_plan_is_read_as_it_is_written_and_says_only_what_differs() -> None:

@@ -178,3 +178,20 @@ def test_pretraining_comes_first_with_three_unlabelled_subjects_for_each_labelle
 ) -> None:
     seen = fingerprint([KNEE] * max(1, labelled), labelled=labelled, unlabelled=unlabelled)
     assert rules.worth_pretraining(seen) is worth
+
+
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled", "worth"),
+    [(3, 9, False), (4, 4, True), (4, 3, False), (40, 40, True), (41, 99, False), (0, 9, False)],
+)
+def test_images_are_labelled_where_few_have_labels_and_as_many_have_none(
+    labelled: int, unlabelled: int, worth: bool
+) -> None:
+    seen = fingerprint([KNEE] * max(1, labelled), labelled=labelled, unlabelled=unlabelled)
+    assert rules.worth_teaching(seen) is worth
+
+
+def test_subjects_count_for_a_teacher_and_not_their_scans() -> None:
+    seen = fingerprint([KNEE] * 4, labelled=4, unlabelled=9)
+    scans = dict(zip(("a_00m", "a_12m", "b_00m", "b_12m"), seen.cases.values(), strict=True))
+    assert not rules.worth_teaching(seen.model_copy(update={"cases": scans}))

@@ -77,7 +77,7 @@ def test_a_teacher_without_images_to_label_is_left_out(place: Place, folders: Fo
 def test_an_ablation_is_of_the_pre_training_and_beside_its_own_start(folders: Folders) -> None:
     study = replace(STUDY, labels=(3,), arms=("A", "D", *ABLATIONS), pretrain_from=NAME)
     planned = planned_trainings(folders, folders.results, study, Request(NAME, "3d_vit", 0))
-    assert len(planned.before) == 1 + 5 + 2, "planned; five ways to mask; two depths"
+    assert len(planned.before) == 1 + 5 + 2 + 1, "planned; five ways to mask; two depths; a decoder"
     assert {t.request.pretrain_from for t in planned.before.values()} == {NAME}
     for name, arm in ABLATIONS.items():
         (start,) = {t.request.pretrained_weights for t in planned.trainings[3, name]}

@@ -149,5 +149,6 @@ def bone_segmentation(
         "preprocessing": hybrid.preprocessing.model_copy(update={"folder": "3d_segmentation"}),
         "inference": hybrid.inference.model_copy(update={"whole_volume_tokens": tokens}),
         "previous_stage": None,
+        "teacher": None,
     }
     return hybrid.model_copy(update=update)
