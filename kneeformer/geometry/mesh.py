@@ -1,6 +1,7 @@
 """Surfaces as triangles in patient coordinates: made from volumes, and measured."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import skimage
@@ -30,7 +31,7 @@ class Mesh:
         """(m, 3, 3) float64 mm: faces, their corners, (x, y, z)."""
         return np.asarray(self.vertices[self.faces])
 
-    @property
+    @cached_property
     def normals(self) -> np.ndarray:
         """(m, 3) float64 mm2: outward, each as long as twice its face's area."""
         a, b, c = self.triangles.transpose(1, 0, 2)

@@ -17,7 +17,7 @@ from kneeformer.geometry.resampling import new_centres
 _SMOOTHED = 1.5  # in-plane voxels: what steps a mask has
 _MARGIN = 4  # voxels around the structure: as far as smoothing reaches
 _OTHER_SLICE_MM = 1e6  # further than any contour of the same slice
-_VOLUME_ERROR, _STEPS = 0.003, 8  # share of the volume by which a surface may be off; steps to find its level
+_STEPS = 8  # at most, to find the level of a volume
 _KEPT = 0.1  # voxels: so far a voxel's centre stays from the surface, on its own side
 
 
@@ -41,7 +41,9 @@ class SmoothStructure:
         return surface_of(self.depth, 0.0, self.grid)
 
 
-def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = None) -> SmoothStructure:
+def smooth_structure(
+    mask: np.ndarray, grid: Grid, bone: np.ndarray | None = None, volume_error: float = 0.003
+) -> SmoothStructure:
     """Smooth a structure without shrinking it.
 
     1. Signed distance to the border of the mask. Where slices are thick it is that within each slice,
@@ -58,6 +60,8 @@ def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = Non
     Args:
         mask: (z, y, x) bool, not empty.
         bone: (z, y, x) bool of the bone that the structure covers.
+        volume_error: share of the volume by which the surface may be off; infinite for the first level,
+            whose surface is not made to measure it.
     """
     box = grown(bounding_box(mask), (_MARGIN,) * 3, mask.shape)
     factor = slices_from_one(grid.spacing)
@@ -80,10 +84,14 @@ def smooth_structure(mask: np.ndarray, grid: Grid, bone: np.ndarray | None = Non
         np.copyto(deeper, -least, where=outside & (deeper > -least))
         return SmoothStructure(deeper, bone_depth, fine)
 
-    return _of_volume(raised, float(np.count_nonzero(part)) * grid.voxel_mm3)
+    if volume_error == math.inf:
+        return raised(0.0)
+    return _of_volume(raised, float(np.count_nonzero(part)) * grid.voxel_mm3, volume_error)
 
 
-def _of_volume(raised: Callable[[float], SmoothStructure], volume_mm3: float) -> SmoothStructure:
+def _of_volume(
+    raised: Callable[[float], SmoothStructure], volume_mm3: float, error: float
+) -> SmoothStructure:
     """The structure raised by as many mm as give its surface a volume: Newton's method, and bisection.
 
     Voxels whose centres are kept do not move with the level, which matters where a structure is thin. The
@@ -96,7 +104,7 @@ def _of_volume(raised: Callable[[float], SmoothStructure], volume_mm3: float) ->
         surface = found.surface
         lacking = volume_mm3 - surface.signed_volume_mm3
         tried.append((abs(lacking), found))
-        if abs(lacking) <= _VOLUME_ERROR * volume_mm3:
+        if abs(lacking) <= error * volume_mm3:
             break
         low, high = (mm, high) if lacking > 0 else (low, mm)
         mm += lacking / float(surface.areas_mm2.sum())

@@ -1,5 +1,6 @@
 """Surfaces in three dimensions as still pictures, shaded by matplotlib alone: no display, no GPU."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FACES, _VOXEL_MM = 40_000, 0.9  # no picture shows more, or finer ones
+_RUGGED = 60_000  # voxel faces at a mask's border, of which there are more in noise alone and in long bones
 _KEY, _FILL = np.array([-0.45, -0.75, 0.55]), np.array([0.8, -0.5, -0.1])  # lights: right, back, up
 _AMBIENT, _DIFFUSE, _FILLED, _GLOSS = 0.30, 0.62, 0.18, 0.16
 
@@ -33,14 +35,27 @@ class Surface:
 
 def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
     """The surface of a mask (z, y, x), not empty, as fine as a picture can show it; for nothing else."""
-    steps = [max(1, int(_VOXEL_MM / mm)) for mm in grid.spacing]
+    part, coarse = _coarser(mask, grid, _VOXEL_MM)
+    rugged = math.sqrt(_border_faces(part) / _RUGGED)
+    if rugged > 1:
+        part, coarse = _coarser(mask, grid, rugged * _VOXEL_MM)
+    return simplified(smooth_structure(part, coarse, volume_error=math.inf).surface, _FACES)
+
+
+def _coarser(mask: np.ndarray, grid: Grid, mm: float) -> tuple[np.ndarray, Grid]:
+    """Voxels that are `mm` apart, or as the grid has them, and their grid; all where none would be left."""
+    steps = [max(1, int(mm / spacing)) for spacing in grid.spacing]
     part = mask[:: steps[0], :: steps[1], :: steps[2]]
     if not part.any():
-        part, steps = mask, [1, 1, 1]
-    z, y, x = (mm * step for mm, step in zip(grid.spacing, steps, strict=True))
+        return mask, grid
+    z, y, x = (spacing * step for spacing, step in zip(grid.spacing, steps, strict=True))
     shape = (part.shape[0], part.shape[1], part.shape[2])
-    coarse = Grid(shape, (z, y, x), grid.origin, grid.direction)
-    return simplified(smooth_structure(part, coarse).surface, _FACES)
+    return part, Grid(shape, (z, y, x), grid.origin, grid.direction)
+
+
+def _border_faces(mask: np.ndarray) -> int:
+    """Number of voxel faces between a mask and the rest."""
+    return sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in range(3))
 
 
 def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float]:

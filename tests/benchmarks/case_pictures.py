@@ -45,6 +45,9 @@ def main() -> None:
         print(f"overlay {KNEE}: {seconds(lambda: draw_overlay(scan, labels, scheme, picture)):.2f} s")
         preview = seconds(lambda: draw_overlay(scan, labels, scheme, picture, surfaces=True))
         print(f"preview with surfaces: {preview:.2f} s")
+        noise = rng.integers(0, len(LABELS), KNEE).astype(np.uint8)  # of a network that has not learnt yet
+        preview = seconds(lambda: draw_overlay(scan, noise, scheme, picture, surfaces=True))
+        print(f"preview of noise: {preview:.2f} s")
         print(f"completion {ct.shape}: {seconds(lambda: draw_completion(completed, picture)):.2f} s")
 
 

@@ -1,7 +1,7 @@
 """Surfaces of label maps against bodies of known shape."""
 
 from collections.abc import Callable
-from math import pi
+from math import inf, pi
 
 import numpy as np
 import pytest
@@ -96,6 +96,8 @@ def test_every_voxel_stays_on_its_side_however_thin_the_structure(
     smooth = smooth_structure(mask, grid)
     np.testing.assert_array_equal(at_the_voxels(smooth, grid) > 0, mask)
     assert smooth.surface.is_watertight
+    of_a_picture = smooth_structure(mask, grid, volume_error=inf)
+    np.testing.assert_array_equal(at_the_voxels(of_a_picture, grid) > 0, mask)
 
 
 @pytest.mark.parametrize("spacing", [THICK, ISOTROPIC])
