@@ -22,21 +22,26 @@ class Folders:
     results: Path
 
     @classmethod
-    def from_environment(cls) -> "Folders":
+    def from_environment(cls, *needed: str) -> "Folders":
         """Read kf_raw, kf_preprocessed and kf_results.
 
+        Args:
+            needed: "raw", "preprocessed", "results"; by default all. Another that is not set is os.devnull,
+                in which there is nothing.
+
         Raises:
-            KneeformerError: one is not set; the text shows the export line to type.
+            KneeformerError: one that is needed is not set; the text shows the export line to type.
         """
-        found = {name: os.environ.get(f"kf_{name}", "") for name in ("raw", "preprocessed", "results")}
-        missing = [name for name, value in found.items() if not value]
+        names = ("raw", "preprocessed", "results")
+        found = {name: os.environ.get(f"kf_{name}", "") for name in names}
+        missing = [name for name in needed or names if not found[name]]
         if missing:
             lines = "\n".join(f'    export kf_{name}="$HOME/kneeformer/{name}"' for name in missing)
             raise KneeformerError(
                 f"{', '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
                 f"its data lives. Choose folders and type:\n{lines}"
             )
-        return cls(**{name: Path(value).expanduser().absolute() for name, value in found.items()})
+        return cls(**{name: Path(value or os.devnull).expanduser().absolute() for name, value in found.items()})
 
     def resolve(self, dataset: int | str) -> str:
         """Full dataset name, e.g. "Dataset001_Knee", from a number (1, "001") or the name itself.
@@ -44,11 +49,11 @@ class Folders:
         Raises:
             KneeformerError: nothing or more than one dataset answers to it.
         """
+        roots = [root for root in (self.raw, self.preprocessed, self.results) if root.is_dir()]
         known = sorted(
             {
                 p.name
-                for root in (self.raw, self.preprocessed, self.results)
-                if root.is_dir()
+                for root in roots
                 for p in root.iterdir()
                 if p.is_dir() and DATASET_PATTERN.fullmatch(p.name)
             }
@@ -63,7 +68,7 @@ class Folders:
         if matches:
             raise KneeformerError(
                 f"dataset number {text} is used by {' and '.join(matches)}: rename one of the folders "
-                f"in {self.raw}, {self.preprocessed} or {self.results}, or give the full name"
+                f"in {', '.join(map(str, roots))}, or give the full name"
             )
         raise KneeformerError(
             f"no dataset {text!r} in {self.raw}. Folders there must be called Dataset001_Name; "

@@ -1,5 +1,6 @@
 """The three folders, and the names of datasets and folds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_a_missing_variable_shows_the_line_to_type(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("kf_raw", "/data")
     monkeypatch.delenv("kf_preprocessed", raising=False)
     monkeypatch.setenv("kf_results", "")
+    nothing = Path(os.devnull)
+    assert Folders.from_environment("raw") == Folders(Path("/data"), nothing, nothing)
     with pytest.raises(KneeformerError) as caught:
         Folders.from_environment()
     assert str(caught.value) == (
@@ -52,7 +55,7 @@ def test_duplicate_numbers(folders: Folders) -> None:
         folders.resolve(1)
     assert str(caught.value) == (
         "dataset number 1 is used by Dataset001_Knee and Dataset001_Knees: rename one of the folders in "
-        f"{folders.raw}, {folders.preprocessed} or {folders.results}, or give the full name"
+        f"{folders.raw}, {folders.results}, or give the full name"
     )
     assert folders.resolve("Dataset001_Knees") == "Dataset001_Knees"
 

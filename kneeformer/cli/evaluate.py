@@ -32,7 +32,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.evaluate import evaluate_folders
 
-    folders = Folders.from_environment()
+    folders = Folders.from_environment("raw")
     dataset = Dataset.open(folders.raw / folders.resolve(arguments.dataset))
     output = arguments.output or arguments.predictions
     refuse_in_raw(output)

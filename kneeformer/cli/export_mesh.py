@@ -35,7 +35,7 @@ def _export(arguments: argparse.Namespace) -> None:
     refuse_in_raw(arguments.output)
     scheme = None
     if arguments.dataset is not None:
-        folders = Folders.from_environment()
+        folders = Folders.from_environment("raw")
         scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
     failed = export_meshes(
         arguments.labels,

@@ -27,6 +27,6 @@ def _import(arguments: argparse.Namespace) -> None:
     if not arguments.folder.is_dir():
         raise KneeformerError(f"{arguments.folder}: no such folder")
     name = arguments.name or re.sub(r"^Task\d+_", "", arguments.folder.resolve().name)
-    folder = new_dataset_folder(Folders.from_environment(), arguments.dataset, name)
+    folder = new_dataset_folder(Folders.from_environment("raw"), arguments.dataset, name)
     training, tests = import_msd(arguments.folder, folder, Bars())
     print(f"dataset: {folder}\n  {training} training cases, {tests} test cases")

@@ -34,7 +34,7 @@ def dataset_folder(arguments: argparse.Namespace) -> Path:
 
     if not arguments.folder.is_dir():
         raise KneeformerError(f"{arguments.folder}: no such folder")
-    return new_dataset_folder(Folders.from_environment(), arguments.dataset, arguments.name)
+    return new_dataset_folder(Folders.from_environment("raw"), arguments.dataset, arguments.name)
 
 
 def print_imported(folder: Path, done: "Imported") -> None:

@@ -93,7 +93,7 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
     from kneeformer.plans.table import plan_table
     from kneeformer.workflows.plan import plan_dataset
 
-    folders = Folders.from_environment()
+    folders = Folders.from_environment("raw", "preprocessed")
     name = folders.resolve(dataset)
     plan = plan_dataset(
         folders,

@@ -52,7 +52,7 @@ def preprocess(arguments: argparse.Namespace, dataset: str) -> None:
     from kneeformer.plans import read_dataset_plan
     from kneeformer.workflows.preprocess import preprocess_dataset
 
-    folders = Folders.from_environment()
+    folders = Folders.from_environment("raw", "preprocessed")
     name = folders.resolve(dataset)
     plan = read_dataset_plan(folders, name, arguments.plans)
     configurations = arguments.configurations or list(plan.configurations)

@@ -41,7 +41,7 @@ def _report(arguments: argparse.Namespace) -> None:
         raise KneeformerError(f"{arguments.images}: no such folder of images")
     scheme = None
     if arguments.dataset is not None:
-        folders = Folders.from_environment()
+        folders = Folders.from_environment("raw")
         scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
     write_report(arguments.folder, arguments.images, scheme, output, Bars())
     print(f"report: {output}")
