@@ -3,6 +3,7 @@
 All axes are array axes (z, y, x); spacings are millimetres.
 """
 
+import math
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -257,6 +258,10 @@ class TrainingSettings(Settings):
     loss: Literal["dice_ce", "mse", "ssim_mse", "l1_ssim", "dssim", "points"] = "dice_ce"
     foreground_share: Share = 0.5
     fine_tuning: FineTuningSettings | None = None
+
+    @property
+    def batch_voxels(self) -> int:
+        return self.batch_size * math.prod(self.crop)
 
 
 class AugmentationSettings(Settings):

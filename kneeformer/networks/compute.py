@@ -13,8 +13,8 @@ from kneeformer.errors import KneeformerError
 
 Precision = Literal["auto", "bf16", "fp32"]
 Network = TypeVar("Network", bound=nn.Module)
-Item = TypeVar("Item")
-_SIDE_BY_SIDE = 8  # so many at a time take a few GB at most
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def choose_device(name: str | None = None, float64: bool = False) -> torch.device:
@@ -95,20 +95,29 @@ def refuse_wrong_convolutions(device: torch.device) -> None:
             )
 
 
-def side_by_side(function: Callable[[Item], None], items: Sequence[Item], device: torch.device) -> None:
-    """Call the function on each item; on a CPU on several at a time, each by its share of the threads.
+def side_by_side(
+    make: Callable[[Given], Made],
+    items: Sequence[Given],
+    device: torch.device,
+    watch: Callable[[int, int], None] = lambda done, of: None,
+    at_a_time: int | None = None,
+) -> list[Made]:
+    """`[make(item) for item in items]`; on a CPU several at once, each by its share of torch's threads.
 
-    A thread that has an image to itself keeps it in its cache, and waits for no other after each layer.
+    A thread that has an item to itself keeps it in its cache, and waits for no other after each layer.
+
+    Args:
+        at_a_time: how many at most, where each takes much memory; by default as many as there are threads.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, len(items), _SIDE_BY_SIDE) if device.type == "cpu" else 1
-    if workers < 2:
-        for item in items:
-            function(item)
-        return
+    workers = max(1, min(threads, len(items), at_a_time or threads)) if device.type == "cpu" else 1
     share = partial(torch.set_num_threads, threads // workers)
+    made: list[Made] = []
     try:
         with ThreadPoolExecutor(workers, initializer=share) as pool:
-            list(pool.map(function, items))
+            for one in pool.map(make, items):
+                made.append(one)
+                watch(len(made), len(items))
     finally:
         torch.set_num_threads(threads)
+    return made

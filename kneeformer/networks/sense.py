@@ -56,7 +56,7 @@ class Measurement:
         sensitivities, conjugate, mask = self._uncentred
         coil_images = sensitivities * torch.fft.ifftshift(image, self.axes).unsqueeze(1)
         kspace = _transform(coil_images, self.axes).mul_(mask)
-        combined = _inverse(kspace, self.axes).mul_(conjugate).sum(1)
+        combined = _transform(kspace, self.axes, inverse=True).mul_(conjugate).sum(1)
         shifted: Tensor = torch.fft.fftshift(combined, self.axes)
         return shifted
 
@@ -106,29 +106,20 @@ def to_kspace(image: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def to_image(kspace: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Inverse of `to_kspace`, and its adjoint."""
-    shifted: Tensor = torch.fft.fftshift(_inverse(torch.fft.ifftshift(kspace, axes), axes), axes)
+    shifted: Tensor = torch.fft.fftshift(
+        _transform(torch.fft.ifftshift(kspace, axes), axes, inverse=True), axes
+    )
     return shifted
 
 
-def _transform(image: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Fourier transform, the first sample the zero frequency; one axis alone is a quarter faster by fft."""
-    one = len(axes) == 1
-    found: Tensor = (
-        torch.fft.fft(image, dim=axes[0], norm="ortho")
-        if one
-        else torch.fft.fftn(image, dim=axes, norm="ortho")
-    )
-    return found
-
-
-def _inverse(kspace: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Inverse of `_transform`."""
-    one = len(axes) == 1
-    found: Tensor = (
-        torch.fft.ifft(kspace, dim=axes[0], norm="ortho")
-        if one
-        else torch.fft.ifftn(kspace, dim=axes, norm="ortho")
-    )
+def _transform(image: Tensor, axes: tuple[int, ...], inverse: bool = False) -> Tensor:
+    """Fourier transform, the first sample the zero frequency, or its inverse."""
+    if len(axes) == 1:  # a quarter faster than by fftn
+        one = torch.fft.ifft if inverse else torch.fft.fft
+        found: Tensor = one(image, dim=axes[0], norm="ortho")
+        return found
+    several = torch.fft.ifftn if inverse else torch.fft.fftn
+    found = several(image, dim=axes, norm="ortho")
     return found
 
 

@@ -6,10 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from kneeformer.networks.compute import side_by_side
 from kneeformer.shape_models.least_squares import log_stretch, spread_of
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import DISTANCE, Fit, Registration
-from kneeformer.shape_models.side_by_side import side_by_side
 
 _POINTS_AT_FIRST = 5_000  # of a bone's surface, before the last round
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
@@ -32,8 +32,8 @@ def fit_prototype(
         seen = [network.registered(b, p) for b, p in zip(bones, poses, strict=True)]
         network.prototype.copy_(_middle(seen, robust=done < 2))
         points = None if done + 1 == network.settings.rounds else _POINTS_AT_FIRST
-        posed = side_by_side(partial(_posed, network, points), list(zip(bones, poses, strict=True)))
-        poses = _pinned(posed)
+        begun, device = list(zip(bones, poses, strict=True)), network.prototype.device
+        poses = _pinned(side_by_side(partial(_posed, network, points), begun, device))
         network.spread.copy_(spread_of(poses))
         watch(done + 1, network.settings.rounds)
     network.prototype.copy_(

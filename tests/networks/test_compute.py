@@ -6,6 +6,8 @@ import torch
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import choose_device, refuse_wrong_convolutions, side_by_side
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,20 +35,24 @@ def test_a_cpu_convolves_as_itself_in_either_layout() -> None:
     refuse_wrong_convolutions(torch.device("cpu"))
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+def squared(number: int) -> tuple[int, int]:
+    return number * number, torch.get_num_threads()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
 def test_items_are_computed_side_by_side_each_by_its_share_of_the_threads(threads: int) -> None:
-    before, seen = torch.get_num_threads(), dict[int, int]()
+    """In their order; where one fails, the threads are given back too."""
+    before, seen = torch.get_num_threads(), list[tuple[int, int]]()
     try:
         torch.set_num_threads(threads)
-        side_by_side(lambda n: seen.update({n: torch.get_num_threads()}), range(5), torch.device("cpu"))
+        made = side_by_side(squared, range(5), CPU, lambda *at: seen.append(at))
+        pairs = side_by_side(lambda n: torch.get_num_threads(), range(5), CPU, at_a_time=2)
+        assert torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError):
+            side_by_side(lambda n: 1 // n, [1, 0], CPU)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert seen == dict.fromkeys(range(5), 1)
-
-
-def test_a_fault_of_one_item_is_raised_and_the_threads_are_given_back() -> None:
-    before, seen = torch.get_num_threads(), list[int]()
-    with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda n: seen.append(1 // n), [1, 0], torch.device("cpu"))
-    assert torch.get_num_threads() == before
+    assert made == [(n * n, 1) for n in range(5)] and seen == [(n, 5) for n in range(1, 6)]
+    assert pairs == [max(1, threads // 2)] * 5
+    assert side_by_side(abs, [], CPU) == []

@@ -18,9 +18,9 @@ from torch import Tensor
 from kneeformer.data.disk import DiskError
 from kneeformer.data.files import clear_unfinished, read_json, write_json
 from kneeformer.errors import KneeformerError
+from kneeformer.networks.compute import side_by_side
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Registration
-from kneeformer.shape_models.side_by_side import side_by_side
 from kneeformer.tasks.bone_completion.batches import Posed, pose_of, stored_bone
 
 FOLDER = "poses"
@@ -50,7 +50,8 @@ def cached_poses(
                 write_json(file, matrix.tolist())
         return Posed(image, Pose.of(matrix[:3, :3], matrix[:3, 3]))
 
-    return side_by_side(posed, cases, partial(watch, "Registering bones"))
+    device = registration.prototype.device
+    return side_by_side(posed, cases, device, partial(watch, "Registering bones"))
 
 
 def _read(file: Path) -> Tensor | None:

@@ -15,12 +15,12 @@ from torch import Tensor
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import surface_of
 from kneeformer.labels import COMPLETE
+from kneeformer.networks.compute import side_by_side
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.calibration import Calibration
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.priors import Pca
 from kneeformer.shape_models.registration import DISTANCE
-from kneeformer.shape_models.side_by_side import side_by_side
 from kneeformer.sides import Whose
 from kneeformer.tasks.bone_completion.batches import Posed
 from kneeformer.tasks.bone_completion.fractures import end_of, hide, known_beside
@@ -34,11 +34,11 @@ _LEAST_MM = 0.05  # no deviation is smaller
 @dataclass(frozen=True)
 class _Errors:
     """Of a bone that was left out, in deviations: (voxels,) at the surface that a ball hid, and of its length
-    when an end was hidden.
+    when an end was hidden, where there are bones enough to use it.
     """
 
     surface: Tensor
-    length: float
+    length: float | None
 
 
 @torch.no_grad()
@@ -64,6 +64,7 @@ def calibrate(
     device = network.prior.mean.device
     registered = torch.stack([network.registration.registered(b.image.to(device), b.pose) for b in bones])
     whole = torch.ones(network.grid, dtype=torch.bool, device=device)
+    enough = len(bones) >= FEWEST
     facing = [next((n for n, of in enumerate(whose) if of.faces(this)), None) for this in whose]
     conditioned = isinstance(network.prior, Pca) and sum(n is not None for n in facing) >= FEWEST
 
@@ -73,13 +74,13 @@ def calibrate(
         kept = [n for n, of in enumerate(whose) if of.person != whose[out].person]
         scales = [bones[n].pose.scale for n in kept]
         others.fit(registered[kept], [whose[n] for n in kept], scales)
-        alone = _errors(others, bones[out], out)
+        alone = _errors(others, bones[out], out, enough)
         if other_side is None or not conditioned:
             return alone, None
         given = others.given_other_side(bones[other_side].image.to(device), whole)
-        return alone, _errors(given, bones[out], out)
+        return alone, _errors(given, bones[out], out, enough)
 
-    errors = side_by_side(errors_of, range(len(bones)), partial(watch, "Calibrating deviations"))
+    errors = side_by_side(errors_of, range(len(bones)), device, partial(watch, "Calibrating deviations"))
     _set(network.calibration, [alone for alone, _ in errors])
     network.calibration_by_other_side.load_state_dict(network.calibration.state_dict())
     _set(network.calibration_by_other_side, [given for _, given in errors if given is not None])
@@ -89,14 +90,15 @@ def _set(calibration: Calibration, errors: list[_Errors]) -> None:
     squared = [e.surface.square().mean() for e in errors if len(e.surface)]
     if squared:
         calibration.factor.copy_(torch.stack(squared).mean().sqrt())
-    if len(errors) >= FEWEST:
-        ratios = np.array([e.length for e in errors]) / float(calibration.factor)
+    lengths = [e.length for e in errors if e.length is not None]
+    if lengths:
+        ratios = np.array(lengths) / float(calibration.factor)
         calibration.length_quantile.fill_(conformal_quantile(ratios))
 
 
-def _errors(network: CompletionModel, bone: Posed, number: int) -> _Errors:
+def _errors(network: CompletionModel, bone: Posed, number: int, with_length: bool) -> _Errors:
     surface = _standardised(network, bone, np.random.default_rng([21, number]))
-    return _Errors(surface, _length_ratio(network, bone, upper=number % 2 == 0))
+    return _Errors(surface, _length_ratio(network, bone, upper=number % 2 == 0) if with_length else None)
 
 
 def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generator) -> Tensor:

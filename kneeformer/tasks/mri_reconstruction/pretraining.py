@@ -1,6 +1,5 @@
 """Pre-training of reconstructions: the transformer learns to fill in hidden patches of complex images."""
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -40,10 +39,9 @@ class ReconstructionPretraining(PreparatoryTask[ReconstructionConfiguration]):
     def needed_gb(
         self, network: nn.Module, configuration: ReconstructionConfiguration, device: torch.device
     ) -> float:
-        settings, training = configuration.network, configuration.training
-        assert settings is not None
-        voxels = training.batch_size * int(np.prod(training.crop))
-        return training_state_gb(network, 12 * voxels * settings.stem[0].channels)
+        assert configuration.network is not None
+        values = 12 * configuration.network.stem[0].channels
+        return training_state_gb(network, values * configuration.training.batch_voxels)
 
     def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
         settings = configuration.network

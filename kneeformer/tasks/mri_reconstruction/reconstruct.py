@@ -20,6 +20,8 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
 )
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
+_AT_A_TIME = 8  # slabs: they take a few GB at most
+
 
 def reconstruct(
     networks: Sequence[nn.Module],
@@ -56,7 +58,8 @@ def reconstruct(
             magnitude, image = _mean(networks, operator, to_patient)
         volume[slab], combined[slab] = magnitude.cpu().numpy() * scale, image.cpu().numpy() * scale
 
-    side_by_side(fill, [min(start, slices - deep) for start in range(0, slices, deep)], device)
+    starts = [min(start, slices - deep) for start in range(0, slices, deep)]
+    side_by_side(fill, starts, device, at_a_time=_AT_A_TIME)
     return volume, combined
 
 

@@ -96,10 +96,9 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
     ) -> float:
         if configuration.network is None or configuration.cascades is None:
             return training_state_gb(network, 0)
-        voxels = configuration.training.batch_size * int(np.prod(configuration.training.crop))
-        maps = sum(6 * s.channels for s in configuration.network.stem[:1])
-        maps += 4 * configuration.cascades.count * configuration.cascades.channels  # at half the resolution
-        return training_state_gb(network, 2 * voxels * maps)
+        values = 12 * configuration.network.stem[0].channels
+        values += 8 * configuration.cascades.count * configuration.cascades.channels  # at half the resolution
+        return training_state_gb(network, values * configuration.training.batch_voxels)
 
     def network(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> nn.Module:
         if (solver := configuration.solver) is not None:
