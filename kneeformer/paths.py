@@ -33,15 +33,15 @@ class Folders:
             KneeformerError: one that is needed is not set; the text shows the export line to type.
         """
         names = ("raw", "preprocessed", "results")
-        found = {name: os.environ.get(f"kf_{name}", "") for name in names}
-        missing = [name for name in needed or names if not found[name]]
+        found = {name: os.environ.get(f"kf_{name}") or os.devnull for name in names}
+        missing = [name for name in needed or names if found[name] == os.devnull]
         if missing:
             lines = "\n".join(f'    export kf_{name}="$HOME/kneeformer/{name}"' for name in missing)
             raise KneeformerError(
                 f"{', '.join(f'kf_{name}' for name in missing)} not set: kneeformer does not know where "
                 f"its data lives. Choose folders and type:\n{lines}"
             )
-        return cls(**{name: Path(value or os.devnull).expanduser().absolute() for name, value in found.items()})
+        return cls(**{name: Path(value).expanduser().absolute() for name, value in found.items()})
 
     def resolve(self, dataset: int | str) -> str:
         """Full dataset name, e.g. "Dataset001_Knee", from a number (1, "001") or the name itself.
