@@ -83,10 +83,7 @@ def soft_dice(probabilities: Tensor, targets: Tensor, counted: Tensor) -> Tensor
 
 def region_targets(labels: Tensor, scheme: LabelScheme) -> Tensor:
     """(batch, z, y, x) label values -> (batch, structures, z, y, x) boolean, one channel a structure."""
-    masks = [
-        torch.isin(labels, torch.tensor(v, device=labels.device)) if len(v) > 1 else labels == v[0]
-        for v in scheme.values
-    ]
+    masks = [torch.stack([labels == value for value in values]).any(0) for values in scheme.values]
     return torch.stack(masks, 1)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
+from kneeformer.networks.convolution import convolve
 from kneeformer.networks.positions import rotate
 from kneeformer.networks.ranks import draw_per_item
 from kneeformer.networks.visible import VisibleTokens
@@ -38,31 +39,17 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: Size, stride: Size = (1, 1, 1)) -> None:
         super().__init__()
-        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
+        self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        self.convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, self.padding, bias=False)
         self.normalisation = InstanceNorm(channels_out)
 
     def forward(self, features: Tensor, tokens: VisibleTokens | None = None) -> Tensor:
         convolved = (
-            convolve(self.convolution, features)
+            convolve(features, self.convolution.weight, self.convolution.stride, self.padding)
             if tokens is None
             else tokens.convolve(self.convolution, features)
         )
         return F.leaky_relu(self.normalisation(convolved), 0.01, inplace=True)
-
-
-def convolve(convolution: nn.Conv3d, features: Tensor) -> Tensor:
-    """The convolution, its zeros along z put around the image first where the kernel is deeper than that.
-
-    oneDNN reads memory that it never wrote for the weights' gradient of such a one in bfloat16 (torch 2.13).
-    """
-    depth, margin = convolution.kernel_size[0], int(convolution.padding[0])
-    if features.shape[2] >= depth:
-        convolved: Tensor = convolution(features)
-        return convolved
-    padded = F.pad(features, (0, 0, 0, 0, margin, margin))
-    along = (0, *convolution.padding[1:])
-    return F.conv3d(padded, convolution.weight, convolution.bias, convolution.stride, along)
 
 
 class Pointwise(nn.Conv3d):

@@ -38,22 +38,26 @@ def points_in_patient(shape: Size, token: Size, to_patient: Tensor) -> Tensor:
     return (points[:, None] * directions).sum(-1) + middle  # a product of matrices would be half precise
 
 
-class RotaryPositions:
+class RotaryPositions(nn.Module):
     """Axial rotary embedding (Su et al. 2021) with periods in mm: attention sees distances, not indices.
 
     Each axis owns a third of a head's channels; its pairs turn with periods spread geometrically between
     the two given.
     """
 
+    frequencies: Tensor
+
     def __init__(self, head_width: int, periods_mm: tuple[float, float]) -> None:
+        super().__init__()
         pairs = head_width // 6
         steps = torch.linspace(0, 1, pairs, device="cpu") if pairs > 1 else torch.zeros(1, device="cpu")
         shortest, longest = periods_mm
-        self.frequencies = 2 * math.pi / (shortest * (longest / shortest) ** steps)
+        periods = shortest * (longest / shortest) ** steps
+        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
 
-    def __call__(self, positions_mm: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions_mm: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for tokens at (batch or 1, n, 3): each (batch or 1, 1, n, head_width / 2)."""
-        angles = positions_mm[..., None] * self.frequencies.to(positions_mm.device)
+        angles = positions_mm[..., None] * self.frequencies
         angles = angles.flatten(-2).unsqueeze(1)
         return angles.cos(), angles.sin()
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size
+from kneeformer.networks.convolution import convolve
 
 
 class VisibleTokens:
@@ -66,7 +67,8 @@ class VisibleTokens:
             rows = F.linear(windows.flatten(1), weight.permute(0, 2, 3, 4, 1).flatten(1))
             convolved = rows[:, None, None, None]
         else:
-            convolved = F.conv3d(windows.permute(0, 4, 1, 2, 3), weight, stride=stride).permute(0, 2, 3, 4, 1)
+            convolved = convolve(windows.permute(0, 4, 1, 2, 3), weight, stride, (0, 0, 0))
+            convolved = convolved.permute(0, 2, 3, 4, 1)
         convolved = convolved / self._seen(size, kernel, stride).to(convolved.dtype)
         _, z, y, x, channels = convolved.shape
         return self._volume(convolved.reshape(-1, channels), (self.index.shape[1] * z, y, x))

@@ -1,13 +1,14 @@
 """What planning keeps of a person's edits, and says of the folds."""
 
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prepared import LABELLED, NAME, Place, plan
 
-from kneeformer.config import Cost, Evidence
+from kneeformer.config import Cost, CropConfiguration, Evidence
 from kneeformer.data.dataset import Dataset
 from kneeformer.errors import KneeformerError
 from kneeformer.planning.budget import Budget
@@ -15,6 +16,7 @@ from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint
 from kneeformer.plans import Plan, override
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.plan import corrected, plan_dataset, replace_plan, split_cases
+from kneeformer.workflows.what_if import plan_what_if
 
 
 def planned(epochs: int) -> Plan:
@@ -90,3 +92,24 @@ def test_where_a_step_took_too_much_memory_the_next_is_promised_less() -> None:
     measured = Cost(device="cpu", memory_mb=2048, seconds_per_step=1.0)
     found = corrected(Budget("cpu", 1.0, 1.0), plan().configuration("3d_vit"), measured, given_gb=1.0)
     assert found.memory_gb == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("speed", [0.1, 0.3, 0.45, 0.8, 2.5])
+def test_on_a_machine_of_any_speed_the_hour_holds_the_planned_steps(speed: float) -> None:
+    """Under two hours, for what is measured counts from twice the typical on, as a power of two."""
+
+    def knees(budget: Budget) -> tuple[CropConfiguration, Cost]:
+        planned = plan_what_if((36, 320, 320), (3.1, 0.44, 0.44), 50, 0, 6, budget).configuration("3d_vit")
+        assert isinstance(planned, CropConfiguration) and planned.evidence is not None
+        assert planned.evidence.estimate is not None
+        return planned, planned.evidence.estimate
+
+    typical, assumed = knees(Budget("cpu", 8.0, bfloat16=False))
+    measured = assumed.model_copy(update={"seconds_per_step": assumed.seconds_per_step / speed})
+    budget = corrected(Budget("cpu", 8.0, bfloat16=False), typical, measured, given_gb=8.0)
+    chosen, cost = knees(budget)
+    steps = chosen.training.epochs * chosen.training.steps_per_epoch
+    hours = steps * cost.seconds_per_step * budget.speed / speed / 3600
+    assert hours < (1.5 if not 0.5 <= speed <= 2 else 2)
+    work = [math.prod(c.training.crop) * c.training.batch_size for c in (chosen, typical)]
+    assert (work[0] < work[1]) == (speed < 0.5) and (work[0] > work[1]) == (speed > 2)
