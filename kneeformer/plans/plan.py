@@ -40,11 +40,11 @@ class Plan(Settings):
             if stage is not None and (stage == name or stage not in self.configurations):
                 others = ", ".join(n for n in self.configurations if n != name)
                 raise ValueError(f"{name}.previous_stage {stage!r} is none of {others or '(no others)'}")
-            if name in self._previous_stages(name):
+            if name in self.previous_stages(name):
                 raise ValueError(f"{name}.previous_stage {stage!r} comes after {name} itself")
         return self
 
-    def _previous_stages(self, name: str) -> list[str]:
+    def previous_stages(self, name: str) -> list[str]:
         """Names of the stages before a configuration, nearest first; a circle is gone round once."""
         found: list[str] = []
         stage = self.configurations[name].previous_stage

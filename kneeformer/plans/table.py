@@ -1,4 +1,6 @@
-"""The plan in words: a row for each configuration, and why the recommended one is as it is."""
+"""The plan in words: what is recommended, what precedes it, what it costs, and why it is as it is."""
+
+from textwrap import wrap
 
 from kneeformer.config import Configuration, Cost
 from kneeformer.config.settings import by
@@ -9,13 +11,21 @@ _HEADER = ("configuration", "task", "previous stage", "crop covers", "parameters
 
 
 def plan_table(plan: Plan) -> str:
-    """Lines of text, at most 110 characters wide where names are short."""
-    rows = [_HEADER, *(_row(name, c) for name, c in plan.configurations.items())]
+    """Lines of text, at most 110 characters wide where names are short.
+
+    A row for the recommended configuration and each stage before it; the names of the others. Where none is
+    recommended, a row for each.
+    """
+    name = recommended(plan)
+    shown = [*plan.configurations] if name is None else [name, *plan.previous_stages(name)]
+    rows = [_HEADER, *(_row(each, plan.configurations[each]) for each in shown)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    if (name := recommended(plan)) is not None:
+    if others := [each for each in plan.configurations if each not in shown]:
+        lines += wrap(f"also planned: {', '.join(others)}", 110, subsequent_indent="    ")
+    if name is not None:
         lines += ["", f"recommended: {name}"]
         lines += [f"    {what:10}{why}" for what, why in decisions(plan.configurations[name])]
     return "\n".join(lines)

@@ -160,11 +160,16 @@ def _measured(
             if measured.memory_mb <= given * 1024 and found.speed == budget.speed:
                 return {**costed, name: _with_evidence(first, {"measured": measured})}
         if found.memory_gb < _NOTHING_FITS_GB:
-            raise KneeformerError(
-                f"a training step of the smallest crop takes {taken} on {device}, of {given:g} GB given; "
-                f"raise -gpu_memory_target or choose another -device"
-            )
+            raise nothing_fits(taken, str(device), given)
         budget = found
+
+
+def nothing_fits(taken: str, device: str, given_gb: float) -> KneeformerError:
+    """The fault of a machine that is too small for any plan."""
+    return KneeformerError(
+        f"a training step of the smallest crop takes {taken} on {device}, of {given_gb:g} GB given; "
+        f"give more memory or choose another device"
+    )
 
 
 def propose(

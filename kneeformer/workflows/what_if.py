@@ -5,7 +5,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint, Intensities
 from kneeformer.plans import Plan
-from kneeformer.workflows.plan import propose
+from kneeformer.workflows.plan import nothing_fits, propose
 
 _NAME, _ORIENTATION = "Dataset000_WhatIf", "SPL"
 
@@ -20,6 +20,9 @@ def plan_what_if(
         cases: with labels.
         unlabelled: subjects of images without labels.
         structures: that are labelled, beside the background.
+
+    Raises:
+        KneeformerError: the memory is too little for any crop.
     """
     names = tuple(f"structure_{n}" for n in range(1, structures + 1))
     case = CaseFingerprint(
@@ -43,4 +46,9 @@ def plan_what_if(
         labels={"background": 0, **{name: n for n, name in enumerate(names, 1)}},
         file_ending=".nrrd",
     )
-    return Plan(dataset=dataset, configurations=propose(fingerprint, "segmentation", dataset, budget))
+    configurations = propose(fingerprint, "segmentation", dataset, budget)
+    evidence = next(iter(configurations.values())).evidence
+    needed = evidence.estimate.memory_mb if evidence is not None and evidence.estimate is not None else 0
+    if needed > 1024 * budget.memory_gb:
+        raise nothing_fits(f"{needed:.0f} MB", budget.device, budget.memory_gb)
+    return Plan(dataset=dataset, configurations=configurations)

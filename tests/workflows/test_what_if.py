@@ -61,13 +61,19 @@ def test_without_half_precision_maps_are_twice_as_large() -> None:
     assert full.estimate.memory_mb > half.estimate.memory_mb
 
 
-def test_the_table_has_a_row_a_configuration_and_the_reasons_of_the_recommended_one() -> None:
+def test_the_table_has_what_is_recommended_its_previous_stage_and_the_reasons() -> None:
     plan = knees(Budget("cpu", 8), unlabelled=200)
     lines = plan_table(plan).splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["3d_vit", "3d_vit_linear", "3d_mae"]
+    assert [line.split()[0] for line in lines[1:3]] == ["3d_vit", "3d_mae"]
+    assert lines[3:5] == ["also planned: 3d_vit_linear", ""]
     assert recommended(plan) == "3d_vit" and "recommended: 3d_vit" in lines
     assert "3d_mae" in lines[1] and "limited by training time" in "\n".join(lines)
     assert len(lines) < 15 and max(map(len, lines)) <= 110
+
+
+def test_a_machine_on_which_nothing_fits_is_refused() -> None:
+    with pytest.raises(KneeformerError, match=r"the smallest crop takes \d+ MB on cuda, of 0.01 GB given"):
+        knees(Budget("cuda", 0.01))
 
 
 def test_images_alone_begin_with_pre_training() -> None:
