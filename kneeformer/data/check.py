@@ -16,6 +16,7 @@ from kneeformer.data.label_map import as_label_map
 from kneeformer.data.segment_names import segment_warnings
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.kspace.fourier import is_3d
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
             faults = _image_problems(path, image.array)
             problems += faults
             warnings += [] if faults else [f"{path}: {w}" for w in intensity_warnings(image.array, channel)]
+        elif image is not None and is_3d(image.array) and description.phase_encoding_axes == (2,):
+            problems.append(
+                f"{path}: a 3D scan, phase-encoded along slices and columns, and dataset.json says "
+                f'"phase_encoding_axes": [2]; correct or remove that'
+            )
     label = None
     if case.label is not None and (opened := _open(case.label, problems)) is not None:
         faults = label_problems(case.label, opened.array, description.scheme)

@@ -72,6 +72,12 @@ def _composed_keys(by_case: Any) -> Any:
     return found
 
 
+def _encoded(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if axes not in (None, (2,), (0, 2)):
+        raise ValueError(f"{list(axes or ())} is neither [2] (columns) nor [0, 2] (slices and columns)")
+    return axes
+
+
 def _file(name: str) -> str:
     if len(name.encode()) > 4000 or any(len(part.encode()) > 255 for part in name.split("/")):
         raise ValueError(f"{name[:40]!r}... is too long for the name of a file")
@@ -100,6 +106,7 @@ class DatasetDescription(BaseModel):
     subjects: Annotated[dict[str, str], BeforeValidator(_composed_keys)] = {}
     sides: Annotated[dict[str, Side], BeforeValidator(_composed_keys)] = {}
     dataset: Annotated[dict[str, ListedCase] | None, BeforeValidator(_composed_keys)] = None
+    phase_encoding_axes: Annotated[tuple[int, ...] | None, AfterValidator(_encoded)] = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "DatasetDescription":

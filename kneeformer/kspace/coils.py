@@ -4,29 +4,28 @@ import numpy as np
 
 from kneeformer.kspace.fourier import root_sum_of_squares
 
-READOUT = 2  # array axis of (coils, slices, rows, columns)
-
 
 def low_resolution(kspace: np.ndarray, axes: tuple[int, ...], width: int) -> np.ndarray:
-    """Coil images of the middle `width` samples along the encoded axes and the readout, Hann-weighted.
+    """Coil images of the middle `width` samples along rows and columns, Hann-weighted.
 
     So few samples are summed as waves: a fast Fourier transform would spend its time on zeros.
 
     Args:
-        kspace: (coils, slices, rows, columns): image along the readout (rows), k-space along `axes`.
-        axes: of the array that are phase-encoded: (3,), or (1, 3) of a 3D scan.
+        kspace: (coils, slices, rows, columns): k-space along `axes`, an image along all others.
+        axes: that are phase-encoded, counted from the end: (-1,), or (-2, -1).
 
     Returns:
         (coils, slices, rows, columns) complex images.
     """
-    images = kspace
-    for axis in axes:
-        images = np.take(images, _middle(kspace.shape[axis], width), axis)
-    waves, weights = _waves(kspace.shape[READOUT], width)
-    images = _along(READOUT, waves * weights, _along(READOUT, waves.conj().T, images))
-    for axis in axes:
-        waves, weights = _waves(kspace.shape[axis], width)
-        images = _along(axis, waves * weights, images)
+    images, waves = kspace, {axis: _waves(kspace.shape[axis], width) for axis in (-1, -2)}
+    for axis, (wave, _) in waves.items():
+        images = (
+            np.take(images, _middle(kspace.shape[axis], width), axis)
+            if axis in axes
+            else _along(axis, wave.conj().T, images)
+        )
+    for axis, (wave, weights) in reversed(waves.items()):
+        images = _along(axis, wave * weights, images)
     return images
 
 

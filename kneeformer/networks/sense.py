@@ -17,11 +17,11 @@ class Measurement:
     """Samples of an image, and the linear operator M F S that measured them.
 
     Attributes:
-        samples: (batch, coils, slices, rows, columns) complex: image along the readout (rows), k-space along
-            `axes`; 0 where nothing was measured.
+        samples: (batch, coils, slices, rows, columns) complex: k-space along `axes`, an image along all
+            others; 0 where nothing was measured.
         mask: bool, broadcastable to the samples: True where they were measured.
         sensitivities: complex, of the samples' shape; over the coils their squares sum to 1.
-        axes: of the samples that are phase-encoded, counted from the end: (-1,), or (-3, -1) of 3D scans.
+        axes: of the samples that are phase-encoded, counted from the end: (-1,), or (-2, -1) of 3D scans.
     """
 
     samples: Tensor
@@ -57,14 +57,15 @@ class Measurement:
     def _normal(self, image: Tensor) -> Tensor:
         """The same, of an image whose middle comes first, so that no coil is shifted.
 
-        Rows do not mix: on a CPU a few at a time, so that their coils stay in its cache.
+        Rows that are not encoded do not mix: on a CPU a few at a time, so that coils stay in its cache.
         """
         sensitivities, mask = self._operators
         rows = image.shape[-2]
-        if image.device.type == "cpu":
+        if image.device.type == "cpu" and -2 not in self.axes:
             rows = max(1, _IN_CACHE * rows // sensitivities.numel())
         combined = []
-        for part, coils in zip(image.split(rows, -2), sensitivities.split(rows, -2), strict=True):
+        parts = zip(torch.split(image, rows, -2), torch.split(sensitivities, rows, -2), strict=True)
+        for part, coils in parts:
             kspace = _transform(coils * part.unsqueeze(1), self.axes).mul_(mask)
             combined.append(_transform(kspace, self.axes, inverse=True).mul_(coils.conj()).sum(1))
         return combined[0] if len(combined) == 1 else torch.cat(combined, -2)

@@ -125,6 +125,7 @@ def case_fingerprint(
     seed: int,
     samples: int = SAMPLES_PER_CASE,
     side: Side | None = None,
+    phase_encoding_axes: tuple[int, ...] | None = None,
 ) -> tuple[CaseFingerprint, np.ndarray]:
     """Fingerprint of a case and a sample of its intensities, (channels, samples) float32.
 
@@ -132,8 +133,9 @@ def case_fingerprint(
         images: (channels, z, y, x), or complex k-space, as an `Image` has it.
         labels: (z, y, x) or None.
         samples: voxels that are drawn; `samples_per_case`.
+        phase_encoding_axes: None takes those of the file.
     """
-    axes: tuple[int, ...] = (0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,)
+    axes = phase_encoding_axes or ((0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,))
     acceleration = 1.0
     if np.iscomplexobj(images):
         acceleration = 1.0 if is_3d(images) else apparent_acceleration(measured_columns(images))

@@ -95,6 +95,7 @@ def _inspect(job: tuple[Case, DatasetDescription, int]) -> Inspection:
         seed,
         samples,
         case.side,
+        description.phase_encoding_axes,
     )
     return Inspection([], facts, sample, checked.warnings)
 

@@ -33,13 +33,13 @@ def main() -> None:
     parser.add_argument("--acceleration", type=float, default=4)
     arguments = parser.parse_args()
     hybrid = read(arguments.file, arguments.slice)
-    hybrid = hybrid / scale_of(hybrid, (2,))
+    hybrid = hybrid / scale_of(hybrid, (-1,))
     images = to_image(hybrid, (3,))
     truth = root_sum_of_squares(images)
     signal = truth > _SIGNAL * truth.max()
     acquired = measured_columns(hybrid)
     mask = draw_mask("random", acquired, arguments.acceleration, [0])
-    both = {"low resolution": coil_sensitivities(hybrid, (3,), _WIDTH), "ESPIRiT": espirit(hybrid)}
+    both = {"low resolution": coil_sensitivities(hybrid, (-1,), _WIDTH), "ESPIRiT": espirit(hybrid)}
     print(f"{arguments.file.name}, true acceleration {acquired.sum() / mask.sum():.2f}")
     for name, maps in both.items():
         left = images - maps * (maps.conj() * images).sum(0)
@@ -52,7 +52,7 @@ def read(file: Path, z: int) -> np.ndarray:
     """(coils, 1, rows, columns) of a slice: image along the rows."""
     if file.suffix != ".cfl":
         image = read_image(file)
-        return hybrid_kspace(image.array[:, z : z + 1], image.grid.shape[1])
+        return hybrid_kspace(image.array[:, z : z + 1], image.grid.shape[1], (-1,))
     sizes = [int(n) for n in file.with_suffix(".hdr").read_text(encoding="utf-8").split("\n")[1].split()]
     stored = np.fromfile(file, np.complex64).reshape(sizes, order="F").squeeze()
     return to_image(np.moveaxis(stored, 2, 0)[:, None], (2,)).astype(np.complex64)

@@ -13,7 +13,7 @@ def test_smooth_sensitivities_are_found_from_the_centre_lines() -> None:
     disc = np.hypot(y, x - 0.1) < 0.4
     kspace = to_kspace((true * disc)[:, None], (3,))  # image along the rows, as it is stored
     kspace[..., : 40 - 8], kspace[..., 40 + 8 :] = 0, 0
-    found = coil_sensitivities(kspace, (3,), 15)
+    found = coil_sensitivities(kspace, (-1,), 15)
     np.testing.assert_allclose((abs(found) ** 2).sum(0), 1, atol=1e-6)
     inside = np.hypot(y, x - 0.1) < 0.3
     assert abs(abs(found[:, 0]) - abs(true))[:, inside].max() < 0.05
@@ -24,13 +24,13 @@ def test_smooth_sensitivities_are_found_from_the_centre_lines() -> None:
 def test_a_low_resolution_image_is_the_transform_of_the_weighted_middle() -> None:
     """By fast Fourier transforms of everything, the samples beyond the middle weighted by 0."""
     rng = np.random.default_rng(0)
-    for axes in ((3,), (1, 3)):
+    for axes in ((-1,), (-2, -1)):
         kspace = rng.standard_normal((2, 9, 10, 13)) + 1j * rng.standard_normal((2, 9, 10, 13))
-        weighted = to_kspace(kspace, (2,))
-        for axis in (*axes, 2):
+        weighted = kspace if -2 in axes else to_kspace(kspace, (2,))
+        for axis in (2, 3):
             n = kspace.shape[axis]
             away = np.abs(np.arange(n) - n // 2) / 3.5
             hann = np.where(away < 1, 0.5 + 0.5 * np.cos(np.pi * away), 0)
             weighted = weighted * hann.reshape([-1 if a == axis else 1 for a in range(4)])
-        expected = to_image(weighted, (*axes, 2))
+        expected = to_image(weighted, (2, 3))
         np.testing.assert_allclose(low_resolution(kspace, axes, 7), expected, atol=1e-12)

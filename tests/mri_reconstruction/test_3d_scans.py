@@ -1,4 +1,6 @@
-"""3D scans, phase-encoded along two axes: planned for solvers, undersampled by a Poisson disc."""
+"""3D scans, phase-encoded along two axes: cut across the readout, undersampled by a Poisson disc."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,13 +8,15 @@ import torch
 from small_reconstruction import configuration
 
 from kneeformer.config import DatasetSettings
+from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
-from kneeformer.kspace.fourier import to_kspace, zero_filled
+from kneeformer.kspace.fourier import to_image, to_kspace, zero_filled
 from kneeformer.labels import LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import case_fingerprint, dataset_fingerprint
 from kneeformer.tasks.cases import Scan
+from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
@@ -35,7 +39,7 @@ def kspace() -> np.ndarray:
 
 
 def scan() -> Scan:
-    return Scan(kspace(), Grid(SHAPE, (1.0, 1.0, 1.0)))
+    return Scan(kspace(), Grid(SHAPE, (2.0, 1.0, 1.5)))
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +48,22 @@ def planned() -> dict[str, ReconstructionConfiguration]:
     return reconstruction_configurations(dataset_fingerprint({"a": facts}, [sample], ()), Budget("cpu", 8.0))
 
 
-def test_solvers_are_planned_with_masks_of_two_axes(planned: dict[str, ReconstructionConfiguration]) -> None:
-    assert list(planned) == ["zero_filled", "tv", "wavelet"]
-    assert planned["tv"].preprocessing.phase_encoding_axes == (0, 2)
-    assert planned["tv"].sampling.kind == "poisson_disc"
+def test_slices_are_planned_across_the_readout_with_masks_of_two_axes(
+    planned: dict[str, ReconstructionConfiguration],
+) -> None:
+    assert list(planned) == ["3d_vit", "3d_vit_once", "zero_filled", "tv", "wavelet"]
+    for settings in planned.values():
+        assert settings.preprocessing.phase_encoding_axes == (0, 2)
+        assert settings.preprocessing.spacing == (1.0, 2.0, 1.5)  # of rows, partitions and columns
+        assert settings.sampling.kind == "poisson_disc"
+        assert settings.training.crop == (1, 32, 32)  # one of 16 rows, all partitions and columns
+
+
+def test_dataset_json_names_the_axes_of_magnitudes() -> None:
+    image = np.abs(scan().image[:, 0, :, :16])
+    facts, sample = case_fingerprint(image, None, scan().grid, NO_LABELS, 0, phase_encoding_axes=(0, 2))
+    found = reconstruction_configurations(dataset_fingerprint({"a": facts}, [sample], ()), Budget("cpu", 8.0))
+    assert found["3d_vit"].preprocessing.phase_encoding_axes == (0, 2)
 
 
 def test_slices_and_3d_scans_are_not_planned_together() -> None:
@@ -82,10 +98,63 @@ def test_all_samples_give_the_files_own_reconstruction(
     np.testing.assert_allclose(found, zero_filled(scan().image, SHAPE), rtol=1e-4, atol=1e-5)
 
 
-def test_prepared_samples_keep_both_encoded_axes(planned: dict[str, ReconstructionConfiguration]) -> None:
-    prepared = prepare_kspace(scan(), None, planned["tv"], NO_LABELS).image
-    assert prepared.shape == (2, 32, 16, 32)
-    assert prepared.any((0, 2, 3)).tolist() == [2 <= z < 30 for z in range(32)]
+def test_prepared_slices_lie_across_the_readout(planned: dict[str, ReconstructionConfiguration]) -> None:
+    prepared = prepare_kspace(scan(), None, planned["tv"], NO_LABELS)
+    assert prepared.image.shape == (2, 16, 32, 32) and prepared.slice_mm == 1.0
+    assert (scan().grid.orientation(), prepared.orientation) == ("SPL", "PSL")
+    assert prepared.image.any((0, 1, 3)).tolist() == [2 <= z < 30 for z in range(32)]
+    images = to_image(prepared.image, (-2, -1)).swapaxes(1, 2)
+    whole = to_image(kspace()[:, 0], (1, 2, 3))[:, :, 8:24]
+    np.testing.assert_allclose(images, whole, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def stored(planned: dict[str, ReconstructionConfiguration], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, settings = tmp_path_factory.mktemp("prepared"), planned["3d_vit"]
+    prepared = prepare_kspace(scan(), None, settings, NO_LABELS)
+    record = CaseRecord(
+        origin=Origin(settings="", files=""),
+        shape=(16, 32, 32),
+        spacing=settings.preprocessing.spacing,
+        orientation=prepared.orientation,
+        points={},
+    )
+    save_case(folder, "a", prepared.image, None, record, settings.training.crop)
+    return folder / "a"
+
+
+def test_a_slab_is_one_row_with_all_partitions_and_columns(
+    stored: Path, planned: dict[str, ReconstructionConfiguration]
+) -> None:
+    batch = SlabBatches([stored], planned["3d_vit"], seed=0, training=True)[0]
+    assert batch["samples"].shape == (1, 2, 1, 32, 32) and batch["mask"].shape == (1, 1, 1, 32, 32)
+    assert not batch["mask"][0, 0, 0, [0, 1, 30, 31]].any(), "what the file left out"
+    within = batch["mask"].sum()
+    assert 28 * 32 / 8.2 <= within <= 28 * 32 / 3.9
+
+
+def test_a_network_of_3d_scans_begins_as_sense_and_learns(
+    stored: Path, planned: dict[str, ReconstructionConfiguration]
+) -> None:
+    torch.manual_seed(0)
+    small = configuration(crop=(1, 32, 32))
+    update = {"preprocessing": planned["tv"].preprocessing, "sampling": planned["tv"].sampling}
+    settings = small.model_copy(update=update)
+    network, objective = TASK.network(DATASET, settings), TASK.objective(DATASET, settings)
+    undersampled = TASK.undersampled(scan(), 4, "a.h5", settings)
+    truth = zero_filled(scan().image, SHAPE)
+    found = TASK.predict([network], undersampled, DATASET, settings).volumes[""]
+    assert np.linalg.norm(found - truth) < np.linalg.norm(zero_filled(undersampled.image, SHAPE) - truth)
+    batches = SlabBatches([stored], settings, seed=0, training=True)
+    batch = max((batches[step] for step in range(4)), key=lambda drawn: drawn["target"].sum())
+    optimiser, losses = torch.optim.Adam(network.parameters(), 1e-3), []
+    for _ in range(4):
+        optimiser.zero_grad()
+        loss = objective.loss(network, batch)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
 
 
 def test_a_network_of_slices_refuses_a_3d_scan_and_a_plan_of_3d_scans_refuses_slices(

@@ -32,7 +32,7 @@ def kspace() -> np.ndarray:
 
 @pytest.fixture
 def stored(tmp_path: Path, kspace: np.ndarray) -> Path:
-    hybrid = hybrid_kspace(kspace, SHAPE[1])
+    hybrid = hybrid_kspace(kspace, SHAPE[1], (-1,))
     shape = (hybrid.shape[1], hybrid.shape[2], hybrid.shape[3])
     record = CaseRecord(
         origin=Origin(settings="", files=""), shape=shape, spacing=SPACING_MM, orientation="SPL", points={}
@@ -42,20 +42,20 @@ def stored(tmp_path: Path, kspace: np.ndarray) -> Path:
 
 
 def test_the_readout_becomes_an_image_and_loses_its_oversampling_alone(kspace: np.ndarray) -> None:
-    hybrid = hybrid_kspace(kspace, SHAPE[1])
+    hybrid = hybrid_kspace(kspace, SHAPE[1], (-1,))
     assert hybrid.shape == (4, 8, 64, 74)
     np.testing.assert_allclose(
-        zero_filled_volume(hybrid, (2,), SHAPE), zero_filled(kspace, SHAPE), rtol=1e-4, atol=1e-5
+        zero_filled_volume(hybrid, (-1,), SHAPE), zero_filled(kspace, SHAPE), rtol=1e-4, atol=1e-5
     )
-    assert (measured(hybrid, (2,)) == kspace.any((0, 1, 2))).all()
+    assert (measured(hybrid, (-1,)) == kspace.any((0, 1, 2))).all()
 
 
 def test_the_scale_of_a_volume_is_the_same_for_every_mask(kspace: np.ndarray) -> None:
-    hybrid = hybrid_kspace(kspace, SHAPE[1])
+    hybrid = hybrid_kspace(kspace, SHAPE[1], (-1,))
     mask = np.zeros(74, bool)
     mask[34:40] = True
-    assert scale_of(hybrid * as_mask(mask, (2,)), (2,)) == pytest.approx(scale_of(hybrid, (2,)), rel=1e-5)
-    assert scale_of(3 * hybrid, (2,)) == pytest.approx(3 * scale_of(hybrid, (2,)), rel=1e-5)
+    assert scale_of(hybrid * as_mask(mask, (-1,)), (-1,)) == pytest.approx(scale_of(hybrid, (-1,)), rel=1e-5)
+    assert scale_of(3 * hybrid, (-1,)) == pytest.approx(3 * scale_of(hybrid, (-1,)), rel=1e-5)
 
 
 def test_magnitudes_have_the_kspace_of_one_coil() -> None:
@@ -102,7 +102,7 @@ def test_all_samples_give_the_target(stored: Path) -> None:
         update={"sampling": configuration().sampling.model_copy(update={"accelerations": (1.0, 1.0)})}
     )
     batch = SlabBatches([stored], full, seed=1, training=True)[0]
-    images = to_image(measurement_of(batch, (2,)).samples, (-1,))
+    images = to_image(measurement_of(batch, (-1,)).samples, (-1,))
     assert torch.allclose(root_sum_of_squares(images), batch["target"], atol=1e-4)
     assert (batch["target"].amax((1, 2, 3)) <= batch["peak"] * 1.0001).all()
 

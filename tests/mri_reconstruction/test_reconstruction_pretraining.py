@@ -40,10 +40,10 @@ def kspace() -> np.ndarray:
 
 def test_the_image_is_combined_padded_to_tokens_and_its_air_excluded() -> None:
     samples, rng = kspace(), np.random.default_rng(0)
-    slab = masked_slab(samples, np.ones(30, bool), slice(0, 16), (1, 8, 8), MASKING, rng)
+    slab = masked_slab(samples, np.ones(30, bool), slice(0, 16), (-1,), (1, 8, 8), MASKING, rng)
     assert slab["image"].shape == (2, 1, 16, 32) and slab["visible"].shape == (1, 2, 4)
     assert slab["visible"].sum() == 4
-    maps = coil_sensitivities(samples, (3,), 24)
+    maps = coil_sensitivities(samples, (-1,), 24)
     modulus = np.hypot(*slab["image"])[0, 4:12, 9:23]  # one column is added on either side
     cosine = np.abs((maps.conj() * np.array([0.6, 0.8])[:, None, None, None]).sum(0))[0, 4:12, 8:22]
     np.testing.assert_allclose(modulus, cosine, atol=1e-5)
@@ -68,7 +68,7 @@ def test_training_lowers_the_error_of_hidden_voxels() -> None:
     task, settings = ReconstructionPretraining(), masked()
     network, objective = task.network(DATASET, settings), task.objective(DATASET, settings)
     drawn = masked_slab(
-        kspace(), np.ones(30, bool), slice(0, 16), (1, 8, 8), MASKING, np.random.default_rng(0)
+        kspace(), np.ones(30, bool), slice(0, 16), (-1,), (1, 8, 8), MASKING, np.random.default_rng(0)
     )
     batch = {name: torch.from_numpy(array)[None] for name, array in drawn.items()}
     batch["to_patient"] = torch.eye(3, 4)[None]

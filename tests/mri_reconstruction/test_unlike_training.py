@@ -28,5 +28,14 @@ def test_acceleration_is_counted_between_the_outermost_samples() -> None:
     ],
 )
 def test_another_acceleration_or_matrix_is_a_warning(step: int, columns: int, said: list[str]) -> None:
-    found = unlike_training(every(step), columns, configuration())
+    found = unlike_training(every(step), (2, 32, columns), configuration())
     assert len(found) == len(said) and all(a in b for a, b in zip(said, found, strict=True))
+
+
+def test_partitions_of_a_3d_scan_are_compared_as_well() -> None:
+    plain = configuration(crop=(1, 33, 65))
+    axes = plain.preprocessing.model_copy(update={"phase_encoding_axes": (0, 2)})
+    mask = np.outer(every(2, 33), every(2))
+    for shape, said in (((33, 20, 65), []), ((40, 20, 65), ["40 slices"])):
+        found = unlike_training(mask, shape, plain.model_copy(update={"preprocessing": axes}))
+        assert len(found) == len(said) and all(a in b for a, b in zip(said, found, strict=True))

@@ -31,7 +31,7 @@ def measurement(acceleration: float = 3, noise: float = 0.01) -> Measurement:
     kspace = kspace + torch.from_numpy(noise * rough.astype(np.complex64))
     mask = draw_mask("random", np.ones(32, bool), acceleration, [1])
     samples = kspace * torch.from_numpy(mask)
-    found = coil_sensitivities(samples.numpy(), (3,), 7)
+    found = coil_sensitivities(samples.numpy(), (-1,), 7)
     wide = torch.from_numpy(mask).view(1, 1, 1, 1, -1)
     return Measurement(samples[None], wide, torch.from_numpy(found.astype(np.complex64))[None])
 

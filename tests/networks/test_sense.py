@@ -22,7 +22,7 @@ def measurement(axes: tuple[int, ...], share: float = 0.5) -> Measurement:
     return Measurement(mask * noise(2, *SHAPE), mask, maps, axes)
 
 
-@pytest.mark.parametrize("axes", [(-1,), (-3, -1)])
+@pytest.mark.parametrize("axes", [(-1,), (-2, -1)])
 def test_combining_is_the_adjoint_of_measuring(axes: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     operator, image, samples = measurement(axes), noise(3, 2, 4, 6, 7), noise(4, *SHAPE)
@@ -31,13 +31,13 @@ def test_combining_is_the_adjoint_of_measuring(axes: tuple[int, ...]) -> None:
     assert abs(left - right) < 1e-5 * abs(left)
 
 
-@pytest.mark.parametrize("axes", [(-1,), (-3, -1)])
+@pytest.mark.parametrize("axes", [(-1,), (-2, -1)])
 def test_what_is_measured_in_full_comes_back(axes: tuple[int, ...]) -> None:
     operator, image = measurement(axes, share=2), noise(5, 2, 4, 6, 7)
     assert (operator.combine(operator.measure(image)) - image).norm() < 1e-6 * image.norm()
 
 
-@pytest.mark.parametrize("axes", [(-1,), (-3, -1)])
+@pytest.mark.parametrize("axes", [(-1,), (-2, -1)])
 def test_the_normal_operator_is_both_in_one(axes: tuple[int, ...]) -> None:
     operator, image = measurement(axes), noise(8, 2, 4, 6, 7)
     wanted = operator.combine(operator.measure(image))
@@ -61,7 +61,7 @@ def test_hard_consistency_keeps_every_measured_sample_and_soft_goes_half_the_way
 
 
 def test_a_step_lessens_the_distance_to_the_samples() -> None:
-    operator, image = measurement((-3, -1)), noise(7, 2, 4, 6, 7)
+    operator, image = measurement((-2, -1)), noise(7, 2, 4, 6, 7)
     before, after = (
         (operator.measure(i) - operator.samples).norm() for i in (image, operator.step_towards(image))
     )
@@ -80,7 +80,7 @@ def test_conjugate_gradients_reach_the_minimum_of_both_distances() -> None:
 
 def test_it_is_the_transform_that_data_are_prepared_by() -> None:
     volume = noise(8, 3, 4, 5).numpy()
-    for axes in ((-1,), (-3, -1)):
+    for axes in ((-1,), (-2, -1)):
         ours = to_kspace(torch.from_numpy(volume), axes).numpy()
         np.testing.assert_allclose(ours, fourier.to_kspace(volume, axes), atol=1e-6)
         np.testing.assert_allclose(to_image(torch.from_numpy(ours), axes).numpy(), volume, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Batches of undersampled slabs: all of each phase-encoding axis, a part of the slices and of the readout."""
+"""Batches of undersampled slabs: all of each encoded axis, a part of the others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from kneeformer.tasks.mri_reconstruction.masked_slabs import masked_slab
 from kneeformer.tasks.mri_reconstruction.prepare import (
     as_mask,
     calibration_width,
-    encoded_axes,
     measured,
     scale_of,
     zero_filled_volume,
@@ -35,7 +34,7 @@ class WholeVolume:
     """Facts of a stored case for which all of it must be read.
 
     Attributes:
-        acquired: bool over the phase-encoding axes.
+        acquired: bool over the encoded axes.
         scale: its samples are divided by it.
         peak: the maximum of its fully sampled image, after that.
     """
@@ -68,7 +67,7 @@ class SlabBatches(Dataset[Batch]):
         self, cases: list[Path], configuration: ReconstructionConfiguration, seed: int, training: bool
     ) -> None:
         self.cases, self.configuration, self.seed, self.training = cases, configuration, seed, training
-        self.axes = configuration.preprocessing.phase_encoding_axes
+        self.axes = configuration.preprocessing.encoded
         batch_size = configuration.training.batch_size
         self.items = share_of(batch_size) if training else range(batch_size)
         self._open = OpenCases()
@@ -92,10 +91,10 @@ class SlabBatches(Dataset[Batch]):
         rng = np.random.default_rng(seed)
         slices, rows = self._place(stored, rng)
         kspace = stored.image[:, slices] / np.float32(volume.scale)
-        if self.training and rng.random() < 0.5:
+        if self.training and rng.random() < 0.5 and -2 not in self.axes:
             kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
         if (masking := self.configuration.masking) is not None:
-            slab = masked_slab(kspace, volume.acquired, rows, self._token, masking, rng)
+            slab = masked_slab(kspace, volume.acquired, rows, self.axes, self._token, masking, rng)
         elif (by_itself := self.configuration.self_supervision) is None:
             slab = undersampled_slab(kspace, self._mask(volume, rng, seed), rows, self.axes)
         else:
@@ -127,8 +126,7 @@ class SlabBatches(Dataset[Batch]):
     def _place(self, stored: StoredCase, rng: np.random.Generator) -> tuple[slice, slice]:
         z, y, _ = stored.record.shape
         deep, high, _ = self.configuration.training.crop
-        deep = z if 0 in self.axes else min(deep, z)
-        high = min(high, y)
+        deep, high = min(deep, z), y if -2 in self.axes else min(high, y)
         first, top = int(rng.integers(z - deep + 1)), int(rng.integers(y - high + 1))
         return slice(first, first + deep), slice(top, top + high)
 
@@ -144,8 +142,8 @@ def undersampled_slab(
     """Input and truth of a fully sampled slab; sensitivities come from all rows, then rows are cut."""
     wide = as_mask(mask, axes)
     samples = kspace * wide
-    maps = coil_sensitivities(samples, encoded_axes(axes), calibration_width(mask))
-    truth = root_sum_of_squares(to_image(kspace[:, :, rows], encoded_axes(axes)))
+    maps = coil_sensitivities(samples, axes, calibration_width(mask))
+    truth = root_sum_of_squares(to_image(kspace[:, :, rows], axes))
     return {
         "samples": np.ascontiguousarray(samples[:, :, rows], np.complex64),
         "mask": wide,
@@ -162,5 +160,5 @@ def _to_patient(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
 
 
 def measurement_of(batch: Batch, axes: tuple[int, ...]) -> Measurement:
-    """The measurement of a batch; axes (0 slices, 2 columns) of the volume."""
-    return Measurement(batch["samples"], batch["mask"], batch["sensitivities"], tuple(a - 3 for a in axes))
+    """The measurement of a batch; axes that are encoded."""
+    return Measurement(batch["samples"], batch["mask"], batch["sensitivities"], axes)

@@ -11,7 +11,6 @@ from kneeformer.networks.unrolled import padding_to_tokens
 from kneeformer.tasks.mri_reconstruction.prepare import calibration_width
 from kneeformer.transforms.token_masking import draw_visible
 
-_COLUMNS = 3  # array axis that is phase-encoded
 _AIR = 0.05  # of the brightest voxel of the slab
 
 
@@ -19,6 +18,7 @@ def masked_slab(
     kspace: np.ndarray,
     acquired: np.ndarray,
     rows: slice,
+    axes: tuple[int, ...],
     token: Size,
     masking: MaskingSettings,
     rng: np.random.Generator,
@@ -31,10 +31,10 @@ def masked_slab(
 
     Args:
         kspace: (coils, slices, rows, columns) over the scale of its volume, fully sampled.
-        acquired: (columns,) bool.
+        acquired: bool over the encoded `axes`.
     """
-    maps = coil_sensitivities(kspace, (_COLUMNS,), calibration_width(acquired))[:, :, rows]
-    image = (maps.conj() * to_image(kspace[:, :, rows], (_COLUMNS,))).sum(0)
+    maps = coil_sensitivities(kspace, axes, calibration_width(acquired))[:, :, rows]
+    image = (maps.conj() * to_image(kspace[:, :, rows], axes)).sum(0)
     margins = padding_to_tokens(image.shape, token)
     channels = np.pad(np.stack([image.real, image.imag]), [(0, 0), *margins]).astype(np.float32)
     dark = np.hypot(*channels) < _AIR * np.abs(image).max()

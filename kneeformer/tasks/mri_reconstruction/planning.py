@@ -1,6 +1,5 @@
 """Configurations of reconstructions: a network and its ablation, and the classical solvers beside them."""
 
-import logging
 import math
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from kneeformer.config import Evidence, MaskingSettings, NetworkSettings, TrainingSettings
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size
+from kneeformer.geometry.orientation import permuted
 from kneeformer.kspace.sampling import FULLY_SAMPLED
 from kneeformer.planning import rules
 from kneeformer.planning.budget import Budget
@@ -36,17 +36,10 @@ def reconstruction_configurations(
 ) -> dict[str, ReconstructionConfiguration]:
     """`3d_vit`, its ablation `3d_vit_once`, and `zero_filled`, `tv` and `wavelet`; all share their cases.
 
-    Of 3D scans, phase-encoded along two axes, only the solvers.
-
     Raises:
         KneeformerError: stacks of slices and 3D scans in one dataset.
     """
     network = unrolled_transformer(fingerprint, budget)
-    if _are_3d(fingerprint):
-        _log().info(
-            "3D scans, phase-encoded along two axes: zero_filled, tv and wavelet; 3d_vit takes slices"
-        )
-        return {kind: _solver(kind, _of_volumes(network)) for kind in _SOLVERS}
     once = network.model_copy(
         update={"inherits_from": "3d_vit", "cascades": CascadeSettings(count=1)},
     )
@@ -54,11 +47,11 @@ def reconstruction_configurations(
 
 
 def masked_configurations(fingerprint: Fingerprint, budget: Budget) -> dict[str, ReconstructionConfiguration]:
-    """`3d_mae`, which pre-trains the transformer of `3d_vit` on its cases; none where they are no images of
-    all samples, or 3D scans.
+    """`3d_mae`, which pre-trains the transformer of `3d_vit` on its cases; none where these are no images of
+    all samples.
     """
     network = unrolled_transformer(fingerprint, budget)
-    if network.self_supervision is not None or _are_3d(fingerprint):
+    if network.self_supervision is not None:
         return {}
     update = {
         "task": "reconstruction_pretraining",
@@ -71,16 +64,18 @@ def masked_configurations(fingerprint: Fingerprint, budget: Budget) -> dict[str,
 
 
 def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> ReconstructionConfiguration:
-    """Cascades of which the first has the transformer; crops of single slices that keep every column."""
+    """Cascades of which the first has the transformer; crops of single slices, whole along encoded axes."""
     spacing = fingerprint.median_spacing
-    shape = rules.median_shape(fingerprint, spacing)
+    shape, axes = rules.median_shape(fingerprint, spacing), encoded_axes(fingerprint)
+    if 0 in axes:  # slices across the readout
+        spacing, shape = permuted(spacing, [1, 0, 2]), permuted(shape, [1, 0, 2])
     token = (1, min(_EDGE, shape[1]), min(_EDGE, shape[2]))
     width, depth, heads = (192, 4, 4) if budget.is_cpu else (384, 12, 8)
-    crop = crop_size(shape, token, _CPU_TOKENS if budget.is_cpu else 4096)
+    crop = (1, *shape[1:]) if 0 in axes else crop_size(shape, token, _CPU_TOKENS if budget.is_cpu else 4096)
     by_itself, sampling = supervision_of(fingerprint)
     return ReconstructionConfiguration(
         task="reconstruction",
-        preprocessing=KSpaceSettings(folder="kspace", spacing=spacing),
+        preprocessing=KSpaceSettings(folder="kspace", spacing=spacing, phase_encoding_axes=axes),
         sampling=sampling,
         self_supervision=by_itself,
         network=NetworkSettings(
@@ -117,7 +112,8 @@ def supervision_of(fingerprint: Fingerprint) -> tuple[SelfSupervisionSettings | 
     """
     accelerations = [case.acceleration for case in fingerprint.cases.values()]
     if max(accelerations) <= FULLY_SAMPLED:
-        return None, SamplingSettings()
+        kind = "poisson_disc" if 0 in encoded_axes(fingerprint) else "random"
+        return None, SamplingSettings(kind=kind)
     usual = max(1.0, round(float(np.median(accelerations)), 1))
     sampling = SamplingSettings(accelerations=(usual, 2 * usual), validation_acceleration=usual)
     return SelfSupervisionSettings(), sampling
@@ -130,22 +126,15 @@ def crop_size(shape: Size, token: Size, tokens: int) -> Size:
     return (1, rows, shape[2])
 
 
-def _are_3d(fingerprint: Fingerprint) -> bool:
+def encoded_axes(fingerprint: Fingerprint) -> tuple[int, ...]:
+    """(2,) columns, or (0, 2) slices and columns of 3D scans. Raises KneeformerError: both in one dataset."""
     volumes = [name for name, case in fingerprint.cases.items() if 0 in case.phase_encoding_axes]
     if volumes and len(volumes) < len(fingerprint.cases):
         raise KneeformerError(
             f"3D scans ({', '.join(volumes[:5])}{', ...' * (len(volumes) > 5)}) and stacks of slices are in "
             f"one dataset, but are phase-encoded along different axes; make a dataset of each"
         )
-    return bool(volumes)
-
-
-def _of_volumes(network: ReconstructionConfiguration) -> ReconstructionConfiguration:
-    """The same for masks of slices and columns; its crops keep both axes and cut the readout."""
-    preprocessing = network.preprocessing.model_copy(update={"phase_encoding_axes": (0, 2)})
-    sampling = network.sampling.model_copy(update={"kind": "poisson_disc"})
-    update = {"preprocessing": preprocessing, "sampling": sampling}
-    return network.model_copy(update=update)
+    return (0, 2) if volumes else (2,)
 
 
 def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionConfiguration:
@@ -167,7 +156,3 @@ def _solver(kind: str, network: ReconstructionConfiguration) -> ReconstructionCo
         solver=settings,
         training=network.training.model_copy(update={"epochs": 0}),
     )
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

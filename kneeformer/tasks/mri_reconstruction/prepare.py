@@ -1,4 +1,8 @@
-"""Raw k-space as networks take it: an image along the readout, samples along the phase encoding."""
+"""Raw k-space as networks take it: an image along the readout, samples along the phase encoding.
+
+`axes` are the encoded ones, counted from the end: (-1,) the columns, or (-2, -1) rows and columns of a 3D
+scan, which is cut across its readout.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +10,8 @@ import numpy as np
 
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.kspace.coils import READOUT, low_resolution
+from kneeformer.geometry.orientation import permuted
+from kneeformer.kspace.coils import low_resolution
 from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
 from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width, measured_columns
 from kneeformer.labels import LabelScheme
@@ -18,7 +23,13 @@ SIMULATED = "simulated from magnitudes"  # what is said of such data wherever th
 
 @dataclass(frozen=True)
 class PreparedKSpace:
-    """Samples as they are stored: (coils, slices, rows, columns) complex64, an image along the rows."""
+    """Samples as networks take them.
+
+    Attributes:
+        image: (coils, slices, rows, columns) complex64, k-space along the encoded axes, else an image.
+        orientation: where slices, rows and columns lead in the patient, as "SPL".
+        spacing: mm, along slices, rows and columns.
+    """
 
     image: np.ndarray
     orientation: str
@@ -31,41 +42,56 @@ def prepare_kspace(
 ) -> PreparedKSpace:
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
     kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
-    encoded = encoded_along(kspace, configuration.preprocessing.phase_encoding_axes)
-    grid = scan.grid
-    return PreparedKSpace(hybrid_kspace(encoded, grid.shape[1]), grid.orientation(), grid.spacing)
+    axes, grid = configuration.preprocessing.encoded, scan.grid
+    hybrid = hybrid_kspace(encoded_along(kspace, axes), grid.shape[1], axes)
+    slices, rows, columns = grid.orientation()
+    if -2 in axes:
+        return PreparedKSpace(hybrid, rows + slices + columns, permuted(grid.spacing, [1, 0, 2]))
+    return PreparedKSpace(hybrid, slices + rows + columns, grid.spacing)
 
 
-def hybrid_kspace(kspace: np.ndarray, rows: int) -> np.ndarray:
+def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.ndarray:
     """Transform the readout of what was measured, and cut its oversampling, where the image holds nothing.
 
     Args:
-        kspace: (coils, slices, rows, columns) complex.
-        rows: of the image.
+        kspace: (coils, slices, rows, columns) complex, as `encoded_along` gives it.
+        size: of the image along the readout.
+        axes: that are phase-encoded.
     """
-    there = measured_columns(kspace)
-    image = np.moveaxis(to_image(kspace[..., there], (READOUT,)), READOUT, 3)
-    hybrid = np.zeros((*kspace.shape[:2], rows, kspace.shape[3]), kspace.dtype)
-    hybrid[..., there] = np.moveaxis(centre_crop(image, (rows,)), 3, READOUT)
+    there, readout = measured_columns(kspace), 1 if -2 in axes else 2
+    image = np.moveaxis(to_image(kspace[..., there], (readout,)), readout, 3)
+    shape = list(kspace.shape)
+    shape[readout] = size
+    hybrid = np.zeros(shape, kspace.dtype)
+    hybrid[..., there] = np.moveaxis(centre_crop(image, (size,)), 3, readout)
     return hybrid
 
 
 def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """(coils, slices, rows, columns) samples along the readout and the phase-encoding `axes` of a plan.
+    """(coils, slices, rows, columns) samples along the readout and the encoded `axes` of a plan.
 
-    Slices that are images become the partitions of a 3D scan, where the plan encodes them.
+    Those of a 3D scan lie across its readout. Slices that are images become its partitions, where the plan
+    encodes them.
 
     Raises:
         KneeformerError: a 3D scan, and a plan of slices.
     """
-    if not is_3d(kspace):
-        return to_kspace(kspace, (1,)) if 0 in axes else kspace
-    if 0 not in axes:
+    if -2 in axes:
+        return across_readout(kspace[:, 0] if is_3d(kspace) else to_kspace(kspace, (1,)), axes)
+    if is_3d(kspace):
         raise KneeformerError(
-            "a 3D scan, phase-encoded along two axes, and the plan is of slices; make a dataset of 3D scans, "
-            "plan it, and reconstruct with its zero_filled, tv or wavelet"
+            "a 3D scan, phase-encoded along two axes, and the plan is of slices; make a dataset of 3D scans "
+            "and plan it"
         )
-    return kspace[:, 0]
+    return kspace
+
+
+def across_readout(volume: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """(..., slices, rows, columns), slices and rows of a 3D scan exchanged; this is its own inverse.
+
+    What a plan of slices encodes stays as it is.
+    """
+    return volume.swapaxes(-3, -2) if -2 in axes else volume
 
 
 def from_magnitudes(image: np.ndarray) -> np.ndarray:
@@ -79,23 +105,14 @@ def from_magnitudes(image: np.ndarray) -> np.ndarray:
     return to_kspace(image.astype(np.complex64), (-2, -1))
 
 
-def encoded_axes(axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Axes (0 slices, 2 columns) of a volume as axes of (coils, slices, rows, columns)."""
-    return tuple(axis + 1 for axis in axes)
-
-
 def measured(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Bool over the phase-encoding axes: samples that are not zero in every coil and row."""
-    others = tuple(axis for axis in range(4) if axis not in encoded_axes(axes))
-    return np.asarray(kspace.any(others))
+    """Bool over the encoded axes: samples that are not zero in every coil and everywhere else."""
+    return np.asarray(kspace.any(tuple(axis for axis in range(4) if axis - 4 not in axes)))
 
 
 def as_mask(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """A mask over phase-encoding axes, so shaped that it multiplies (coils, slices, rows, columns)."""
-    shape = [1, 1, 1, 1]
-    for axis, n in zip(encoded_axes(axes), mask.shape, strict=True):
-        shape[axis] = n
-    return mask.reshape(shape)
+    """A mask over encoded axes, so shaped that it multiplies (coils, slices, rows, columns)."""
+    return mask.reshape(1, 1, *(1,) * (2 - len(axes)), *mask.shape)
 
 
 def calibration_width(mask: np.ndarray, most: int = 24) -> int:
@@ -111,12 +128,12 @@ def scale_of(kspace: np.ndarray, axes: tuple[int, ...]) -> float:
 
     It is the same for every mask of a volume.
     """
-    parts = [kspace] if 0 in axes else np.split(kspace, kspace.shape[1], 1)
-    small = (low_resolution(part, encoded_axes(axes), FEWEST_CENTRE_LINES) for part in parts)
+    parts = np.split(kspace, kspace.shape[1], 1)
+    small = (low_resolution(part, axes, FEWEST_CENTRE_LINES) for part in parts)
     return max(float(root_sum_of_squares(images).max()) for images in small)
 
 
 def zero_filled_volume(kspace: np.ndarray, axes: tuple[int, ...], shape: Size) -> np.ndarray:
     """(slices, rows, columns) float32: root sum of squares of what was measured, cut to the image."""
-    images = to_image(kspace, encoded_axes(axes))
+    images = to_image(kspace, axes)
     return centre_crop(root_sum_of_squares(images), shape).astype(np.float32)

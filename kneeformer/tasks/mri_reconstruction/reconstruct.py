@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import crop_to_patient
 from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.networks.compute import autocast, side_by_side
 from kneeformer.networks.sense import Measurement
 from kneeformer.tasks.mri_reconstruction.prepare import (
+    PreparedKSpace,
     as_mask,
     calibration_width,
-    encoded_axes,
     measured,
     scale_of,
 )
@@ -25,34 +24,34 @@ _AT_A_TIME = 8  # slabs: they take a few GB at most
 
 def reconstruct(
     networks: Sequence[nn.Module],
-    kspace: np.ndarray,
+    prepared: PreparedKSpace,
     configuration: ReconstructionConfiguration,
-    grid: Grid,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A volume, slab by slab, on a CPU several at a time; of several networks their mean.
 
     Returns:
         (slices, rows, columns) float32 magnitudes, the root sum of squares of the coils, and complex64 images
-        combined by the coils' sensitivities.
+        combined by the coils' sensitivities; axes as prepared.
 
     Args:
-        kspace: (coils, slices, rows, columns) complex64 as prepared, zero where nothing was measured.
+        prepared: samples that are zero where nothing was measured.
     """
-    axes, device = configuration.preprocessing.phase_encoding_axes, _device(networks)
+    axes, device = configuration.preprocessing.encoded, _device(networks)
+    kspace = prepared.image
     mask, scale = measured(kspace, axes), np.float32(scale_of(kspace, axes))
     slices = kspace.shape[1]
-    deep = slices if 0 in axes else min(slices, configuration.training.crop[0])
+    deep = min(slices, configuration.training.crop[0])
     volume, combined = np.empty(kspace.shape[1:], np.float32), np.empty(kspace.shape[1:], np.complex64)
 
     def fill(first: int) -> None:
         slab = slice(first, first + deep)
         samples = kspace[:, slab] / scale
-        maps = coil_sensitivities(samples, encoded_axes(axes), calibration_width(mask))
+        maps = coil_sensitivities(samples, axes, calibration_width(mask))
         arrays = (samples, as_mask(mask, axes), maps)
         tensors = [torch.from_numpy(np.ascontiguousarray(array))[None].to(device) for array in arrays]
-        operator = Measurement(tensors[0], tensors[1], tensors[2], axes=tuple(a - 3 for a in axes))
-        centre = np.array([((first + deep / 2) - slices / 2) * grid.spacing[0], 0, 0])
-        place = crop_to_patient(grid.orientation(), grid.spacing, centre)
+        operator = Measurement(tensors[0], tensors[1], tensors[2], axes)
+        centre = np.array([((first + deep / 2) - slices / 2) * prepared.spacing[0], 0, 0])
+        place = crop_to_patient(prepared.orientation, prepared.spacing, centre)
         to_patient = torch.from_numpy(place)[None].to(device)
         with torch.no_grad(), autocast(device, configuration.training.precision):
             magnitude, image = _mean(networks, operator, to_patient)

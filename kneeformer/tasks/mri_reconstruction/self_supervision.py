@@ -26,12 +26,11 @@ class SelfSupervisedObjective:
     Args:
         loss: of the second reconstruction, as of supervised training.
         equivariance: weight of that loss; 0 makes no second reconstruction.
-        axes: phase-encoding axes of a volume.
+        axes: that are encoded, counted from the end.
     """
 
     def __init__(self, loss: str, equivariance: float, axes: tuple[int, ...]) -> None:
-        self.criterion, self.equivariance = CRITERIA[loss], equivariance
-        self.axes = tuple(axis - 3 for axis in axes)
+        self.criterion, self.equivariance, self.axes = CRITERIA[loss], equivariance, axes
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         coil_images = network(seen_part(batch, self.axes), batch["to_patient"]).coil_images
@@ -60,7 +59,7 @@ class SelfSupervisedObjective:
 
 
 def seen_part(batch: Batch, axes: tuple[int, ...]) -> Measurement:
-    """The network's input: what is not withheld; axes counted from the end."""
+    """The network's input: what is not withheld."""
     samples = torch.where(batch["mask"], batch["samples"], 0)
     return Measurement(samples, batch["mask"], batch["sensitivities"], axes)
 

@@ -14,9 +14,10 @@ MaskKind = Annotated[str, Field(pattern=f"^({'|'.join(MASK_KINDS)})$")]
 
 
 class KSpaceSettings(GridSettings):
-    """Of prepared k-space: an image along the readout (rows), samples along the phase-encoding axes.
+    """Of prepared k-space: an image along the readout, samples along the phase-encoding axes of the scan.
 
-    Nothing is resampled. `spacing` is that of the median case.
+    A 3D scan is cut across its readout: the slices of networks are then its rows, and their rows its slices.
+    Nothing is resampled. `spacing` is that of the median case, of slices, rows and columns as prepared.
     """
 
     phase_encoding_axes: tuple[Axis, ...] = (2,)
@@ -27,6 +28,11 @@ class KSpaceSettings(GridSettings):
         if axes not in ((2,), (0, 2)):
             raise ValueError(f"{list(axes)} is neither [2] (columns) nor [0, 2] (slices and columns)")
         return axes
+
+    @property
+    def encoded(self) -> tuple[int, ...]:
+        """Axes of prepared samples that are k-space, from the end: columns, or rows and columns."""
+        return (-1,) if self.phase_encoding_axes == (2,) else (-2, -1)
 
 
 class SamplingSettings(Settings):

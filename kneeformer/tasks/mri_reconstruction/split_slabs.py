@@ -8,7 +8,7 @@ from kneeformer.kspace.coils import coil_sensitivities
 from kneeformer.kspace.noise import noise_level
 from kneeformer.kspace.sampling import draw_mask
 from kneeformer.kspace.splitting import reach_of, sampling_density, withheld_weights, withhold
-from kneeformer.tasks.mri_reconstruction.prepare import as_mask, calibration_width, encoded_axes
+from kneeformer.tasks.mri_reconstruction.prepare import as_mask, calibration_width
 from kneeformer.tasks.mri_reconstruction.settings import SamplingSettings
 
 _SHIFT = 0.1  # of the columns, the farthest that an image is moved before it is measured again
@@ -62,7 +62,7 @@ def split_slab(
         kspace: (coils, slices, rows, columns) over the scale of its volume.
         rows: that are cut.
     """
-    maps = coil_sensitivities(kspace, encoded_axes(axes), calibration_width(measured))
+    maps = coil_sensitivities(kspace, axes, calibration_width(measured))
     return {
         "samples": np.ascontiguousarray(kspace[:, :, rows], np.complex64),
         "mask": as_mask(split.seen, axes),

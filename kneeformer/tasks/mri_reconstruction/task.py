@@ -35,11 +35,12 @@ from kneeformer.tasks.mri_reconstruction.objective import ReconstructionObjectiv
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
 from kneeformer.tasks.mri_reconstruction.prepare import (
     SIMULATED,
+    across_readout,
     as_mask,
     encoded_along,
     from_magnitudes,
-    hybrid_kspace,
     measured,
+    prepare_kspace,
 )
 from kneeformer.tasks.mri_reconstruction.reconstruct import reconstruct
 from kneeformer.tasks.mri_reconstruction.self_supervision import SelfSupervisedObjective
@@ -71,7 +72,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         self, scan: Scan, acceleration: float, name: str, configuration: ReconstructionConfiguration
     ) -> Scan:
         kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
-        axes = configuration.preprocessing.phase_encoding_axes
+        axes = configuration.preprocessing.encoded
         encoded = encoded_along(kspace, axes)
         acquired = measured(encoded, axes)
         mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
@@ -81,8 +82,8 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             "nominal_acceleration": acceleration,
             "true_acceleration": true_acceleration(mask, acquired),
         }
-        kept = encoded * as_mask(mask, axes)
-        if 0 in axes:
+        kept = across_readout(encoded * as_mask(mask, axes), axes)
+        if -2 in axes:
             kept = kept[:, None]
         return replace(
             scan, image=kept, facts=facts, fully_sampled=zero_filled_middle(kspace, scan.grid.shape)
@@ -124,7 +125,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             tune(network, training.cases, configuration, watch)
 
     def objective(self, dataset: DatasetSettings, configuration: ReconstructionConfiguration) -> Objective:
-        axes = configuration.preprocessing.phase_encoding_axes
+        axes = configuration.preprocessing.encoded
         loss = configuration.training.loss
         if (by_itself := configuration.self_supervision) is not None:
             return SelfSupervisedObjective(loss, by_itself.equivariance, axes)
@@ -163,24 +164,26 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             raise KneeformerError(
                 "magnitude images have no missing samples; undersample them with --simulate 4"
             )
-        axes = configuration.preprocessing.phase_encoding_axes
-        if 0 in axes and not is_3d(scan.image):
+        axes, shape = configuration.preprocessing.encoded, scan.grid.shape
+        if -2 in axes and not is_3d(scan.image):
             raise KneeformerError(
                 "a stack of slices, and the plan is for 3D scans; plan a dataset of slices separately"
             )
-        kspace = hybrid_kspace(encoded_along(scan.image, axes), scan.grid.shape[1])
-        volume, complex_image = reconstruct(networks, kspace, configuration, scan.grid)
-        before = zero_filled_middle(scan.image, scan.grid.shape)
-        doubts = unlike_training(measured(kspace, axes), scan.grid.shape[2], configuration)
+        prepared = prepare_kspace(scan, None, configuration, dataset.scheme)
+        volume, complex_image = (
+            centre_crop(across_readout(found, axes), shape)
+            for found in reconstruct(networks, prepared, configuration)
+        )
+        doubts = unlike_training(measured(prepared.image, axes), shape, configuration)
         if not _is_oriented(scan):
             doubts = (*doubts, "its file gives no patient orientation; axes are those of the scanner")
         return Outputs(
-            {"": centre_crop(volume, scan.grid.shape)},
+            {"": volume},
             facts={**scan.facts, **_supervision(configuration)},
-            shown={"zero-filled": before},
+            shown={"zero-filled": zero_filled_middle(scan.image, shape)},
             warnings=doubts,
             description=_description(scan),
-            complex_image=centre_crop(complex_image, scan.grid.shape),
+            complex_image=complex_image,
         )
 
     def draw(

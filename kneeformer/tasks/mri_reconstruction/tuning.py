@@ -49,12 +49,11 @@ def _metric(
 ) -> tuple[str, Callable[[nn.Module, Batch], float], Callable[[list[float]], float]]:
     """Its name, its part of a batch of one slab, and the metric of these."""
     assert configuration.solver is not None
-    axes, tuned_for = configuration.preprocessing.phase_encoding_axes, configuration.solver.tuned_for
+    axes, tuned_for = configuration.preprocessing.encoded, configuration.solver.tuned_for
 
     def of_withheld(network: nn.Module, batch: Batch) -> float:
-        from_end = tuple(axis - 3 for axis in axes)
-        found = network(seen_part(batch, from_end), batch["to_patient"])
-        return predicted_share(found.coil_images, batch, from_end)
+        found = network(seen_part(batch, axes), batch["to_patient"])
+        return predicted_share(found.coil_images, batch, axes)
 
     def found_beside_truth(network: nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         found = network(measurement_of(batch, axes), batch["to_patient"]).magnitude

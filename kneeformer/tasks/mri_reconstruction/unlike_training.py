@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kneeformer.geometry.aliases import Size
 from kneeformer.kspace.sampling import apparent_acceleration
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
@@ -9,24 +10,28 @@ _TOLERANCE = 1.15  # of the acceleration; 6 lines of a small matrix cannot meet 
 
 
 def unlike_training(
-    mask: np.ndarray, columns: int, configuration: ReconstructionConfiguration
+    mask: np.ndarray, shape: Size, configuration: ReconstructionConfiguration
 ) -> tuple[str, ...]:
     """Return a sentence for each of acceleration and matrix that is not one of training; of solvers none.
 
     Args:
         mask: bool over the phase-encoding axes, True where samples were measured.
-        columns: of the image.
+        shape: of the image, (slices, rows, columns) of the scan.
     """
     if configuration.solver is not None:
         return ()
     low, high = configuration.sampling.accelerations
-    found, learnt = apparent_acceleration(mask), configuration.training.crop[2]
+    found, (_, rows, columns) = apparent_acceleration(mask), configuration.training.crop
     doubts = []
     if not low / _TOLERANCE <= found <= high * _TOLERANCE:
         doubts.append(
             f"undersampled {found:.1f}x, and the network was trained at {low:g}x to {high:g}x; compare with "
             f"-c tv"
         )
-    if columns != learnt:
-        doubts.append(f"{columns} columns, and the network was trained on {learnt}; compare with -c tv")
+    encoded = {"columns": (shape[2], columns)}
+    if 0 in configuration.preprocessing.phase_encoding_axes:
+        encoded["slices"] = shape[0], rows
+    for axis, (size, learnt) in encoded.items():
+        if size != learnt:
+            doubts.append(f"{size} {axis}, and the network was trained on {learnt}; compare with -c tv")
     return tuple(doubts)
