@@ -100,7 +100,7 @@ def test_all_samples_give_the_files_own_reconstruction(
 
 def test_prepared_slices_lie_across_the_readout(planned: dict[str, ReconstructionConfiguration]) -> None:
     prepared = prepare_kspace(scan(), None, planned["tv"], NO_LABELS)
-    assert prepared.image.shape == (2, 16, 32, 32) and prepared.slice_mm == 1.0
+    assert prepared.image.shape == (2, 16, 32, 32) and prepared.spacing == (1.0, 2.0, 1.5)
     assert (scan().grid.orientation(), prepared.orientation) == ("SPL", "PSL")
     assert prepared.image.any((0, 1, 3)).tolist() == [2 <= z < 30 for z in range(32)]
     images = to_image(prepared.image, (-2, -1)).swapaxes(1, 2)

@@ -42,12 +42,11 @@ def prepare_kspace(
 ) -> PreparedKSpace:
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
     kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
-    axes, grid = configuration.preprocessing.encoded, scan.grid
+    axes, grid, along = configuration.preprocessing.encoded, scan.grid, scan.grid.orientation()
     hybrid = hybrid_kspace(encoded_along(kspace, axes), grid.shape[1], axes)
-    slices, rows, columns = grid.orientation()
     if -2 in axes:
-        return PreparedKSpace(hybrid, rows + slices + columns, permuted(grid.spacing, [1, 0, 2]))
-    return PreparedKSpace(hybrid, slices + rows + columns, grid.spacing)
+        return PreparedKSpace(hybrid, along[1] + along[0] + along[2], permuted(grid.spacing, [1, 0, 2]))
+    return PreparedKSpace(hybrid, along, grid.spacing)
 
 
 def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.ndarray:
