@@ -67,15 +67,26 @@ def check_layout(dataset: Dataset) -> list[str]:
 
 
 def layout_warnings(dataset: Dataset) -> list[str]:
-    """A line for each entry of `subjects` or `sides` in dataset.json that names no case."""
-    tests = list_cases(dataset.folder / "imagesTs", dataset.description)
-    cases = {c.name for c in (*dataset.training_cases(), *dataset.unlabelled_cases(), *tests)}
-    said = {"subjects": {*dataset.description.subjects}, "sides": {*dataset.description.sides}}
+    """A line for each entry of `subjects` or `sides` in dataset.json that names no case, and for each test
+    case of a subject that a network learns from.
+    """
+    description, training = dataset.description, dataset.training_cases()
+    tests = list_cases(dataset.folder / "imagesTs", description)
+    cases = {c.name for c in (*training, *dataset.unlabelled_cases(), *tests)}
+    said = {"subjects": {*description.subjects}, "sides": {*description.sides}}
     file = dataset.folder / "dataset.json"
+    learnt = {description.subject(c.name) for c in training}
     return [
-        f"{file}: {key}: there is no case {name!r}; correct the name or remove it"
-        for key, names in said.items()
-        for name in sorted(names - cases)
+        *(
+            f"{file}: {key}: there is no case {name!r}; correct the name or remove it"
+            for key, names in said.items()
+            for name in sorted(names - cases)
+        ),
+        *(
+            f"{c.images[0]}: of a subject of imagesTr: its scores say nothing of other people"
+            for c in tests
+            if description.subject(c.name) in learnt
+        ),
     ]
 
 

@@ -1,5 +1,6 @@
 """Check a dataset and take its fingerprint, opening each file once."""
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,13 @@ _SHOWN = 10  # warnings
 
 @dataclass(frozen=True)
 class Inspection:
-    """Report of a child process about a case."""
+    """Report of a child process about a case; `digest` is of its images."""
 
     problems: list[str]
     facts: CaseFingerprint | None = None
     sample: np.ndarray | None = None
     warnings: list[str] = field(default_factory=list)
+    digest: bytes = b""
 
 
 def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Progress) -> Fingerprint:
@@ -69,7 +71,8 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     )
     if problems:
         raise KneeformerError(_listed(dataset, problems))
-    log_warnings([*layout_warnings(dataset), *(line for i in inspections for line in i.warnings)])
+    warnings = [line for inspection in inspections for line in inspection.warnings]
+    log_warnings([*layout_warnings(dataset), *_same_scans(whole, inspections), *warnings])
     samples = [
         i.sample for c, i in zip(whole, inspections, strict=True) if i.sample is not None and c.name in used
     ]
@@ -97,7 +100,22 @@ def _inspect(job: tuple[Case, DatasetDescription, int]) -> Inspection:
         case.side,
         description.phase_encoding_axes,
     )
-    return Inspection([], facts, sample, checked.warnings)
+    voxels = np.ascontiguousarray(checked.images).view(np.uint8)
+    digest = hashlib.blake2b(voxels, digest_size=16).digest()
+    return Inspection([], facts, sample, checked.warnings, digest)
+
+
+def _same_scans(cases: list[Case], inspections: list[Inspection]) -> list[str]:
+    """A line for each scan that several cases have."""
+    by_digest: dict[bytes, list[Case]] = {}
+    for case, inspection in zip(cases, inspections, strict=True):
+        by_digest.setdefault(inspection.digest, []).append(case)
+    return [
+        f"{one.images[0]}: the same voxels as {' and '.join(case.name for case in others)}: one would train "
+        f"and another validate; keep one"
+        for one, *others in by_digest.values()
+        if others
+    ]
 
 
 def log_warnings(lines: list[str]) -> None:

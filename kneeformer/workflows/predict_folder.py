@@ -65,9 +65,7 @@ def predict_folder(
     inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
     every = cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
-        cases = [c for c in every if not (output / f"{c.name}{ending}").is_file()]
-        if kept := len(every) - len(cases):
-            _log().info("%s: %d of %d cases are predicted already and kept", output, kept, len(every))
+        cases = _not_predicted(every, output, ending)
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
     if dicom_seg:
         _require_dicom(source, predictor, inputs)
@@ -87,6 +85,21 @@ def predict_folder(
         good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
         what = Wanted(output, probabilities, meshes, dicom_seg, first)
         return failed + _predict_all(predictor, good, what, watch)
+
+
+def _not_predicted(cases: list[Case], output: Path, ending: str) -> list[Case]:
+    """The cases without a prediction; of those that are kept it is told how many, and which are outdated."""
+    done = {case.name: output / f"{case.name}{ending}" for case in cases}
+    kept = [case for case in cases if done[case.name].is_file()]
+    if kept:
+        _log().info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
+    for case in kept:
+        changed = max((file.stat().st_mtime for file in case.files if file.is_file()), default=0.0)
+        if changed > done[case.name].stat().st_mtime:
+            _log().warning(
+                "%s: kept, and older than its scan; remove it to predict it again", done[case.name]
+            )
+    return [case for case in cases if case not in kept]
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,15 @@ class TestLayout:
             f"{file}: sides: there is no case 'c'; correct the name or remove it",
         ]
 
+    def test_a_test_case_of_a_training_subject_is_warned_of(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(cases=("a_00m", "b"))
+        for name in ("a_12m", "c"):
+            write_image(dataset.folder / f"imagesTs/{name}_0000.nrrd", RAMP, GRID)
+        assert layout_warnings(dataset) == [
+            f"{dataset.folder}/imagesTs/a_12m_0000.nrrd: of a subject of imagesTr: its scores say nothing of "
+            f"other people"
+        ]
+
     def test_image_without_label(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         (dataset.folder / "labelsTr/b.nrrd").unlink()

@@ -167,3 +167,15 @@ def test_beside_labelled_cases_images_without_labels_are_counted_by_new_subjects
     assert set(found.cases) == {"a_00m", "b"}
     assert (found.labelled, found.unlabelled) == (2, 2), "c and d; a has labels"
     assert found.intensities[0].maximum < 3000
+
+
+def test_a_scan_of_two_names_is_told(
+    raw: Callable[..., Dataset], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = raw(("a", "b"), ("c",))
+    copy = (dataset.folder / "imagesTr" / "a_0000.nrrd").read_bytes()
+    (dataset.folder / "imagesUn" / "c_0000.nrrd").write_bytes(copy)
+    with caplog.at_level("WARNING"):
+        fingerprinted(dataset, tmp_path)
+    assert "a_0000.nrrd: the same voxels as c: one would train" in caplog.text
+    assert caplog.text.count("the same voxels") == 1

@@ -1,6 +1,7 @@
 """Predicting many cases: what happens to one is told in a line and costs the others nothing."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def inputs(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_each_fault_costs_its_own_case(inputs: Path, tmp_path: Path) -> None:
+def test_each_fault_costs_its_own_case(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     output = tmp_path / "out"
     failed = predict_folder(predictor, inputs, output, lambda *_: None)
@@ -84,6 +87,13 @@ def test_each_fault_costs_its_own_case(inputs: Path, tmp_path: Path) -> None:
         f"choose another place",
     ]
     assert "in forward" in kept.read_text()
+    later = (output / "a good.nrrd").stat().st_mtime + 9
+    os.utime(inputs / "a good_0000.nrrd", (later, later))
+    with caplog.at_level(logging.WARNING):
+        again = predict_folder(predictor, inputs, output, lambda *_: None, skip_existing=True)
+    assert again == failed, "the others are kept"
+    said = [text for text in caplog.messages if "older" in text]
+    assert said == [f"{output}/a good.nrrd: kept, and older than its scan; remove it to predict it again"]
     assert set(np.unique(read_image(output / "a good.nrrd").array)) <= {0, 1}
 
 
