@@ -1,16 +1,24 @@
-"""Seeds that no generator takes are refused by the command line."""
+"""Numbers that an option does not take are refused by the command line."""
 
 import argparse
 
 import pytest
 
-from kneeformer.cli.console import seed
+from kneeformer.cli.console import seed, whole
 
 
 def test_a_seed_is_what_every_generator_takes() -> None:
     assert [seed(text) for text in ("0", "7", "4294967295")] == [0, 7, 4294967295]
     for text in ("-1", "4294967296"):
-        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a whole number from 0"):
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=f"{text} is not a whole number from 0 to 4294967"
+        ):
             seed(text)
     with pytest.raises(ValueError, match="invalid literal"):
         seed("1.5")
+
+
+def test_a_count_has_no_upper_end() -> None:
+    assert whole(1)("10000000000") == 10**10
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^0 is not a whole number from 1$"):
+        whole(1)("0")

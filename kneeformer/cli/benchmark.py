@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import add_device, add_plans, command_parser, positive, resume_with, run
-from kneeformer.cli.what_if import positive_whole, triple
+from kneeformer.cli.console import add_device, add_plans, command_parser, positive, resume_with, run, whole
+from kneeformer.cli.what_if import triple
 
 if TYPE_CHECKING:
     from kneeformer.geometry.aliases import Size, Spacing
@@ -24,7 +24,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--shape",
-        type=triple(positive_whole),
+        type=triple(whole(1)),
         default=SHAPE,
         metavar="ZxYxX",
         help="size of a scan in voxels (default: 36x320x320)",
@@ -37,7 +37,7 @@ def main() -> None:
         help="in mm (default: 3.1x0.44x0.44)",
     )
     parser.add_argument(
-        "--structures", type=positive_whole, default=6, metavar="N", help="number of labels (default: 6)"
+        "--structures", type=whole(1), default=6, metavar="N", help="number of labels (default: 6)"
     )
     parser.add_argument(
         "--memory",

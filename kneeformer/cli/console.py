@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import shlex
 import sys
@@ -194,34 +195,26 @@ def positive(text: str) -> float:
     return value
 
 
-def seed(text: str) -> int:
-    """Type of an option that seeds generators: a whole number from 0 to 2^32 - 1."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
-    return value
+def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """Type of an option that is a whole number from `least` to `most`."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            up_to = "" if most == math.inf else f" to {most}"
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least}{up_to}")
+        return value
+
+    return number
 
 
-def gpus(text: str) -> int:
-    """Type of an option that counts GPUs."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def faces(text: str) -> int:
-    """Type of an option that numbers the faces of a surface: a tetrahedron has four."""
-    value = int(text)
-    if value < 4:
-        raise argparse.ArgumentTypeError(f"{text} is less than 4")
-    return value
+seed = whole(0, 2**32 - 1)
 
 
 def add_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces",
-        type=faces,
+        type=whole(4),  # a tetrahedron
         default=None,
         metavar="N",
         help="about how many triangles a surface has at most (default: all)",
@@ -232,7 +225,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",
         "--processes",
-        type=int,
+        type=whole(1),
         default=None,
         metavar="N",
         help="cases processed at a time (default: one per core)",

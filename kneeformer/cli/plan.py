@@ -10,6 +10,7 @@ from kneeformer.cli.console import (
     add_processes,
     add_quiet,
     command_parser,
+    positive,
     resume_with,
     run,
 )
@@ -61,7 +62,7 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
     )
     parser.add_argument(
         "-gpu_memory_target",
-        type=float,
+        type=positive,
         default=None,
         metavar="GB",
         help="memory one training step may take (default: what the device has)",

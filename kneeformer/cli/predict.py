@@ -12,8 +12,10 @@ from kneeformer.cli.console import (
     add_quiet,
     command_parser,
     end_with,
+    positive,
     resume_with,
     run,
+    whole,
 )
 from kneeformer.cli.load_predictor import loaded_predictor
 from kneeformer.cli.model_options import add_model
@@ -75,7 +77,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--simulate",
-        type=float,
+        type=positive,
         default=None,
         metavar="R",
         help="for reconstruction: undersample fully sampled k-space R times, with the same mask for every -c",
@@ -114,14 +116,14 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-num_parts",
-        type=int,
+        type=whole(1),
         default=1,
         metavar="N",
         help="number of calls that share the cases (default: 1)",
     )
     parser.add_argument(
         "-part_id",
-        type=int,
+        type=whole(0),
         default=0,
         metavar="I",
         help="which part of the cases this call predicts, from 0",
@@ -136,7 +138,7 @@ def whole_path(text: str) -> Path:
 def _contradiction(arguments: argparse.Namespace) -> str | None:
     """Options that exclude each other, in words; None where there are none."""
     last = arguments.num_parts - 1
-    if not 0 <= arguments.part_id <= last:
+    if arguments.part_id > last:
         return f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}"
     if arguments.best and (arguments.configuration or arguments.folds or arguments.plans):
         return "--best: chooses configuration, folds and plan; omit -c, -f and -p"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run, whole
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
         "-o", "--output", type=Path, required=True, help="folder for the table and the draft labels"
     )
     parser.add_argument(
-        "-n", "--number", type=_number, default=5, help="number of scans to suggest (default: 5)"
+        "-n", "--number", type=whole(1), default=5, help="number of scans to suggest (default: 5)"
     )
     parser.add_argument("-c", "--configuration", default="3d_vit", help="configuration (default: 3d_vit)")
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="folds (default: all trained ones)")
@@ -40,9 +40,3 @@ def _suggest(arguments: argparse.Namespace) -> None:
         print(f"{rank:3}  {suggestion.case}  uncertainty {suggestion.uncertainty:.2f}")
     print(f"{TABLE}, and for each scan draft labels and a picture: {arguments.output}")
     print("correct the drafts, then move them to labelsTr and their scans to imagesTr")
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is no number of scans")
-    return int(text)

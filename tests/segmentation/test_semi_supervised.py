@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from prepared import plan
 from torch import Tensor, nn
 
-from kneeformer.config import CropConfiguration, TeacherSettings, TrainingSettings
+from kneeformer.config import TeacherSettings, TrainingSettings
 from kneeformer.data.storage import CaseRecord, Origin, open_case, record_file, save_case
 from kneeformer.engine.crops import CropBatches
 from kneeformer.engine.losses import IGNORE_INDEX
@@ -129,33 +130,16 @@ def test_a_volume_is_plausible_within_twice_the_labelled_range(voxels: int, plau
     assert LabelledStructure("femur", 1, 100, 300).is_plausible(voxels) == plausible
 
 
-CONFIGURATION = CropConfiguration.model_validate(
-    {
-        "task": "segmentation",
-        "preprocessing": {
-            "folder": "3d_vit",
-            "spacing": [1, 1, 1],
-            "orientations": ["SPL"],
-            "median_shape": SHAPE,
-            "normalisation": [{"kind": "none"}],
-        },
-        "network": {
-            "stem": [{"channels": 12, "stride": [2, 2, 2], "kernel": [3, 3, 3]}],
-            "width": 12,
-            "depth": 1,
-            "heads": 2,
-        },
-        "training": {**SETTINGS.model_dump(), "averaged_share": 0.1, "precision": "fp32"},
-        "augmentation": UNCHANGED.model_dump(),
-        "inference": {"whole_volume_tokens": 1000},
-        "teacher": {"images": 2},
-    }
+CONFIGURATION = (
+    plan()
+    .configuration("3d_vit")
+    .model_copy(update={"training": SETTINGS.model_copy(update={"precision": "fp32"})})
 )
 
 
 def teacher(labelled: list[Path], unlabelled: list[Path]) -> PseudoLabelTeacher:
     return PseudoLabelTeacher(
-        CONFIGURATION.teacher or TeacherSettings(),
+        TeacherSettings(images=2),
         CONFIGURATION,
         SCHEME,
         StoredCases(labelled, unlabelled),
