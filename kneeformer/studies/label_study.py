@@ -14,6 +14,7 @@ from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
 from kneeformer.studies.arms import ALL_ARMS, Arm
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
+from kneeformer.studies.label_details import pseudo_labels_csv, structures_csv
 from kneeformer.studies.label_table import Row, Scores, compared, dice_of, draw, label_csv, label_markdown
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
@@ -71,7 +72,7 @@ class Planned:
 def run_label_study(
     folders: Folders, study: LabelStudy, watch_training: Callable[[ProgressEvent], None], watch: Progress
 ) -> tuple[list[Row], Path]:
-    """Train whatever is not trained yet, and compare; table.csv, table.md and curves.png in the folder.
+    """Train whatever is not trained yet, and compare; tables and curves.png in the folder.
 
     A study that was stopped goes on where it was.
 
@@ -92,12 +93,25 @@ def run_label_study(
     for before in planned.before.values():
         if not before.finished:
             before.train(watch_training, watch)
-    scores: Scores = {}
-    for key, runs in planned.trainings.items():
-        scores[key] = dice_of(training.summary(watch_training, watch).table for training in runs)
+    tables = {
+        key: [training.summary(watch_training, watch).table for training in runs]
+        for key, runs in planned.trainings.items()
+    }
+    scores: Scores = {key: dice_of(found) for key, found in tables.items()}
     rows = list(compared(scores))
     write_text(home / "table.csv", label_csv(rows))
     write_text(home / "table.md", label_markdown(rows))
+    write_text(home / "structures.csv", structures_csv(tables))
+    plan = read_dataset_plan(folders, study.dataset, study.plans)
+    prepared = plan.configuration(study.configuration).preprocessing.folder
+    write_text(
+        home / "pseudo_labels.csv",
+        pseudo_labels_csv(
+            {key: [t.folder for t in runs] for key, runs in planned.trainings.items()},
+            folders.preprocessed / study.dataset / prepared,
+            plan.dataset.scheme,
+        ),
+    )
     draw(scores, home / "curves.png")
     return rows, home
 

@@ -35,11 +35,12 @@ class Row:
 
 def dice_of(runs: Iterable[ScoreTable]) -> np.ndarray:
     """(seeds, subjects) mean Dice of each validation subject, sorted by subject; NaN where it has none."""
-    return np.stack([_by_subject(table) for table in runs])
+    return np.stack([by_subject(table, DICE.name) for table in runs])
 
 
-def _by_subject(table: ScoreTable) -> np.ndarray:
-    found = table.by_subject(DICE.name, WHOLE)
+def by_subject(table: ScoreTable, metric: str) -> np.ndarray:
+    """(subjects,) means of a metric, sorted by subject; NaN where it is undefined."""
+    found = table.by_subject(metric, WHOLE)
     return np.array([found.get(subject, math.nan) for subject in sorted({*table.subjects.values()})])
 
 
