@@ -5,13 +5,13 @@ With y = R (x - c) + c + t the points of its surface and n their normals, both m
     1 / (2 v)  sum over x of  [f(n) rho(d(y)) + (1 - f(n)) w^2 + h(b(y))] / e^2
                             + [g(n) rho(k(y)) + (1 - g(n)) w^2] / e_k^2           +  |p|^2 / 2
 
-d is the signed distance to the whole bone, and k that to the bone in place: what is kept, and fragments that
-were put back. rho is Geman and McClure's cost, of width w. f is the squared cosine between n and the slope
-of d: the fracture's surface lies inside the bone and faces another way, and costs the same wherever it lies.
-g is that between n and the way to the bone in place where this has a face, for two faces of a fracture meet.
-b is how far a point sticks out of the whole bone or into the bone in place, and h is Huber's cost. e and e_k
-are the usual errors, v is the number of points that err alike, and p are rotation and shift as shares of how
-far fragments move: of places that are equally good the nearest is taken.
+d is the signed distance to the whole bone, and k that to the bone in place: what has not moved, and
+fragments that were put back. rho is Geman and McClure's cost, of width w. f is the squared cosine between n
+and the slope of d: the fracture's surface lies inside the bone and faces another way, and costs the same
+wherever it lies. g is that between n and the way to the bone in place, for two faces of a fracture meet. b is
+how far a point sticks out of the whole bone or into the bone in place, and h is Huber's cost. e and e_k are
+the usual errors, v is the number of points that err alike, and p are rotation and shift as shares of how far
+fragments move: of places that are equally good the nearest is taken.
 
 Where a fragment touches the bone in place before it is moved, g is 0. The border that a mask draws there fits
 by construction, and would hold the fragment where it lies.
@@ -63,13 +63,11 @@ class Target:
     Attributes:
         bone: (z, y, x) float64, of the whole bone.
         in_place: (z, y, x) float64, of bone where it belongs, which fragments meet and do not enter.
-        face: (z, y, x) float64 in [0, 1], whether the surface of that is a face of the fracture.
         middle: (3,) mm of the fragment from the middle of the grid.
     """
 
     bone: Tensor
     in_place: Tensor
-    face: Tensor
     spacing: Spacing
     middle: Tensor
 
@@ -83,7 +81,7 @@ class Seen:
         away: (n,) mm, signed distance to the whole bone, and its slope (n, 3).
         facing: (n,) in [0, 1], how well the fragment's surface faces as the whole bone's does.
         gap: (n,) mm, signed distance to the bone in place, and its slope.
-        opposing: (n,) in [0, 1], how well the fragment's surface faces a face of the bone in place.
+        opposing: (n,) in [0, 1], how well the fragment's surface faces that of the bone in place.
     """
 
     arm: Tensor
@@ -110,7 +108,7 @@ class FragmentMisfit:
 
     def __init__(self, fragment: FragmentSurface, target: Target) -> None:
         self.fragment, self.target = fragment, target
-        self.fields = by_voxel(torch.stack([target.bone, target.in_place, target.face]))
+        self.fields = by_voxel(torch.stack([target.bone, target.in_place]))
         alike = max(1.0, _CORRELATION_MM**2 / fragment.area_mm2)
         self.certainty = 1 / (_ERROR_MM**2 * alike)
         self.of_faces = _ERROR_MM**2 / _ERROR_OF_FACES_MM**2
@@ -140,7 +138,6 @@ class FragmentMisfit:
         corners = self.fields[cells.voxels]
         away, slope = cells.value_and_slope(corners[..., 0])
         gap, slope_of_gap = cells.value_and_slope(corners[..., 1])
-        face = cells.values(corners[..., 2:])[:, 0]
         normals = self.fragment.normals @ motion.rotation.T
         return Seen(
             moved - motion.shift,
@@ -149,7 +146,7 @@ class FragmentMisfit:
             _squared_cosine(normals, slope),
             gap,
             slope_of_gap,
-            face * _squared_cosine(-normals, slope_of_gap),
+            _squared_cosine(-normals, slope_of_gap),
         )
 
     def _terms(self, seen: Seen, width: float) -> Iterator[_Residuals]:

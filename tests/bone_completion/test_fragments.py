@@ -12,7 +12,10 @@ from kneeformer.tasks.cases import Outputs
 TIBIA = Tibia.scanned(40)
 X, _, Z = np.moveaxis(TIBIA.grid.voxel_centres(), -1, 0)
 PIECE = TIBIA.bone & (np.quantile(Z[TIBIA.bone], 0.7) < Z) & (np.median(X[TIBIA.bone]) < X)
-MOVED = np.roll(PIECE, (0, 2, 0), (0, 1, 2))  # two voxels of 2.5 mm along y
+SHIFT = (0, 2, 0)  # voxels of 2.5 mm
+MOVED = np.roll(PIECE, SHIFT, (0, 1, 2))
+SOFT = np.where(PIECE, np.median(TIBIA.ct[~TIBIA.bone]), TIBIA.ct)
+CT = np.where(MOVED, np.roll(TIBIA.ct, SHIFT, (0, 1, 2)), SOFT).astype(TIBIA.ct.dtype)
 
 
 def mask() -> np.ndarray:
@@ -22,7 +25,7 @@ def mask() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def outputs() -> Outputs:
-    return complete(TIBIA.ct, mask(), TIBIA.grid)
+    return complete(CT, mask(), TIBIA.grid)
 
 
 def test_a_fragment_is_put_back(outputs: Outputs) -> None:
@@ -39,7 +42,7 @@ def test_a_fragment_is_put_back(outputs: Outputs) -> None:
 
 
 def test_a_fragment_counts_as_region(outputs: Outputs) -> None:
-    plain = complete(TIBIA.ct, as_region(mask()), TIBIA.grid)
+    plain = complete(CT, as_region(mask()), TIBIA.grid)
     assert plain.facts["fragments"] == [] and "_fragments" not in plain.volumes
     for name, volume in plain.volumes.items():
         assert np.array_equal(volume, outputs.volumes[name])

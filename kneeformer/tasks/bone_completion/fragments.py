@@ -1,7 +1,8 @@
 """Displaced fragments, the label values of a mask from 3 on, put back where they broke off.
 
 The part of a fragment's surface that is bone surface belongs on the completed bone, and the face of its
-fracture on the bone that is kept or on a fragment already put back (`shape_models.reduction`).
+fracture on bone in its place: what is kept, what is left in the region (`bone_in_region`), and fragments
+already put back (`shape_models.reduction`).
 """
 
 import math
@@ -16,14 +17,14 @@ from scipy.spatial.transform import Rotation
 
 from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.aliases import Spacing
-from kneeformer.geometry.boxes import bounding_box, box_shape, grown, paste, slices
+from kneeformer.geometry.boxes import Box, bounding_box, box_shape, grown, paste, slices
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
-from kneeformer.labels import COMPLETE, FRAGMENTS, KEEP
+from kneeformer.labels import COMPLETE, FRAGMENTS
 from kneeformer.shape_models.completion import Completed
 from kneeformer.shape_models.fragment_misfit import FragmentSurface, Target
 from kneeformer.shape_models.reduction import Reduced, reduce
-from kneeformer.tasks.bone_completion.fracture_faces import faces
+from kneeformer.tasks.bone_completion.bone_in_region import bone_in_region
 from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
@@ -77,40 +78,46 @@ def reposition(
     """Put every fragment back, the largest first: the next ones meet it.
 
     Args:
-        ct, mask: (z, y, x).
+        ct, mask: (z, y, x); the CT in any unit.
         completed: the bone, one a model; of several the mean.
         bone: that was completed.
         spacing: of the prototype's grid.
     """
-    in_place, placed = mask == KEEP, []
-    for label in sorted(fragments_in(mask), key=lambda label: -np.count_nonzero(mask == label)):
+    labels = fragments_in(mask)
+    if not labels:
+        return []
+    in_place, placed = _in_place(ct, mask, grid), []
+    for label in sorted(labels, key=lambda label: -np.count_nonzero(mask == label)):
         fragment = mask == label
-        box = grown(bounding_box(fragment), [math.ceil(_REACH_MM / mm) for mm in grid.spacing], mask.shape)
-        cut = slices(box)
-        fields = (
-            distance_on(completed, bone, box, grid, spacing),
-            signed_distance(in_place[cut], grid.spacing),
-            faces(ct[cut], mask[cut], in_place[cut], grid.spacing),
-        )
-        found = _put_back(label, fragment, grid, fields, grid.cut(box))
+        box = _around(fragment, grid)
+        whole = distance_on(completed, bone, box, grid, spacing)
+        meets = signed_distance(in_place[slices(box)], grid.spacing)
+        found = _put_back(label, fragment, grid, whole, meets, grid.cut(box))
         placed.append(found)
         in_place = in_place | (label_map_of([found], mask, grid) > 0)
     return sorted(placed, key=lambda fragment: fragment.label)
 
 
+def _in_place(ct: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """(z, y, x) bool: bone where it belongs, around region and fragments."""
+    box = _around(mask >= COMPLETE, grid)
+    cut = slices(box)
+    return paste(bone_in_region(ct[cut], mask[cut], grid.spacing), box, grid.shape)
+
+
+def _around(marked: np.ndarray, grid: Grid) -> Box:
+    return grown(bounding_box(marked), [math.ceil(_REACH_MM / mm) for mm in grid.spacing], grid.shape)
+
+
 def _put_back(
-    label: int,
-    fragment: np.ndarray,
-    grid: Grid,
-    fields: tuple[np.ndarray, np.ndarray, np.ndarray],
-    around: Grid,
+    label: int, fragment: np.ndarray, grid: Grid, whole: np.ndarray, in_place: np.ndarray, around: Grid
 ) -> PlacedFragment:
-    """One fragment (z, y, x) bool, by the fields of a `Target` around it."""
+    """One fragment (z, y, x) bool, by signed distances to the whole bone and to that in place around it."""
     surface = _smooth_surface(fragment, grid)
     to_grid = _to_mm_of(around)
     source, middle = _sampled(surface, to_grid)
-    bone, in_place, face = (torch.from_numpy(field).double() for field in fields)
-    target = Target(bone, in_place, face, grid.spacing, torch.from_numpy(middle))
+    bone, meets = torch.from_numpy(whole).double(), torch.from_numpy(in_place).double()
+    target = Target(bone, meets, grid.spacing, torch.from_numpy(middle))
     found = reduce(source, target)
     inside = np.eye(4)
     inside[:3, :3] = found.motion.rotation.numpy()
