@@ -11,6 +11,7 @@ unexplained, and p_j what a standard deviation of the motion does that may be mi
 shape have one posterior. r is Matern's with exponent 3/2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +19,13 @@ from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.kriging import matern, regress, thinned
+from kneeformer.shape_models.kriging import Blocks, matern, regress
 from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
 
-_NEAR, _FAR = 800, 700  # supports beside what is hidden, and elsewhere
+_BAND = 1.5  # voxels from the surface, within which supports lie
+_NEAR, _FAR = 1600, 700  # blocks of supports beside what is hidden, and elsewhere, at most
 
 
 class GaussianProcess(Pca):
@@ -31,30 +33,38 @@ class GaussianProcess(Pca):
 
     def corrected(self, guess: Guess, image: Tensor, known: Tensor, motion: Motion) -> Guess:
         near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
-        at_surface = known & (image[DISTANCE].abs() < SURFACE_MM)
-        supports = torch.cat([thinned(at_surface & near, _NEAR), thinned(at_surface & ~near, _FAR)])
+        at_surface = known & (image[DISTANCE].abs() < _BAND * max(self.spacing))
+        blocks = [Blocks.of(at_surface & near, _NEAR), Blocks.of(at_surface & ~near, _FAR)]
         hidden = ~known & (guess.image[DISTANCE].abs() < 2 * SURFACE_MM)
         queries = torch.nonzero(hidden.flatten())[:, 0]
         assert guess.deviation_mm is not None
         whole, deviation = guess.image.clone(), guess.deviation_mm.clone()
-        if len(supports) and len(queries):
+        count = sum(map(len, blocks))
+        if count and len(queries):
             points = points_from_middle(self.grid, self.spacing, image.device)
             moved = motion_modes(guess.image[DISTANCE], points, self.spacing)
             expected = self.mean[DISTANCE].flatten() + motion.mean.to(moved) @ moved
-            covariance = self._covariance(points, motion.deviation.to(moved)[:, None] * moved)
-            away = (image[DISTANCE].flatten() - expected)[supports]
+            away = image[DISTANCE].flatten() - expected
+            seen = torch.cat([b.means(away[None])[0] for b in blocks])
+            covariance = self._covariance(blocks, points, motion.deviation.to(moved)[:, None] * moved)
+            supports = torch.arange(count, device=image.device)
             noise = NUGGET * float(self.noise_mm) ** 2
-            mean, variance = regress(away, supports, queries, covariance, noise)
+            mean, variance = regress(seen, supports, count + queries, covariance, noise)
             whole[DISTANCE].view(-1)[queries] = expected[queries] + mean
             deviation.view(-1)[queries] = variance.sqrt()
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
         return Guess(whole, torch.where(known, 0, deviation))
 
-    def _covariance(self, points: Tensor, pose_errors: Tensor) -> "_OfBones":
+    def _covariance(self, blocks: Sequence[Blocks], points: Tensor, pose_errors: Tensor) -> "_OfBones":
+        """Of the means of blocks and, after them, of every voxel of the grid."""
+
+        def places(values: Tensor) -> Tensor:
+            return torch.cat([*(b.means(values) for b in blocks), values], 1)
+
         return _OfBones(
-            points,
-            self.modes[:, DISTANCE].flatten(1),
-            pose_errors,
+            places(points.T).T,
+            places(self.modes[:, DISTANCE].flatten(1)),
+            places(pose_errors),
             float(self.noise_mm),
             self.settings.locality_mm,
             self.settings.correlation_mm,
@@ -63,7 +73,7 @@ class GaussianProcess(Pca):
 
 @dataclass(frozen=True)
 class _OfBones:
-    """`kriging.Covariance` in mm2."""
+    """`kriging.Covariance` in mm2; a block lies where its voxels do in the mean."""
 
     points: Tensor
     modes: Tensor

@@ -1,5 +1,10 @@
-"""Gaussian process regression (kriging; Rasmussen and Williams 2006, chapter 2) from voxel to voxel."""
+"""Gaussian process regression (kriging; Rasmussen and Williams 2006, chapter 2) from voxel to voxel.
 
+Voxels that are seen are far too many for a dense system. They are averaged over cubes of the grid, so that
+all of them count: with some picked out instead, the answer depends on which these are.
+"""
+
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -51,7 +56,33 @@ def matern(apart: Tensor, length: float) -> Tensor:
     return torch.exp(-scaled).mul_(scaled + 1)
 
 
-def thinned(where: Tensor, most: int) -> Tensor:
-    """Voxels where (z, y, x) bool is true, every n-th of them so that they are `most` or fewer."""
-    voxels = torch.nonzero(where.flatten())[:, 0]
-    return voxels[:: max(1, -(-len(voxels) // most))]
+@dataclass(frozen=True)
+class Blocks:
+    """Cubes of a grid, each with the voxels in it that are seen.
+
+    Attributes:
+        voxels: (n,) of the flattened grid.
+        block: (n,) int64, the number of each voxel's block.
+    """
+
+    voxels: Tensor
+    block: Tensor
+
+    @classmethod
+    def of(cls, where: Tensor, most: int) -> "Blocks":
+        """Those of the voxels where (z, y, x) bool is true: the smallest cubes that are `most` or fewer."""
+        places, edge = torch.nonzero(where), 1
+        while True:
+            blocks, block = torch.unique(places // edge, dim=0, return_inverse=True)
+            if len(blocks) <= most:
+                return cls(torch.nonzero(where.flatten())[:, 0], block)
+            edge += 1
+
+    def __len__(self) -> int:
+        return int(self.block.max()) + 1 if len(self.block) else 0
+
+    def means(self, values: Tensor) -> Tensor:
+        """(channels, voxels of the grid) -> (channels, blocks)."""
+        count = torch.bincount(self.block, minlength=len(self))
+        total = values.new_zeros(len(values), len(self))
+        return total.index_add_(1, self.block, values[:, self.voxels]) / count

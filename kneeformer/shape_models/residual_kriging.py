@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.kriging import matern, regress, thinned
+from kneeformer.shape_models.kriging import Blocks, matern, regress
 
 SURFACE_MM = 5.0  # supports lie so near to a surface; errors are predicted twice as far
 NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the correlated error
-_SUPPORTS = 800
+_SUPPORTS = 800  # blocks of voxels, at most
 _REACH = 1.5  # correlation lengths from the hidden, within which supports lie
 
 
@@ -53,12 +53,14 @@ def krige_residual(
     """
     correction, left = torch.zeros_like(predicted), torch.ones_like(predicted)
     near = beside_hidden(known, spacing, correlation_mm)
-    supports = thinned(near & (predicted.abs() < SURFACE_MM), _SUPPORTS)
+    blocks = Blocks.of(near & (predicted.abs() < SURFACE_MM), _SUPPORTS)
     queries = torch.nonzero((~known & (predicted.abs() < 2 * SURFACE_MM)).flatten())[:, 0]
-    if len(supports) and len(queries):
+    if len(blocks) and len(queries):
         points = points_from_middle((known.shape[0], known.shape[1], known.shape[2]), spacing, known.device)
-        error = (distance - predicted).flatten()[supports]
-        mean, variance = regress(error, supports, queries, _Alike(points, correlation_mm), NUGGET)
+        error = blocks.means((distance - predicted).flatten()[None])[0]
+        alike = _Alike(torch.cat([blocks.means(points.T).T, points]), correlation_mm)
+        supports = torch.arange(len(blocks), device=known.device)
+        mean, variance = regress(error, supports, len(blocks) + queries, alike, NUGGET)
         correction.view(-1)[queries], left.view(-1)[queries] = mean, variance
     left[known] = 0
     return correction, left

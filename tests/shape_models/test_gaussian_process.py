@@ -39,13 +39,13 @@ def left_half() -> Tensor:
 
 
 def test_it_is_regression_with_the_covariance_of_the_bones() -> None:
-    """Few voxels, so all visible ones are supports: the formula of the module, as one dense system."""
+    """Few voxels, so each visible one is a block: the formula of the module, as one dense system."""
     prior, known = fitted(), left_half()
     image = planes()[1].clone()
     image[1] += (0.5 * (POINTS[:, 0] / 5).sin()).reshape(GRID)
     shifted = Motion(torch.tensor([0, 0.3, 0, 0, 0, 0, 0]), STEP)  # mm, more likely than none
     whole = prior.corrected(prior.complete(image, known), image, known, shifted)
-    seen = (known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
+    seen = (known & (image[1].abs() < 4.5)).flatten().nonzero()[:, 0]
     hidden = (~known & (image[1].abs() < 5)).flatten().nonzero()[:, 0]
     assert len(seen) > 60 and len(hidden) > 60
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.shape_models.kriging import matern, regress, thinned
+from kneeformer.shape_models.kriging import Blocks, matern, regress
 
 
 class Line:
@@ -43,8 +43,22 @@ def test_queries_are_answered_one_by_one_alike() -> None:
     assert torch.allclose(mean[41], alone[0]) and torch.allclose(variance[41], alone[1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("most", "found"), [(3, [1, 5, 9]), (100, [1, 3, 5, 7, 9]), (1, [1])])
-def test_thinned(most: int, found: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("most", "blocks"),
+    [(100, [[1], [3], [5], [7], [9]]), (4, [[1, 5], [3, 7], [9]]), (2, [[1, 5, 7], [3, 9]])],
+)
+def test_blocks_are_the_smallest_cubes_that_are_few_enough(most: int, blocks: list[list[int]]) -> None:
+    """Two rows of five; cubes of edge 2 hold columns 0 and 1, 2 and 3, 4; of edge 3 0 to 2, 3 and 4."""
     odd = torch.tensor([False, True] * 5).reshape(1, 2, 5)
-    assert thinned(odd, most).tolist() == found
-    assert len(thinned(torch.zeros(2, 2, 2, dtype=torch.bool), most)) == 0
+    found = Blocks.of(odd, most)
+    assert sorted(found.voxels[found.block == n].tolist() for n in range(len(found))) == blocks
+
+
+def test_means_of_blocks() -> None:
+    blocks = Blocks(torch.tensor([0, 1, 3]), torch.tensor([0, 1, 1]))
+    values = torch.tensor([[1.0, 2.0, torch.nan, 4.0], [0.0, 0.0, torch.nan, 1.0]])
+    assert blocks.means(values).tolist() == [[1.0, 3.0], [0.0, 0.5]]
+
+
+def test_nothing_seen_is_no_block() -> None:
+    assert len(Blocks.of(torch.zeros(2, 2, 2, dtype=torch.bool), 3)) == 0

@@ -96,7 +96,7 @@ def test_nothing_to_correct_or_to_learn_from(share: bool) -> None:
     assert (correction == 0).all() and (left == (0 if share else 1)).all()
 
 
-def test_many_visible_voxels_are_thinned() -> None:
+def test_many_visible_voxels_are_averaged() -> None:
     grid = (24, 24, 24)
     points = points_from_middle(grid, SPACING)
     predicted, known = points[:, 1].reshape(grid), (points[:, 2] < 0).reshape(grid)
