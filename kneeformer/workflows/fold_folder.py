@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kneeformer import __version__
 from kneeformer.data.files import read_model, write_text
+from kneeformer.data.splits import Split
 from kneeformer.engine.log import TEXT
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
@@ -39,7 +41,11 @@ class Pretrained(BaseModel):
 
 
 class Run(BaseModel):
-    """Settings of a fold's training beside its plan; None where not given. Written to run.json."""
+    """Settings of a fold's training beside its plan; None where not given. Written to run.json.
+
+    Attributes:
+        cases: names of those that it learns from.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -56,6 +62,7 @@ class Run(BaseModel):
     subjects: Annotated[int, Field(ge=1)] | None
     pretrain_from: str | None
     pretrained: Pretrained | None
+    cases: tuple[str, ...] = ()
 
 
 def lock_fold(folder: Path) -> AbstractContextManager[object]:
@@ -81,7 +88,7 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
             raise KneeformerError(f"{folder}: nothing to resume; start without --c")
         if finished and not (folder / LATEST).is_file():
             raise KneeformerError(
-                f"{folder}: this fold is trained in closed form: there is nothing to resume"
+                f"{folder}: this fold is trained, and has no {LATEST}: there is nothing to resume"
             )
     elif request.overwrite:
         return
@@ -95,6 +102,17 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
         )
 
 
+def refuse_learnt_cases(folder: Path, split: Split) -> None:
+    """Raises KneeformerError: the fold learnt from cases that are held out by now, by other splits."""
+    held_out = set(split["val"]) - set(split["train"])
+    cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
+    if learnt := sorted(held_out.intersection(cases)):
+        raise KneeformerError(
+            f"{folder}: learnt from {', '.join(learnt)}, which splits_final.json holds out by now; put the "
+            f"former splits back, or retrain the fold with --overwrite"
+        )
+
+
 def clear(folder: Path) -> None:
     """Remove what an earlier training left to resume from."""
     scored = (folder / "validation").rglob("summary.json")  # of another network, from now on
@@ -103,7 +121,12 @@ def clear(folder: Path) -> None:
 
 
 def write_run(
-    folder: Path, plan: Plan, request: Request, device: torch.device, pretrained: Transfer | None
+    folder: Path,
+    plan: Plan,
+    request: Request,
+    device: torch.device,
+    pretrained: Transfer | None,
+    cases: Iterable[str] = (),
 ) -> None:
     """Write down what the fold is trained by: plan.json and run.json."""
     write_text(folder / "plan.json", plan.to_text())
@@ -124,6 +147,7 @@ def write_run(
         subjects=request.subjects,
         pretrain_from=request.pretrain_from,
         pretrained=taken,
+        cases=tuple(cases),
     )
     write_text(folder / RUN, run.model_dump_json(indent=2) + "\n")
 

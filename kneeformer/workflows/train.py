@@ -33,6 +33,7 @@ from kneeformer.workflows.fold_folder import (
     lock_fold,
     read_begun,
     read_run,
+    refuse_learnt_cases,
     refuse_to_overwrite,
     write_run,
 )
@@ -75,7 +76,9 @@ def train_fold(
         if before is not None and not (folder / RUN).is_file() and (before.folder(folders) / RUN).is_file():
             request = replace(request, resume=False)  # --c after a stop in the previous stage
         refuse_to_overwrite(folder, request)
-        if not (request.validate_only or request.resume):
+        if request.validate_only or request.resume:
+            refuse_learnt_cases(folder, split)
+        else:
             (folder / WARNINGS).unlink(missing_ok=True)
         with keeping_warnings(folder):
             if not request.validate_only:
@@ -147,6 +150,7 @@ def _after(
         return request
     folder = before.folder(folders)
     if (folder / FINAL).is_file():
+        refuse_learnt_cases(folder, split_of(folders, request))
         used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(
@@ -195,7 +199,8 @@ def _train(
     to_device(network, device)
     if not begun:
         task.begin(network, training, configuration, watch)
-    write_run(folder, plan, request, device, pretrained)
+    learnt = (case.name for case in (*training.cases, *training.unlabelled))
+    write_run(folder, plan, request, device, pretrained, learnt)
     if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})
         cases = _cases(training, validation)

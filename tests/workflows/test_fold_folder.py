@@ -10,7 +10,7 @@ from prepared import plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
-from kneeformer.workflows.fold_folder import RUN, read_begun, read_run, write_run
+from kneeformer.workflows.fold_folder import RUN, read_begun, read_run, refuse_learnt_cases, write_run
 from kneeformer.workflows.request import Request
 
 TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new=["decoder.d"])
@@ -36,6 +36,15 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     assert (request.seed, request.minutes, request.subjects) == (3, 1.5, 4)
     assert request.settings == ("training.epochs=2", "training.batch_size=1")
     assert request.pretrained_weights == Path("/elsewhere/weights.pt")
+
+
+def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) -> None:
+    """As where cases were added and the splits made anew."""
+    write_run(tmp_path, plan(), REQUEST, torch.device("cpu"), None, ("a", "b", "c"))
+    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c"], "val": ["d"]})
+    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c", "d"], "val": ["c"]})  # the fold all
+    with pytest.raises(KneeformerError, match=r"learnt from b, c, which splits_final\.json holds out by now"):
+        refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c", "b"]})
 
 
 @pytest.mark.parametrize(
