@@ -2,8 +2,7 @@
 
 import fast_simplification
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from kneeformer.geometry.mesh import Mesh
 
@@ -58,8 +57,8 @@ def _taken_apart(mesh: Mesh) -> Mesh:
     one, other = _neighbours(mesh)
     following = np.arange(mesh.faces.size).reshape(-1, 3)[:, [1, 2, 0]].ravel()  # corner at an edge's end
     joined = np.concatenate([one, following[one]]), np.concatenate([following[other], other])
-    graph = coo_matrix((np.ones(len(joined[0])), joined), (mesh.faces.size, mesh.faces.size))
-    count, fan = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_matrix((np.ones(len(joined[0])), joined), (mesh.faces.size, mesh.faces.size))
+    count, fan = scipy.sparse.csgraph.connected_components(graph, directed=False)
     old = np.zeros(count, np.int64)
     old[fan] = mesh.faces.ravel()
     around = np.zeros((count, 3))
