@@ -217,7 +217,8 @@ def _train(
 
 
 def _cases(training: StoredCases, validation: StoredCases) -> str:
-    return f"{len(training.cases)} cases, {len(validation.cases)} for validation"
+    unlabelled = f"{len(training.unlabelled)} without labels, " if training.unlabelled else ""
+    return f"{len(training.cases)} cases, {unlabelled}{len(validation.cases)} for validation"
 
 
 def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str) -> str:
