@@ -57,15 +57,15 @@ class Dataset:
         Without `labels` in dataset.json no case has any.
         """
         if self.description.dataset is not None:
-            listed = self.description.dataset.items()
+            listed: dict[Path, dict[str, Path]] = {}
             return [
                 Case(
                     name,
-                    tuple(existing(self.folder / p) for p in entry.images),
-                    existing(self.folder / entry.label),
+                    tuple(existing(self.folder / p, listed) for p in entry.images),
+                    existing(self.folder / entry.label, listed),
                     self.description.side(name),
                 )
-                for name, entry in sorted(listed)
+                for name, entry in sorted(self.description.dataset.items())
             ]
         cases = list_cases(self.folder / "imagesTr", self.description)
         if not self.description.labels:

@@ -72,12 +72,18 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def existing(path: Path) -> Path:
-    """The path, or the file beside it whose name is the same in composed Unicode."""
-    if path.exists() or not path.parent.is_dir():
+def existing(path: Path, listed: dict[Path, dict[str, Path]]) -> Path:
+    """The path, or the file beside it whose name is the same in composed Unicode.
+
+    Args:
+        listed: what was found in folders by earlier calls; this one adds its folder where it has to look.
+    """
+    folder = path.parent
+    if path.exists() or not folder.is_dir():
         return path
-    name = composed(path.name)
-    return next((p for p in path.parent.iterdir() if composed(p.name) == name), path)
+    if folder not in listed:
+        listed[folder] = {composed(p.name): p for p in folder.iterdir()}
+    return listed[folder].get(composed(path.name), path)
 
 
 def printable(path: Path) -> str:

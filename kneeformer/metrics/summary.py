@@ -97,10 +97,11 @@ def summarise(table: ScoreTable, seed: int = SEED) -> Summary:
     resampled = weighted_means(values, bootstrap_weights([table.subjects[c] for c in cases], seed=seed))
     leading = [j for j, part in enumerate(parts.values()) if part.region == table.regions[0]]
 
+    there = {region: table.metrics_in(region) for region in table.regions}
+
     def named(numbers: np.ndarray, region: str) -> dict[str, Any]:
         """(metrics, ...) -> metric -> number or pair, of the metrics that the region has."""
-        there = table.metrics_in(region)
-        return {name: n for name, n in zip(averaged, numbers.tolist(), strict=True) if name in there}
+        return {name: n for name, n in zip(averaged, numbers.tolist(), strict=True) if name in there[region]}
 
     def by_part(numbers: np.ndarray) -> dict[str, Any]:
         """(parts, metrics, ...) -> part -> metric -> number or pair."""

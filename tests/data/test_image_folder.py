@@ -87,8 +87,15 @@ def test_names_composed_otherwise_are_one_case(put: Callable[..., Path]) -> None
     folder = put(f"{DECOMPOSED}_0000.nrrd")
     (case,) = case_folder(folder, KNEE).cases
     assert case.name == COMPOSED and case.images == (folder / f"{DECOMPOSED}_0000.nrrd",)
-    assert existing(folder / f"{COMPOSED}_0000.nrrd") == folder / f"{DECOMPOSED}_0000.nrrd"
-    assert existing(folder / "gone.nrrd") == folder / "gone.nrrd"
+    listed: dict[Path, dict[str, Path]] = {}
+    assert existing(folder / f"{COMPOSED}_0000.nrrd", listed) == folder / f"{DECOMPOSED}_0000.nrrd"
+    for file in folder.iterdir():
+        file.unlink()
+    assert existing(folder / "gone.nrrd", listed) == folder / "gone.nrrd"
+    found = existing(folder / f"{COMPOSED}_0000.nrrd", listed)
+    assert (
+        found == folder / f"{DECOMPOSED}_0000.nrrd"
+    )  # listed once
     of_persons = DatasetDescription(**KNEE.model_dump() | {"subjects": {DECOMPOSED: "anna"}})
     assert of_persons.subject(COMPOSED) == "anna"
 
