@@ -93,9 +93,7 @@ def test_names_composed_otherwise_are_one_case(put: Callable[..., Path]) -> None
         file.unlink()
     assert existing(folder / "gone.nrrd", listed) == folder / "gone.nrrd"
     found = existing(folder / f"{COMPOSED}_0000.nrrd", listed)
-    assert (
-        found == folder / f"{DECOMPOSED}_0000.nrrd"
-    )  # listed once
+    assert found == folder / f"{DECOMPOSED}_0000.nrrd"  # listed once
     of_persons = DatasetDescription(**KNEE.model_dump() | {"subjects": {DECOMPOSED: "anna"}})
     assert of_persons.subject(COMPOSED) == "anna"
 
