@@ -1,5 +1,6 @@
 """Learning from undersampled files: what is read, what is judged, and what is perfect."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.engine.batch import Batch
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.sampling import draw_mask
-from kneeformer.networks.sense import to_image
+from kneeformer.networks.sense import root_sum_of_squares, to_image
 from kneeformer.networks.sense import to_kspace as kspace_of
 from kneeformer.phantoms.kspace import SHAPE, SPACING_MM, make_kspace
 from kneeformer.tasks.cases import Scan
@@ -21,6 +22,7 @@ from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.prepare import hybrid_kspace, measured
 from kneeformer.tasks.mri_reconstruction.self_supervision import (
     SelfSupervisedObjective,
+    magnitudes_by_noise,
     predicted_share,
     scan_moved,
     seen_part,
@@ -135,6 +137,38 @@ def test_small_errors_count_squared_and_large_ones_as_they_are(batches: SlabBatc
     for error, counts in ((0.005, 0.5 * 0.01**2), (50.0, 100 - 1)):
         images = to_image(torch.full_like(batch["samples"], error), AXES)
         assert float(withheld_error(images, batch, AXES)) == pytest.approx(total * counts, rel=0.01)
+
+
+def test_what_was_not_measured_gets_the_noise_of_a_full_scan(batches: SlabBatches, mask: np.ndarray) -> None:
+    """In air, the root sum of squares of four coils is sigma Gamma(4.5) / Gamma(4) on average."""
+    batch = batches[0]
+    batch["samples"], batch["noise"] = torch.zeros_like(batch["samples"]), torch.full((2, 4, 1, 1, 1), 0.3)
+    found, noisy = magnitudes_by_noise(torch.zeros_like(batch["samples"]), batch, AXES)
+    missing = np.ptp(np.flatnonzero(mask)) + 1 - mask.sum()
+    sigma = 0.3 * math.sqrt(missing / len(mask))
+    assert found.max() < 1e-5
+    assert float(noisy.mean()) == pytest.approx(sigma * math.gamma(4.5) / math.gamma(4), rel=0.02)
+
+
+def test_measured_samples_are_kept_and_padding_gets_no_noise(batches: SlabBatches, mask: np.ndarray) -> None:
+    batch, missing = batches[0], batches[0]["missing"].numpy()[0].ravel()
+    places = np.flatnonzero(mask)
+    assert not missing[mask].any() and missing[places[0] : places[-1]].sum() == missing.sum()
+    batch["noise"] = torch.zeros_like(batch["noise"])
+    found, noisy = magnitudes_by_noise(torch.zeros_like(batch["samples"]), batch, AXES)
+    expected = root_sum_of_squares(to_image(batch["samples"], AXES))
+    assert torch.allclose(found, expected, atol=1e-5) and torch.equal(found, noisy)
+
+
+def test_noise_teaches_the_correction_of_magnitudes_and_nothing_else(batches: SlabBatches) -> None:
+    """Where all is air, nothing withheld is missed, and magnitudes without noise are too small."""
+    found, batch = Reconstruction().network(DATASET, by_itself()), batches[0]
+    batch["samples"], batch["noise"] = torch.zeros_like(batch["samples"]), torch.full((2, 4, 1, 1, 1), 0.1)
+    SelfSupervisedObjective("mse", 0.0, AXES).loss(found, batch).backward()
+    gradients = {name: p.grad for name, p in found.named_parameters() if p.grad is not None}
+    offset = gradients.pop("bias.layers.4.bias")
+    assert (offset < 0).all(), "larger magnitudes lower the loss"
+    assert not any(gradient.any() for name, gradient in gradients.items() if not name.startswith("bias."))
 
 
 def test_a_second_scan_without_noise_that_measures_all_is_reconstructed_as_it_is(

@@ -1,7 +1,8 @@
 """Learning from undersampled files alone: by what is withheld, and by scanning reconstructions again.
 
 Withheld samples are predicted (Yaman et al. 2020), weighted by their density (after Millard and Chiew 2023)
-and their noise. And a reconstruction, moved and scanned again with another mask, is reconstructed as it is:
+and their noise. The correction of magnitudes learns from noise that is added to what was not measured. And a
+reconstruction, moved and scanned again with another mask, is reconstructed as it is:
 multi-operator equivariant imaging (Wang and Davies 2025; with noise as Chen et al. 2022).
 """
 
@@ -35,9 +36,17 @@ class SelfSupervisedObjective:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         coil_images = network(seen_part(batch, self.axes), batch["to_patient"]).coil_images
         loss = withheld_error(coil_images, batch, self.axes)
+        loss = loss + self._bias_error(network, coil_images.detach(), batch)
         if not self.equivariance:
             return loss
         return loss + self.equivariance * self._scanned_again(network, coil_images.detach(), batch)
+
+    def _bias_error(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
+        """Of the correction of the magnitude, which no error in k-space teaches; of nothing else."""
+        found, noisy = magnitudes_by_noise(coil_images, batch, self.axes)
+        corrected, peak = network.get_submodule("bias")(found), batch["peak"].view(-1, 1, 1, 1)
+        with torch.autocast(found.device.type, enabled=False):
+            return self.criterion(corrected.float() / peak, noisy / peak)
 
     def _scanned_again(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
         kspace, mask = scan_moved(coil_images, batch, self.axes), batch["again"]
@@ -86,6 +95,21 @@ def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) ->
     return float(1 - left / energy.clamp(min=1e-20))
 
 
+def magnitudes_by_noise(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Magnitudes of all measured and the predicted samples, and of the same with noise in the predicted ones.
+
+    The second has the noise that a fully sampled scan would have, and so its bias.
+
+    Returns:
+        Each (batch, slices, rows, columns).
+    """
+    with torch.autocast(coil_images.device.type, enabled=False):
+        measured = batch["mask"] | (batch["weights"] > 0)
+        kspace = torch.where(measured, batch["samples"], to_kspace(coil_images, axes))
+        noisy = kspace + batch["missing"] * batch["noise"] * _noise_of_batch(kspace, batch)
+        return root_sum_of_squares(to_image(kspace, axes)), root_sum_of_squares(to_image(noisy, axes))
+
+
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
     """All k-space of the image flipped and shifted along the columns, with noise.
 
@@ -97,9 +121,11 @@ def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tens
     moves = zip(image, batch["flip"], batch["shift"], strict=True)
     moved = [torch.roll(one.flip(-1) if flip else one, int(shift), -1) for one, flip, shift in moves]
     kspace = to_kspace(maps * torch.stack(moved).unsqueeze(1), axes)
-    return kspace + batch["noise"] * torch.stack(
-        [_noise(*one) for one in zip(kspace, batch["noise_seed"], strict=True)]
-    )
+    return kspace + batch["noise"] * _noise_of_batch(kspace, batch)
+
+
+def _noise_of_batch(like: Tensor, batch: Batch) -> Tensor:
+    return torch.stack([_noise(*one) for one in zip(like, batch["noise_seed"], strict=True)])
 
 
 def _noise(like: Tensor, seed: Tensor) -> Tensor:

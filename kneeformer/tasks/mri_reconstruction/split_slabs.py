@@ -22,6 +22,7 @@ class Split:
         seen: (columns,) bool, the input.
         weights: (columns,) of the withheld columns, 0 of all others; their expected sum with an error is its
             mean over all columns, but for those seen.
+        missing: (columns,) bool, not measured, between the first and the last one measured.
         again: (columns,) bool, another mask.
         flip, shift: of the image along the columns before that.
         noise_seed: of the noise that is then added, which so does not depend on who else scans.
@@ -29,6 +30,7 @@ class Split:
 
     seen: np.ndarray
     weights: np.ndarray
+    missing: np.ndarray
     again: np.ndarray
     flip: bool
     shift: int
@@ -46,7 +48,7 @@ class Split:
         farthest = round(_SHIFT * len(measured))
         shift = int(rng.integers(-farthest, farthest + 1))
         flip, noise_seed = bool(rng.random() < 0.5), int(rng.integers(2**31))
-        return cls(measured & ~withheld, weights, again, flip, shift, noise_seed)
+        return cls(measured & ~withheld, weights, reach & ~measured, again, flip, shift, noise_seed)
 
 
 def split_slab(
@@ -55,8 +57,8 @@ def split_slab(
     """Return what the objective of self-supervision reads of a slab.
 
     "samples" all that were measured, "mask" of the input, "weights" of the withheld ones, "sensitivities"
-    from the centre, which is never withheld, "noise" of each coil, and of the split "again", "flip", "shift"
-    and "noise_seed".
+    from the centre, which is never withheld, "noise" of each coil, and of the split "missing", "again",
+    "flip", "shift" and "noise_seed".
 
     Args:
         kspace: (coils, slices, rows, columns) over the scale of its volume.
@@ -69,6 +71,7 @@ def split_slab(
         "weights": as_mask(split.weights, axes).astype(np.float32),
         "sensitivities": np.ascontiguousarray(maps[:, :, rows], np.complex64),
         "noise": noise_level(kspace).astype(np.float32).reshape(-1, 1, 1, 1),
+        "missing": as_mask(split.missing, axes),
         "again": as_mask(split.again, axes),
         "flip": np.array(split.flip),
         "shift": np.array(split.shift),
