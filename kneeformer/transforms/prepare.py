@@ -1,18 +1,24 @@
 """One case from its native grid to the network's, and back: turn, crop, normalise, resample."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from kneeformer.config import PreprocessingSettings
+from kneeformer.config.settings import by
 from kneeformer.data.outliers import filled_box
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, box_shape, paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
 from kneeformer.geometry.resampling import new_shape, spacing_of
+from kneeformer.planning.budget import machine_memory_gb
 from kneeformer.transforms.normalise import normalise
 from kneeformer.transforms.resample import resample_image, resample_labels
+
+_COPIES = 4  # of an image in float32, that it takes at least to work with it
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ def prepare(
     Args:
         image: (channels, z, y, x) as read.
         labels: (z, y, x) on the same grid, or None.
+
+    Raises:
+        KneeformerError: at the plan's spacing it does not fit the memory of this machine.
     """
     stored = grid.orientation()
     orientation = orientation_for(stored, grid.spacing, settings.orientations)
@@ -72,12 +81,21 @@ def prepare(
     z, y, x = slices(box)
     image, labels = image[:, z, y, x], None if labels is None else labels[z, y, x]
     shape = resampled_shape(box, grid, settings)
+    _refuse_too_large(len(image), shape, grid.spacing)
     image = normalise(image, settings.normalisation)
     if image.shape[1:] != shape:
         image = resample_image(image, shape, settings.thick_axis, settings.interpolation)
     if labels is not None:
         labels = resample_labels(labels, shape, settings.thick_axis)
     return Prepared(image, labels, grid, box, stored)
+
+
+def _refuse_too_large(channels: int, shape: Size, spacing: Spacing) -> None:
+    if _COPIES * channels * math.prod(shape) * 4 > machine_memory_gb() * 2**30:
+        raise KneeformerError(
+            f"its spacing of {by(spacing)} mm makes it a scan of {by(shape)} voxels, which do not fit the "
+            f"memory of this machine; correct the spacing in its header, or crop the scan"
+        )
 
 
 def resampled_shape(box: Box, grid: Grid, settings: PreprocessingSettings) -> Size:

@@ -5,6 +5,7 @@ import pytest
 
 from kneeformer.config import Normalisation, PreprocessingSettings
 from kneeformer.data.outliers import filled_box
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.boxes import paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.transforms.prepare import prepare, resampled_shape
@@ -115,6 +116,13 @@ def test_normalisation_is_that_of_the_cut_image() -> None:
     prepared = prepare(image, None, GRID, settings(kind="zscore"))
     assert prepared.labels is None
     assert abs(prepared.image.mean()) < 1e-5 and prepared.image.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_spacing_that_makes_a_scan_too_large_is_refused() -> None:
+    """As of a header in micrometres: 3 m x 0.5 m x 0.5 m voxels."""
+    grid = Grid(SHAPE, (3000.0, 500.0, 500.0))
+    with pytest.raises(KneeformerError, match=r"spacing of 3000 x 500 x 500 mm .* correct the spacing"):
+        prepare(*volume(), grid, settings((0.1, 0.1, 0.1)))
 
 
 def test_the_inputs_are_left_alone() -> None:

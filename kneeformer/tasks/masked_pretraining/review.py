@@ -119,12 +119,11 @@ def _table(scores: dict[str, Scores]) -> str:
     cases = [case for case in scores.values() if case]
     if not cases:
         return "the validation crops hold nothing but air"
-    lines = [f"hidden voxels of {len(cases)} cases: mean (95 % CI)"]
+    several = len(cases) > 1
+    line = "  {:<21} PSNR {:5.2f} dB" + " ({:.2f} to {:.2f})" * several
+    line += "   SSIM {:.3f}" + " ({:.3f} to {:.3f})" * several
+    lines = [f"hidden voxels of {len(cases)} cases: mean{' (95 % CI)' * several}"]
     for method in cases[0]:
-        ratio, similarity = (mean_interval(case[method][m] for case in cases) for m in ("psnr", "ssim"))
-        lines.append(
-            "  {:<21} PSNR {:5.2f} dB ({:.2f} to {:.2f})   SSIM {:.3f} ({:.3f} to {:.3f})".format(
-                method, *ratio, *similarity
-            )
-        )
+        means = [mean_interval(case[method][m] for case in cases) for m in ("psnr", "ssim")]
+        lines.append(line.format(method, *(value for mean in means for value in mean[: 1 + 2 * several])))
     return "\n".join(lines)
