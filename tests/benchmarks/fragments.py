@@ -5,12 +5,13 @@
 RAW_FOLDER holds imagesTs/CASE_0000, masksTs/CASE, fragmentsTs/CASE (3 where the fragment lies) and CASE.json
 beside it, whose "reduction_lps" puts it back; MODEL_FOLDER (.../kfPlans__3d_gp) has not learnt from these.
 Printed are, of each fragment over 3 ml, its volume, the mean error of its voxels before and after in mm, the
-error of its rotation in degrees, CPU seconds of the prediction, and warnings.
+error of its rotation in degrees, CPU seconds of the prediction, and warnings; then medians, also by volume.
 """
 
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from kneeformer.geometry.affine import transformed
 from kneeformer.tasks.cases import Scan
 from kneeformer.workflows.predict import Predictor
 
-_FRAGMENT, _LEAST_ML, _FAR_MM = 3, 3.0, 5.0
+_FRAGMENT, _FAR_MM = 3, 5.0
+_CLASSES_ML = (3.0, 6.0, 12.0, np.inf)  # smaller ones are left out
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
         fragment = read_image(raw / "fragmentsTs" / file.name).array == _FRAGMENT
         scan = read_image(raw / "imagesTs" / f"{name}_0000.{ending}")
         volume = float(fragment.sum()) * scan.grid.voxel_mm3 / 1000
-        if volume < _LEAST_ML:
+        if volume < _CLASSES_ML[0]:
             continue
         mask = np.where(fragment, _FRAGMENT, read_image(file).array).astype(np.uint8)
         started = time.process_time()
@@ -50,13 +52,17 @@ def main() -> None:
         )
         turn = Rotation.from_matrix(found[:3, :3].T @ true[:3, :3])
         warned = [line for line in outputs.facts["warnings"] if line.startswith("fragment")]
-        rows.append((before, after, float(np.degrees(turn.magnitude())), bool(warned)))
+        rows.append((before, after, float(np.degrees(turn.magnitude())), bool(warned), volume))
         print(
             f"{name}: {volume:.1f} ml, {before:.2f} mm before, {after:.2f} mm and {rows[-1][2]:.1f} degrees "
             f"after, {seconds:.1f} s {'; '.join(warned)}",
             flush=True,
         )
     table = np.array(rows)
+    for low, high in pairwise(_CLASSES_ML):
+        part = table[(table[:, 4] >= low) & (table[:, 4] < high)]
+        mm, degrees = np.median(part[:, 1:3], 0) if len(part) else (np.nan, np.nan)
+        print(f"{low:g} to {high:g} ml: {len(part)}, median {mm:.2f} mm and {degrees:.1f} degrees after")
     far, warned_of = table[:, 1] > _FAR_MM, table[:, 3] > 0
     middle = np.median(table[:, :3], 0)
     print(
