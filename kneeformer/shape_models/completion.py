@@ -151,6 +151,14 @@ class CompletionModel(nn.Module):
         return replace(fit, pose=self.registration.among(image, known, fit.pose, family))
 
     @torch.no_grad()
+    def settle_pose(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
+        """Refine a refined pose on the prototype's grid; arguments are as `complete` takes them."""
+        family = self.family()
+        if family is None:
+            return fit
+        return replace(fit, pose=self.registration.settled(image, known, fit.pose, family))
+
+    @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor, fit: Fit) -> Completed:
         """Complete one bone.
 

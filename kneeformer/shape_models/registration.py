@@ -114,6 +114,22 @@ class Registration(nn.Module):
         return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
 
     @torch.no_grad()
+    def settled(self, image: Tensor, known: Tensor, pose: Pose, family: Family) -> Pose:
+        """Refine a pose once more, so that it does not depend on how the bone lies in its scan.
+
+        The bone is read at the voxels of the prototype, the same ones however it lies, and any rotation is as
+        likely as any other.
+
+        Args:
+            image, known: on the prototype's grid, where the pose brought them; distances are mm there.
+        """
+        if not self.settings.steps:
+            return pose
+        there = self._surface(image, known).thinned(_POINTS_OF_FAMILY)
+        surface = Surface(pose.inverse()(there.points), there.distance / pose.scale, there.stride)
+        return self._any_way(family, surface, self.settings).solve(pose).pose
+
+    @torch.no_grad()
     def orientations(
         self, image: Tensor, known: Tensor, spacing: Spacing, family: Family | None
     ) -> list[Solution]:
@@ -132,12 +148,9 @@ class Registration(nn.Module):
         if not self.settings.steps:
             return [Solution(Pose.identity(), 0.0)]
         surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
-        any_way = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
 
         def problem(family: Family, points: int) -> LeastSquares:
-            return LeastSquares(
-                family, surface.thinned(points), self.spacing, self._rough(), any_way, self.usual_scale
-            )
+            return self._any_way(family, surface.thinned(points), self._rough())
 
         on_prototype = problem(Family.of_one(self.prototype[DISTANCE]), _POINTS_OF_ROTATION)
         found = _apart([on_prototype.solve(start) for start in promising(on_prototype)])
@@ -147,14 +160,16 @@ class Registration(nn.Module):
         return _apart([among.solve(solution.pose) for solution in found])
 
     def motion_left(self, pose: Pose) -> "Motion":
-        """The motion that may be missing from a pose, as poses of the bones tell; a shift may be any."""
-        odd = (pose.rotation - pose.rotation.T) / 2
-        back = torch.stack([odd[1, 2], odd[2, 0], odd[0, 1]])
-        shift, (turn, scale, _) = torch.zeros(3), self.spread.cpu()
+        """The motion that may be missing from a pose: back to the usual scale; a shift may be any.
+
+        How far it may be rotated is what rotations of the bones tell, but not into which direction: that
+        would depend on how the bone lies in its scan.
+        """
+        none, (turn, scale, _) = torch.zeros(3), self.spread.cpu()
         growth = torch.tensor([math.log(self.usual_scale / pose.scale)])
         return Motion(
-            torch.cat([shift, back.float(), growth]),
-            torch.cat([shift + _ANY_SHIFT_MM, turn.repeat(3), scale[None]]),
+            torch.cat([none, none, growth]),
+            torch.cat([none + _ANY_SHIFT_MM, turn.repeat(3), scale[None]]),
         )
 
     def expect_scale(self, of_other_side: float, correlation: float) -> None:
@@ -179,6 +194,11 @@ class Registration(nn.Module):
         return LeastSquares(
             family, surface, self.spacing, settings or self.settings, self.spread, self.usual_scale
         )
+
+    def _any_way(self, family: Family, surface: Surface, settings: RegistrationSettings) -> LeastSquares:
+        """The problem of a bone that may have any orientation."""
+        spread = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
+        return LeastSquares(family, surface, self.spacing, settings, spread, self.usual_scale)
 
     def _surface(self, image: Tensor, known: Tensor) -> Surface:
         return Surface.of(image[DISTANCE], known, self.grid, self.spacing, self.settings.band_mm)

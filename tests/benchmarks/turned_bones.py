@@ -31,12 +31,11 @@ from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import Side, side_in_name
-from kneeformer.tasks.bone_completion.bone_orientation import tensors
 from kneeformer.tasks.bone_completion.fractures import hide
 from kneeformer.tasks.bone_completion.isolation import Outline, isolate, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
-from kneeformer.tasks.bone_completion.which_side import register
+from kneeformer.tasks.bone_completion.which_side import place, register
 
 GRIDS = {
     "femur": BoneGridSettings(folder="bones", spacing=(4.0, 4.0, 4.0), grid=(40, 40, 136), straightened=True),
@@ -110,9 +109,9 @@ class Tried:
 def complete(model: CompletionModel, scan: Scanned, settings: BoneGridSettings, mask: np.ndarray) -> Tried:
     started = time.process_time()
     outline = Outline.of(scan.ct, mask, scan.grid, settings)
-    found, (fit,) = register([model], outline, scan.side, settings)
-    fit = model.refine_pose(*tensors(found.bone, model.device), fit)
-    completed = model.complete(*tensors(found.on_prototype(fit.pose, settings), model.device), fit)
+    found, fits = register([model], outline, scan.side, settings)
+    (fit,), (seen,) = place([model], found, fits, settings)
+    completed = model.complete(*seen, fit)
     made = distance_on([completed], found.bone, outline.box, scan.grid, settings.spacing)
     seconds = time.process_time() - started
     cut = slices(outline.box)

@@ -55,7 +55,7 @@ from kneeformer.tasks.bone_completion.settings import (
     BoneConfiguration,
     BoneLearningSettings,
 )
-from kneeformer.tasks.bone_completion.which_side import register
+from kneeformer.tasks.bone_completion.which_side import place, register
 from kneeformer.tasks.bone_completion.whole_bones import score_whole_bones
 from kneeformer.tasks.cases import Outputs, Scan, StoredCases
 
@@ -192,8 +192,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             models = _of_person(models, other)
         outline = Outline.of(scan.image[0], mask, scan.grid, settings)
         found, fits = register(models, outline, scan.side, settings)
-        fits = [m.refine_pose(*tensors(found.bone, m.device), f) for m, f in zip(models, fits, strict=True)]
-        seen = [tensors(found.on_prototype(fit.pose, settings), models[0].device) for fit in fits]
+        fits, seen = place(models, found, fits, settings)
         completed = [m.complete(*s, f) for m, s, f in zip(models, seen, fits, strict=True)]
         native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.grid, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}

@@ -1,9 +1,10 @@
-"""The side of the body of a bone: the one that its name gives, or else the one that it fits better."""
+"""The side and the pose of a bone: the side that its name gives, or else the one that it fits better."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from kneeformer.shape_models.completion import CompletionModel
 from kneeformer.shape_models.registration import Fit
@@ -14,6 +15,7 @@ from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _SIDES: tuple[Side, Side] = ("left", "right")
 WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
+_SETTLED = 2  # times: then poses found of one bone in two orientations are about as near as they come
 FEW_POINTS = 2_000  # to compare the sides where one is given
 
 
@@ -45,6 +47,25 @@ def register(
     other = _SIDES[side == "left"]
     doubt = f"its name or dataset.json says {side}, but it fits better as a {other} bone"
     return replace(found, doubts=(*found.doubts, doubt)), fits
+
+
+def place(
+    models: Sequence[CompletionModel], found: Found, fits: Sequence[Fit], settings: BoneGridSettings
+) -> tuple[list[Fit], list[tuple[Tensor, Tensor]]]:
+    """Find the poses of a registered bone among the shapes of each model, and bring it to their prototypes.
+
+    Returns:
+        Fits, and image and known on the prototype's grid, for each model.
+    """
+    fits = [m.refine_pose(*tensors(found.bone, m.device), f) for m, f in zip(models, fits, strict=True)]
+
+    def carried() -> list[tuple[Tensor, Tensor]]:
+        pairs = zip(models, fits, strict=True)
+        return [tensors(found.on_prototype(f.pose, settings), m.device) for m, f in pairs]
+
+    for _ in range(_SETTLED):
+        fits = [m.settle_pose(*seen, f) for m, seen, f in zip(models, carried(), fits, strict=True)]
+    return fits, carried()
 
 
 def outliers(fits: Sequence[Fit]) -> float:
