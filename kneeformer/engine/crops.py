@@ -159,7 +159,7 @@ def centre_mm(centre: Size, record: CaseRecord) -> np.ndarray:
 
 
 def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool) -> Size:
-    """Centre voxel of a crop that stays inside the volume on each axis where it fits, else is centred."""
+    """Centre voxel of a crop: inside the volume on each axis where it fits, else around it, anywhere."""
     shape = case.record.shape
     structures = [points for points in case.record.points.values() if points]
     if aimed and structures:
@@ -167,16 +167,21 @@ def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool)
         wanted = np.array(points[rng.integers(len(points))])
     else:
         wanted = rng.integers(0, shape)
-    return inside_centre(wanted, shape, crop)
+    around = rng.integers(*np.sort(_outermost(shape, crop), 0) + [[0], [1]])
+    z, y, x = inside_centre(np.where(np.array(shape) < crop, around, wanted), shape, crop)
+    return z, y, x
 
 
 def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:
     """The centre nearest to `wanted` at which a crop of an array of `shape` has the least outside it."""
-    centre = [
-        int(np.clip(w, c // 2, n - c + c // 2)) if n >= c else n // 2
-        for w, n, c in zip(wanted, shape, crop, strict=True)
-    ]
-    return (centre[0], centre[1], centre[2])
+    z, y, x = np.clip(wanted, *np.sort(_outermost(shape, crop), 0)).tolist()
+    return z, y, x
+
+
+def _outermost(shape: Size, crop: Size) -> np.ndarray:
+    """(2, 3) centres of the crops that begin and that end with the array."""
+    half = np.array(crop) // 2
+    return np.stack([half, np.array(shape) - crop + half])
 
 
 class MaskedBatches(Dataset[Batch]):
