@@ -167,21 +167,22 @@ def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool)
         wanted = np.array(points[rng.integers(len(points))])
     else:
         wanted = rng.integers(0, shape)
-    around = rng.integers(*np.sort(_outermost(shape, crop), 0) + [[0], [1]])
-    z, y, x = inside_centre(np.where(np.array(shape) < crop, around, wanted), shape, crop)
-    return z, y, x
+    lowest, highest = _bounds(shape, crop)
+    around = rng.integers(lowest, highest + 1)
+    return inside_centre(np.where(np.less(shape, crop), around, wanted), shape, crop)
 
 
 def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:
     """The centre nearest to `wanted` at which a crop of an array of `shape` has the least outside it."""
-    z, y, x = np.clip(wanted, *np.sort(_outermost(shape, crop), 0)).tolist()
+    z, y, x = np.clip(wanted, *_bounds(shape, crop)).tolist()
     return z, y, x
 
 
-def _outermost(shape: Size, crop: Size) -> np.ndarray:
-    """(2, 3) centres of the crops that begin and that end with the array."""
-    half = np.array(crop) // 2
-    return np.stack([half, np.array(shape) - crop + half])
+def _bounds(shape: Size, crop: Size) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) lowest and (3,) highest centre of a crop inside an array, or around it where it is larger."""
+    begins = np.array(crop) // 2
+    ends = begins + shape - np.array(crop)
+    return np.minimum(begins, ends), np.maximum(begins, ends)
 
 
 class MaskedBatches(Dataset[Batch]):
