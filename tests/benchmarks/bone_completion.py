@@ -18,7 +18,8 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from kneeformer.data.files import read_json
-from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.data.storage import open_case
+from kneeformer.geometry.aliases import Spacing
 from kneeformer.metrics.bootstrap import seeds_and_subjects_interval
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.completion import CompletionModel
@@ -67,9 +68,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     folds = read_json(folder.parent / "splits_final.json")
-    record = read_json(folder / f"{folds[0]['train'][0]}.json")
-    grid: Size = tuple(record["shape"])
-    spacing: Spacing = tuple(record["spacing"])
+    record = open_case(folder, folds[0]["train"][0]).record
+    grid, spacing = record.shape, record.spacing
     points, errors = points_from_middle(grid, spacing), {(s, n): [] for s in SHARES for n in PRIORS}
     for fold in folds:
         training = [stored_bone(folder / name) for name in fold["train"]]
