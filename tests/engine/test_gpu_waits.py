@@ -42,7 +42,7 @@ class CopiesRefused(TorchDispatchMode):
 @pytest.mark.parametrize("loss", ["dice_ce", "mse"])
 @pytest.mark.parametrize("scheme", [LABELS, REGIONS], ids=["labels", "regions"])
 def test_a_step_of_segmentation_copies_nothing_and_reads_nothing(scheme: LabelScheme, loss: str) -> None:
-    network = HybridTransformer(1, NETWORK, (3, 1, 1), build_decoder(NETWORK, scheme.outputs)).to("meta")
+    network = HybridTransformer(1, NETWORK, build_decoder(NETWORK, scheme.outputs)).to("meta")
     image = torch.empty(2, 1, 4, 16, 16, device="meta")
     labels = torch.empty(2, 4, 16, 16, dtype=torch.int16, device="meta")
     to_patient = torch.empty(2, 3, 4, device="meta")

@@ -31,7 +31,7 @@ from kneeformer.workflows.shared_training import loader_processes, refuse_ranks
 def test_ranks_share_the_cores_of_their_machine(
     monkeypatch: pytest.MonkeyPatch, device: str, cores: int, ranks: str, processes: int
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert loader_processes(torch.device(device)) == processes
 
