@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from kneeformer.cli.console import seed, whole
+from kneeformer.cli.console import seed, whole_number
 
 
 def test_a_seed_is_what_every_generator_takes() -> None:
@@ -19,6 +19,6 @@ def test_a_seed_is_what_every_generator_takes() -> None:
 
 
 def test_a_count_has_no_upper_end() -> None:
-    assert whole(1)("10000000000") == 10**10
+    assert whole_number(1)("10000000000") == 10**10
     with pytest.raises(argparse.ArgumentTypeError, match=r"^0 is not a whole number from 1$"):
-        whole(1)("0")
+        whole_number(1)("0")

@@ -3,7 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import add_device, add_plans, command_parser, positive, resume_with, run, whole
+from kneeformer.cli.console import (
+    add_device,
+    add_plans,
+    command_parser,
+    positive,
+    resume_with,
+    run,
+    whole_number,
+)
 from kneeformer.cli.what_if import triple
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--shape",
-        type=triple(whole(1)),
+        type=triple(whole_number(1)),
         default=SHAPE,
         metavar="ZxYxX",
         help="size of a scan in voxels (default: 36x320x320)",
@@ -37,7 +45,7 @@ def main() -> None:
         help="in mm (default: 3.1x0.44x0.44)",
     )
     parser.add_argument(
-        "--structures", type=whole(1), default=6, metavar="N", help="number of labels (default: 6)"
+        "--structures", type=whole_number(1), default=6, metavar="N", help="number of labels (default: 6)"
     )
     parser.add_argument(
         "--memory",

@@ -195,7 +195,7 @@ def positive(text: str) -> float:
     return value
 
 
-def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
     """Type of an option that is a whole number from `least` to `most`."""
 
     def number(text: str) -> int:
@@ -208,13 +208,13 @@ def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
     return number
 
 
-seed = whole(0, 2**32 - 1)
+seed = whole_number(0, 2**32 - 1)
 
 
 def add_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces",
-        type=whole(4),  # a tetrahedron
+        type=whole_number(4),  # a tetrahedron
         default=None,
         metavar="N",
         help="about how many triangles a surface has at most (default: all)",
@@ -225,7 +225,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",
         "--processes",
-        type=whole(1),
+        type=whole_number(1),
         default=None,
         metavar="N",
         help="cases processed at a time (default: one per core)",

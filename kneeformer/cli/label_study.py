@@ -12,7 +12,7 @@ from kneeformer.cli.console import (
     resume_with,
     run,
     seed,
-    whole,
+    whole_number,
 )
 
 
@@ -54,7 +54,11 @@ def main() -> None:
         help="seeds, each a repetition (default: 0 1 2)",
     )
     parser.add_argument(
-        "--epochs", type=whole(0), default=None, metavar="N", help="epochs of each training with labels"
+        "--epochs",
+        type=whole_number(0),
+        default=None,
+        metavar="N",
+        help="epochs of each training with labels",
     )
     parser.add_argument(
         "--minutes",
@@ -64,7 +68,11 @@ def main() -> None:
         help="minutes of each training, pre-training included",
     )
     parser.add_argument(
-        "--pretraining_epochs", type=whole(0), default=None, metavar="N", help="epochs of the pre-training"
+        "--pretraining_epochs",
+        type=whole_number(0),
+        default=None,
+        metavar="N",
+        help="epochs of the pre-training",
     )
     parser.add_argument(
         "--pretraining_minutes", type=positive, default=None, metavar="M", help="minutes of the pre-training"

@@ -15,7 +15,7 @@ from kneeformer.cli.console import (
     positive,
     resume_with,
     run,
-    whole,
+    whole_number,
 )
 from kneeformer.cli.load_predictor import loaded_predictor
 from kneeformer.cli.model_options import add_model
@@ -57,20 +57,20 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i",
         "--input",
-        type=whole_path,
+        type=absolute_path,
         required=True,
         help="folder of CASE_0000 files or of DICOM series, or one file",
     )
     parser.add_argument(
         "-m",
         "--masks",
-        type=whole_path,
+        type=absolute_path,
         default=None,
         help="for bone completion: folder of masks named CASE; 1 bone to keep, 2 region to complete",
     )
     parser.add_argument(
         "--other_side",
-        type=whole_path,
+        type=absolute_path,
         default=None,
         metavar="FOLDER",
         help="for 3d_gp, 3d_pca* and 3d_mirrored: scans CASE_0000 and label maps CASE of the opposite side",
@@ -85,7 +85,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=whole_path, required=True, help="folder for the predictions")
+    parser.add_argument(
+        "-o", "--output", type=absolute_path, required=True, help="folder for the predictions"
+    )
     parser.add_argument(
         "--file_ending",
         default=None,
@@ -116,22 +118,22 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-num_parts",
-        type=whole(1),
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="number of calls that share the cases (default: 1)",
     )
     parser.add_argument(
         "-part_id",
-        type=whole(0),
+        type=whole_number(0),
         default=0,
         metavar="I",
         help="which part of the cases this call predicts, from 0",
     )
 
 
-def whole_path(text: str) -> Path:
-    """A path that leads to the same place from another current folder: that of a worker of a cluster."""
+def absolute_path(text: str) -> Path:
+    """Type of an option that is a path, made absolute: a worker of a cluster has another current folder."""
     return Path(text).absolute()
 
 

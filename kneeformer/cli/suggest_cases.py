@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run, whole
+from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run, whole_number
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
         "-o", "--output", type=Path, required=True, help="folder for the table and the draft labels"
     )
     parser.add_argument(
-        "-n", "--number", type=whole(1), default=5, help="number of scans to suggest (default: 5)"
+        "-n", "--number", type=whole_number(1), default=5, help="number of scans to suggest (default: 5)"
     )
     parser.add_argument("-c", "--configuration", default="3d_vit", help="configuration (default: 3d_vit)")
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="folds (default: all trained ones)")

@@ -18,7 +18,7 @@ from kneeformer.cli.console import (
     positive,
     run,
     seed,
-    whole,
+    whole_number,
 )
 from kneeformer.cli.rank import work_as_rank
 
@@ -40,7 +40,11 @@ def main() -> None:
         "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
     )
     parser.add_argument(
-        "--epochs", type=whole(0), default=None, metavar="N", help="number of epochs (default: the plan's)"
+        "--epochs",
+        type=whole_number(0),
+        default=None,
+        metavar="N",
+        help="number of epochs (default: the plan's)",
     )
     parser.add_argument(
         "--minutes",
@@ -87,7 +91,7 @@ def main() -> None:
     )
     parser.add_argument(
         "-num_gpus",
-        type=whole(1),
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="GPUs that share each batch, one process each (with -device cpu: N processes)",

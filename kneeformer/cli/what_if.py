@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from kneeformer.cli.console import positive, whole
+from kneeformer.cli.console import positive, whole_number
 
 Number = TypeVar("Number", int, float)
 
@@ -19,7 +19,7 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--shape",
-        type=triple(whole(1)),
+        type=triple(whole_number(1)),
         metavar="ZxYxX",
         help="size of a scan in voxels, such as 36x320x320",
     )
@@ -27,17 +27,21 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
         "--spacing", type=triple(positive), metavar="ZxYxX", help="in mm, such as 3.1x0.44x0.44"
     )
     group.add_argument(
-        "--cases", type=whole(1), default=50, metavar="N", help="number of labelled cases (default: 50)"
+        "--cases",
+        type=whole_number(1),
+        default=50,
+        metavar="N",
+        help="number of labelled cases (default: 50)",
     )
     group.add_argument(
         "--unlabelled",
-        type=whole(0),
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="number of subjects without labels (default: 0)",
     )
     group.add_argument(
-        "--structures", type=whole(1), default=1, metavar="N", help="number of labels (default: 1)"
+        "--structures", type=whole_number(1), default=1, metavar="N", help="number of labels (default: 1)"
     )
     group.add_argument(
         "--device",

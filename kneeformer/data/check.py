@@ -83,7 +83,7 @@ def layout_warnings(dataset: Dataset) -> list[str]:
             for name in sorted(names - cases)
         ),
         *(
-            f"{c.images[0]}: of a subject of imagesTr: its scores say nothing of other people"
+            f"{c.images[0]}: its subject is in imagesTr too, so its scores will be too good"
             for c in tests
             if description.subject(c.name) in learnt
         ),

@@ -70,10 +70,11 @@ class VolumePredictor:
         for axes in mirrorings:
             dims = [a + 2 for a in axes]
             place = [-mm if axis in axes else mm for axis, mm in enumerate(centre_mm)]
-            to_patient = torch.from_numpy(crop_to_patient(orientation, spacing, np.array(place)))
+            matrix = crop_to_patient(orientation, spacing, np.array(place))
+            to_patient = torch.from_numpy(matrix)[None].to(self.device)
             for network in self.networks:
                 with autocast(self.device, self.configuration.training.precision):
-                    logits = network(image.flip(dims) if dims else image, to_patient[None].to(self.device))
+                    logits = network(image.flip(dims) if dims else image, to_patient)
                 logits = (logits.flip(dims) if dims else logits).float()
                 total = logits if total is None else total.add_(logits)
         assert total is not None

@@ -9,7 +9,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 _SLICES = 1.5  # times thicker or thinner than planned: so different slices keep their thickness
 
 
-def spacing_of(scan: Spacing, target: Spacing, thick_axis: int | None) -> Spacing:
+def resampled_spacing(scan: Spacing, target: Spacing, thick_axis: int | None) -> Spacing:
     """The spacing (z, y, x) to which a scan is resampled: the target, but thick slices stay as they are.
 
     Between thick slices anatomy cannot be interpolated. Those over 1.5 times thicker or thinner than the

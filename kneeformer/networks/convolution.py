@@ -1,4 +1,4 @@
-"""3D convolution by the way of PyTorch's that computes it rightly and quickest."""
+"""3D convolution, by whichever of PyTorch's ways is correct and quickest."""
 
 import torch
 from torch import Tensor

@@ -54,15 +54,16 @@ class Measurement:
 
     def _normal(self, image: Tensor) -> Tensor:
         """The same, of an image whose middle comes first, so that no coil is shifted."""
-        sensitivities, mask = self._operators
+        sensitivities, conjugate, mask = self._operators
         kspace = _transform(sensitivities * image.unsqueeze(1), self.axes).mul_(mask)
-        combined: Tensor = _transform(kspace, self.axes, inverse=True).mul_(sensitivities.conj()).sum(1)
+        combined: Tensor = _transform(kspace, self.axes, inverse=True).mul_(conjugate).sum(1)
         return combined
 
     @cached_property
-    def _operators(self) -> tuple[Tensor, Tensor]:
-        """Sensitivities and mask, the middle of each encoded axis first."""
-        return self._uncentred(self.sensitivities), self._uncentred(self.mask)
+    def _operators(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sensitivities, their conjugates and the mask, the middle of each encoded axis first."""
+        sensitivities = self._uncentred(self.sensitivities)
+        return sensitivities, sensitivities.conj().resolve_conj(), self._uncentred(self.mask)
 
     def _uncentred(self, centred: Tensor) -> Tensor:
         shifted: Tensor = torch.fft.ifftshift(centred, self.axes)

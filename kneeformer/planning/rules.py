@@ -9,7 +9,7 @@ from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.config.ranges import PatientAxis
 from kneeformer.data.description import person_in_name
 from kneeformer.geometry.aliases import Size, Spacing
-from kneeformer.geometry.resampling import new_shape, spacing_of
+from kneeformer.geometry.resampling import new_shape, resampled_spacing
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.sides import sides_in_name
 
@@ -42,7 +42,7 @@ def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
     """Of the cases, in voxels, resampled to the target spacing."""
     thick = thick_axis(spacing)
     shapes = [
-        new_shape(case.shape, case.spacing, spacing_of(case.spacing, spacing, thick))
+        new_shape(case.shape, case.spacing, resampled_spacing(case.spacing, spacing, thick))
         for case in fingerprint.cases.values()
     ]
     return _size(np.round(np.median(shapes, 0)).astype(int).tolist())

@@ -14,12 +14,10 @@ from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.surface_distance import HD95
 from kneeformer.paths import PSEUDO_LABELS
 from kneeformer.reporting.score_tables import csv_text
-from kneeformer.studies.label_table import by_subject
-
-Arms = tuple[int | None, str]  # labelled subjects, None for all, and the arm's name
+from kneeformer.studies.label_table import Group, by_subject
 
 
-def structures_csv(tables: Mapping[Arms, Sequence[ScoreTable]]) -> str:
+def structures_csv(tables: Mapping[Group, Sequence[ScoreTable]]) -> str:
     """Dice and HD95 of each structure, with intervals over seeds and subjects; a table of scores a seed."""
     return csv_text(
         ["labels", "arm", "structure", "metric", "mean", "low", "high"],
@@ -37,7 +35,7 @@ def _interval(seeds: Iterable[ScoreTable], structure: str, metric: str) -> tuple
     return seeds_and_subjects_interval(np.stack([by_subject(table, metric) for table in alone]))
 
 
-def pseudo_labels_csv(trainings: Mapping[Arms, Sequence[Path]], prepared: Path, scheme: LabelScheme) -> str:
+def pseudo_labels_csv(trainings: Mapping[Group, Sequence[Path]], prepared: Path, scheme: LabelScheme) -> str:
     """Dice of pseudo-labels with the labels that the study hides, over the voxels that are trusted.
 
     Args:

@@ -15,7 +15,16 @@ from kneeformer.progress import Progress
 from kneeformer.studies.arms import ALL_ARMS, Arm
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
 from kneeformer.studies.label_details import pseudo_labels_csv, structures_csv
-from kneeformer.studies.label_table import Row, Scores, compared, dice_of, draw, label_csv, label_markdown
+from kneeformer.studies.label_table import (
+    Group,
+    Row,
+    Scores,
+    compared,
+    dice_of,
+    draw,
+    label_csv,
+    label_markdown,
+)
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import split_of
@@ -66,7 +75,7 @@ class Planned:
     """
 
     before: dict[tuple[str, ...], ExistingTraining]
-    trainings: dict[tuple[int | None, str], list[ExistingTraining]]
+    trainings: dict[Group, list[ExistingTraining]]
 
 
 def run_label_study(

@@ -15,7 +15,8 @@ from kneeformer.reporting.plots import Curve, draw_label_curves
 from kneeformer.reporting.score_tables import csv_text
 from kneeformer.studies.arms import ALL_ARMS
 
-Scores = dict[tuple[int | None, str], np.ndarray]  # by labels and arm: (seeds, subjects) mean Dice
+Group = tuple[int | None, str]  # number of labelled subjects, None for all, and name of the arm
+Scores = dict[Group, np.ndarray]  # (seeds, subjects) mean Dice
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, box_shape, paste, slices, whole_box
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import orientation_for, turn
-from kneeformer.geometry.resampling import new_shape, spacing_of
+from kneeformer.geometry.resampling import new_shape, resampled_spacing
 from kneeformer.planning.budget import machine_memory_gb
 from kneeformer.transforms.normalise import normalise
 from kneeformer.transforms.resample import resample_image, resample_labels
@@ -102,5 +102,5 @@ def resampled_shape(box: Box, grid: Grid, settings: PreprocessingSettings) -> Si
     """Size of a box of the native grid on the network's grid."""
     if settings.fixed_shape is not None:
         return settings.fixed_shape
-    target = spacing_of(grid.spacing, settings.spacing, settings.thick_axis)
+    target = resampled_spacing(grid.spacing, settings.spacing, settings.thick_axis)
     return new_shape(box_shape(box), grid.spacing, target)

@@ -82,8 +82,8 @@ class TestLayout:
         for name in ("a_12m", "c"):
             write_image(dataset.folder / f"imagesTs/{name}_0000.nrrd", RAMP, GRID)
         assert layout_warnings(dataset) == [
-            f"{dataset.folder}/imagesTs/a_12m_0000.nrrd: of a subject of imagesTr: its scores say nothing of "
-            f"other people"
+            f"{dataset.folder}/imagesTs/a_12m_0000.nrrd: its subject is in imagesTr too, so its scores will "
+            f"be too good"
         ]
 
     def test_image_without_label(self, make_dataset: MakeDataset) -> None:

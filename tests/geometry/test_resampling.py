@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kneeformer.geometry.resampling import nearest_voxels, new_centres, new_shape, spacing_of
+from kneeformer.geometry.resampling import nearest_voxels, new_centres, new_shape, resampled_spacing
 
 
 def test_the_new_shape_keeps_the_millimetres() -> None:
@@ -13,14 +13,14 @@ def test_the_new_shape_keeps_the_millimetres() -> None:
 
 def test_slices_stay_as_thick_as_they_are() -> None:
     target = (4.0, 0.5, 0.5)
-    assert spacing_of((5.0, 0.4, 0.6), target, thick_axis=0) == (5.0, 0.5, 0.5)
-    assert spacing_of((3.0, 0.4, 0.6), target, thick_axis=0) == (3.0, 0.5, 0.5)
-    assert spacing_of((5.0, 0.4, 0.6), target, thick_axis=None) == target
+    assert resampled_spacing((5.0, 0.4, 0.6), target, thick_axis=0) == (5.0, 0.5, 0.5)
+    assert resampled_spacing((3.0, 0.4, 0.6), target, thick_axis=0) == (3.0, 0.5, 0.5)
+    assert resampled_spacing((5.0, 0.4, 0.6), target, thick_axis=None) == target
 
 
 def test_slices_unlike_those_of_other_scans_are_resampled() -> None:
-    assert spacing_of((6.1, 0.5, 0.5), (4.0, 0.5, 0.5), thick_axis=0) == (4.0, 0.5, 0.5)
-    assert spacing_of((1.0, 1.0, 1.0), (4.0, 0.5, 0.5), thick_axis=0) == (4.0, 0.5, 0.5)
+    assert resampled_spacing((6.1, 0.5, 0.5), (4.0, 0.5, 0.5), thick_axis=0) == (4.0, 0.5, 0.5)
+    assert resampled_spacing((1.0, 1.0, 1.0), (4.0, 0.5, 0.5), thick_axis=0) == (4.0, 0.5, 0.5)
 
 
 def test_two_voxels_for_one_lie_a_quarter_to_either_side() -> None:

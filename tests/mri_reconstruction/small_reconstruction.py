@@ -1,6 +1,11 @@
-"""A reconstruction configuration that a test can train."""
+"""A reconstruction configuration that a test can train, and such a training."""
+
+import torch
+from torch import nn
 
 from kneeformer.config import NetworkSettings, StemStage, TrainingSettings
+from kneeformer.engine.batch import Batch
+from kneeformer.engine.training_run import Objective
 from kneeformer.geometry.aliases import Size
 from kneeformer.tasks.mri_reconstruction.settings import (
     CascadeSettings,
@@ -33,3 +38,15 @@ def configuration(crop: Size = (2, 32, 64)) -> ReconstructionConfiguration:
             loss="l1_ssim",
         ),
     )
+
+
+def losses_on(batch: Batch, network: nn.Module, objective: Objective, rate: float, steps: int) -> list[float]:
+    """The loss before each of some steps on one batch."""
+    optimiser, losses = torch.optim.Adam(network.parameters(), rate), []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = objective.loss(network, batch)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return losses

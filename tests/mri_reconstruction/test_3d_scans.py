@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_reconstruction import configuration
+from small_reconstruction import configuration, losses_on
 
 from kneeformer.config import DatasetSettings
 from kneeformer.data.storage import CaseRecord, Origin, save_case
@@ -147,13 +147,7 @@ def test_a_network_of_3d_scans_begins_as_sense_and_learns(
     assert np.linalg.norm(found - truth) < np.linalg.norm(zero_filled(undersampled.image, SHAPE) - truth)
     batches = SlabBatches([stored], settings, seed=0, training=True)
     batch = max((batches[step] for step in range(4)), key=lambda drawn: drawn["target"].sum())
-    optimiser, losses = torch.optim.Adam(network.parameters(), 1e-3), []
-    for _ in range(4):
-        optimiser.zero_grad()
-        loss = objective.loss(network, batch)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    losses = losses_on(batch, network, objective, rate=1e-3, steps=4)
     assert losses[-1] < losses[0]
 
 

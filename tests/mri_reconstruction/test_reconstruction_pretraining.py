@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_reconstruction import configuration
+from small_reconstruction import configuration, losses_on
 
 from kneeformer.config import DatasetSettings, MaskingSettings
 from kneeformer.engine.losses import IGNORE_INDEX
@@ -72,13 +72,7 @@ def test_training_lowers_the_error_of_hidden_voxels() -> None:
     )
     batch = {name: torch.from_numpy(array)[None] for name, array in drawn.items()}
     batch["to_patient"] = torch.eye(3, 4)[None]
-    optimiser, losses = torch.optim.Adam(network.parameters(), 1e-2), []
-    for _ in range(10):
-        optimiser.zero_grad()
-        loss = objective.loss(network, batch)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    losses = losses_on(batch, network, objective, rate=1e-2, steps=10)
     assert losses[-1] < 0.5 * losses[0]
 
 

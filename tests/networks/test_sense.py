@@ -44,13 +44,6 @@ def test_the_normal_operator_is_both_in_one(axes: tuple[int, ...]) -> None:
     assert (operator.normal(image) - wanted).norm() < 1e-6 * wanted.norm()
 
 
-def test_rows_that_are_taken_a_few_at_a_time_are_those_of_the_whole() -> None:
-    maps, image = noise(9, 1, 4, 1, 90, 400), noise(10, 1, 1, 90, 400)  # 40 rows fill the cache
-    operator = Measurement(torch.zeros_like(maps), torch.rand(1, 1, 1, 1, 400) < 0.3, maps)
-    wanted = operator.combine(operator.measure(image))
-    assert (operator.normal(image) - wanted).norm() < 1e-6 * wanted.norm()
-
-
 def test_hard_consistency_keeps_every_measured_sample_and_soft_goes_half_the_way() -> None:
     operator, image = measurement((-1,)), noise(6, 2, 4, 6, 7)
     before = to_kspace(operator.coil_images(image), (-1,))

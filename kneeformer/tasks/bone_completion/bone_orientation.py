@@ -91,7 +91,7 @@ def oriented_bone(
     if not usual:
         to_patient[:3, :3] = usual_frame[:3, :3] @ turns[chosen].T.numpy()
     bone = outline.on(settings.grid, settings.spacing, to_patient)
-    if not bone.visible(settings.spacing).any():
+    if not bone.visible().any():
         raise KneeformerError(
             f"no surface of {called} is visible: it fills the scan, ends only at the region and at the "
             "scan's border, or is far smaller than a bone; mark more bone, and see that spacings are in mm"

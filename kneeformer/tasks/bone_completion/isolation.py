@@ -50,9 +50,9 @@ class Bone:
         """That of its grid."""
         return "SPL"
 
-    def visible(self, spacing: Spacing) -> np.ndarray:
+    def visible(self) -> np.ndarray:
         """(z, y, x) bool: known voxels at its surface, which determine its pose."""
-        return np.asarray(self.known & (np.abs(self.image[1]) < max(spacing)))
+        return np.asarray(self.known & (np.abs(self.image[1]) < max(self.spacing)))
 
 
 @dataclass(frozen=True)
