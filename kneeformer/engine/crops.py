@@ -38,11 +38,15 @@ class CropBatches(Dataset[Batch]):
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. Voxels outside the volume repeat its border and are labelled IGNORE_INDEX.
 
+    A volume that fits into the crop lies anywhere in it, so that tokens do not cut it in one way only.
+
     Attributes:
         cases: stored cases, each as folder / name.
         scheme: None reads no labels: everything inside a volume is 0.
         items: numbers of those in the whole batch that are drawn, by default all.
         labels: folder of other labels than the cases' own, by default none.
+        token: voxels of a token. Volumes no longer than the crop, or by less than a token, have at least so
+            many places in it, for which up to half a token may be cut off.
     """
 
     def __init__(
@@ -55,10 +59,11 @@ class CropBatches(Dataset[Batch]):
         length: int,
         items: range | None = None,
         labels: Path | None = None,
+        token: Size = (1, 1, 1),
     ) -> None:
         self.items = range(settings.batch_size) if items is None else items
         self.cases, self.settings, self.scheme = cases, settings, scheme
-        self.augmentation, self.seed, self.length = augmentation, seed, length
+        self.augmentation, self.seed, self.length, self.token = augmentation, seed, length, np.array(token)
         self._open = OpenCases(labels=labels)
 
     def __len__(self) -> int:
@@ -87,7 +92,7 @@ class CropBatches(Dataset[Batch]):
         first_aimed = round(size * (1 - self.settings.foreground_share))
         case = self._open[self.cases[rng.integers(len(self.cases))]]
         draw = self.augmentation.draw(rng, self.settings.crop, case.record.orientation)
-        centre = _centre(rng, case, self.settings.crop, aimed=item >= first_aimed)
+        centre = self._centre(rng, case, aimed=item >= first_aimed)
         image = read_region(case.image, centre, draw.region)
         labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
@@ -97,6 +102,22 @@ class CropBatches(Dataset[Batch]):
             labels=draw.apply(labels, "label", IGNORE_INDEX),
             to_patient=to_patient,
         )
+
+    def _centre(self, rng: np.random.Generator, case: StoredCase, aimed: bool) -> Size:
+        """Centre voxel of a crop: near a wanted voxel along axes that it does not see whole, else any."""
+        shape, crop = case.record.shape, self.settings.crop
+        structures = [points for points in case.record.points.values() if points]
+        if aimed and structures:
+            points = structures[rng.integers(len(structures))]
+            wanted = np.array(points[rng.integers(len(points))])
+        else:
+            wanted = rng.integers(0, shape)
+        lowest, highest = _bounds(shape, crop)
+        beyond = np.maximum(self.token - 1 - (highest - lowest), 0) // 2
+        around = rng.integers(lowest - beyond, highest + beyond + 1)
+        seen_whole = np.less(shape, np.add(crop, self.token))
+        z, y, x = np.where(seen_whole, around, inside_centre(wanted, shape, crop)).tolist()
+        return z, y, x
 
     def _labels(self, case: StoredCase, centre: Size, region: Size) -> np.ndarray:
         if self.scheme is None or case.labels is None:
@@ -127,7 +148,8 @@ def crop_batches(
     augmentation = Augmentation(changes, grid.spacing, grid.thick_axis)
     length = 2**40 if training else -(-settings.validation_crops // settings.batch_size)
     items = share_of(settings.batch_size) if training else None
-    return CropBatches(cases, settings, scheme, augmentation, seed, length, items, labels)
+    token = configuration.network.token if training else (1, 1, 1)
+    return CropBatches(cases, settings, scheme, augmentation, seed, length, items, labels, token)
 
 
 def read_region(array: Any, centre: Size, size: Size, outside: int | None = None) -> np.ndarray:
@@ -156,20 +178,6 @@ def blank_region(case: StoredCase, centre: Size, size: Size, inside: int) -> np.
 def centre_mm(centre: Size, record: CaseRecord) -> np.ndarray:
     """(3,) mm from the middle of a case's volume to the voxel at `centre`."""
     return (np.array(centre) - np.array(record.shape) / 2) * record.spacing
-
-
-def _centre(rng: np.random.Generator, case: StoredCase, crop: Size, aimed: bool) -> Size:
-    """Centre voxel of a crop: inside the volume on each axis where it fits, else around it, anywhere."""
-    shape = case.record.shape
-    structures = [points for points in case.record.points.values() if points]
-    if aimed and structures:
-        points = structures[rng.integers(len(structures))]
-        wanted = np.array(points[rng.integers(len(points))])
-    else:
-        wanted = rng.integers(0, shape)
-    lowest, highest = _bounds(shape, crop)
-    around = rng.integers(lowest, highest + 1)
-    return inside_centre(np.where(np.less(shape, crop), around, wanted), shape, crop)
 
 
 def inside_centre(wanted: np.ndarray, shape: Size, crop: Size) -> Size:

@@ -76,6 +76,7 @@ def crops(
     share: float = 0.5,
     seed: int = 0,
     crop: Size = CROP,
+    token: Size = (1, 1, 1),
 ) -> CropBatches:
     settings = TrainingSettings(
         crop=crop,
@@ -86,7 +87,9 @@ def crops(
         foreground_share=share,
     )
     changes = Augmentation(augmentation, SPACING, thick_axis=0)
-    return CropBatches([folder / case for case in cases], settings, scheme, changes, seed, length=1000)
+    return CropBatches(
+        [folder / case for case in cases], settings, scheme, changes, seed, length=1000, token=token
+    )
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -189,6 +192,20 @@ def test_outside_is_uncounted_and_the_image_goes_on(folder: Path) -> None:
         assert (labels[~inside] == IGNORE_INDEX).all()
         assert torch.equal(image[:, 0], image[:, first]) and torch.equal(image[:, 7], image[:, first + 4])
     assert seen == {0, 1, 2, 3}, "anywhere in the crop"
+
+
+def test_a_volume_of_the_crops_size_is_moved_by_up_to_half_a_token(folder: Path) -> None:
+    z, y, x = SHAPE
+    cropped = crops(folder, "large", crop=(z, y - 2, x), token=(4, 5, 1), share=1)
+    firsts = set()
+    for step in range(200):
+        for labels in cropped[step]["labels"]:
+            inside = labels != IGNORE_INDEX
+            slices, rows, columns = inside.any(2).any(1), inside.any(2).any(0), inside.any(1).any(0)
+            assert slices.sum() >= z - 1 and rows.sum() >= y - 3 and columns.all()
+            firsts.add((slices.tolist().index(True), rows.tolist().index(True)))
+    assert {first for first, _ in firsts} == {0, 1}, "moved by one slice"
+    assert {first for _, first in firsts} == {0, 1}, "two rows to move in, and one more"
 
 
 def _of(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
