@@ -114,7 +114,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--continue_prediction", action="store_true", help="skip cases that have a prediction"
+        "--continue_prediction", action="store_true", help="skip cases that have a prediction by this model"
     )
     parser.add_argument(
         "-num_parts",

@@ -31,8 +31,9 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
+        """All of them, those of the other side too."""
         beside = [file for file in (self.label, self.mask) if file is not None]
-        return (*self.images, *beside)
+        return (*self.images, *beside, *(() if self.other_side is None else self.other_side.files))
 
 
 @dataclass(frozen=True)

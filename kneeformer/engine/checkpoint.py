@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain numbers, written whole or not at all, verified, loaded without pickle."""
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -50,6 +51,15 @@ def load_weights(path: Path) -> Weights:
             f"{path}: holds no weights; give a checkpoint of kneeformer or a plain state_dict of tensors"
         )
     return weights
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """A digest of weights: equal for equal numbers, wherever they lie in memory or in files."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_network(build: Callable[[], nn.Module], path: Path) -> nn.Module:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.engine.checkpoint import digest, load_weights
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import KEEP
 from kneeformer.paths import FINAL
@@ -34,6 +35,10 @@ class BoneFinder:
     def name(self) -> str:
         """Of the configuration."""
         return self.folder.name.rpartition("__")[2]
+
+    def weights(self) -> list[str]:
+        """A digest of each of its folds, for JSON."""
+        return [digest(load_weights(file)) for file in sorted(self.folder.glob(f"fold_*/{FINAL}"))]
 
     def refusal(self) -> str | None:
         """Return why a mask must mark bone to keep; None where a trained segmentation will find it."""

@@ -4,6 +4,7 @@ averaged, and without all but the largest components of the structures where tha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,10 @@ class ChosenPredictor(Predictor):
         """The configurations of `predictors`, each weighing the same."""
         first, *others = predictors
         return cls(**vars(first), others=tuple(others), largest=largest)
+
+    def identity(self) -> dict[str, Any]:
+        others = [other.identity() for other in self.others]
+        return {**super().identity(), "averaged_with": others, "largest_components": dict(self.largest)}
 
     def on(self, device: str | None) -> "Predictor":
         here = super().on(device)

@@ -9,6 +9,7 @@ from kneeformer.data.dataset import Case
 from kneeformer.data.files import clear_unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.workflows.inputs import Inputs
+from kneeformer.workflows.predicted_by import PREDICTED_BY
 
 SUMMARY = ("summary.json", "summary.csv")  # what kf_evaluate writes beside the predictions
 PREVIEW = "preview.png"  # of the first case
@@ -62,7 +63,7 @@ def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) ->
         for file, names in writers.items()
         if len(names) > 1
     ]
-    others = {**dict.fromkeys(SUMMARY, "kf_evaluate"), PREVIEW: "kf_predict"}
+    others = {**dict.fromkeys(SUMMARY, "kf_evaluate"), **dict.fromkeys((PREVIEW, PREDICTED_BY), "kf_predict")}
     taken = [(name, command) for name, command in others.items() if name in writers]
     return lines + [f"{name}: a file of {command}, too; rename the case" for name, command in taken]
 
@@ -75,7 +76,7 @@ def _overwritten(
     That is an input itself, by whatever path or link; and any file in a folder of inputs: nothing tells that
     it is not the user's.
     """
-    files = {identity for case in cases for file in _all_files(case) if (identity := _identity(file))}
+    files = {identity for case in cases for file in case.files if (identity := _identity(file))}
     among_inputs = any(_same(output, folder) for folder in inputs.folders)
     written = [output / file for case in cases for file in output_files(case.name, outputs, ending)]
     written += [output / PREVIEW] if cases and cases[0] is inputs.cases[0] else []
@@ -100,10 +101,6 @@ def remove_leftovers(cases: Sequence[Case], output: Path, outputs: Sequence[str]
 def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:
     """Names of all files that may be written of a case."""
     return [f"{case}{output.replace('*', ending)}" for output in outputs]
-
-
-def _all_files(case: Case) -> tuple[Path, ...]:
-    return case.files if case.other_side is None else (*case.files, *case.other_side.files)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,10 +1,12 @@
 """Prediction with trained folds: for arrays and for cases."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,7 +21,7 @@ from kneeformer.data.label_map import read_label_map
 from kneeformer.data.mesh_files import write_stl
 from kneeformer.data.segmentation_file import write_label_map
 from kneeformer.data.transform_files import write_transform
-from kneeformer.engine.checkpoint import load_network
+from kneeformer.engine.checkpoint import digest, load_network
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid
@@ -117,6 +119,22 @@ class Predictor:
                 beside, lambda: cls.from_model_folder(beside, device=device, mirroring=mirroring).predict_scan
             )
         return cls(plans[0], configuration, tuple(networks), finder, simulate)
+
+    def identity(self) -> dict[str, Any]:
+        """All that its outputs depend on beside the case, for JSON: model, weights and settings."""
+        settings = self.configuration.model_copy(update={"evidence": None})
+        text = settings.model_dump_json() + self.plan.dataset.model_dump_json()
+        return {
+            "kneeformer": __version__,
+            "dataset": self.plan.dataset.name,
+            "plans": self.plan.plans_name,
+            "configuration": next(iter(self.plan.configurations)),
+            "settings": hashlib.sha256(text.encode()).hexdigest(),
+            "weights": [digest(network.state_dict()) for network in self.networks],
+            "bone_finder": None if self.finder is None else self.finder.weights(),
+            "simulate": self.simulate,
+            "save_complex": self.complex_images,
+        }
 
     def predict(
         self,

@@ -3,9 +3,10 @@
 import logging
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kneeformer.data.cluster import current_cluster, require_shared
 from kneeformer.data.dataset import Case
@@ -21,6 +22,7 @@ from kneeformer.workflows.inputs import Inputs, gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predicted_by import predicted_since, record
 from kneeformer.workflows.series_table import write_series_table
 from kneeformer.workflows.warning_log import keeping_warnings, passing_warnings_to
 
@@ -42,9 +44,11 @@ def predict_folder(
 
     Every input is opened once before the work, and its faults are listed then: one that crashes its
     reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which. Warnings are kept in
-    `warnings.log`.
+    `warnings.log`, and what predicts in `predicted_by.json`.
 
     Args:
+        skip_existing: but for cases whose prediction is older than their files, or of another model or other
+            settings.
         part: (id, number of parts): this call takes every n-th case, from the id-th.
         masks: folder of CASE masks, for a task that requires them.
         other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
@@ -63,18 +67,20 @@ def predict_folder(
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
     ending = output_ending(dataset.file_ending)
     inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
-    every = cases = inputs.cases[part[0] :: part[1]]
+    what = Wanted(output, probabilities, meshes, dicom_seg, inputs.cases[0] if inputs.cases else None)
+    made_by = {**predictor.identity(), **what.identity()}
+    cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
-        cases = _not_predicted(every, output, ending)
+        cases = _not_predicted(cases, output, ending, predicted_since(output, made_by))
     outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
     if dicom_seg:
         _require_dicom(source, predictor, inputs)
         outputs = (*outputs, ".dcm")
-    first = inputs.cases[0] if inputs.cases else None
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
     require_shared(source, *filter(None, (masks, other_sides)), output=output)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
+    record(output, made_by)
     with keeping_warnings(output):
         problems = input_problems(cases, dataset, unmarked, other_sides, watch)
         if dicom_seg:
@@ -83,23 +89,29 @@ def predict_folder(
             write_series_table(output, inputs.series)
         failed = [line for faults in problems for line in faults]
         good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
-        what = Wanted(output, probabilities, meshes, dicom_seg, first)
         return failed + _predict_all(predictor, good, what, watch)
 
 
-def _not_predicted(cases: list[Case], output: Path, ending: str) -> list[Case]:
-    """The cases without a prediction; of those that are kept it is told how many, and which are outdated."""
+def _not_predicted(cases: list[Case], output: Path, ending: str, since: float) -> list[Case]:
+    """The cases without a prediction that is newer than their files and than `since`."""
     done = {case.name: output / f"{case.name}{ending}" for case in cases}
-    kept = [case for case in cases if done[case.name].is_file()]
+    there = [case for case in cases if done[case.name].is_file()]
+    kept = [case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(case))]
     if kept:
         _log().info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
-    for case in kept:
-        changed = max((file.stat().st_mtime for file in case.files if file.is_file()), default=0.0)
-        if changed > done[case.name].stat().st_mtime:
-            _log().warning(
-                "%s: kept, and older than its scan; remove it to predict it again", done[case.name]
-            )
+    if outdated := len(there) - len(kept):
+        _log().warning(
+            "%s: %d predictions are older than their scans, or of another model or other settings: they are "
+            "made again",
+            output,
+            outdated,
+        )
     return [case for case in cases if case not in kept]
+
+
+def _changed(case: Case) -> float:
+    """The last time that a file of a case was written, of those that are there."""
+    return max((file.stat().st_mtime for file in case.files if file.is_file()), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,14 @@ class Wanted:
     meshes: MeshFiles | None
     dicom_seg: bool
     previewed: Case | None
+
+    def identity(self) -> dict[str, Any]:
+        """The files alone, for JSON."""
+        return {
+            "save_probabilities": self.probabilities,
+            "save_mesh": None if self.meshes is None else asdict(self.meshes),
+            "save_dicom_seg": self.dicom_seg,
+        }
 
 
 def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch: Progress) -> list[str]:

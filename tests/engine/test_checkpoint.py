@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kneeformer.engine.checkpoint import load_checkpoint, load_network, load_weights, save_checkpoint
+from kneeformer.engine.checkpoint import digest, load_checkpoint, load_network, load_weights, save_checkpoint
 from kneeformer.errors import KneeformerError
 
 STATE = {"step": 7, "seconds": 1.5, "best": -1.0}
@@ -211,3 +211,13 @@ def test_what_a_new_network_has_not_finite_may_stay_so(tmp_path: Path) -> None:
     kept = {"bones": torch.tensor([[1.0, 2], [math.nan, math.nan], [math.nan, math.nan]])}
     found = load_network(build, saved(tmp_path / "checkpoint.pt", network=kept)).state_dict()["bones"]
     assert found[0].tolist() == [1, 2] and found[1:].isnan().all()
+
+
+def test_a_digest_is_of_the_numbers_and_not_of_their_place_in_memory() -> None:
+    kernel = torch.arange(16.0).view(1, 2, 2, 2, 2)
+    weights = {"kernel": kernel, "bias": torch.tensor(1.0)}
+    turned = {"bias": torch.tensor(1.0), "kernel": kernel.to(memory_format=torch.channels_last_3d)}
+    assert digest(turned) == digest(weights)
+    assert digest({**weights, "bias": torch.tensor(1.0 + 1e-6)}) != digest(weights)
+    assert digest({**weights, "kernel": kernel.view(2, 1, 2, 2, 2)}) != digest(weights)
+    assert digest({"kernels": kernel, "bias": torch.tensor(1.0)}) != digest(weights)

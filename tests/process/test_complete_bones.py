@@ -20,6 +20,7 @@ from kneeformer.metrics.summary import read_summary
 from kneeformer.phantoms.bone import write_bone_dataset
 from kneeformer.plans import read_plan
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
+from kneeformer.workflows.predicted_by import PREDICTED_BY
 
 TRAINING, TESTS = 6, ("phantom07_R", "phantom08_L")
 MODEL, FINDER = "3d_pca16", "3d_segmentation"
@@ -122,6 +123,7 @@ def mixed(learnt: Learnt) -> Answers:
     for name in ("nameless", "there_R", "wrong_L"):
         write_image(masks / f"{name}.nrrd", good, grid)
     output.mkdir()
+    shutil.copy(learnt.output / PREDICTED_BY, output)
     (output / "there_R.nrrd").write_text("predicted yesterday")
     said = learnt.predict(masks, output, "--continue_prediction", images=images, code=1)
     faulty = {**{n: w for n, (_, _, w) in bad.items()}, "lone_R": "no such file: every scan needs its mask"}
@@ -160,7 +162,8 @@ def test_a_fold_is_trained_after_its_registration_and_validated(learnt: Learnt) 
 
 def test_every_file_is_there_on_the_scans_grid(learnt: Learnt) -> None:
     wanted = {f"{c}{s}.nrrd" for c in TESTS for s in SUFFIXES}
-    wanted |= {f"{c}.{ending}" for c in TESTS for ending in ("stl", "tfm", "json", "png")} | {"preview.png"}
+    wanted |= {f"{c}.{ending}" for c in TESTS for ending in ("stl", "tfm", "json", "png")}
+    wanted |= {"preview.png", PREDICTED_BY}
     assert {p.name for p in learnt.output.iterdir()} - {"warnings.log"} == wanted
     for case in TESTS:
         scan = read_image(learnt.images / f"{case}_0000.nrrd")

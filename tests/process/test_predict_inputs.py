@@ -14,6 +14,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.plans import read_plan
 from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predicted_by import PREDICTED_BY
 
 
 def scheme(place: Workplace) -> LabelScheme:
@@ -41,7 +42,7 @@ def test_bad_inputs_do_not_stop_the_good_ones(two_channels: Workplace, tmp_path:
 
     said = two_channels.run("kf_predict", "-i", given, "-o", output, "-d", 1, code=1)
     assert sorted(p.name for p in output.iterdir()) == [
-        *("good0.nii.gz", "good0.png", "warnings.log", "zgood1.nii.gz", "zgood1.png"),
+        *("good0.nii.gz", "good0.png", PREDICTED_BY, "warnings.log", "zgood1.nii.gz", "zgood1.png"),
     ]
     faults = said[said.index("error: 4 problems") :].splitlines()[1:]
     for file, word in (
@@ -62,7 +63,8 @@ def test_voxels_that_are_no_numbers_are_told(trained: Workplace, tmp_path: Path)
     write_image(tmp_path / "in" / "bad_0000.nrrd", voxels, image.grid)
     said = trained.run("kf_predict", "-i", tmp_path / "in", "-o", tmp_path / "out", "-d", 1, code=1)
     assert "bad_0000.nrrd: 1 of 6144 voxels are NaN, infinite or over 3e38" in said
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.nrrd", "good.png", "warnings.log"}
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written == {"good.nrrd", "good.png", PREDICTED_BY, "warnings.log"}
 
 
 def test_one_file_in(trained: Workplace, tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_one_file_in(trained: Workplace, tmp_path: Path) -> None:
     trained.run("kf_predict", "-i", images / "phantom_07_0000.nrrd", "-o", tmp_path / "one", "-d", 1)
     trained.run("kf_predict", "-i", images, "-o", tmp_path / "all", "-d", "Dataset001_Knee")
     assert {p.name for p in (tmp_path / "one").iterdir()} == {
-        *("phantom_07.nrrd", "phantom_07.png", "preview.png")
+        *("phantom_07.nrrd", "phantom_07.png", PREDICTED_BY, "preview.png")
     }
     one, same = (read_image(tmp_path / folder / "phantom_07.nrrd") for folder in ("one", "all"))
     assert one.grid == same.grid
@@ -158,7 +160,7 @@ def test_scans_of_other_formats_are_predicted_and_the_rest_is_told(
     assert "2 files are ignored" in said
     assert "c.nrrd: not called CASE_0000.nrrd" in said and r"d\udcff_0000.nrrd: its name" in said
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        *("a.nrrd", "a.png", "b.nrrd", "b.png", "preview.png")
+        *("a.nrrd", "a.png", "b.nrrd", "b.png", PREDICTED_BY, "preview.png")
     }
     a, b = (read_image(tmp_path / "out" / f"{case}.nrrd").array for case in "ab")
     assert np.array_equal(a, b)

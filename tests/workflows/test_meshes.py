@@ -17,6 +17,7 @@ from kneeformer.labels import LabelScheme
 from kneeformer.workflows.meshes import Export, MeshFiles, export_case, export_meshes, file_names
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
+from kneeformer.workflows.predicted_by import PREDICTED_BY
 
 GEOMETRY = Grid((8, 9, 10), (1.0, 1.0, 1.0), (5.0, 6.0, 7.0))
 
@@ -104,7 +105,7 @@ def test_a_prediction_writes_its_surfaces(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert predict_folder(predictor, tmp_path / "in", output, lambda *_: None, meshes=MeshFiles()) == []
     assert sorted(p.name for p in output.iterdir()) == [
-        *("K01.json", "K01.nrrd", "K01.png", "K01_femur.stl", "preview.png"),
+        *("K01.json", "K01.nrrd", "K01.png", "K01_femur.stl", PREDICTED_BY, "preview.png"),
     ]
     assert read_stl(output / "K01_femur.stl").is_watertight
     facts = json.loads((output / "K01.json").read_text())["structures"]["femur"]

@@ -129,6 +129,9 @@ class TestSharedOutputs:
         assert shared_outputs(["preview"], KNEES, ".nrrd") == [
             "preview.png: a file of kf_predict, too; rename the case"
         ]
+        assert shared_outputs(["predicted_by"], BONES, ".nrrd") == [
+            "predicted_by.json: a file of kf_predict, too; rename the case"
+        ]
 
     def test_names_that_some_disks_take_for_one(self) -> None:
         assert [line.split(";")[0] for line in shared_outputs(["K1", "k1"], KNEES, ".nrrd")] == [

@@ -18,6 +18,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
+from kneeformer.workflows.predicted_by import PREDICTED_BY
 from kneeformer.workflows.warning_log import kept_warnings
 
 
@@ -44,14 +45,15 @@ class ByFirstVoxel(nn.Module):
 
 
 class Thresholds(nn.Module):
-    """Foreground where a voxel is above 500."""
+    """Foreground where a voxel is above 500, less its weight."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
-        return torch.cat([500 - image, image - 500], 1)
+        above = image - 500 + self.weight
+        return torch.cat([-above, above], 1)
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_each_fault_costs_its_own_case(
     failed = predict_folder(predictor, inputs, output, lambda *_: None)
     assert sorted(p.name for p in output.iterdir()) == [
         *("a good.nrrd", "a good.png", "d bug.traceback.txt", "g good.nrrd", "g good.png"),
-        "preview.png",
+        *(PREDICTED_BY, "preview.png"),
     ]
     assert (output / "preview.png").read_bytes() == (output / "a good.png").read_bytes()
     remedy = "predict it while nothing else runs, or crop the scan to what is to be predicted"
@@ -87,14 +89,75 @@ def test_each_fault_costs_its_own_case(
         f"choose another place",
     ]
     assert "in forward" in kept.read_text()
-    later = (output / "a good.nrrd").stat().st_mtime + 9
-    os.utime(inputs / "a good_0000.nrrd", (later, later))
-    with caplog.at_level(logging.WARNING):
-        again = predict_folder(predictor, inputs, output, lambda *_: None, skip_existing=True)
-    assert again == failed, "the others are kept"
-    said = [text for text in caplog.messages if "older" in text]
-    assert said == [f"{output}/a good.nrrd: kept, and older than its scan; remove it to predict it again"]
     assert set(np.unique(read_image(output / "a good.nrrd").array)) <= {0, 1}
+    predicted = {case: (output / f"{case}.nrrd").stat().st_mtime_ns for case in ("a good", "g good")}
+    assert predict_folder(predictor, inputs, output, lambda *_: None, skip_existing=True) == failed
+    assert predicted == {case: (output / f"{case}.nrrd").stat().st_mtime_ns for case in predicted}
+
+
+class TestKeptPredictions:
+    """--continue_prediction: what is kept is newer than its scan, and of this model and these settings."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """Two scans, in "in", that an earlier model has found to be femur everywhere, in "out"."""
+        rng = np.random.default_rng(0)
+        for name in ("one", "two"):
+            voxels = rng.uniform(0, 1000, SHAPE).astype(np.float32)
+            write_image(tmp_path / "in" / f"{name}_0000.nrrd", voxels, Grid(SHAPE, (1, 1, 1)))
+        self.predict(tmp_path, bias=1e6)
+        assert self.found(tmp_path) == {"one": 1, "two": 1}
+        return tmp_path
+
+    def predict(self, place: Path, bias: float, keep: bool = False, **wanted: bool) -> None:
+        network = Thresholds()
+        network.weight.data.fill_(bias)
+        predictor = Predictor(plan(), plan().configuration("3d_vit"), (network,))
+        failed = predict_folder(
+            predictor, place / "in", place / "out", lambda *_: None, skip_existing=keep, **wanted
+        )
+        assert failed == []
+
+    def found(self, place: Path) -> dict[str, float]:
+        """The part of each scan that is femur."""
+        return {p.stem: float(read_image(p).array.mean()) for p in sorted((place / "out").glob("*.nrrd"))}
+
+    def test_of_the_same_model(self, place: Path) -> None:
+        by_hand = np.zeros(SHAPE, np.uint8)
+        write_image(place / "out" / "one.nrrd", by_hand, Grid(SHAPE, (1, 1, 1)))
+        (place / "out" / "two.nrrd").unlink()
+        self.predict(place, bias=1e6, keep=True)
+        assert self.found(place) == {"one": 0, "two": 1}
+
+    def test_none_of_a_model_that_was_trained_again(
+        self, place: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.predict(place, bias=-1e6, keep=True)
+        assert self.found(place) == {"one": 0, "two": 0}
+        (said,) = caplog.messages
+        assert said.startswith(f"{place}/out: 2 predictions are older than their scans, or of another model")
+
+    def test_none_that_a_killed_prediction_did_not_come_to(self, place: Path) -> None:
+        before = (place / "out" / "two.nrrd").read_bytes()
+        old = (place / "out" / "two.nrrd").stat().st_mtime
+        self.predict(place, bias=-1e6)  # and was killed before the second scan:
+        (place / "out" / "two.nrrd").write_bytes(before)
+        os.utime(place / "out" / "two.nrrd", (old, old))
+        self.predict(place, bias=-1e6, keep=True)
+        assert self.found(place) == {"one": 0, "two": 0}
+
+    def test_none_that_is_older_than_its_scan(self, place: Path) -> None:
+        by_hand = np.zeros(SHAPE, np.uint8)
+        for name in ("one", "two"):
+            write_image(place / "out" / f"{name}.nrrd", by_hand, Grid(SHAPE, (1, 1, 1)))
+        later = (place / "out" / "one.nrrd").stat().st_mtime + 9
+        os.utime(place / "in" / "one_0000.nrrd", (later, later))
+        self.predict(place, bias=1e6, keep=True)
+        assert self.found(place) == {"one": 1, "two": 0}
+
+    def test_none_without_a_file_that_is_wanted_now(self, place: Path) -> None:
+        self.predict(place, bias=1e6, keep=True, probabilities=True)
+        assert (place / "out" / "one_probabilities.npz").is_file()
 
 
 def test_what_may_be_wrong_with_intensities_is_told_once_and_by_the_first_lines(
@@ -144,7 +207,7 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
         assert seg.grid.mismatch(one.grid) is None and seg.segments[0].name == "femur"
     written = sorted(p.name for p in (tmp_path / "of dicom").iterdir())
     files = [f"K01_s{number}.{ending}" for number in (1, 2) for ending in ("dcm", "nrrd", "png")]
-    assert written == [*files, "dicom_series.csv", "preview.png"]
+    assert written == [*files, "dicom_series.csv", PREDICTED_BY, "preview.png"]
     table = (tmp_path / "of dicom" / "dicom_series.csv").read_text().splitlines()
     assert [row[:16] for row in table[1:]] == ["K01_s1,0,MR,1,5,", "K01_s2,0,MR,2,5,"]
     assert "Jane" not in "".join(table)

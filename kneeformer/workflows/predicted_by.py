@@ -1,0 +1,30 @@
+"""The record in a folder of predictions of what made them: by it, those of another model are not kept."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kneeformer.data.files import read_json, write_json
+from kneeformer.errors import KneeformerError
+
+PREDICTED_BY = "predicted_by.json"
+
+
+def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float:
+    """The time since which predictions in a folder are made by something; infinite where they are not.
+
+    Args:
+        made_by: model, weights and settings, as `Predictor.identity` has them.
+    """
+    file = folder / PREDICTED_BY
+    try:
+        return file.stat().st_mtime if read_json(file) == made_by else math.inf
+    except KneeformerError:  # missing or damaged
+        return math.inf
+
+
+def record(folder: Path, made_by: Mapping[str, Any]) -> None:
+    """Write down what makes the predictions of a folder from now on; a record of the same stays as it is."""
+    if predicted_since(folder, made_by) == math.inf:
+        write_json(folder / PREDICTED_BY, made_by)
