@@ -79,17 +79,15 @@ def _described(arguments: argparse.Namespace) -> "tuple[Plan, Size, Spacing]":
 
 
 def _planned(arguments: argparse.Namespace) -> "tuple[Plan, Size, Spacing]":
-    from kneeformer.data.files import read_model
     from kneeformer.paths import Folders
-    from kneeformer.planning.fingerprint import Fingerprint
     from kneeformer.plans import read_dataset_plan
     from kneeformer.workflows.benchmark import usual_case
+    from kneeformer.workflows.fingerprint import read_fingerprint
 
     folders = Folders.from_environment()
     dataset = folders.resolve(arguments.dataset)
     plan = read_dataset_plan(folders, dataset, arguments.plans)
-    file = folders.preprocessed / dataset / "dataset_fingerprint.json"
-    return plan, *usual_case(read_model(file, Fingerprint, "plan the dataset again with kf_plan"))
+    return plan, *usual_case(read_fingerprint(folders, dataset))
 
 
 def table(rows: "list[Measured]") -> str:

@@ -18,6 +18,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.fourier import is_3d
 
+_SMALLEST_MM, _LARGEST_MM = 2.0, 5000.0  # of a scan's longest side
+
 
 @dataclass(frozen=True)
 class CheckedCase:
@@ -118,6 +120,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
     grid = None if channels[0][1] is None else channels[0][1].grid
+    problems += [] if grid is None else _size_problems(case.images[0], grid)
     return CheckedCase(problems, _stack([image for _, image in channels]), label, grid, warnings)
 
 
@@ -181,6 +184,18 @@ def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
         f"{path}: its grid differs from {first.name}: {differs}; resample one onto the other"
         for path, image in opened[1:]
         if (differs := image.grid.mismatch(reference.grid))
+    ]
+
+
+def _size_problems(path: Path, grid: Grid) -> list[str]:
+    """A line where no part of a body has that size: the spacing is then in another unit."""
+    longest = max(n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True))
+    if _SMALLEST_MM <= longest <= _LARGEST_MM:
+        return []
+    spacing = " x ".join(f"{mm:.3g}" for mm in grid.spacing)
+    return [
+        f"{path}: its longest side is {longest:.3g} mm, by a spacing of {spacing} mm; is that another unit? "
+        f"write it in mm into its header"
     ]
 
 

@@ -1,6 +1,6 @@
 """Fingerprint of a dataset: sizes, spacings, intensities and structure volumes, by case and in all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -82,6 +82,7 @@ class Fingerprint(BaseModel):
     Attributes:
         cases: those with labels; where there are none, those without; in the orientation in which each is
             prepared.
+        subjects: of each case the person; a case that is not named here is one of its own.
         orientations: in which the dataset is prepared, one for each plane of slices, most frequent first.
         unlabelled: subjects of imagesUn that have no labels.
         both_sides: whether every labelled case has one of the same person's other side beside it.
@@ -93,6 +94,7 @@ class Fingerprint(BaseModel):
     intensities: tuple[Intensities, ...]
     structures: tuple[str, ...]
     orientations: tuple[str, ...]
+    subjects: dict[str, str] = {}
     unlabelled: int = 0
     both_sides: bool = False
 
@@ -100,6 +102,15 @@ class Fingerprint(BaseModel):
     def labelled(self) -> int:
         """Cases with labels."""
         return sum(bool(c.volumes_mm3) for c in self.cases.values())
+
+    @property
+    def labelled_subjects(self) -> int:
+        """Persons with labels."""
+        return len({self.subject(name) for name, case in self.cases.items() if case.volumes_mm3})
+
+    def subject(self, case: str) -> str:
+        """The person that a case is of."""
+        return self.subjects.get(case, case)
 
     @property
     def spacings(self) -> np.ndarray:
@@ -172,10 +183,15 @@ def dataset_fingerprint(
     cases: dict[str, CaseFingerprint],
     samples: Sequence[np.ndarray],
     structures: tuple[str, ...],
+    subjects: Mapping[str, str] | None = None,
     unlabelled: int = 0,
     both_sides: bool = False,
 ) -> Fingerprint:
-    """Pool what was seen of each case, and choose the orientations in which cases are prepared."""
+    """Pool what was seen of each case, and choose the orientations in which cases are prepared.
+
+    Args:
+        subjects, unlabelled, both_sides: as of `Fingerprint`.
+    """
     orientations = common_orientations((c.orientation, c.spacing) for c in cases.values())
     cases = {
         name: c.turned(orientation_for(c.orientation, c.spacing, orientations)) for name, c in cases.items()
@@ -201,6 +217,7 @@ def dataset_fingerprint(
         intensities=tuple(intensities),
         structures=structures,
         orientations=orientations,
+        subjects=dict(subjects or {}),
         unlabelled=unlabelled,
         both_sides=both_sides,
     )

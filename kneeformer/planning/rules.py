@@ -7,7 +7,6 @@ import numpy as np
 
 from kneeformer.config import AugmentationSettings, Normalisation, StemStage
 from kneeformer.config.ranges import PatientAxis
-from kneeformer.data.description import person_in_name
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.resampling import new_shape, resampled_spacing
 from kneeformer.planning.fingerprint import Fingerprint
@@ -108,7 +107,7 @@ def augmentation(fingerprint: Fingerprint, spacing: Spacing) -> AugmentationSett
 
 def worth_pretraining(fingerprint: Fingerprint) -> bool:
     """True where a masked autoencoder is trained before the segmentation."""
-    return fingerprint.unlabelled >= 3 * fingerprint.labelled
+    return fingerprint.unlabelled >= 3 * fingerprint.labelled_subjects
 
 
 def worth_teaching(fingerprint: Fingerprint) -> bool:
@@ -116,7 +115,7 @@ def worth_teaching(fingerprint: Fingerprint) -> bool:
 
     Of four labelled subjects, three are left to learn from in every fold.
     """
-    labelled = len({person_in_name(case) for case in fingerprint.cases}) if fingerprint.labelled else 0
+    labelled = fingerprint.labelled_subjects
     return 4 <= labelled <= 40 and fingerprint.unlabelled >= labelled
 
 

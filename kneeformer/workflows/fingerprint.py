@@ -4,6 +4,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from kneeformer.data.cluster import require_shared
 from kneeformer.data.dataset import Case, Dataset, with_other_sides
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import free_disk_problem
+from kneeformer.data.files import read_model
 from kneeformer.data.processes import run_each
 from kneeformer.errors import KneeformerError, named
+from kneeformer.paths import Folders
 from kneeformer.planning.fingerprint import (
     CaseFingerprint,
     Fingerprint,
@@ -23,6 +26,7 @@ from kneeformer.planning.fingerprint import (
 )
 from kneeformer.progress import Progress
 
+FINGERPRINT = "dataset_fingerprint.json"
 _SHOWN = 10  # warnings
 
 
@@ -81,7 +85,14 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     paired = with_other_sides(labelled, labelled, dataset.description)
     both_sides = bool(paired) and all(case.other_side for case in paired)
     names = dataset.description.scheme.names
-    return dataset_fingerprint(facts, samples, names, len(without), both_sides)
+    persons = {name: subject(name) for name in facts}
+    return dataset_fingerprint(facts, samples, names, persons, len(without), both_sides)
+
+
+def read_fingerprint(folders: Folders, dataset: str) -> Fingerprint:
+    """Of a planned dataset. Raises KneeformerError: it is missing or damaged."""
+    remedy = f"restore {folders.raw / dataset} and type kf_plan -d {quote(dataset)}"
+    return read_model(folders.preprocessed / dataset / FINGERPRINT, Fingerprint, remedy)
 
 
 def _inspect(job: tuple[Case, DatasetDescription, int]) -> Inspection:

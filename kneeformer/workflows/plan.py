@@ -24,7 +24,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive, task_named, tasks_for
-from kneeformer.workflows.fingerprint import take_fingerprint
+from kneeformer.workflows.fingerprint import FINGERPRINT, take_fingerprint
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.outputs import shared_outputs
 
@@ -61,7 +61,7 @@ def plan_dataset(
     require_writable(folder)
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     with one_at_a_time(folder, "kf_plan"):
-        write_text(folder / "dataset_fingerprint.json", fingerprint.model_dump_json(indent=1) + "\n")
+        write_text(folder / FINGERPRINT, fingerprint.model_dump_json(indent=1) + "\n")
         split_cases(dataset, fingerprint, folder / "splits_final.json")
         memory = memory_gb or _device_memory_gb(chosen)
         budget = Budget(chosen.type, memory, bfloat16=half_precision_helps(chosen))

@@ -1,12 +1,10 @@
 """The folds of a dataset, checked against its cases. Needs no torch."""
 
 from collections.abc import Mapping
-from shlex import quote
 
-from kneeformer.data.files import read_model
 from kneeformer.data.splits import Split, read_splits
 from kneeformer.paths import Folders
-from kneeformer.planning.fingerprint import Fingerprint
+from kneeformer.workflows.fingerprint import read_fingerprint
 from kneeformer.workflows.prepared import raw_dataset
 
 
@@ -20,10 +18,9 @@ def dataset_splits(folders: Folders, dataset: str) -> list[Split]:
 
 
 def _subjects(folders: Folders, name: str) -> Mapping[str, str]:
-    """The subject of each labelled case; where the raw data was moved away, every planned case is one."""
+    """The subject of each labelled case; where the raw data was moved away, as it was planned."""
     dataset = raw_dataset(folders, name)
     if dataset is not None:
         return {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
-    file = folders.preprocessed / name / "dataset_fingerprint.json"
-    planned = read_model(file, Fingerprint, f"restore {folders.raw / name} and type kf_plan -d {quote(name)}")
-    return {case: case for case in planned.cases}
+    planned = read_fingerprint(folders, name)
+    return {case: planned.subject(case) for case in planned.cases}

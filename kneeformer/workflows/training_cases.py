@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.dataset import Case, Dataset, list_cases
-from kneeformer.data.description import person_in_name, read_description
+from kneeformer.data.description import read_description
 from kneeformer.data.processes import default_processes
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.data.storage import Origin
@@ -15,9 +15,10 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
-from kneeformer.sides import Whose, side_in_name
+from kneeformer.sides import Whose
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.fingerprint import read_fingerprint
 from kneeformer.workflows.prepared import (
     GONE,
     Wanted,
@@ -82,18 +83,20 @@ def learning_cases(
             borrowed = _borrowed(folders, request, plan, held_out, watch)
     _require_prepared(folders, request, plan, {*names, *split["val"]}, {*unlabelled})
     cases, others = [*(stored / n for n in names), *borrowed], [stored / n for n in unlabelled]
-    training = StoredCases(cases, others, _whose(folders.raw / request.dataset, names))
+    training = StoredCases(cases, others, _whose(folders, request.dataset, names))
     if not training.cases:
         raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
     return training, StoredCases([stored / n for n in split["val"]] or training.cases)
 
 
-def _whose(raw: Path, names: list[str]) -> dict[str, Whose]:
-    """Person and side of each case: as dataset.json says or, where the raw data were moved away, its name."""
-    if not (raw / "dataset.json").is_file():
-        return {name: Whose(person_in_name(name), side_in_name(name)) for name in names}
-    description = read_description(raw)
-    return {name: Whose(description.subject(name), description.side(name)) for name in names}
+def _whose(folders: Folders, dataset: str, names: list[str]) -> dict[str, Whose]:
+    """Person and side of each case; where the raw data was moved away, as it was planned."""
+    raw = folders.raw / dataset
+    if (raw / "dataset.json").is_file():
+        description = read_description(raw)
+        return {name: Whose(description.subject(name), description.side(name)) for name in names}
+    planned = read_fingerprint(folders, dataset)
+    return {name: Whose(planned.subject(name), planned.cases[name].side) for name in names}
 
 
 def _unlabelled(folders: Folders, request: Request, split: Split, labelled: list[str]) -> list[str]:

@@ -333,6 +333,16 @@ class TestBadCase:
             f"{file}: 3 of 120 voxels are NaN, infinite or over 3e38; replace them with a number"
         ]
 
+    @pytest.mark.parametrize("unit", [1e-3, 1e3])
+    def test_a_spacing_in_metres_or_micrometres(self, make_dataset: MakeDataset, unit: float) -> None:
+        dataset, (z, y, x) = make_dataset(), (unit * mm for mm in GRID.spacing)
+        image, label = dataset.folder / "imagesTr/a_0000.nrrd", dataset.folder / "labelsTr/a.nrrd"
+        write_image(image, RAMP, Grid(GRID.shape, (z, y, x)))
+        write_image(label, (RAMP % 2).astype(np.uint8), Grid(GRID.shape, (z, y, x)))
+        (line,) = problems(dataset)
+        assert line.startswith(f"imagesTr/a_0000.nrrd: its longest side is {12 * unit:.3g} mm, by a spacing")
+        assert line.endswith("is that another unit? write it in mm into its header")
+
     def test_constant_image(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         write_image(dataset.folder / "imagesTr/a_0000.nrrd", np.full_like(RAMP, 7), GRID)

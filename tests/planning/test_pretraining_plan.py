@@ -132,9 +132,9 @@ def test_pretraining_without_masking_is_refused() -> None:
 def raw(tmp_path: Path) -> Callable[..., Dataset]:
     """Writes cases into imagesTr (with labels) and imagesUn; an image's voxels are its own number and up."""
 
-    def write(labelled: tuple[str, ...], unlabelled: tuple[str, ...]) -> Dataset:
+    def write(labelled: tuple[str, ...], unlabelled: tuple[str, ...], **about: object) -> Dataset:
         folder, grid = tmp_path / "Dataset001_Knee", Grid((4, 5, 6), (3.0, 1.0, 1.0))
-        description = {"channel_names": {"0": "PD"}, "labels": LABELS, "file_ending": ".nrrd"}
+        description = {"channel_names": {"0": "PD"}, "labels": LABELS, "file_ending": ".nrrd", **about}
         write_json(folder / "dataset.json", description)
         ramp = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
         for number, name in enumerate((*labelled, *unlabelled), 1):
@@ -167,6 +167,13 @@ def test_beside_labelled_cases_images_without_labels_are_counted_by_new_subjects
     assert set(found.cases) == {"a_00m", "b"}
     assert (found.labelled, found.unlabelled) == (2, 2), "c and d; a has labels"
     assert found.intensities[0].maximum < 3000
+
+
+def test_persons_are_counted_as_dataset_json_names_them(raw: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = raw(("k1", "k2", "m_00m"), ("u1", "u2"), subjects={"k1": "anna", "k2": "anna", "u1": "anna"})
+    found = fingerprinted(dataset, tmp_path)
+    assert found.subjects == {"k1": "anna", "k2": "anna", "m_00m": "m"}
+    assert (found.labelled_subjects, found.unlabelled) == (2, 1), "anna and m; u2"
 
 
 def test_a_scan_of_two_names_is_told(

@@ -173,7 +173,7 @@ def test_thick_slices_turn_in_their_plane_alone() -> None:
     ("labelled", "unlabelled", "worth"),
     [(1, 2, False), (1, 3, True), (10, 29, False), (10, 30, True), (10, 0, False), (0, 1, True)],
 )
-def test_pretraining_comes_first_with_three_unlabelled_subjects_for_each_labelled_case(
+def test_pretraining_comes_first_with_three_unlabelled_subjects_for_each_labelled_one(
     labelled: int, unlabelled: int, worth: bool
 ) -> None:
     seen = fingerprint([KNEE] * max(1, labelled), labelled=labelled, unlabelled=unlabelled)
@@ -191,7 +191,9 @@ def test_images_are_labelled_where_few_have_labels_and_as_many_have_none(
     assert rules.worth_teaching(seen) is worth
 
 
-def test_subjects_count_for_a_teacher_and_not_their_scans() -> None:
+def test_subjects_count_and_not_their_scans() -> None:
     seen = fingerprint([KNEE] * 4, labelled=4, unlabelled=9)
-    scans = dict(zip(("a_00m", "a_12m", "b_00m", "b_12m"), seen.cases.values(), strict=True))
-    assert not rules.worth_teaching(seen.model_copy(update={"cases": scans}))
+    names = dict(zip(seen.cases, ("anna", "anna", "bert", "bert"), strict=True))
+    two = seen.model_copy(update={"subjects": names})
+    assert rules.worth_teaching(seen) and not rules.worth_teaching(two)
+    assert rules.worth_pretraining(two) and not rules.worth_pretraining(seen)

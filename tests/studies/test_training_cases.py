@@ -29,6 +29,7 @@ from kneeformer.data.storage import image_file, labels_file, read_manifest, reco
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
+from kneeformer.sides import Whose
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
@@ -290,8 +291,14 @@ def test_where_the_raw_data_was_moved_away_what_is_prepared_is_learnt_from(place
         KneeformerError, match=r"fingerprint\.json: damaged, or .* \(cases: .* type kf_plan -d"
     ):
         place.learnt(VIT)
-    write_json(file, fingerprint | {"cases": dict.fromkeys(LABELLED, case)})
+    subjects = dict.fromkeys(LABELLED, "anna")
+    write_json(file, fingerprint | {"cases": dict.fromkeys(LABELLED, case), "subjects": subjects})
+    with pytest.raises(KneeformerError, match="subject anna is in 'train' and in 'val'"):
+        place.learnt(VIT)
+    sides = {"cases": {**dict.fromkeys(LABELLED, case), "e": {**case, "side": "left"}}}
+    write_json(file, fingerprint | sides | {"subjects": {"e": "emil"}})
     assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
+    assert place.cases(VIT)[0].whose["e"] == Whose("emil", "left")
     os.truncate(image_file(place.prepared, "e"), 40)
     with pytest.raises(KneeformerError, match="the prepared image is damaged: e"):
         place.learnt(VIT)

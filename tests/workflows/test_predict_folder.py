@@ -16,6 +16,7 @@ from kneeformer.data.dicom_segmentation import read_dicom_segmentation
 from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.tasks.cases import Scan
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.predicted_by import PREDICTED_BY
@@ -213,3 +214,12 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
     assert "Jane" not in "".join(table)
     with pytest.raises(KneeformerError, match="no DICOM series"):
         predict_folder(predictor, tmp_path / "1.nii.gz", tmp_path / "out", lambda *_: None, dicom_seg=True)
+
+
+@pytest.mark.parametrize(("unit", "warned"), [(0.2, True), (0.3, False), (3.0, False), (5.0, True)])
+def test_voxels_far_larger_or_smaller_than_those_learnt_from_are_told(unit: float, warned: bool) -> None:
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (Thresholds(),))
+    voxels = np.random.default_rng(0).uniform(0, 1000, (1, *SHAPE)).astype(np.float32)
+    outputs = predictor.predict_scan(Scan(voxels, Grid(SHAPE, (unit, unit, unit))))
+    said = f"its spacing is {unit:g} x {unit:g} x {unit:g} mm, that of the training set 1 x 1 x 1 mm, if its "
+    assert [line.startswith(said) for line in outputs.warnings] == [True] * warned

@@ -1,5 +1,6 @@
 """Segmentation: label maps from images, by a vision transformer behind a convolutional stem."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import CropConfiguration, DatasetSettings, PreprocessingSettings
+from kneeformer.config.settings import by
 from kneeformer.data.images import Image
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.crops import crop_batches
@@ -33,6 +35,8 @@ from kneeformer.tasks.crop_task import CropTask
 from kneeformer.tasks.preparation import prepare_image
 from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
 from kneeformer.tasks.segmentation.teacher import PseudoLabelTeacher
+
+_UNLIKE = 4.0  # times wider or narrower voxels than the network has learnt from
 
 
 class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
@@ -119,14 +123,19 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
 
 
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
+    """What a scan is unlike those of the training set in: its plane, the size of its voxels."""
+    unlike = []
     plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
-    if plane is None or plane in learnt or None in learnt:
-        return ()
-    return (
-        f"its slices are {plane}, those of the training set {' and '.join(map(str, learnt))}: "
-        f"expect a poor segmentation",
-    )
+    if plane is not None and plane not in learnt and None not in learnt:
+        unlike.append(f"its slices are {plane}, those of the training set {' and '.join(map(str, learnt))}")
+    times = (grid.voxel_mm3 / math.prod(settings.spacing)) ** (1 / 3)
+    if not 1 / _UNLIKE <= times <= _UNLIKE:
+        unlike.append(
+            f"its spacing is {by(grid.spacing)} mm, that of the training set {by(settings.spacing)} mm, if "
+            f"its header has it in mm"
+        )
+    return tuple(f"{line}: expect a poor segmentation" for line in unlike)
 
 
 class SegmentationObjective:
