@@ -97,11 +97,7 @@ class CropBatches(Dataset[Batch]):
         labels = self._labels(case, centre, draw.region)
         position = self.augmentation.position(draw, centre_mm(centre, case.record), rng)
         to_patient = crop_to_patient(case.record.orientation, case.record.spacing, position)
-        return Crop(
-            image=self.augmentation.change_intensity(draw.apply(image, "image"), rng),
-            labels=draw.apply(labels, "label", IGNORE_INDEX),
-            to_patient=to_patient,
-        )
+        return Crop(*self.augmentation.apply(draw, image, labels, rng, IGNORE_INDEX), to_patient)
 
     def _centre(self, rng: np.random.Generator, case: StoredCase, aimed: bool) -> Size:
         """Centre voxel of a crop: near a wanted voxel along axes that it does not see whole, else any."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kneeformer.paths import FINAL, LATEST, Folders
+from kneeformer.paths import Folders
 from kneeformer.studies.validated_fold import is_validated
+from kneeformer.workflows.fold_state import FoldState
 from kneeformer.workflows.request import Request
 
 
@@ -62,10 +63,8 @@ def validated_folds(folders: Folders, dataset: str, configuration: str, plans: s
 
 def command_to_validate(folders: Folders, request: Request) -> str:
     """Return the command that gets a fold validated: train it, resume it, or validate it alone."""
-    folder = request.folder(folders)
-    if (folder / FINAL).is_file():
-        return request.command("--val")
-    return request.command(*(["--c"] if (folder / LATEST).is_file() else []))
+    flags = {FoldState.TRAINED: ["--val"], FoldState.STOPPED: ["--c"]}
+    return request.command(*flags.get(FoldState.of(request.folder(folders)), []))
 
 
 def _common(validated: Mapping[str, tuple[int, ...]], names: tuple[str, ...]) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ from kneeformer.data.processes import default_processes
 from kneeformer.data.segmentation_file import write_label_map
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.summary import read_summary
-from kneeformer.paths import FINAL
 from kneeformer.plans import read_fold_plan
 from kneeformer.progress import Progress
 from kneeformer.workflows.chosen_predictor import mean_probabilities, most_probable
@@ -29,7 +28,7 @@ def validate_pairs(
 ) -> dict[Pair, ScoreTable]:
     """Scores of each pair of configurations on the validation cases; their label maps are kept.
 
-    Pairs that are validated since their networks were trained are not predicted again.
+    Pairs that are validated since each of the two was are not predicted again.
 
     Args:
         models: folders of the trained configurations, by name.
@@ -69,9 +68,10 @@ def _is_validated(
     summary = home / name_of(pair) / "summary.json"
     if not summary.is_file():
         return False
-    trained = [(models[name] / fold / FINAL).stat().st_mtime for name in pair for fold, _ in folds]
+    alone = [models[name] / fold / "validation" / "summary.json" for name in pair for fold, _ in folds]
     scored = set(read_summary(summary.parent).table.cases)
-    return summary.stat().st_mtime > max(trained) and scored == {case for _, names in folds for case in names}
+    last = max(file.stat().st_mtime for file in alone)
+    return summary.stat().st_mtime > last and scored == {case for _, names in folds for case in names}
 
 
 def _predict(

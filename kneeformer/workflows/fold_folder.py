@@ -1,6 +1,8 @@
 """A trained fold's folder: who may write in it, and what it says of how it was trained."""
 
+import logging
 import platform
+import shutil
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -16,10 +18,11 @@ from kneeformer import __version__
 from kneeformer.data.files import read_model, write_text
 from kneeformer.data.splits import Split
 from kneeformer.engine.log import TEXT
+from kneeformer.engine.tensorboard import FOLDER as TENSORBOARD
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
 from kneeformer.networks import ranks
-from kneeformer.paths import LATEST
+from kneeformer.paths import BEST, FINAL, LATEST, PSEUDO_LABELS
 from kneeformer.plans import Plan, override, read_fold_plan
 from kneeformer.workflows.fold_state import RUN, FoldState
 from kneeformer.workflows.request import Request
@@ -104,20 +107,42 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
 
 def refuse_learnt_cases(folder: Path, split: Split) -> None:
     """Raises KneeformerError: the fold learnt from cases that are held out by now, by other splits."""
-    held_out = set(split["val"]) - set(split["train"])
-    cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
-    if learnt := sorted(held_out.intersection(cases)):
+    if learnt := _learnt_cases(folder, split):
         raise KneeformerError(
             f"{folder}: learnt from {', '.join(learnt)}, which splits_final.json holds out by now; put the "
             f"former splits back, or retrain the fold with --overwrite"
         )
 
 
+def warn_of_learnt_cases(weights: Path, dataset: str, split: Split) -> None:
+    """Warn where weights to begin with are of a fold of a dataset that learnt from cases held out now."""
+    folder = weights.parent
+    if not (folder / RUN).is_file() or read_fold_plan(folder).dataset.name != dataset:
+        return
+    if learnt := _learnt_cases(folder, split):
+        logging.getLogger(__name__).warning(
+            "%s: learnt from %s, on which this fold is validated: its scores will be too good",
+            weights,
+            ", ".join(learnt),
+        )
+
+
+def _learnt_cases(folder: Path, split: Split) -> list[str]:
+    """Cases that a fold learnt from, and that are held out in a split."""
+    held_out = set(split["val"]) - set(split["train"])
+    cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
+    return sorted(held_out.intersection(cases))
+
+
 def clear(folder: Path) -> None:
-    """Remove what an earlier training left to resume from."""
-    scored = (folder / "validation").rglob("summary.json")  # of another network, from now on
-    for file in (folder / RUN, folder / TEXT, *scored, *folder.glob("checkpoint_*.pt")):
-        file.unlink(missing_ok=True)
+    """Remove what an earlier training left: of the new network, none of it is true.
+
+    At any moment what is left is of one training, which can be resumed.
+    """
+    for part in filter(Path.is_dir, (folder / "validation", folder / PSEUDO_LABELS, folder / TENSORBOARD)):
+        shutil.rmtree(part)
+    for name in (FINAL, BEST, LATEST, RUN, TEXT, "training_log.jsonl", "progress.png"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_run(

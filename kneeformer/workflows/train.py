@@ -35,6 +35,7 @@ from kneeformer.workflows.fold_folder import (
     read_run,
     refuse_learnt_cases,
     refuse_to_overwrite,
+    warn_of_learnt_cases,
     write_run,
 )
 from kneeformer.workflows.fold_outcome import Outcome, fold_outcome
@@ -103,6 +104,8 @@ def _prepared_request(
         )
     if request.resume:
         return request
+    if request.pretrained_weights is not None:
+        warn_of_learnt_cases(request.pretrained_weights, request.dataset, split_of(folders, request))
     changed = _possible(planned, request)
     if before is not None:
         learning_cases(folders, request, changed, watch)  # faults in the data are found before that stage
@@ -199,8 +202,9 @@ def _train(
     to_device(network, device)
     if not begun:
         task.begin(network, training, configuration, watch)
-    learnt = (case.name for case in (*training.cases, *training.unlabelled))
-    write_run(folder, plan, request, device, pretrained, learnt)
+    learnt = {case.name for case in (*training.cases, *training.unlabelled)}
+    before = read_run(folder).cases if begun else ()  # of other splits, perhaps
+    write_run(folder, plan, request, device, pretrained, sorted(learnt.union(before)))
     if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})
         cases = _cases(training, validation)

@@ -23,6 +23,7 @@ from kneeformer.studies.best_configuration import (
 )
 from kneeformer.studies.chosen_model import BestConfiguration, read_best
 from kneeformer.studies.comparable import Comparable
+from kneeformer.workflows.fold_state import RUN
 from kneeformer.workflows.request import Request
 
 DICE = {"a_00m": 0.8, "a_12m": 0.6, "b_00m": 0.9, "c": 0.5, "d_V1": 0.7}  # of 3d_vit
@@ -139,7 +140,8 @@ def test_one_alone_is_the_best_and_the_rest_is_told_how_to_train(folders: Folder
     assert "3d_vit is the only one" in report
     assert found.left_out == ("3d_vit_linear: not trained and validated in fold 1",)
     assert found.to_compare_more == (f"kf_train {NAME} 3d_vit_linear fold_1 -p kfPlans",)
-    (folders.model(NAME, "3d_vit_linear") / "fold_1" / LATEST).touch()
+    for file in (RUN, LATEST):
+        (folders.model(NAME, "3d_vit_linear") / "fold_1" / file).touch()
     assert find(folders)[1].to_compare_more[0].endswith(" fold_1 -p kfPlans --c")
     (folders.model(NAME, "3d_vit_linear") / "fold_1" / FINAL).touch()
     assert find(folders)[1].to_compare_more[0].endswith(" fold_1 -p kfPlans --val")

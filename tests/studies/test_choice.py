@@ -120,6 +120,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, dict[str
         network = predictive("segmentation").network(one.dataset, one.configuration("3d_small"))
         write_text(models[name] / "fold_0" / "plan.json", one.to_text())
         save_checkpoint(models[name] / "fold_0" / "checkpoint_final.pt", {"network": network.state_dict()})
+        write_text(models[name] / "fold_0" / "validation" / "summary.json", "{}")
     return dataset_of(root / "raw", LABELS, maps), models
 
 
@@ -140,9 +141,13 @@ def test_a_pair_is_validated_and_predicted_alike(
         read_label_map(f / "a.nrrd").array for f in (tmp_path / "out", tmp_path / "3d_vit+3d_other")
     )
     assert np.array_equal(found, validated)
-    before = (tmp_path / "3d_vit+3d_other" / "a.nrrd").stat().st_mtime_ns
+    predicted = tmp_path / "3d_vit+3d_other" / "a.nrrd"
+    before = predicted.stat().st_mtime_ns
     assert validate_pairs(models, FOLDS, dataset, tmp_path, quiet) == pairs
-    assert (tmp_path / "3d_vit+3d_other" / "a.nrrd").stat().st_mtime_ns == before, "not predicted again"
+    assert predicted.stat().st_mtime_ns == before, "not predicted again"
+    (models["3d_vit"] / "fold_0" / "validation" / "summary.json").touch()  # --val, with corrected labels
+    assert validate_pairs(models, FOLDS, dataset, tmp_path, quiet) == pairs
+    assert predicted.stat().st_mtime_ns > before
 
 
 @pytest.mark.parametrize(("lead", "members"), [(-2.0, ("3d_vit", "3d_other")), (2.0, ("3d_vit",))])

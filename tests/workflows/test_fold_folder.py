@@ -10,7 +10,15 @@ from prepared import plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
-from kneeformer.workflows.fold_folder import RUN, read_begun, read_run, refuse_learnt_cases, write_run
+from kneeformer.workflows.fold_folder import (
+    RUN,
+    clear,
+    read_begun,
+    read_run,
+    refuse_learnt_cases,
+    warn_of_learnt_cases,
+    write_run,
+)
 from kneeformer.workflows.request import Request
 
 TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new=["decoder.d"])
@@ -45,6 +53,31 @@ def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) ->
     refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c", "d"], "val": ["c"]})  # the fold all
     with pytest.raises(KneeformerError, match=r"learnt from b, c, which splits_final\.json holds out by now"):
         refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c", "b"]})
+
+
+@pytest.mark.parametrize(("dataset", "told"), [("Dataset001_Knee", True), ("Dataset002_More", False)])
+def test_weights_that_learnt_from_validation_cases_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, dataset: str, told: bool
+) -> None:
+    weights = tmp_path / "checkpoint_final.pt"
+    write_run(tmp_path, plan().with_only("3d_mae"), REQUEST, torch.device("cpu"), None, ("a", "b", "c"))
+    warn_of_learnt_cases(weights, dataset, {"train": ["a"], "val": ["c", "d"]})
+    line = f"{weights}: learnt from c, on which this fold is validated: its scores will be too good"
+    assert caplog.messages == [line] * told
+    warn_of_learnt_cases(tmp_path / "elsewhere" / "mine.pt", dataset, {"train": ["a"], "val": ["c"]})
+    assert len(caplog.messages) == told
+
+
+def test_nothing_of_an_earlier_training_is_left_beside_a_new_one(tmp_path: Path) -> None:
+    """Its label maps would be shown with the scores of the new network, its rounds counted with the new."""
+    begun(tmp_path)
+    old = ("checkpoint_final.pt", "progress.png", "validation/a.nrrd", "validation/prepared/summary.json")
+    for file in (*old, "pseudo_labels/round_2/a.json", "tensorboard/events", "warnings.log", "notes.txt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    clear(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"plan.json", "warnings.log", "notes.txt"}
+    clear(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
 
 
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
-    """What a scan is unlike those of the training set in: its plane, the size of its voxels."""
+    """A line where a scan is unlike those of the training set: in its plane, or the size of its voxels."""
     unlike = []
     plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
