@@ -58,7 +58,7 @@ class Folders:
                 if p.is_dir() and DATASET_PATTERN.fullmatch(p.name)
             }
         )
-        text = str(dataset)
+        text, places = str(dataset), ", ".join(map(str, roots)) or "folders that do not exist"
         if text.isdigit():
             matches = [n for n in known if int(n[7:10]) == int(text)]
         else:
@@ -68,11 +68,11 @@ class Folders:
         if matches:
             raise KneeformerError(
                 f"dataset number {text} is used by {' and '.join(matches)}: rename one of the folders "
-                f"in {', '.join(map(str, roots))}, or give the full name"
+                f"in {places}, or give the full name"
             )
         raise KneeformerError(
-            f"no dataset {text!r} in {self.raw}. Folders there must be called Dataset001_Name; "
-            f"known: {', '.join(known) or 'none'}"
+            f"no dataset {text!r} in {places}. Folders there must be called Dataset001_Name; known: "
+            f"{', '.join(known) or 'none'}"
         )
 
     def plan_file(self, dataset: str, plans: str = "kfPlans") -> Path:
@@ -89,21 +89,6 @@ class Folders:
         _refuse_a_path(plans, "-p")
         _refuse_a_path(configuration, "configuration")
         return self.results / dataset / f"{plans}__{configuration}"
-
-
-def results_from_environment() -> Path:
-    """The folder kf_results, where nothing else is needed.
-
-    Raises:
-        KneeformerError: it is not set; the text shows the export line to type.
-    """
-    variable = "kf_results"
-    if not (value := os.environ.get(variable, "")):
-        raise KneeformerError(
-            "kf_results not set: kneeformer does not know where trained models are. Type:\n"
-            '    export kf_results="$HOME/kneeformer/results"\nor name the folder of a model with -d'
-        )
-    return Path(value).expanduser()
 
 
 def is_plain_name(text: str) -> bool:

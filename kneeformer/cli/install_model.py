@@ -17,11 +17,11 @@ def main() -> None:
 
 
 def _install(model: str) -> None:
-    from kneeformer.paths import results_from_environment
+    from kneeformer.paths import Folders
     from kneeformer.workflows.hub_model import HubName
     from kneeformer.workflows.share_model import install_from_hub, install_model
 
-    results = results_from_environment()
+    results = Folders.from_environment("results").results
     name = HubName.parse(model)
     folder = install_model(Path(model), results) if name is None else install_from_hub(name, results)
     print(f"model: {folder}")

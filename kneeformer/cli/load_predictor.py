@@ -60,11 +60,11 @@ def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | 
 
 def _best(arguments: argparse.Namespace) -> "Predictor":
     """Load the choice of kf_find_best_configuration for the dataset, and print it."""
-    from kneeformer.paths import results_from_environment
+    from kneeformer.paths import Folders
     from kneeformer.studies.chosen_model import read_best
     from kneeformer.workflows.chosen_predictor import ChosenPredictor
 
-    results = results_from_environment()
+    results = Folders.from_environment("results").results
     best = read_best(results, arguments.dataset)
     print(f"model: -d {best.dataset} --best: {best.description()}")
     models = best.models(results)
@@ -82,7 +82,7 @@ def _untrained(arguments: argparse.Namespace, model: Path) -> "Predictor | None"
     name: str | None = arguments.configuration
     if name is None or arguments.folds is not None or any(model.glob("fold_*/*.pt")):
         return None
-    folders = Folders.from_environment()
+    folders = Folders.from_environment("results")
     file = folders.plan_file(folders.resolve(arguments.dataset), arguments.plans or PLANS["default"])
     plan = read_plan(file) if file.is_file() else None
     if plan is None or name not in plan.configurations or not plan.configuration(name).predicts_untrained:

@@ -39,7 +39,7 @@ def add_model(parser: argparse.ArgumentParser, place: str = "folder") -> None:
 def model_folder(arguments: argparse.Namespace, masks: bool | None) -> Path:
     """The folder of the model that is named, or of the only one that takes what is given; prints its name."""
     from kneeformer.errors import KneeformerError
-    from kneeformer.paths import PLANS, Folders, results_from_environment
+    from kneeformer.paths import PLANS, Folders
     from kneeformer.workflows.trained_models import choose_model, is_model_folder, trained_models
 
     dataset: str | None = arguments.dataset
@@ -47,13 +47,13 @@ def model_folder(arguments: argparse.Namespace, masks: bool | None) -> Path:
         if arguments.configuration or arguments.plans:
             raise KneeformerError(f"-d {dataset}: names a trained model; omit -c and -p")
         return Path(dataset)
+    folders = Folders.from_environment("results")
     if dataset is not None:
-        folders = Folders.from_environment()
         dataset = folders.resolve(dataset)
         if arguments.configuration is not None:
             return folders.model(dataset, arguments.configuration, arguments.plans or PLANS["default"])
     model = choose_model(
-        trained_models(results_from_environment(), arguments.checkpoint),
+        trained_models(folders.results, arguments.checkpoint),
         masks,
         dataset,
         arguments.configuration,

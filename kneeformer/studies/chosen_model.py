@@ -1,12 +1,14 @@
 """The model that was chosen for a dataset, in files that kf_predict --best reads."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kneeformer.data.files import read_model, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.bootstrap import Interval
 from kneeformer.metrics.records import Record
-from kneeformer.paths import Folders
+from kneeformer.paths import FINAL, Folders, fold_name
 from kneeformer.reporting.comparison_tables import interval_text
 from kneeformer.studies.largest_components import Kept
 from kneeformer.studies.ranking import Ranked
@@ -89,7 +91,21 @@ def read_best(results: Path, dataset: str | None) -> BestConfiguration:
     if len(found) > 1:
         raise KneeformerError(f"--best: chosen for {', '.join(found)}; name one with -d")
     (file,) = found.values()
-    return read_model(file, BestConfiguration, "choose again with kf_find_best_configuration")
+    best = read_model(file, BestConfiguration, "choose again with kf_find_best_configuration")
+    _warn_of_later_trainings(file, best.models(results))
+    return best
+
+
+def _warn_of_later_trainings(file: Path, models: Mapping[Path, Sequence[int]]) -> None:
+    weights = [model / fold_name(fold) / FINAL for model, folds in models.items() for fold in folds]
+    chosen = file.stat().st_mtime
+    for later in (w.parent for w in weights if w.is_file() and w.stat().st_mtime > chosen):
+        logging.getLogger(__name__).warning(
+            "%s: chosen before %s was trained; choose again with kf_find_best_configuration %s",
+            file,
+            later,
+            file.parent.parent.name,
+        )
 
 
 def home_of(folders: Folders, dataset: str) -> Path:

@@ -219,6 +219,7 @@ def test_minutes_end_on_time_and_well(fresh: Workplace) -> None:
 NEEDED = {
     **dict.fromkeys(("kf_plan", "kf_preprocess", "kf_plan_and_preprocess"), ("raw", "preprocessed")),
     "kf_evaluate": ("raw",),
+    "kf_predict": ("results",),
 }
 
 

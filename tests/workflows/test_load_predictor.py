@@ -42,8 +42,24 @@ def test_a_file_or_folder_of_a_model_needs_no_variable(
             named("-d", file, *words)
 
 
+def test_a_trained_model_needs_its_own_folder_alone(
+    shared: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("kf_raw", "kf_preprocessed"):
+        monkeypatch.delenv(variable, raising=False)
+    results = shared[0].parent.parent
+    monkeypatch.setenv("kf_results", str(results))
+    for words in ((), ("-d", 1), ("-d", NAME, "-c", "3d_vit", "-f", 1)):
+        assert named(*words).plan.dataset.name == NAME
+    with pytest.raises(KneeformerError, match=f"no dataset '2' in {results}. .* known: {NAME}"):
+        named("-d", 2)
+
+
 def test_the_best_of_several_plans_is_that_of_its_own_plan(
-    shared: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("kf_results", str(tmp_path))
     shutil.copytree(shared[0], tmp_path / NAME / "myPlans__3d_vit")
@@ -66,3 +82,9 @@ def test_the_best_of_several_plans_is_that_of_its_own_plan(
     np.testing.assert_array_equal(
         named("--best").predict(IMAGE, (1.0, 1.0, 1.0), True), of_fold.predict(IMAGE, (1.0, 1.0, 1.0), True)
     )
+    assert caplog.messages == []
+    fold = tmp_path / NAME / "myPlans__3d_vit" / "fold_1"
+    (fold / "checkpoint_final.pt").touch()
+    named("--best")
+    (said,) = caplog.messages
+    assert f"chosen before {fold} was trained" in said and f"kf_find_best_configuration {NAME}" in said
