@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import kneeformer
-from kneeformer.cli.console import SaidOnce, command_parser
+from kneeformer.cli.console import SaidOnce
+from kneeformer.cli.options import command_parser
 
 HEAD = """
 import errno, os, signal, sys

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from kneeformer.cli.console import seed, whole_number
+from kneeformer.cli.options import seed, whole_number
 
 
 def test_a_seed_is_what_every_generator_takes() -> None:

@@ -3,16 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import (
-    add_device,
-    add_plans,
-    command_parser,
-    positive,
-    resume_with,
-    run,
-    whole_number,
-)
-from kneeformer.cli.what_if import triple
+from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.options import add_device, add_plans, command_parser, positive, triple, whole_number
 
 if TYPE_CHECKING:
     from kneeformer.geometry.aliases import Size, Spacing

@@ -2,7 +2,8 @@
 
 import argparse
 
-from kneeformer.cli.console import command_parser, resume_with, run
+from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.options import command_parser
 
 NO_CONTEST = (
     "The published figures come from other scans and labels: do not compare directly. Ours are means over\n"

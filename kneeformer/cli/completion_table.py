@@ -3,7 +3,8 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.options import add_device, add_plans, command_parser
 
 
 def main() -> None:

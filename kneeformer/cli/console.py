@@ -1,8 +1,6 @@
-"""Shared by all commands: messages of faults and interrupts, progress bars, options. Quick to import."""
+"""Shared by all commands: messages of faults and interrupts, progress bars. Quick to import."""
 
-import argparse
 import logging
-import math
 import os
 import shlex
 import sys
@@ -10,9 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from kneeformer import __version__
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
@@ -162,105 +159,3 @@ def end_with(failed: list[str], done: str) -> None:
         print(f"error: {len(failed)} problems; the other cases are {done}:", file=sys.stderr)
         print("\n".join(f"  {line}" for line in failed), file=sys.stderr)
         sys.exit(1)
-
-
-class _CommandParser(argparse.ArgumentParser):
-    """A parser that answers a shell which completes a command, where argcomplete is installed."""
-
-    def parse_args(self, *arguments: Any, **namespace: Any) -> Any:
-        if "_ARGCOMPLETE" in os.environ:
-            import argcomplete
-
-            argcomplete.autocomplete(self)
-        return super().parse_args(*arguments, **namespace)
-
-
-def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser of a command's arguments, with -h and --version."""
-    parser = _CommandParser(name, description=description)
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=f"%(prog)s {__version__}",
-        help="print the version of kneeformer",
-    )
-    return parser
-
-
-def positive(text: str) -> float:
-    """Type of an option that must be a number above zero."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
-def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
-    """Type of an option that is a whole number from `least` to `most`."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            up_to = "" if most == math.inf else f" to {most}"
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least}{up_to}")
-        return value
-
-    return number
-
-
-seed = whole_number(0, 2**32 - 1)
-
-
-def add_faces(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--faces",
-        type=whole_number(4),  # a tetrahedron
-        default=None,
-        metavar="N",
-        help="about how many triangles a surface has at most (default: all)",
-    )
-
-
-def add_processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-np",
-        "--processes",
-        type=whole_number(1),
-        default=None,
-        metavar="N",
-        help="cases processed at a time (default: one per core)",
-    )
-
-
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print only warnings, errors and the result"
-    )
-
-
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cluster",
-        default=None,
-        metavar="tcp://HOST:8786",
-        help="process the cases on the workers of a dask scheduler (default: on this machine)",
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-device",
-        default=None,
-        metavar="cpu|cuda|mps",
-        help="device of the network (default: the best available)",
-    )
-
-
-def add_plans(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-p",
-        "--plans",
-        default="kfPlans",
-        metavar="NAME",
-        help="name of the plan's file, without .json (default: kfPlans)",
-    )

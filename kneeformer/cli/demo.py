@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, command_parser, positive, resume_with, run, seed
+from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.options import command_parser, positive, seed
 
 
 def main() -> None:

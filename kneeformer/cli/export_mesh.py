@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_faces, add_processes, command_parser, end_with, resume_with, run
+from kneeformer.cli.console import Bars, end_with, resume_with, run
+from kneeformer.cli.options import add_faces, add_processes, command_parser
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import command_parser, resume_with, run
+from kneeformer.cli.console import resume_with, run
 from kneeformer.cli.model_options import add_model, model_folder
+from kneeformer.cli.options import command_parser
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 import argparse
 
-from kneeformer.cli.console import Bars, command_parser, resume_with, run
+from kneeformer.cli.console import Bars, resume_with, run
 from kneeformer.cli.import_options import add_import, dataset_folder, print_imported
+from kneeformer.cli.options import command_parser
 
 
 def main() -> None:

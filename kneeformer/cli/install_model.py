@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from kneeformer.cli.console import command_parser, resume_with, run
+from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.options import command_parser
 
 
 def main() -> None:

@@ -3,17 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import (
-    Bars,
-    add_cluster,
-    add_device,
-    add_processes,
-    add_quiet,
-    command_parser,
-    positive,
-    resume_with,
-    run,
-)
+from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.options import add_cluster, add_device, add_processes, add_quiet, command_parser, positive
 from kneeformer.cli.what_if import add_what_if, print_what_if
 from kneeformer.paths import PLANS
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from kneeformer.cli.console import command_parser, resume_with, run
+from kneeformer.cli.console import resume_with, run
+from kneeformer.cli.options import command_parser
 from kneeformer.cli.plan import add_planning, make_plan, parse_planning
 from kneeformer.cli.preprocess import add_configurations, preprocess
 

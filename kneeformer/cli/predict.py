@@ -4,21 +4,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import (
-    Bars,
+from kneeformer.cli.console import Bars, end_with, resume_with, run
+from kneeformer.cli.load_predictor import loaded_predictor
+from kneeformer.cli.model_options import add_model
+from kneeformer.cli.options import (
     add_cluster,
     add_device,
     add_faces,
     add_quiet,
     command_parser,
-    end_with,
     positive,
-    resume_with,
-    run,
     whole_number,
 )
-from kneeformer.cli.load_predictor import loaded_predictor
-from kneeformer.cli.model_options import add_model
 
 if TYPE_CHECKING:
     from kneeformer.workflows.predict import Predictor

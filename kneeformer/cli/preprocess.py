@@ -2,16 +2,8 @@
 
 import argparse
 
-from kneeformer.cli.console import (
-    Bars,
-    add_cluster,
-    add_plans,
-    add_processes,
-    add_quiet,
-    command_parser,
-    resume_with,
-    run,
-)
+from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.options import add_cluster, add_plans, add_processes, add_quiet, command_parser
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, add_device, add_plans, command_parser, resume_with, run, whole_number
+from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.options import add_device, add_plans, command_parser, whole_number
 
 
 def main() -> None:

@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import (
-    Bar,
-    Bars,
+from kneeformer.cli.console import Bar, Bars, run
+from kneeformer.cli.options import (
     add_device,
     add_plans,
     add_quiet,
     command_parser,
     positive,
-    run,
     seed,
     whole_number,
 )

@@ -1,12 +1,8 @@
 """Options of kf_plan --what_if: a plan for data and a machine that are only described."""
 
 import argparse
-from collections.abc import Callable
-from typing import TypeVar
 
-from kneeformer.cli.console import positive, whole_number
-
-Number = TypeVar("Number", int, float)
+from kneeformer.cli.options import positive, triple, whole_number
 
 _MEMORY_GB = 8.0
 
@@ -75,16 +71,3 @@ def print_what_if(arguments: argparse.Namespace) -> None:
         Budget(arguments.device or "cuda", arguments.gpu_memory_target or _MEMORY_GB),
     )
     print(plan.to_text() if arguments.json else plan_table(plan))
-
-
-def triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
-    """Type of an option that is three numbers, (z, y, x), such as 36x320x320."""
-
-    def parse(text: str) -> tuple[Number, Number, Number]:
-        try:
-            z, y, x = map(number, text.split("x"))
-        except ValueError as fault:
-            raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 36x320x320") from fault
-        return z, y, x
-
-    return parse
