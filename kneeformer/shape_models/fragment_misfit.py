@@ -29,7 +29,7 @@ from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.trilinear import Cells, by_voxel
 
 ROBUST_MM = 1.0  # width of the costs
-_ERROR_MM, _ERROR_OF_FACES_MM = 1.0, 0.5  # of the completed surface, and between two faces of a fracture
+_ERROR_MM = 1.0  # of the completed surface
 _CORRELATION_MM = 14.0  # over which they err alike
 _FACES_WIDTH = 0.4  # times the width of a cost that is wide: faces are parallel, and the next is near
 _TOUCHING_MM = 1.0
@@ -104,14 +104,18 @@ class _Residuals:
 
 
 class FragmentMisfit:
-    """The sum for one fragment and one target."""
+    """The sum for one fragment and one target.
 
-    def __init__(self, fragment: FragmentSurface, target: Target) -> None:
+    Args:
+        faces_mm: error between two faces of a fracture, e_k.
+    """
+
+    def __init__(self, fragment: FragmentSurface, target: Target, faces_mm: float) -> None:
         self.fragment, self.target = fragment, target
         self.fields = by_voxel(torch.stack([target.bone, target.in_place]))
         alike = max(1.0, _CORRELATION_MM**2 / fragment.area_mm2)
         self.certainty = 1 / (_ERROR_MM**2 * alike)
-        self.of_faces = _ERROR_MM**2 / _ERROR_OF_FACES_MM**2
+        self.of_faces = _ERROR_MM**2 / faces_mm**2
         self.precision = torch.tensor([_TURN**-2.0] * 3 + [_SHIFT_MM**-2.0] * 3, dtype=torch.float64)
         self.apart = self.seen(Pose.identity()).gap.abs() > _TOUCHING_MM
 

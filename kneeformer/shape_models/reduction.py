@@ -1,7 +1,8 @@
 """Reduction of a bone fragment: the rigid motion that puts it back where it broke off.
 
 The least misfit (`fragment_misfit`) is found by Gauss-Newton steps, point to plane (Chen and Medioni 1992),
-from rotations and shifts all around. The costs are wide at first and become narrow.
+from rotations and shifts all around. The costs are wide at first and become narrow. At last the faces of the
+fracture, which are measured, outweigh the completed surface.
 """
 
 import math
@@ -15,10 +16,11 @@ from kneeformer.shape_models.fragment_misfit import ROBUST_MM, FragmentMisfit, F
 from kneeformer.shape_models.pose import Pose, rotation_matrix
 
 _TURNS, _SHIFTS_MM = math.radians(15), 6.0  # of the starts, about and along each axis
-_POINTS_AT_FIRST = 250
+_POINTS_AT_FIRST, _POINTS = 250, 800  # all of them at last
 _STEPS_AT_FIRST, _STEPS = 10, 20
 _WIDE_AT_FIRST_MM, _WIDE_MM = 8.0, 2.0  # the costs, to begin with
 _REFINED = 5  # best starts
+_FACES_MM, _FACES_AT_LAST_MM = 0.5, 0.25  # error between faces, which others than the fracture's may be at first
 _RIVAL_MISFIT, _APART_MM = 1.0, 2.5  # a rival is about as likely and lies elsewhere
 
 
@@ -33,6 +35,7 @@ class Reduced:
         on_surface_mm2: area of the fragment that lies on the bone's surface.
         on_face_mm2: area that lies on the faces of bone in place.
         deviation_mm: how far its points may lie from there, a standard deviation of the fit.
+        turn_deviation: radians, standard deviation of its rotation about the axis that is determined least.
         rival_mm: how far from there it would lie in another pose that fits about as well; 0 without one.
     """
 
@@ -41,12 +44,15 @@ class Reduced:
     on_surface_mm2: float
     on_face_mm2: float
     deviation_mm: float
+    turn_deviation: float
     rival_mm: float
 
 
 def reduce(fragment: FragmentSurface, target: Target) -> Reduced:
     """Find where a fragment belongs."""
-    rough, fine = FragmentMisfit(fragment.thinned(_POINTS_AT_FIRST), target), FragmentMisfit(fragment, target)
+    rough, fine = (
+        FragmentMisfit(fragment.thinned(most), target, _FACES_MM) for most in (_POINTS_AT_FIRST, _POINTS)
+    )
     found = [_descended(rough, start, _STEPS_AT_FIRST, _WIDE_AT_FIRST_MM) for start in _starts()]
     apart: list[Pose] = []
     for motion in sorted(found, key=rough):
@@ -61,7 +67,9 @@ def reduce(fragment: FragmentSurface, target: Target) -> Reduced:
         for other, misfit in zip(refined, misfits, strict=True)
         if misfit < least + _RIVAL_MISFIT
     ]
-    return _judged(fine, best, max(far if far > _APART_MM else 0.0 for far in rivals))
+    last = FragmentMisfit(fragment, target, _FACES_AT_LAST_MM)
+    motion = _descended(last, best, _STEPS, ROBUST_MM)
+    return _judged(last, motion, max(far if far > _APART_MM else 0.0 for far in rivals))
 
 
 def _starts() -> list[Pose]:
@@ -91,19 +99,21 @@ def _judged(misfit: FragmentMisfit, motion: Pose, rival_mm: float) -> Reduced:
     seen, point_mm2 = misfit.seen(motion), misfit.fragment.area_mm2
     lies = (seen.away.abs() < ROBUST_MM) & (seen.facing > 0.5)
     meets = (seen.gap.abs() < ROBUST_MM) & (seen.opposing > 0.5) & misfit.apart
+    covariance = torch.linalg.inv(misfit.normal_equations(motion, ROBUST_MM)[0])
     residual = seen.away[lies if lies.any() else lies.logical_not()].square().mean().sqrt()
     return Reduced(
         motion,
         float(residual),
         point_mm2 * float(lies.sum()),
         point_mm2 * float(meets.sum()),
-        _deviation_mm(seen.arm, misfit.normal_equations(motion, ROBUST_MM)[0]),
+        _deviation_mm(seen.arm, covariance),
+        float(torch.linalg.eigvalsh(covariance[:3, :3])[-1].sqrt()),
         rival_mm,
     )
 
 
-def _deviation_mm(arm: Tensor, normal: Tensor) -> float:
+def _deviation_mm(arm: Tensor, covariance: Tensor) -> float:
     """Root mean square over points, at (n, 3) from the middle, of their standard deviation."""
     levers = torch.stack([torch.linalg.cross(axis.expand_as(arm), arm) for axis in torch.eye(3).double()], 2)
     motions = torch.cat([levers, torch.eye(3).double().expand(len(arm), 3, 3)], 2)
-    return float(torch.einsum("nik,kl,nil->n", motions, torch.linalg.inv(normal), motions).mean().sqrt())
+    return float(torch.einsum("nik,kl,nil->n", motions, covariance, motions).mean().sqrt())

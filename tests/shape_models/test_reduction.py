@@ -80,4 +80,5 @@ def test_a_round_piece_leaves_its_place_open() -> None:
     normals = directions / directions.norm(dim=1, keepdim=True)
     small = reduce(FragmentSurface(2 * normals, normals, 0.1), target(torch.zeros(3).double()))
     surface, middle, _ = broken_off(8.0, Pose.identity())
-    assert small.deviation_mm > 2 * reduce(surface, target(middle)).deviation_mm
+    whole = reduce(surface, target(middle))
+    assert small.deviation_mm > 2 * whole.deviation_mm and small.turn_deviation > 2 * whole.turn_deviation

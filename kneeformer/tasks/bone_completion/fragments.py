@@ -30,10 +30,10 @@ from kneeformer.tasks.bone_completion.native import distance_on
 
 _REACH_MM = 30.0  # around a fragment, within which it is repositioned
 _SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
-_POINTS = 800  # of a fragment's surface
+_POINTS = 3000  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
 _LEAST_SHARE = 0.1  # of a fragment's surface: less, on the bone and on faces, does not determine its position
-_UNSURE_MM = 4.0
+_UNSURE_MM, _UNSURE_DEGREES = 4.0, 6.0
 _FAR_MM = 5.0  # of another position that fits about as well
 
 
@@ -181,6 +181,7 @@ def _facts(found: Reduced, area_mm2: float) -> dict[str, Any]:
         "on_face_mm2": round(found.on_face_mm2, 1),
         "on_face_share": round(found.on_face_mm2 / area_mm2, 3),
         "deviation_mm": round(found.deviation_mm, 2),
+        "angle_deviation_degrees": round(math.degrees(found.turn_deviation), 2),
         "rival_mm": round(found.rival_mm, 2),
     }
 
@@ -197,6 +198,9 @@ def _doubts(facts: dict[str, Any]) -> list[str]:
         )
     if facts["deviation_mm"] > _UNSURE_MM:
         found.append(f"{name}: its position is uncertain, standard deviation {facts['deviation_mm']:.1f} mm")
+    if facts["angle_deviation_degrees"] > _UNSURE_DEGREES:
+        degrees = facts["angle_deviation_degrees"]
+        found.append(f"{name}: its rotation is uncertain, standard deviation {degrees:.1f} degrees about one axis")
     if facts["rival_mm"] > _FAR_MM:
         found.append(f"{name}: another position, {facts['rival_mm']:.1f} mm away, fits about as well")
     return found
