@@ -199,8 +199,10 @@ def _doubts(facts: dict[str, Any]) -> list[str]:
     if facts["deviation_mm"] > _UNSURE_MM:
         found.append(f"{name}: its position is uncertain, standard deviation {facts['deviation_mm']:.1f} mm")
     if facts["angle_deviation_degrees"] > _UNSURE_DEGREES:
-        degrees = facts["angle_deviation_degrees"]
-        found.append(f"{name}: its rotation is uncertain, standard deviation {degrees:.1f} degrees about one axis")
+        found.append(
+            f"{name}: its rotation is uncertain, standard deviation {facts['angle_deviation_degrees']:.1f} "
+            f"degrees about one axis"
+        )
     if facts["rival_mm"] > _FAR_MM:
         found.append(f"{name}: another position, {facts['rival_mm']:.1f} mm away, fits about as well")
     return found
