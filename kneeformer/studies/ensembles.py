@@ -28,7 +28,7 @@ def validate_pairs(
 ) -> dict[Pair, ScoreTable]:
     """Scores of each pair of configurations on the validation cases; their label maps are kept.
 
-    Pairs that are validated since each of the two was are not predicted again.
+    A pair that was validated after both of its members is not predicted again.
 
     Args:
         models: folders of the trained configurations, by name.

@@ -1,4 +1,4 @@
-"""The record in a folder of predictions of what made them: by it, those of another model are not kept."""
+"""The record of what made the predictions of a folder: by it, those of another model are not kept."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ PREDICTED_BY = "predicted_by.json"
 
 
 def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float:
-    """The time since which predictions in a folder are made by something; infinite where they are not.
+    """The time since which a folder is predicted so; infinite where its record says otherwise, or is none.
 
     Args:
         made_by: model, weights and settings, as `Predictor.identity` has them.

@@ -203,7 +203,7 @@ def _train(
     if not begun:
         task.begin(network, training, configuration, watch)
     learnt = {case.name for case in (*training.cases, *training.unlabelled)}
-    before = read_run(folder).cases if begun else ()  # of other splits, perhaps
+    before = read_run(folder).cases if begun else ()  # by other splits it learnt from others, too
     write_run(folder, plan, request, device, pretrained, sorted(learnt.union(before)))
     if not configuration.by_steps:
         save_checkpoint(folder / FINAL, {"network": network.state_dict()})
