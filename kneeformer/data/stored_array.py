@@ -10,7 +10,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -50,6 +49,8 @@ class StoredArray:
 
     def __init__(self, file: Path, record: ArrayRecord, remedy: str) -> None:
         """Open a file. Raises KneeformerError: it is missing, or not as its record says."""
+        import blosc2  # 0.2 s: predictions of raw files read none
+
         self.file, self.record, self.remedy = file, record, remedy
         try:
             self._array: Any = blosc2.open(str(file), mode="r")
@@ -63,6 +64,8 @@ class StoredArray:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a region, of steps of 1. Raises KneeformerError: it cannot be read, or is damaged."""
+        import blosc2
+
         try:
             for chunk in blosc2.get_slice_nchunks(self._array, key) if self._unchecked else ():
                 self._check(int(chunk))
@@ -95,6 +98,8 @@ def write_array(file: Path, array: np.ndarray, crop: tuple[int, ...]) -> ArrayRe
     Args:
         crop: shape (z, y, x) in which it will mostly be read.
     """
+    import blosc2
+
     chunks = _chunks(array.shape, crop)
     with written_whole(file) as beside:
         written: Any = blosc2.asarray(

@@ -77,13 +77,19 @@ class Measurement:
         """The image after a gradient step on its squared distance to the samples; 1 is the longest safe."""
         return image - share * (self.normal(image) - self.zero_filled)
 
-    def nearest(self, image: Tensor, trust: Tensor | float, iterations: int = 4) -> Tensor:
+    def nearest(self, image: Tensor | None, trust: Tensor | float, iterations: int = 3) -> Tensor:
         """The minimum over x of |M F S x - y|^2 + trust |x - image|^2, by conjugate gradients from the image.
 
-        Data consistency of MoDL (Aggarwal et al. 2019): a few of these unfold what coils tell apart.
+        Data consistency of MoDL (Aggarwal et al. 2019): a few of these unfold what coils tell apart. No image
+        is one of zeros: regularised SENSE.
         """
-        found = self._uncentred(image)
-        residual = direction = self._uncentred(self.zero_filled) - self._normal(found)
+        residual = self._uncentred(self.zero_filled)
+        if image is None:
+            found = torch.zeros_like(residual)
+        else:
+            found = self._uncentred(image)
+            residual = residual - self._normal(found)
+        direction = residual
         energy = _inner(residual, residual)
         for _ in range(iterations):
             applied = self._normal(direction) + trust * direction

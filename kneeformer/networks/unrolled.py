@@ -44,7 +44,7 @@ class UnrolledNetwork(nn.Module):
     def forward(self, measured: Measurement, to_patient: Tensor) -> Reconstruction:
         """The reconstruction of samples scaled to about 1; to_patient (batch, 3, 4) as for the encoder."""
         first, *trust = self.log_trust.exp()
-        image = measured.nearest(torch.zeros_like(measured.samples[:, 0]), first, iterations=6)
+        image = measured.nearest(None, first, iterations=4)
         for denoiser, doubt in zip(self.denoisers, trust, strict=True):
             change = denoiser(as_channels(image), to_patient).float()
             image = measured.nearest(image + as_complex(change), doubt)

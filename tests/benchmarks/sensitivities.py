@@ -70,7 +70,7 @@ def sense(hybrid: np.ndarray, mask: np.ndarray, maps: np.ndarray) -> np.ndarray:
     arrays = (hybrid * mask, mask.reshape(1, 1, 1, -1), maps)
     samples, kept, sensitivities = (torch.from_numpy(np.ascontiguousarray(a))[None] for a in arrays)
     operator = Measurement(samples, kept, sensitivities)
-    image = operator.nearest(torch.zeros_like(samples[:, 0]), 0.01, iterations=30)
+    image = operator.nearest(None, 0.01, iterations=30)
     return root_sum_of_squares(operator.consistent_coil_images(image)[0].numpy())
 
 

@@ -58,11 +58,14 @@ def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.nd
         axes: that are phase-encoded.
     """
     there, readout = measured_columns(kspace), 1 if -2 in axes else 2
-    image = np.moveaxis(to_image(kspace[..., there], (readout,)), readout, 3)
     shape = list(kspace.shape)
     shape[readout] = size
     hybrid = np.zeros(shape, kspace.dtype)
-    hybrid[..., there] = np.moveaxis(centre_crop(image, (size,)), 3, readout)
+    across = 3 - readout
+    parts = (np.split(array, kspace.shape[across], across) for array in (kspace, hybrid))
+    for samples, transformed in zip(*parts, strict=True):  # one at a time fits the cache
+        image = np.moveaxis(to_image(samples[..., there], (readout,)), readout, 3)
+        transformed[..., there] = np.moveaxis(centre_crop(image, (size,)), 3, readout)
     return hybrid
 
 

@@ -82,7 +82,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
             "nominal_acceleration": acceleration,
             "true_acceleration": true_acceleration(mask, acquired),
         }
-        kept = across_readout(encoded * as_mask(mask, axes), axes)
+        kept = across_readout(np.where(as_mask(mask, axes), encoded, 0), axes)
         if -2 in axes:
             kept = kept[:, None]
         return replace(
