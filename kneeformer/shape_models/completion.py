@@ -14,7 +14,7 @@ from kneeformer.shape_models.calibration import Calibration
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.priors import MeanShape, OtherSide, Pca
-from kneeformer.shape_models.registration import CT, DISTANCE, Fit, Registration
+from kneeformer.shape_models.registration import CT, DISTANCE, Carry, Fit, Registration
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import Whose
 
@@ -133,30 +133,25 @@ class CompletionModel(nn.Module):
             known: (z, y, x) bool, where its distances are known: somewhere at its surface.
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
-        fit = self.refine_pose(image, known, self.registration(image, known))
-        return self.complete(
-            self.registration.registered(image, fit.pose), self._carried(known, fit.pose), fit
-        )
+
+        def carry(pose: Pose) -> tuple[Tensor, Tensor]:
+            return self.registration.registered(image, pose), self._carried(known, pose)
+
+        fit = self.fit_among_shapes(image, known, self.registration(image, known), carry)
+        return self.complete(*carry(fit.pose), fit)
 
     @torch.no_grad()
-    def refine_pose(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
+    def fit_among_shapes(self, image: Tensor, known: Tensor, fit: Fit, carry: Carry) -> Fit:
         """Refine the pose of a bone on the prototype by least squares among the shapes of the family.
 
         Args:
             image, known: as `forward` takes them.
+            carry: as `Registration.among` takes it.
         """
         family = self.family()
         if family is None:
             return fit
-        return replace(fit, pose=self.registration.among(image, known, fit.pose, family))
-
-    @torch.no_grad()
-    def settle_pose(self, image: Tensor, known: Tensor, fit: Fit) -> Fit:
-        """Refine a refined pose on the prototype's grid; arguments are as `complete` takes them."""
-        family = self.family()
-        if family is None:
-            return fit
-        return replace(fit, pose=self.registration.settled(image, known, fit.pose, family))
+        return replace(fit, pose=self.registration.among(image, known, fit.pose, family, carry))
 
     @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor, fit: Fit) -> Completed:

@@ -11,7 +11,6 @@ from kneeformer.shape_models.least_squares import log_stretch, spread_of
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import DISTANCE, Fit, Registration
 
-_POINTS_AT_FIRST = 5_000  # of a bone's surface, before the last round
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 
 
@@ -31,9 +30,8 @@ def fit_prototype(
     for done in range(network.settings.rounds):
         seen = [network.registered(b, p) for b, p in zip(bones, poses, strict=True)]
         network.prototype.copy_(_middle(seen, robust=done < 2))
-        points = None if done + 1 == network.settings.rounds else _POINTS_AT_FIRST
         begun, device = list(zip(bones, poses, strict=True)), network.prototype.device
-        poses = _pinned(side_by_side(partial(_posed, network, points), begun, device))
+        poses = _pinned(side_by_side(partial(_posed, network), begun, device))
         network.spread.copy_(spread_of(poses))
         watch(done + 1, network.settings.rounds)
     network.prototype.copy_(
@@ -42,11 +40,11 @@ def fit_prototype(
     return poses
 
 
-def _posed(network: Registration, points: int | None, bone: tuple[Tensor, Pose]) -> Pose:
+def _posed(network: Registration, bone: tuple[Tensor, Pose]) -> Pose:
     """Register a whole bone (2, z, y, x), going on from its pose."""
     image, start = bone
     known = torch.ones_like(image[DISTANCE], dtype=torch.bool)
-    fit: Fit = network(image, known, start, points)
+    fit: Fit = network(image, known, start)
     return fit.pose
 
 

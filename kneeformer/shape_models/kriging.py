@@ -72,8 +72,9 @@ class Blocks:
     def of(cls, where: Tensor, most: int) -> "Blocks":
         """Those of the voxels where (z, y, x) bool is true: the smallest cubes that are `most` or fewer."""
         places, edge = torch.nonzero(where), 1
+        strides = places.new_tensor([where.shape[1] * where.shape[2], where.shape[2], 1])
         while True:
-            blocks, block = torch.unique(places // edge, dim=0, return_inverse=True)
+            blocks, block = torch.unique((places // edge * strides).sum(1), return_inverse=True)
             if len(blocks) <= most:
                 return cls(torch.nonzero(where.flatten())[:, 0], block)
             edge += 1

@@ -32,6 +32,7 @@ from kneeformer.shape_models.trilinear import Cells, by_voxel
 
 _ERROR_MM = 1.5  # of a bone's surface on another bone's
 _COARSE = 8.0  # times the robust distance, to begin with
+_STILL_MM = 1e-3  # a step that moves points less is the last
 _SIMILARITY = 7  # numbers of a pose without a stretch
 _STRETCHES = (
     torch.tensor(  # of one log stretch each: a basis of symmetric matrices of trace 0, each of norm sqrt 2
@@ -101,9 +102,10 @@ class Surface:
 
 @dataclass(frozen=True)
 class Solution:
-    """Pose of a bone and its misfit, the sum that was minimised."""
+    """Pose of a bone, scores (k,) of its shape and the misfit, the sum that was minimised."""
 
     pose: Pose
+    scores: Tensor
     misfit: float
 
 
@@ -136,15 +138,20 @@ class LeastSquares:
         pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(self.stretches)  # a shift may be any
         self.precision = torch.tensor(pose + [1.0] * len(family.modes), dtype=torch.float64)
 
-    def solve(self, pose: Pose) -> Solution:
-        """From a pose and the middle shape on, first with all that is near, at last with what belongs."""
-        scores = torch.zeros(len(self.family.modes), dtype=torch.float64)
+    def solve(self, pose: Pose, scores: Tensor | None = None) -> Solution:
+        """From a pose and the middle shape on, first with all that is near, at last with what belongs.
+
+        Args:
+            scores: (k,) of a shape that is about right: what belongs is known, and alone counts.
+        """
+        wide = 1.0 if scores is not None else _COARSE
+        scores = torch.zeros(len(self.family.modes), dtype=torch.float64) if scores is None else scores
         for step in range(self.settings.steps):
-            width = self.robust_mm * max(1.0, _COARSE * (1 - 2 * step / self.settings.steps))
+            width = self.robust_mm * max(1.0, wide * (1 - 2 * step / self.settings.steps))
             pose, scores, change = self._step(pose, scores, width)
-            if change < 1e-4 and width == self.robust_mm:
+            if change < _STILL_MM and width == self.robust_mm:
                 break
-        return Solution(pose, self._misfit(pose, scores))
+        return Solution(pose, scores, self._misfit(pose, scores))
 
     def _step(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Pose, Tensor, float]:
         """The new pose and scores, and by how many mm a point 50 mm off moved at most."""

@@ -5,6 +5,7 @@ The tibia paper's direct registration (its equation 1) descends the gradient of 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,13 @@ from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
 from kneeformer.shape_models.settings import RegistrationSettings
 
 CT, DISTANCE = 0, 1  # channels of a bone's image
-_POINTS, _POINTS_OF_FAMILY = 20_000, 4_000
+_POINTS, _POINTS_OF_FAMILY = 5_000, 4_000
 _POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 1_000, 400
 _STEPS_AT_FIRST = 12  # they tell which of several starts is the best
 _ABOUT_AS_WELL, _EXACT, _MOST = 1.25, 0.1, 4  # times the misfit of the best orientation, and more; number
 _ANY_SHIFT_MM = 10.0
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
+_SETTLED = 2  # times: then poses found of one bone in two orientations are about as near as they come
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Fit:
     pose: Pose
     residual_mm: float
     inliers: float
+
+
+Carry = Callable[[Pose], tuple[Tensor, Tensor]]  # gives image (2, z, y, x) and known (z, y, x)
 
 
 @dataclass(frozen=True)
@@ -97,37 +102,31 @@ class Registration(nn.Module):
         return self._judged(surface, problem.solve(pose).pose)
 
     @torch.no_grad()
-    def among(self, image: Tensor, known: Tensor, start: Pose, family: Family) -> Pose:
-        """Refine a pose among the shapes of a family; image and known are as `forward` takes them.
+    def among(self, image: Tensor, known: Tensor, start: Pose, family: Family, carry: Carry) -> Pose:
+        """Find the pose of a bone among the shapes of a family; image and known are as `forward` takes them.
 
         Shifts along the grid's longest side are tried with few points first: half a shaft fits all along the
-        mean bone's, and which end it has tells where it belongs. Without steps the pose stays.
+        mean bone's, and which end it has tells where it belongs. From the best the pose settles, so that it
+        does not depend on how the bone lies in its scan: the bone is read at the voxels of the prototype, the
+        same ones however it lies, and any rotation is as likely as any other. Without steps the pose stays.
+
+        Args:
+            carry: the bone on the prototype's grid, as a pose brings it there; distances are mm there.
         """
         if not self.settings.steps:
             return start
-        surface = self._surface(image, known)
         extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
         along = torch.eye(3, dtype=torch.float64)[extents.index(max(extents))] * max(extents)
-        rough = self._problem(family, surface.thinned(_POINTS_TO_COMPARE), self._rough())
-        found = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
-        best = min(found, key=lambda solution: solution.misfit).pose
-        return self._problem(family, surface.thinned(_POINTS_OF_FAMILY)).solve(best).pose
-
-    @torch.no_grad()
-    def settled(self, image: Tensor, known: Tensor, pose: Pose, family: Family) -> Pose:
-        """Refine a pose once more, so that it does not depend on how the bone lies in its scan.
-
-        The bone is read at the voxels of the prototype, the same ones however it lies, and any rotation is as
-        likely as any other.
-
-        Args:
-            image, known: on the prototype's grid, where the pose brought them; distances are mm there.
-        """
-        if not self.settings.steps:
-            return pose
-        there = self._surface(image, known).thinned(_POINTS_OF_FAMILY)
-        surface = Surface(pose.inverse()(there.points), there.distance / pose.scale, there.stride)
-        return self._any_way(family, surface, self.settings).solve(pose).pose
+        surface = self._surface(image, known).thinned(_POINTS_TO_COMPARE)
+        rough = self._problem(family, surface, self._rough())
+        tried = [rough.solve(Pose.of(start.linear, start.shift + share * along)) for share in _STARTS]
+        found = min(tried, key=lambda solution: solution.misfit)
+        for _ in range(_SETTLED):
+            there = self._surface(*carry(found.pose)).thinned(_POINTS_OF_FAMILY)
+            points, scale = found.pose.inverse()(there.points), found.pose.scale
+            surface = Surface(points, there.distance / scale, there.stride)
+            found = self._any_way(family, surface, self.settings).solve(found.pose, found.scores)
+        return found.pose
 
     @torch.no_grad()
     def orientations(
@@ -146,7 +145,7 @@ class Registration(nn.Module):
         """
         z, y, x = known.shape
         if not self.settings.steps:
-            return [Solution(Pose.identity(), 0.0)]
+            return [Solution(Pose.identity(), torch.zeros(0), 0.0)]
         surface = Surface.of(image[DISTANCE], known, (z, y, x), spacing, self.settings.band_mm)
 
         def problem(family: Family, points: int) -> LeastSquares:

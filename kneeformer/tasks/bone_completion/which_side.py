@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kneeformer.shape_models.completion import CompletionModel
+from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Fit
 from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.bone_orientation import Found, oriented_bone, tensors
@@ -15,7 +17,6 @@ from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _SIDES: tuple[Side, Side] = ("left", "right")
 WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
-_SETTLED = 2  # times: then poses found of one bone in two orientations are about as near as they come
 FEW_POINTS = 2_000  # to compare the sides where one is given
 
 
@@ -57,15 +58,15 @@ def place(
     Returns:
         Fits, and image and known on the prototype's grid, for each model.
     """
-    fits = [m.refine_pose(*tensors(found.bone, m.device), f) for m, f in zip(models, fits, strict=True)]
+    placed, seen = [], []
+    for model, fit in zip(models, fits, strict=True):
 
-    def carried() -> list[tuple[Tensor, Tensor]]:
-        pairs = zip(models, fits, strict=True)
-        return [tensors(found.on_prototype(f.pose, settings), m.device) for m, f in pairs]
+        def carry(pose: Pose, device: torch.device = model.device) -> tuple[Tensor, Tensor]:
+            return tensors(found.on_prototype(pose, settings), device)
 
-    for _ in range(_SETTLED):
-        fits = [m.settle_pose(*seen, f) for m, seen, f in zip(models, carried(), fits, strict=True)]
-    return fits, carried()
+        placed.append(model.fit_among_shapes(*tensors(found.bone, model.device), fit, carry))
+        seen.append(carry(placed[-1].pose))
+    return placed, seen
 
 
 def outliers(fits: Sequence[Fit]) -> float:
