@@ -139,7 +139,7 @@ class FragmentMisfit:
         moved = motion(self.fragment.points)
         z, y, x = self.target.bone.shape
         cells = Cells.around(moved + self.target.middle, (z, y, x), self.target.spacing)
-        corners = self.fields[cells.voxels]
+        corners = cells.corners(self.fields)
         away, slope = cells.value_and_slope(corners[..., 0])
         gap, slope_of_gap = cells.value_and_slope(corners[..., 1])
         normals = self.fragment.normals @ motion.rotation.T

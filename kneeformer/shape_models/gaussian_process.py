@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.kriging import Blocks, matern, regress
+from kneeformer.shape_models.kriging import Blocks, Regression, even_voxels_beside, halfway, matern
 from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
@@ -49,9 +49,11 @@ class GaussianProcess(Pca):
             covariance = self._covariance(blocks, points, motion.deviation.to(moved)[:, None] * moved)
             supports = torch.arange(count, device=image.device)
             noise = NUGGET * float(self.noise_mm) ** 2
-            mean, variance = regress(seen, supports, count + queries, covariance, noise)
-            whole[DISTANCE].view(-1)[queries] = expected[queries] + mean
-            deviation.view(-1)[queries] = variance.sqrt()
+            regression = Regression(seen, supports, covariance, noise)
+            whole[DISTANCE].view(-1)[queries] = expected[queries] + regression.mean(count + queries)
+            even = even_voxels_beside(hidden)
+            deviation.view(-1)[even] = regression.variance(count + even).sqrt()
+            deviation = halfway(deviation)
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
         return Guess(whole, torch.where(known, 0, deviation))
 
@@ -84,10 +86,12 @@ class _OfBones:
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         apart = torch.cdist(self.points[first], self.points[second])
-        alike = self.modes[:, first].T @ self.modes[:, second]
-        local = alike * (1 + matern(apart, self.locality_mm)) / 2
-        moved = self.pose_errors[:, first].T @ self.pose_errors[:, second]
-        return local + self.noise_mm**2 * matern(apart, self.correlation_mm) + moved
+        alike = self.modes[:, first].T @ (self.modes[:, second] / 2)
+        covariance = (
+            matern(apart, self.locality_mm).add_(1).mul_(alike)
+        )  # in place: the blocks stay in the cache
+        covariance.add_(matern(apart, self.correlation_mm), alpha=self.noise_mm**2)
+        return covariance.addmm_(self.pose_errors[:, first].T, self.pose_errors[:, second])
 
     def variance(self, voxels: Tensor) -> Tensor:
         alone = self.modes[:, voxels].square().sum(0) + self.pose_errors[:, voxels].square().sum(0)

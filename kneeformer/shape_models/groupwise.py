@@ -11,6 +11,7 @@ from kneeformer.shape_models.least_squares import log_stretch, spread_of
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import DISTANCE, Fit, Registration
 
+_AT_FIRST = 2  # rounds, in which bones may still lie far from the prototype
 _CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
 
 
@@ -29,9 +30,10 @@ def fit_prototype(
     poses = [Pose.identity() for _ in bones]
     for done in range(network.settings.rounds):
         seen = [network.registered(b, p) for b, p in zip(bones, poses, strict=True)]
-        network.prototype.copy_(_middle(seen, robust=done < 2))
+        at_first = done < _AT_FIRST
+        network.prototype.copy_(_middle(seen, robust=at_first))
         begun, device = list(zip(bones, poses, strict=True)), network.prototype.device
-        poses = _pinned(side_by_side(partial(_posed, network), begun, device))
+        poses = _pinned(side_by_side(partial(_posed, network, not at_first), begun, device))
         network.spread.copy_(spread_of(poses))
         watch(done + 1, network.settings.rounds)
     network.prototype.copy_(
@@ -40,11 +42,11 @@ def fit_prototype(
     return poses
 
 
-def _posed(network: Registration, bone: tuple[Tensor, Pose]) -> Pose:
+def _posed(network: Registration, near: bool, bone: tuple[Tensor, Pose]) -> Pose:
     """Register a whole bone (2, z, y, x), going on from its pose."""
     image, start = bone
     known = torch.ones_like(image[DISTANCE], dtype=torch.bool)
-    fit: Fit = network(image, known, start)
+    fit: Fit = network(image, known, start, near)
     return fit.pose
 
 

@@ -185,9 +185,9 @@ class LeastSquares:
     def _seen(self, points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distance (n,) of a shape, its slope (n, 3) and the modes (n, k) at points."""
         cells = Cells.around(points, self.family.grid, self.spacing)
-        around = self.family.by_voxel[cells.voxels]
-        shape = around @ torch.cat([scores.new_ones(1), scores]).to(around)
-        return *cells.value_and_slope(shape), cells.values(around[..., 1:])
+        table = self.family.by_voxel
+        shape = cells.corners(table) @ torch.cat([scores.new_ones(1), scores]).to(table)
+        return *cells.value_and_slope(shape), cells.values(table)[:, 1:]
 
     def _misfit(self, pose: Pose, scores: Tensor) -> float:
         residual = self._residual(self._seen(pose(self.surface.points), scores)[0], pose).double()

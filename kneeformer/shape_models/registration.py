@@ -21,7 +21,7 @@ from kneeformer.shape_models.settings import RegistrationSettings
 
 CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS, _POINTS_OF_FAMILY = 5_000, 4_000
-_POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 1_000, 400
+_POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 500, 400
 _STEPS_AT_FIRST = 12  # they tell which of several starts is the best
 _ABOUT_AS_WELL, _EXACT, _MOST = 1.25, 0.1, 4  # times the misfit of the best orientation, and more; number
 _ANY_SHIFT_MM = 10.0
@@ -82,7 +82,12 @@ class Registration(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, image: Tensor, known: Tensor, start: Pose | None = None, points: int | None = None
+        self,
+        image: Tensor,
+        known: Tensor,
+        start: Pose | None = None,
+        near: bool = False,
+        points: int = _POINTS,
     ) -> Fit:
         """Register one bone to the prototype.
 
@@ -91,15 +96,16 @@ class Registration(nn.Module):
             known: (z, y, x) bool; what is not known does not count.
             start: where to go on; None begins where the localisation network says or, without one, with the
                 bone's middle on the prototype's, and takes the descent's steps of all rounds.
-            points: of the surface, by which the pose is found; None takes all that help.
+            near: the start is about right: what lies farther than the robust distance never counts.
+            points: of the surface, by which the pose is found.
         """
         surface = self._surface(image, known)
         pose = start or first_guess(self.locnet, image, known)
         if self.settings.descent is not None:
             pose = self._descended(image, known, pose, 1 if start else self.settings.rounds)
         prototype = Family.of_one(self.prototype[DISTANCE])
-        problem = self._problem(prototype, surface.thinned(points or _POINTS))
-        return self._judged(surface, problem.solve(pose).pose)
+        problem = self._problem(prototype, surface.thinned(points))
+        return self._judged(surface, problem.solve(pose, torch.zeros(0) if near else None).pose)
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family, carry: Carry) -> Pose:

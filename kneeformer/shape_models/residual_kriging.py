@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.kriging import Blocks, matern, regress
+from kneeformer.shape_models.kriging import Blocks, Regression, matern
 
 SURFACE_MM = 5.0  # supports lie so near to a surface; errors are predicted twice as far
 NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the correlated error
@@ -60,8 +60,9 @@ def krige_residual(
         error = blocks.means((distance - predicted).flatten()[None])[0]
         alike = _Alike(torch.cat([blocks.means(points.T).T, points]), correlation_mm)
         supports = torch.arange(len(blocks), device=known.device)
-        mean, variance = regress(error, supports, len(blocks) + queries, alike, NUGGET)
-        correction.view(-1)[queries], left.view(-1)[queries] = mean, variance
+        regression = Regression(error, supports, alike, NUGGET)
+        correction.view(-1)[queries] = regression.mean(len(blocks) + queries)
+        left.view(-1)[queries] = regression.variance(len(blocks) + queries)
     left[known] = 0
     return correction, left
 

@@ -1,13 +1,15 @@
 """Trilinear interpolation of many volumes at the same points, with slopes.
 
 The eight voxels around a point, and its place among them, are the same in all volumes. With the numbers of a
-voxel beside each other in memory, twenty volumes cost little more than one.
+voxel beside each other in memory, twenty volumes cost little more than one, and `index_select` reads them
+several times as fast as an index in brackets.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kneeformer.geometry.aliases import Size, Spacing
 
@@ -37,12 +39,16 @@ class Cells:
         corners = (torch.tensor(_CORNERS, device=points.device) * strides).sum(1)
         return cls((low.long() * strides).sum(1, keepdim=True) + corners, place - low, spacing)
 
-    def values(self, corners: Tensor) -> Tensor:
-        """(n, 8, channels) numbers of the voxels -> (n, channels) at the points."""
+    def corners(self, table: Tensor) -> Tensor:
+        """Rows of a table (voxels, channels) as of `by_voxel`: (n, 8, channels)."""
+        return table.index_select(0, self.voxels.flatten()).unflatten(0, self.voxels.shape)
+
+    def values(self, table: Tensor) -> Tensor:
+        """At the points: (n, channels) of a table (voxels, channels) as of `by_voxel`."""
         upper, lower = self.upper.T, 1 - self.upper.T
         sides = torch.stack([lower, upper])  # (2, 3, n)
         weights = [sides[k, 0] * sides[j, 1] * sides[i, 2] for k, j, i in _CORNERS]
-        return torch.bmm(torch.stack(weights, 1)[:, None], corners)[:, 0]
+        return F.embedding_bag(self.voxels, table, per_sample_weights=torch.stack(weights, 1), mode="sum")
 
     def value_and_slope(self, corners: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 8) numbers of the voxels -> (n,) and its derivatives (n, 3) along (z, y, x), per mm."""
