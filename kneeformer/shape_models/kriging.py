@@ -53,7 +53,8 @@ class Regression:
     def _left(self, queries: Tensor) -> Tensor:
         cross = self.covariance.between(self.supports, queries)
         explained = torch.linalg.solve_triangular(self.factor, cross, upper=False).square().sum(0)
-        return (self.covariance.variance(queries) - explained).clamp(min=0)
+        left: Tensor = self.covariance.variance(queries) - explained
+        return left.clamp(min=0)
 
 
 def even_voxels_beside(where: Tensor) -> Tensor:

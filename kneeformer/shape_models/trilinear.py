@@ -41,7 +41,7 @@ class Cells:
 
     def corners(self, table: Tensor) -> Tensor:
         """Rows of a table (voxels, channels) as of `by_voxel`: (n, 8, channels)."""
-        return table.index_select(0, self.voxels.flatten()).unflatten(0, self.voxels.shape)
+        return table.index_select(0, self.voxels.flatten()).view(len(self.voxels), 8, table.shape[1])
 
     def values(self, table: Tensor) -> Tensor:
         """At the points: (n, channels) of a table (voxels, channels) as of `by_voxel`."""
