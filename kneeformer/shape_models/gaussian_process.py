@@ -87,9 +87,7 @@ class _OfBones:
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         apart = torch.cdist(self.points[first], self.points[second])
         alike = self.modes[:, first].T @ (self.modes[:, second] / 2)
-        covariance = (
-            matern(apart, self.locality_mm).add_(1).mul_(alike)
-        )  # in place: the blocks stay in the cache
+        covariance = matern(apart, self.locality_mm).add_(1).mul_(alike)  # in place: it stays in the cache
         covariance.add_(matern(apart, self.correlation_mm), alpha=self.noise_mm**2)
         return covariance.addmm_(self.pose_errors[:, first].T, self.pose_errors[:, second])
 
