@@ -265,7 +265,7 @@ def test_bad_masks_do_not_stop_the_good_ones(mixed: Answers) -> None:
     assert all(line in first for line in faults) and "6 problems" in work
     (line,) = [f for f in faults if "hidden_R.nrrd" in f]
     assert f"kf_train {NAME} {FINDER} 0" in line and "mark the bone to keep with 1" in line
-    assert {p.stem for p in mixed.output.glob("*.json")} == {"nameless", "wrong_L"}
+    assert {p.stem for p in mixed.output.glob("*.json")} == {"nameless", "wrong_L", "predicted_by"}
 
 
 def test_a_side_that_no_name_tells_is_found(learnt: Learnt, mixed: Answers) -> None:
