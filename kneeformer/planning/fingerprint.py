@@ -82,7 +82,7 @@ class Fingerprint(BaseModel):
     Attributes:
         cases: those with labels; where there are none, those without; in the orientation in which each is
             prepared.
-        subjects: of each case the person; a case that is not named here is one of its own.
+        subjects: of each case; a case that is not named here is a subject of its own.
         orientations: in which the dataset is prepared, one for each plane of slices, most frequent first.
         unlabelled: subjects of imagesUn that have no labels.
         both_sides: whether every labelled case has one of the same person's other side beside it.
@@ -105,11 +105,11 @@ class Fingerprint(BaseModel):
 
     @property
     def labelled_subjects(self) -> int:
-        """Persons with labels."""
+        """Number of subjects with labels."""
         return len({self.subject(name) for name, case in self.cases.items() if case.volumes_mm3})
 
     def subject(self, case: str) -> str:
-        """The person that a case is of."""
+        """The subject of a case."""
         return self.subjects.get(case, case)
 
     @property

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
-from kneeformer.shape_models.kriging import Blocks, Regression, even_voxels_beside, halfway, matern
+from kneeformer.shape_models.kriging import (
+    Blocks,
+    Regression,
+    even_voxels_beside,
+    interpolate_odd_voxels,
+    matern,
+)
 from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
@@ -53,7 +59,7 @@ class GaussianProcess(Pca):
             whole[DISTANCE].view(-1)[queries] = expected[queries] + regression.mean(count + queries)
             even = even_voxels_beside(hidden)
             deviation.view(-1)[even] = regression.variance(count + even).sqrt()
-            deviation = halfway(deviation)
+            deviation = interpolate_odd_voxels(deviation)
         whole[DISTANCE] = torch.where(known, image[DISTANCE], whole[DISTANCE])
         return Guess(whole, torch.where(known, 0, deviation))
 

@@ -47,10 +47,10 @@ class Regression:
         return torch.cat([self.covariance.between(chunk, self.supports) @ self.weights for chunk in chunks])
 
     def variance(self, queries: Tensor) -> Tensor:
-        """(n,) voxels -> (n,). A variance costs as much as many means: `halfway` spares most of them."""
-        return torch.cat([self._left(chunk) for chunk in torch.split(queries, _AT_ONCE)])
+        """(n,) voxels -> (n,), each as costly as many means: `interpolate_odd_voxels` spares most of them."""
+        return torch.cat([self._remaining(chunk) for chunk in torch.split(queries, _AT_ONCE)])
 
-    def _left(self, queries: Tensor) -> Tensor:
+    def _remaining(self, queries: Tensor) -> Tensor:
         cross = self.covariance.between(self.supports, queries)
         explained = torch.linalg.solve_triangular(self.factor, cross, upper=False).square().sum(0)
         left: Tensor = self.covariance.variance(queries) - explained
@@ -64,7 +64,7 @@ def even_voxels_beside(where: Tensor) -> Tensor:
     return numbers[::2, ::2, ::2][beside]
 
 
-def halfway(volume: Tensor) -> Tensor:
+def interpolate_odd_voxels(volume: Tensor) -> Tensor:
     """A volume (z, y, x), linear between its voxels of even place on each axis; past the last, constant."""
     coarse = F.pad(volume[None, None, ::2, ::2, ::2], (0, 1) * 3, mode="replicate")
     size = [2 * n - 1 for n in coarse.shape[2:]]

@@ -135,9 +135,9 @@ def _learnt_cases(folder: Path, split: Split) -> list[str]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier training left: of the new network, none of it is true.
+    """Remove what an earlier training left, so that none of it is taken for the new network's.
 
-    At any moment what is left is of one training, which can be resumed.
+    Interrupted, it leaves files of one training alone.
     """
     for part in filter(Path.is_dir, (folder / "validation", folder / PSEUDO_LABELS, folder / TENSORBOARD)):
         shutil.rmtree(part)

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from kneeformer.shape_models.kriging import Blocks, Regression, even_voxels_beside, halfway, matern
+from kneeformer.shape_models.kriging import (
+    Blocks,
+    Regression,
+    even_voxels_beside,
+    interpolate_odd_voxels,
+    matern,
+)
 
 
 class Line:
@@ -60,7 +66,7 @@ def test_halfway_between_voxels_of_even_place() -> None:
     volume = torch.full((2, 3, 4), torch.nan)
     volume[0, ::2, ::2] = torch.tensor([[0.0, 2.0], [4.0, 6.0]])
     wanted = torch.tensor([[0.0, 1.0, 2.0, 2.0], [2.0, 3.0, 4.0, 4.0], [4.0, 5.0, 6.0, 6.0]])
-    assert torch.equal(halfway(volume), wanted.expand(2, 3, 4))
+    assert torch.equal(interpolate_odd_voxels(volume), wanted.expand(2, 3, 4))
 
 
 @pytest.mark.parametrize(
