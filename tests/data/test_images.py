@@ -688,6 +688,16 @@ class TestNames:
         np.testing.assert_array_equal(read_image(path).array, RAMP)
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_label_maps_are_small(ending: str, tmp_path: Path) -> None:
+    z, y, x = np.mgrid[-18:18, -160:160, -160:160]
+    ball = ((z / 16) ** 2 + (y / 140) ** 2 + (x / 140) ** 2 < 1).astype(np.uint8)
+    path = tmp_path / f"ball{ending}"
+    write_image(path, ball, Grid(ball.shape, (3.0, 0.6, 0.5)))
+    assert path.stat().st_size < 0.6 * len(gzip.compress(ball.tobytes(), 2))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(path)), ball)
+
+
 def test_missing(tmp_path: Path) -> None:
     assert refusal(tmp_path / "x.nrrd") == "no such file"
 

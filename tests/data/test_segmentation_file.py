@@ -41,7 +41,7 @@ def slicer_file(file: Path, layers: np.ndarray, space: str, fields: list[str]) -
         *fields,
     ]
     voxels = np.ascontiguousarray(layers.transpose(1, 2, 3, 0)).tobytes()
-    file.write_bytes("\n".join(header).encode() + b"\n\n" + gzip(voxels))
+    file.write_bytes("\n".join(header).encode() + b"\n\n" + gzip(voxels, np.dtype(np.uint8)))
     return file
 
 

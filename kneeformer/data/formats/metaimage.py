@@ -64,7 +64,7 @@ def read(path: Path) -> Image:
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     """As `Format.encode`, compressed: one file, or for .mhd the voxels as .zraw and then the header."""
     array, grid = image.array, image.grid
-    packed = deflate(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    packed = deflate(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), array.dtype)
     beside = name.lower().endswith(".mhd")
     data = voxel_name(name, ".zraw") if beside else "LOCAL"
     fields = {

@@ -112,7 +112,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     header["quatern"], header["qoffset"] = _quaternion(ras * [1, 1, flip]), origin
     header["srow"] = np.column_stack([TO_LPS[:, None] * grid.steps, origin])
     content = header.tobytes() + bytes(4) + array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return [(name, gzip(content) if name.lower().endswith(".gz") else content)]
+    return [(name, gzip(content, array.dtype) if name.lower().endswith(".gz") else content)]
 
 
 def _layout(version: int, order: str) -> np.dtype:

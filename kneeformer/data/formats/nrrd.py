@@ -150,11 +150,11 @@ def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str
         *([f"content: {image.description}"] if image.description else []),
         *pairs,
     ]
-    content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    packed = gzip(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), array.dtype)
     if name.lower().endswith(".nhdr"):
         voxels = voxel_name(name, ".raw.gz")
-        return [(voxels, gzip(content)), (name, os.fsencode("\n".join([*lines, f"data file: {voxels}", ""])))]
-    return [(name, "\n".join(lines).encode() + b"\n\n" + gzip(content))]
+        return [(voxels, packed), (name, os.fsencode("\n".join([*lines, f"data file: {voxels}", ""])))]
+    return [(name, "\n".join(lines).encode() + b"\n\n" + packed)]
 
 
 def _split(content: bytes) -> tuple[list[str], bool, bytes]:
