@@ -48,6 +48,8 @@ def _refuse_beside_file(arguments: argparse.Namespace) -> None:
 def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | str] | None") -> "Predictor":
     from kneeformer.workflows.predict import Predictor
 
+    if folds is None and (several := _averaged(model, arguments.checkpoint)):
+        print(several)
     return Predictor.from_model_folder(
         model,
         folds,
@@ -56,6 +58,23 @@ def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | 
         mirroring=not arguments.disable_tta,
         simulate=arguments.simulate,
     )
+
+
+def _averaged(model: Path, checkpoint: str) -> str:
+    """Say which folds are averaged, and which are not, where several were begun; empty where there is one.
+
+    Raises:
+        KneeformerError: no fold is trained.
+    """
+    from kneeformer.workflows.predict import fold_folders
+
+    begun = sorted(path.name for path in model.glob("fold_*"))
+    if len(begun) < 2:
+        return ""
+    taken = [path.name for path in fold_folders(model, None, checkpoint)]
+    left = [name for name in begun if name not in taken]
+    others = f"; not averaged: {', '.join(left)}" if left else ""
+    return f"averages {', '.join(taken)} of {model.name}{others}"
 
 
 def _best(arguments: argparse.Namespace) -> "Predictor":

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from kneeformer.data.check_labels import meaning_problems
 from kneeformer.data.disk import DiskError, require_writable
-from kneeformer.data.files import write_json
+from kneeformer.data.files import read_json, write_json
 from kneeformer.data.image_folder import composed, image_folder
 from kneeformer.data.images import FILE_ENDINGS, file_ending
 from kneeformer.data.label_map import read_label_map
@@ -124,11 +124,13 @@ def export_meshes(
         A line for each file that could not be used; the others are written.
 
     Raises:
-        KneeformerError: there is no label map; or the output cannot be written to.
+        KneeformerError: there is no label map; the output cannot be written to; or a CASE.json there says
+            something else than measurements of meshes.
         DiskError: the disk takes no more.
     """
     require_writable(output)
     maps = _label_maps(source)
+    _refuse_other_facts(output, maps)
     outcomes = run_each(
         export_case,
         [Export(path, case, output, scheme, files) for case, path in maps.items()],
@@ -143,6 +145,18 @@ def export_meshes(
     if full := next((fault for _, fault in faults if isinstance(fault, DiskError)), None):
         raise full
     return [named(path, fault) for path, fault in faults]
+
+
+def _refuse_other_facts(output: Path, cases: Iterable[str]) -> None:
+    """Raises KneeformerError: facts of a case that are not of meshes would be written over."""
+    there = [file for case in cases if (file := output / f"{case}.json").is_file()]
+    if others := [file for file in there if not _is_of_meshes(read_json(file))]:
+        lines = (f"{file}: holds other facts of the case than measurements of meshes" for file in others)
+        raise KneeformerError("\n".join([*lines, "choose another folder with -o"]))
+
+
+def _is_of_meshes(content: object) -> bool:
+    return isinstance(content, dict) and content.keys() == {"space", "structures"}
 
 
 def _label_maps(source: Path) -> dict[str, Path]:

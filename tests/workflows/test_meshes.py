@@ -80,6 +80,20 @@ def test_values_that_the_dataset_does_not_declare_are_refused(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+def test_facts_of_a_completion_are_not_written_over(tmp_path: Path) -> None:
+    write_image(tmp_path / "K01.nrrd", labels(), GEOMETRY)
+    facts = tmp_path / "K01.json"
+    facts.write_text('{"length_mm": 419.0}')
+    with pytest.raises(KneeformerError, match=r"K01.json: holds other facts .*\n.* another folder with -o"):
+        export_meshes(tmp_path, tmp_path, SCHEME, MeshFiles(), 1, lambda *_: None)
+    assert facts.read_text() == '{"length_mm": 419.0}'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["K01.json", "K01.nrrd"]
+    facts.unlink()
+    for _ in range(2):  # its own facts it writes again
+        assert export_meshes(tmp_path, tmp_path, SCHEME, MeshFiles(), 1, lambda *_: None) == []
+    assert (tmp_path / "K01_screw.stl").is_file()
+
+
 def test_structures_that_would_share_a_file_are_refused() -> None:
     assert file_names(["distal femur", "tibia"]) == {"distal femur": "distal_femur", "tibia": "tibia"}
     with pytest.raises(KneeformerError, match="'a b' and 'A_b' would write one mesh file"):
