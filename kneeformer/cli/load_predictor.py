@@ -48,8 +48,8 @@ def _refuse_beside_file(arguments: argparse.Namespace) -> None:
 def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | str] | None") -> "Predictor":
     from kneeformer.workflows.predict import Predictor
 
-    if folds is None and (several := _averaged(model, arguments.checkpoint)):
-        print(several)
+    if folds is None and (line := _folds_used(model, arguments.checkpoint)):
+        print(line)
     return Predictor.from_model_folder(
         model,
         folds,
@@ -60,8 +60,8 @@ def _trained(arguments: argparse.Namespace, model: Path, folds: "Sequence[int | 
     )
 
 
-def _averaged(model: Path, checkpoint: str) -> str:
-    """Say which folds are averaged, and which are not, where several were begun; empty where there is one.
+def _folds_used(model: Path, checkpoint: str) -> str:
+    """A line that says which folds predict, and which do not; empty where only one was begun.
 
     Raises:
         KneeformerError: no fold is trained.
@@ -71,10 +71,10 @@ def _averaged(model: Path, checkpoint: str) -> str:
     begun = sorted(path.name for path in model.glob("fold_*"))
     if len(begun) < 2:
         return ""
-    taken = [path.name for path in fold_folders(model, None, checkpoint)]
-    left = [name for name in begun if name not in taken]
-    others = f"; not averaged: {', '.join(left)}" if left else ""
-    return f"averages {', '.join(taken)} of {model.name}{others}"
+    used = [path.name for path in fold_folders(model, None, checkpoint)]
+    left = [name for name in begun if name not in used]
+    without = f", without {', '.join(left)}" if left else ""
+    return f"folds of {model.name}: {', '.join(used)}{without}"
 
 
 def _best(arguments: argparse.Namespace) -> "Predictor":

@@ -124,8 +124,8 @@ def export_meshes(
         A line for each file that could not be used; the others are written.
 
     Raises:
-        KneeformerError: there is no label map; the output cannot be written to; or a CASE.json there says
-            something else than measurements of meshes.
+        KneeformerError: there is no label map; the output cannot be written to; or a CASE.json there holds
+            other facts than those of meshes, as a completion's does.
         DiskError: the disk takes no more.
     """
     require_writable(output)
@@ -151,8 +151,8 @@ def _refuse_other_facts(output: Path, cases: Iterable[str]) -> None:
     """Raises KneeformerError: facts of a case that are not of meshes would be written over."""
     there = [file for case in cases if (file := output / f"{case}.json").is_file()]
     if others := [file for file in there if not _is_of_meshes(read_json(file))]:
-        lines = (f"{file}: holds other facts of the case than measurements of meshes" for file in others)
-        raise KneeformerError("\n".join([*lines, "choose another folder with -o"]))
+        lines = (f"{file}: not of meshes, and would be overwritten" for file in others)
+        raise KneeformerError("\n".join([*lines, "write the meshes into another folder"]))
 
 
 def _is_of_meshes(content: object) -> bool:

@@ -42,16 +42,16 @@ def test_a_file_or_folder_of_a_model_needs_no_variable(
             named("-d", file, *words)
 
 
-def test_folds_that_are_averaged_are_named(
+def test_the_folds_that_predict_are_printed(
     shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "kfPlans__3d_vit"
     shutil.copytree(shared[0], model)
     named("-d", model)
-    assert capsys.readouterr().out == "averages fold_0, fold_1 of kfPlans__3d_vit\n"
+    assert capsys.readouterr().out == "folds of kfPlans__3d_vit: fold_0, fold_1\n"
     (model / "fold_1" / "checkpoint_final.pt").unlink()  # as while it is trained
     assert len(named("-d", model).networks) == 1
-    assert capsys.readouterr().out == "averages fold_0 of kfPlans__3d_vit; not averaged: fold_1\n"
+    assert capsys.readouterr().out == "folds of kfPlans__3d_vit: fold_0, without fold_1\n"
     named("-d", model, "-f", 0)
     assert capsys.readouterr().out == ""
 

@@ -84,7 +84,7 @@ def test_facts_of_a_completion_are_not_written_over(tmp_path: Path) -> None:
     write_image(tmp_path / "K01.nrrd", labels(), GEOMETRY)
     facts = tmp_path / "K01.json"
     facts.write_text('{"length_mm": 419.0}')
-    with pytest.raises(KneeformerError, match=r"K01.json: holds other facts .*\n.* another folder with -o"):
+    with pytest.raises(KneeformerError, match=r"K01.json: not of meshes, .*\nwrite .* into another folder"):
         export_meshes(tmp_path, tmp_path, SCHEME, MeshFiles(), 1, lambda *_: None)
     assert facts.read_text() == '{"length_mm": 419.0}'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["K01.json", "K01.nrrd"]

@@ -77,13 +77,13 @@ def deflate(content: bytes, dtype: np.dtype) -> bytes:
 
 
 def _pack(content: bytes, dtype: np.dtype, wbits: int) -> bytes:
-    """Look for runs of one byte alone where these are most of what repeats.
+    """Compress, by run-length matching alone where voxels are one byte or floats.
 
-    So label maps take half the space, and images of floats a third of the time. The background of a CT of
-    int16 is no such run.
+    Label maps become half as large by it, and floats, in which little repeats, are faster. The two bytes of
+    an int16 background are no run.
     """
-    runs = dtype.itemsize == 1 or dtype.kind == "f"
-    strategy = zlib.Z_RLE if runs else zlib.Z_DEFAULT_STRATEGY
+    by_runs = dtype.itemsize == 1 or dtype.kind == "f"
+    strategy = zlib.Z_RLE if by_runs else zlib.Z_DEFAULT_STRATEGY
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, wbits, strategy=strategy)
     return packer.compress(content) + packer.flush()
 
