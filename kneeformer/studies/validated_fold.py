@@ -1,5 +1,6 @@
 """A validated fold, and whether it can be compared with others. Needs no torch."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.summary import read_summary
 from kneeformer.paths import FINAL, Folders
+from kneeformer.workflows.prepared import raw_dataset
 from kneeformer.workflows.request import Request
 
 
@@ -21,9 +23,31 @@ class ValidatedFold:
 
     @classmethod
     def read(cls, folders: Folders, request: Request) -> "ValidatedFold":
-        """Raises KneeformerError: its summary is missing or damaged."""
+        """The scores there are, with a warning where reference label maps were changed since.
+
+        Raises:
+            KneeformerError: its summary is missing or damaged.
+        """
         folder = request.folder(folders)
-        return cls(folder, request, read_summary(folder / "validation").table)
+        scores = read_summary(folder / "validation").table
+        if changed := _changed_since(folders, request, scores.cases, folder / "validation" / "summary.json"):
+            logging.getLogger(__name__).warning(
+                "%s: scored before the label maps of %s were changed; validate again: %s",
+                folder,
+                ", ".join(changed),
+                request.command("--val"),
+            )
+        return cls(folder, request, scores)
+
+
+def _changed_since(folders: Folders, request: Request, scored: Iterable[str], summary: Path) -> list[str]:
+    """The scored cases whose label maps are newer than the summary; none where the raw data is not there."""
+    dataset, cases = raw_dataset(folders, request.dataset), set(scored)
+    if dataset is None:
+        return []
+    labels = {case.name: case.label for case in dataset.training_cases() if case.name in cases}
+    when = summary.stat().st_mtime
+    return [name for name, file in labels.items() if file is not None and file.stat().st_mtime > when]
 
 
 def is_validated(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from kneeformer.paths import BEST, FINAL, LATEST, PSEUDO_LABELS
 from kneeformer.plans import Plan, override, read_fold_plan
 from kneeformer.workflows.fold_state import RUN, FoldState
 from kneeformer.workflows.request import Request
+from kneeformer.workflows.subjects import WhoseCase
 
 
 class Pretrained(BaseModel):
@@ -105,33 +106,33 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
         )
 
 
-def refuse_learnt_cases(folder: Path, split: Split) -> None:
-    """Raises KneeformerError: the fold learnt from cases that are held out by now, by other splits."""
-    if learnt := _learnt_cases(folder, split):
+def refuse_learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> None:
+    """Raises KneeformerError: the fold learnt from subjects that are held out by now, by other splits."""
+    if learnt := _learnt_cases(folder, split, whose):
         raise KneeformerError(
-            f"{folder}: learnt from {', '.join(learnt)}, which splits_final.json holds out by now; put the "
-            f"former splits back, or retrain the fold with --overwrite"
+            f"{folder}: learnt from {', '.join(learnt)}, whose subjects splits_final.json holds out by now; "
+            f"put the former splits back, or retrain the fold with --overwrite"
         )
 
 
-def warn_of_learnt_cases(weights: Path, dataset: str, split: Split) -> None:
-    """Warn where weights to begin with are of a fold of a dataset that learnt from cases held out now."""
+def warn_of_learnt_cases(weights: Path, dataset: str, split: Split, whose: WhoseCase) -> None:
+    """Warn where weights to begin with are of a fold of a dataset that learnt from subjects held out now."""
     folder = weights.parent
     if not (folder / RUN).is_file() or read_fold_plan(folder).dataset.name != dataset:
         return
-    if learnt := _learnt_cases(folder, split):
+    if learnt := _learnt_cases(folder, split, whose):
         logging.getLogger(__name__).warning(
-            "%s: learnt from %s, on which this fold is validated: its scores will be too good",
+            "%s: learnt from %s, on whose subjects this fold is validated: its scores will be too good",
             weights,
             ", ".join(learnt),
         )
 
 
-def _learnt_cases(folder: Path, split: Split) -> list[str]:
-    """Cases that a fold learnt from, and that are held out in a split."""
-    held_out = set(split["val"]) - set(split["train"])
+def _learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> list[str]:
+    """Cases that a fold learnt from, of subjects that are held out in a split."""
+    held_out = {whose(name).person for name in set(split["val"]) - set(split["train"])}
     cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
-    return sorted(held_out.intersection(cases))
+    return sorted(case for case in cases if whose(case).person in held_out)
 
 
 def clear(folder: Path) -> None:

@@ -89,7 +89,7 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
     if found is None and not is_dicom(source):
         return _one_file(source, dataset), {}
     if found is not None and found.cases:
-        return found, {}
+        return replace(found, ignored={**found.ignored, **_dicom_beside(source)}), {}
     listed = dicom_folder(source)
     if not listed.series and not listed.scattered and found is not None:
         return replace(found, ignored={**found.ignored, **listed.ignored}), {}
@@ -99,6 +99,16 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
         for name, of in series.items()
     ]
     return CaseFolder(cases, {**listed.ignored, **unused}, listed.scattered), series
+
+
+def _dicom_beside(folder: Path) -> dict[Path, str]:
+    """DICOM files without an ending among files called CASE_0000, each with what to do."""
+    bare = (path for path in sorted(folder.iterdir()) if not path.suffix and path.is_file())
+    return {
+        path: "DICOM, and not read beside CASE_0000 files; give a folder of DICOM series alone"
+        for path in bare
+        if is_dicom(path)
+    }
 
 
 def _one_file(source: Path, dataset: DatasetSettings) -> CaseFolder:

@@ -24,6 +24,7 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.metrics.structures import measured_structures
 from kneeformer.progress import Progress
+from kneeformer.workflows.outputs import shared_outputs
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,16 @@ def export_meshes(
         A line for each file that could not be used; the others are written.
 
     Raises:
-        KneeformerError: there is no label map; the output cannot be written to; or a CASE.json there holds
-            other facts than those of meshes, as a completion's does.
+        KneeformerError: there is no label map; the output cannot be written to; two cases of a given scheme
+            would write one file; or a CASE.json there holds other facts than those of meshes, as a
+            completion's does.
         DiskError: the disk takes no more.
     """
     require_writable(output)
     maps = _label_maps(source)
     _refuse_other_facts(output, maps)
+    if scheme is not None and (shared := shared_outputs(maps, files.outputs(scheme), "")):
+        raise KneeformerError("\n".join(shared))
     outcomes = run_each(
         export_case,
         [Export(path, case, output, scheme, files) for case, path in maps.items()],

@@ -22,7 +22,7 @@ from kneeformer.workflows.inputs import Inputs, gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import Predictor
-from kneeformer.workflows.predicted_by import predicted_since, record
+from kneeformer.workflows.predicted_by import PREDICTED_BY, predicted_since, record
 from kneeformer.workflows.series_table import write_series_table
 from kneeformer.workflows.warning_log import keeping_warnings, passing_warnings_to
 
@@ -60,7 +60,7 @@ def predict_folder(
 
     Raises:
         KneeformerError: nothing to predict, no place to write it, or something would be written over: all of
-            it in one list.
+            it in one list; or nothing tells what made the predictions that `skip_existing` is to skip.
         DiskError: the disk took no more; what was predicted until then is kept.
     """
     require_writable(output)
@@ -92,10 +92,22 @@ def predict_folder(
         return failed + _predict_all(predictor, good, what, watch)
 
 
-def _not_predicted(cases: list[Case], output: Path, ending: str, since: float) -> list[Case]:
-    """The cases without a prediction that is newer than their files and than `since`."""
+def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | None) -> list[Case]:
+    """The cases without a prediction that is newer than their files and than `since`.
+
+    Raises:
+        KneeformerError: there are predictions, and `since` is None: nothing tells what made them.
+    """
     done = {case.name: output / f"{case.name}{ending}" for case in cases}
     there = [case for case in cases if done[case.name].is_file()]
+    if since is None:
+        if there:
+            raise KneeformerError(
+                f"{output}: {len(there)} cases have a file there, and no readable {PREDICTED_BY} says what "
+                f"predicted them; give another folder with -o, or omit --continue_prediction to write over "
+                f"them"
+            )
+        return cases
     kept = [case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(case))]
     if kept:
         _log().info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))

@@ -48,6 +48,7 @@ from kneeformer.workflows.shared_training import (
     refuse_ranks,
     shared_run,
 )
+from kneeformer.workflows.subjects import whose_cases
 from kneeformer.workflows.training_cases import learning_cases, split_of
 from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 
@@ -78,7 +79,7 @@ def train_fold(
             request = replace(request, resume=False)  # --c after a stop in the previous stage
         refuse_to_overwrite(folder, request)
         if request.validate_only or request.resume:
-            refuse_learnt_cases(folder, split)
+            refuse_learnt_cases(folder, split, whose_cases(folders, request.dataset))
         else:
             (folder / WARNINGS).unlink(missing_ok=True)
         with keeping_warnings(folder):
@@ -105,7 +106,12 @@ def _prepared_request(
     if request.resume:
         return request
     if request.pretrained_weights is not None:
-        warn_of_learnt_cases(request.pretrained_weights, request.dataset, split_of(folders, request))
+        warn_of_learnt_cases(
+            request.pretrained_weights,
+            request.dataset,
+            split_of(folders, request),
+            whose_cases(folders, request.dataset),
+        )
     changed = _possible(planned, request)
     if before is not None:
         learning_cases(folders, request, changed, watch)  # faults in the data are found before that stage
@@ -153,7 +159,7 @@ def _after(
         return request
     folder = before.folder(folders)
     if (folder / FINAL).is_file():
-        refuse_learnt_cases(folder, split_of(folders, request))
+        refuse_learnt_cases(folder, split_of(folders, request), whose_cases(folders, request.dataset))
         used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(

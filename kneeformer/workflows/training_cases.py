@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.dataset import Case, Dataset, list_cases
-from kneeformer.data.description import read_description
 from kneeformer.data.processes import default_processes
 from kneeformer.data.splits import Split, fold_cases
 from kneeformer.data.storage import Origin
@@ -15,10 +14,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan, read_plan
 from kneeformer.progress import Progress
-from kneeformer.sides import Whose
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
-from kneeformer.workflows.fingerprint import read_fingerprint
 from kneeformer.workflows.prepared import (
     GONE,
     Wanted,
@@ -32,6 +29,7 @@ from kneeformer.workflows.prepared import (
 from kneeformer.workflows.preprocess import preprocess_cases
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.splits import dataset_splits
+from kneeformer.workflows.subjects import whose_cases
 
 FEWEST_LABELLED = 3  # subjects that a teacher learns from
 
@@ -83,20 +81,11 @@ def learning_cases(
             borrowed = _borrowed(folders, request, plan, held_out, watch)
     _require_prepared(folders, request, plan, {*names, *split["val"]}, {*unlabelled})
     cases, others = [*(stored / n for n in names), *borrowed], [stored / n for n in unlabelled]
-    training = StoredCases(cases, others, _whose(folders, request.dataset, names))
+    whose = whose_cases(folders, request.dataset)
+    training = StoredCases(cases, others, {name: whose(name) for name in names})
     if not training.cases:
         raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
     return training, StoredCases([stored / n for n in split["val"]] or training.cases)
-
-
-def _whose(folders: Folders, dataset: str, names: list[str]) -> dict[str, Whose]:
-    """Person and side of each case; where the raw data was moved away, as it was planned."""
-    raw = folders.raw / dataset
-    if (raw / "dataset.json").is_file():
-        description = read_description(raw)
-        return {name: Whose(description.subject(name), description.side(name)) for name in names}
-    planned = read_fingerprint(folders, dataset)
-    return {name: Whose(planned.subject(name), planned.cases[name].side) for name in names}
 
 
 def _unlabelled(folders: Folders, request: Request, split: Split, labelled: list[str]) -> list[str]:

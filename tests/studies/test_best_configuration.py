@@ -1,5 +1,6 @@
 """The best of trained configurations: who is compared, on which folds, and what is left to type."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -202,6 +203,24 @@ def test_other_cases_than_the_splits_have_now_are_refused(folders: Folders) -> N
         find(folders)
     assert "kf_train Dataset001_Knee 3d_vit fold_0 -p kfPlans --overwrite" in str(fault.value)
     assert not (folders.results / NAME / "best_configuration").exists()
+
+
+def test_label_maps_changed_since_the_validation_are_told(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scores of the old label maps would be compared with those of the corrected ones."""
+    validated = validate(folders, "3d_vit", 0)
+    find(folders)
+    assert caplog.messages == []
+    first = SPLITS[0]["val"][0]
+    later = (validated / "validation" / "summary.json").stat().st_mtime + 9
+    for name in (first, SPLITS[0]["train"][0]):
+        os.utime(folders.raw / NAME / "labelsTr" / f"{name}.nrrd", (later, later))
+    find(folders)
+    assert caplog.messages == [
+        f"{validated}: scored before the label maps of {first} were changed; validate again: "
+        f"kf_train {NAME} 3d_vit fold_0 -p kfPlans --val"
+    ]
 
 
 def test_folds_of_different_networks_are_no_one_configuration(folders: Folders) -> None:

@@ -10,6 +10,7 @@ from prepared import plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
+from kneeformer.sides import Whose
 from kneeformer.workflows.fold_folder import (
     RUN,
     clear,
@@ -25,6 +26,11 @@ TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new
 REQUEST = Request(
     "Dataset001_Knee", "3d_vit", 0, minutes=1.5, seed=3, settings=("training.epochs=2",), subjects=4
 )
+
+
+def whose(case: str) -> Whose:
+    """The first letter of a name is the person's."""
+    return Whose(case[0], None)
 
 
 def begun(folder: Path) -> Path:
@@ -48,11 +54,12 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
 
 def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) -> None:
     """As where cases were added and the splits made anew."""
-    write_run(tmp_path, plan(), REQUEST, torch.device("cpu"), None, ("a", "b", "c"))
-    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c"], "val": ["d"]})
-    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c", "d"], "val": ["c"]})  # the fold all
-    with pytest.raises(KneeformerError, match=r"learnt from b, c, which splits_final\.json holds out by now"):
-        refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c", "b"]})
+    write_run(tmp_path, plan(), REQUEST, torch.device("cpu"), None, ("a", "b", "c_00m"))
+    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m"], "val": ["d"]}, whose)
+    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m", "d"], "val": ["c_00m"]}, whose)  # fold all
+    said = r"learnt from b, c_00m, whose subjects splits_final\.json holds out by now"
+    with pytest.raises(KneeformerError, match=said):
+        refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c_12m", "b"]}, whose)
 
 
 @pytest.mark.parametrize(("dataset", "told"), [("Dataset001_Knee", True), ("Dataset002_More", False)])
@@ -61,10 +68,11 @@ def test_weights_that_learnt_from_validation_cases_are_told(
 ) -> None:
     weights = tmp_path / "checkpoint_final.pt"
     write_run(tmp_path, plan().with_only("3d_mae"), REQUEST, torch.device("cpu"), None, ("a", "b", "c"))
-    warn_of_learnt_cases(weights, dataset, {"train": ["a"], "val": ["c", "d"]})
-    line = f"{weights}: learnt from c, on which this fold is validated: its scores will be too good"
+    warn_of_learnt_cases(weights, dataset, {"train": ["a"], "val": ["c_12m", "d"]}, whose)
+    line = f"{weights}: learnt from c, on whose subjects this fold is validated: its scores will be too good"
     assert caplog.messages == [line] * told
-    warn_of_learnt_cases(tmp_path / "elsewhere" / "mine.pt", dataset, {"train": ["a"], "val": ["c"]})
+    elsewhere = tmp_path / "elsewhere" / "mine.pt"
+    warn_of_learnt_cases(elsewhere, dataset, {"train": ["a"], "val": ["c"]}, whose)
     assert len(caplog.messages) == told
 
 

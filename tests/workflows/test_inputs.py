@@ -73,6 +73,18 @@ def test_what_is_not_taken_is_told(put: Callable[..., Path], caplog: pytest.LogC
     ]
 
 
+def test_dicom_without_an_ending_beside_scans_is_told(
+    put: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = put("in", "good_0000.nrrd", "README")
+    (folder / "IM0001").write_bytes(bytes(128) + b"DICM")
+    assert [c.name for c in of(folder).cases] == ["good"]
+    (text,) = caplog.messages
+    assert text.splitlines()[1:] == [
+        f"  {folder}/IM0001: DICOM, and not read beside CASE_0000 files; give a folder of DICOM series alone"
+    ]
+
+
 def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
     folder = put("in", "P2.nrrd", "P3_0000.dcm")
     with pytest.raises(KneeformerError) as caught:

@@ -94,6 +94,15 @@ def test_facts_of_a_completion_are_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "K01_screw.stl").is_file()
 
 
+def test_cases_that_would_share_a_file_are_refused(tmp_path: Path) -> None:
+    scheme = LabelScheme.from_json({"background": 0, "left": 3, "femur left": 7})
+    for name in ("K01", "K01_femur"):
+        write_image(tmp_path / "in" / f"{name}.nrrd", labels(), GEOMETRY)
+    with pytest.raises(KneeformerError, match=r"^k01_femur_left\.stl: a file of K01 and of K01_femur"):
+        export_meshes(tmp_path / "in", tmp_path / "out", scheme, MeshFiles(), 1, lambda *_: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_structures_that_would_share_a_file_are_refused() -> None:
     assert file_names(["distal femur", "tibia"]) == {"distal femur": "distal_femur", "tibia": "tibia"}
     with pytest.raises(KneeformerError, match="'a b' and 'A_b' would write one mesh file"):

@@ -156,6 +156,19 @@ class TestKeptPredictions:
         self.predict(place, bias=1e6, keep=True)
         assert self.found(place) == {"one": 1, "two": 0}
 
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_where_nothing_tells_what_made_them_none_is_written_over(
+        self, place: Path, damaged: bool
+    ) -> None:
+        """As in a folder into which label maps corrected by hand were copied."""
+        record, before = place / "out" / PREDICTED_BY, self.found(place)
+        record.write_text("{") if damaged else record.unlink()
+        with pytest.raises(KneeformerError, match="2 cases have a file there, and no readable predicted_by"):
+            self.predict(place, bias=-1e6, keep=True)
+        assert self.found(place) == before
+        self.predict(place, bias=-1e6)
+        assert self.found(place) == {"one": 0, "two": 0}
+
     def test_none_without_a_file_that_is_wanted_now(self, place: Path) -> None:
         self.predict(place, bias=1e6, keep=True, probabilities=True)
         assert (place / "out" / "one_probabilities.npz").is_file()
