@@ -19,6 +19,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.networks import ranks
 from kneeformer.networks.compute import autocast
 
+_log = logging.getLogger(__name__)
+
 _ENDLESS = 2**40
 
 
@@ -95,7 +97,7 @@ class Learner:
         if run.teacher is not None and progress.teacher_round:
             folder = round_folder(run.folder, progress.teacher_round)
             if not folder.is_dir():
-                _log().warning("%s: removed since; images are labelled again", folder)
+                _log.warning("%s: removed since; images are labelled again", folder)
                 run.teacher.label(self.files.predictor.eval(), folder)
             training = run.teacher.batches(folder)
         loader = DataLoader(
@@ -114,10 +116,6 @@ def _each(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             yield on_device(batch, device)
     except KneeformerError as fault:
         raise KneeformerError(str(fault).rpartition("KneeformerError: ")[2].strip()) from fault
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)
 
 
 def follow(run: TrainingRun) -> None:

@@ -31,6 +31,8 @@ Planned = TypeVar("Planned", bound=Configuration)
 class Task(ABC, Generic[Planned]):
     """One kind of job. Tasks hold no state and never import each other.
 
+    Networks of one that is no `PredictiveTask` pass their weights on; only `review` shows them.
+
     Attributes:
         prepared_by: names of the tasks whose configurations may come before this one's.
         needs_labels: False if training uses images alone, those of imagesUn included.
@@ -154,12 +156,6 @@ class Task(ABC, Generic[Planned]):
             What to print of it.
         """
         return ""
-
-
-class PreparatoryTask(Task[Planned]):
-    """A task whose networks predict nothing themselves and pass their weights on; only
-    `review` shows them.
-    """
 
 
 class PredictiveTask(Task[Planned]):

@@ -24,6 +24,8 @@ from kneeformer.reporting.score_tables import spreadsheet
 from kneeformer.tasks.evaluation import Evaluation, PredictedCase
 from kneeformer.tasks.registry import evaluation_of
 
+_log = logging.getLogger(__name__)
+
 
 def evaluate_folders(
     references: Path,
@@ -47,7 +49,7 @@ def evaluate_folders(
     known = READABLE_ENDINGS if evaluation.against_images else FILE_ENDINGS
     true, predicted = image_folder(references, known=known), image_folder(predictions)
     if left := lines_of(true.ignored | predicted.ignored):
-        _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+        _log.warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     if not true.files:
         raise KneeformerError(f"{references}: no *{description.file_ending} files to compare with")
     duplicates = [
@@ -60,7 +62,7 @@ def evaluate_folders(
         )
     references_of = _by_case(true.files) if evaluation.against_images else true.files
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in references_of):
-        _log().warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
+        _log.warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
     general = description.without_cases()
     found = [
         PredictedCase(name, file, predicted.file(name, ending), general)
@@ -169,7 +171,3 @@ def _digest(mask: Path) -> str:
 def _shortened(names: list[str], most: int = 10) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

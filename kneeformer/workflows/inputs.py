@@ -21,6 +21,8 @@ from kneeformer.sides import side_in_name
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.fingerprint import log_warnings
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -79,7 +81,7 @@ def gather_inputs(
         there = "".join(f"\n  {line}" for line in left)
         raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here{there}")
     if left:
-        _log().warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
+        _log.warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
     folders = [source.parent if source.is_file() else source, masks, other_sides]
     return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)), series)
 
@@ -191,7 +193,7 @@ def input_problems(
         lone = [[] if c.other_side else [_no_other_side(c, other_sides)] for c in cases]
         problems = [[*lines, *missing] for lines, missing in zip(problems, lone, strict=True)]
     if faults := [f"  {line}" for lines in problems for line in lines]:
-        _log().warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
+        _log.warning("%d problems; cases without any are predicted:\n%s", len(faults), "\n".join(faults))
     return problems
 
 
@@ -211,7 +213,3 @@ def _description(dataset: DatasetSettings) -> DatasetDescription:
         regions_class_order=dataset.regions_class_order,
         file_ending=dataset.file_ending,
     )
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

@@ -28,6 +28,8 @@ from kneeformer.workflows.fingerprint import FINGERPRINT, take_fingerprint
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.outputs import shared_outputs
 
+_log = logging.getLogger(__name__)
+
 _NOTHING_FITS_GB = 0.2  # less than the program itself takes
 
 
@@ -87,7 +89,7 @@ def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
         splits = load_or_make_splits(file, subjects)
         volumes = {name: case.volumes_mm3 for name, case in fingerprint.cases.items()}
         if lines := uncovered(splits, volumes, fingerprint.structures):
-            _log().warning("%s:\n%s", file, "\n".join(f"  {line}" for line in lines))
+            _log.warning("%s:\n%s", file, "\n".join(f"  {line}" for line in lines))
 
 
 def _refuse_shared_outputs(dataset: Dataset) -> None:
@@ -120,7 +122,7 @@ def replace_plan(file: Path, plan: Plan) -> None:
     if file.is_file() and _decisions(file) != plan.without_evidence().to_text():
         kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
         write_bytes(kept, file.read_bytes())
-        _log().warning("%s differed from the new plan; it is kept as %s", file, kept.name)
+        _log.warning("%s differed from the new plan; it is kept as %s", file, kept.name)
     write_text(file, plan.to_text())
 
 
@@ -225,7 +227,3 @@ def _device_memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
     return machine_memory_gb() / 2
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

@@ -34,6 +34,8 @@ from kneeformer.workflows.bone_finder import BoneFinder
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import PREVIEW
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -237,7 +239,7 @@ class Predictor:
         except KneeformerError as fault:
             raise KneeformerError(f"{case.mask or case.images[0]}: {fault}") from fault
         for warning in outputs.warnings:
-            _log().warning("%s: %s", case.images[0], warning)
+            _log.warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
         reference = None if case.label is None else read_label_map(case.label).array
         picture, scheme = output / f"{case.name}.png", self.plan.dataset.scheme
@@ -246,7 +248,7 @@ class Predictor:
             write_bytes(output / PREVIEW, picture.read_bytes())
         if meshes is not None:
             for line in meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme):
-                _log().warning("%s", line)
+                _log.warning("%s", line)
         if dicom_seg:
             write_dicom_segmentation(
                 output / f"{case.name}.dcm",
@@ -325,7 +327,3 @@ def _read_other_side(case: Case) -> Scan:
 def _write_array(path: Path, array: np.ndarray) -> None:
     with written_whole(path) as beside, beside.open("wb") as handle:
         np.savez_compressed(handle, probabilities=array)
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

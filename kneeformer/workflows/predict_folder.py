@@ -26,6 +26,8 @@ from kneeformer.workflows.predicted_by import PREDICTED_BY, predicted_since, rec
 from kneeformer.workflows.series_table import write_series_table
 from kneeformer.workflows.warning_log import keeping_warnings, passing_warnings_to
 
+_log = logging.getLogger(__name__)
+
 
 def predict_folder(
     predictor: Predictor,
@@ -110,9 +112,9 @@ def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | 
         return cases
     kept = [case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(case))]
     if kept:
-        _log().info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
+        _log.info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
     if outdated := len(there) - len(kept):
-        _log().warning(
+        _log.warning(
             "%s: %d predictions are older than their scans, or of another model or other settings: they are "
             "made again",
             output,
@@ -171,7 +173,7 @@ def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch:
         lines, warnings = outcome
         failed += lines
         for warning in warnings:
-            _log().warning("%s", warning)
+            _log.warning("%s", warning)
     return failed
 
 
@@ -234,10 +236,6 @@ def _predicted(predictor: Predictor, case: Case, wanted: Wanted) -> list[str]:
             write_text(kept, "".join(traceback.format_exception(fault)))
         return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
     return []
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)
 
 
 def _memory_remedy(fault: Exception, probabilities: bool) -> str:

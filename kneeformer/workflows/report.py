@@ -22,6 +22,8 @@ from kneeformer.workflows.fold_state import RUN
 from kneeformer.workflows.report_cases import PredictedFiles, case_section, picture_section, predicted_files
 from kneeformer.workflows.warning_log import kept_warnings
 
+_log = logging.getLogger(__name__)
+
 _MOST_BYTES = 15_000_000  # of a page, by which it can be sent and opened anywhere
 _LIBRARY_BYTES, _OTHER_BYTES = 5_000_000, 500_000
 _VALIDATION_CASES = 3  # that are shown with slices and surfaces: the worst
@@ -53,7 +55,7 @@ def write_report(
 def publish(page: Page, output: Path) -> None:
     """Write a page, with when and by which version at its foot."""
     if not has_viewer():
-        _log().warning(
+        _log.warning(
             "the report has no interactive surfaces; for these type pip install 'kneeformer[report]'"
         )
     written = time.strftime("%Y-%m-%d %H:%M")
@@ -173,7 +175,3 @@ def _cases(
 def _text(file: Path) -> str:
     """Of a log; "" where there is none."""
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

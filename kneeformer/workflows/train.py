@@ -52,6 +52,8 @@ from kneeformer.workflows.subjects import whose_cases
 from kneeformer.workflows.training_cases import learning_cases, split_of
 from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 
+_log = logging.getLogger(__name__)
+
 
 def train_fold(
     folders: Folders, request: Request, watch_training: Callable[[ProgressEvent], None], watch: Progress
@@ -99,7 +101,7 @@ def _prepared_request(
 ) -> Request:
     """The request, checked; of a new training with the weights of the previous stage."""
     if raw_dataset(folders, request.dataset) is None:
-        _log().warning(
+        _log.warning(
             "%s: not found; training uses the prepared cases as they are, without whole-case validation",
             folders.raw / request.dataset,
         )
@@ -166,13 +168,13 @@ def _after(
                 f"{folder}: trained without {request.pretrain_from}; first retrain it: "
                 + before.command("--overwrite", "--pretrain_from", str(request.pretrain_from))
             )
-        _log().info("Weights of %s come from %s", request.configuration, folder)
+        _log.info("Weights of %s come from %s", request.configuration, folder)
     else:
         first = before.configuration
-        _log().info("%s comes after %s, which is trained first", request.configuration, first)
+        _log.info("%s comes after %s, which is trained first", request.configuration, first)
         stopped = FoldState.of(folder) is FoldState.STOPPED
         outcome = train_fold(folders, replace(before, resume=stopped), watch_training, watch)
-        _log().info("%s\n%s is trained; now %s", outcome.review, first, request.configuration)
+        _log.info("%s\n%s is trained; now %s", outcome.review, first, request.configuration)
     return replace(request, pretrained_weights=folder / FINAL)
 
 
@@ -198,12 +200,12 @@ def _train(
     network = load_network(build, folder / LATEST) if begun else build()
     _require_space(folder, network, begun)
     if FoldState.of(folder) is FoldState.BEGUN and not request.overwrite:
-        _log().info("%s: a training ended here before its first checkpoint; it starts again", folder)
+        _log.info("%s: a training ended here before its first checkpoint; it starts again", folder)
     if not begun:
         if request.pretrained_weights is not None:
             weights = load_weights(request.pretrained_weights)
             pretrained = transfer(weights, network, str(request.pretrained_weights))
-            _log().info("%s: %s", request.pretrained_weights, pretrained.describe())
+            _log.info("%s: %s", request.pretrained_weights, pretrained.describe())
         clear(folder)
     to_device(network, device)
     if not begun:
@@ -222,7 +224,7 @@ def _train(
     run = shared_run(network, *shared)
     start = _start(run, request.configuration, configuration, _cases(training, validation))
     note(folder, start)
-    _log().info("%s", start)
+    _log.info("%s", start)
     train(run, begun, with_tensorboard(folder, watch_training) if request.tensorboard else watch_training)
 
 
@@ -254,7 +256,3 @@ def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
     """
     weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     require_writable(folder, needed_bytes=(5 if begun else 10) * weights)
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

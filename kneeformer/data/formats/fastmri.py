@@ -16,6 +16,8 @@ from kneeformer.data.formats.ismrmrd_header import Header, encoded_spacing, matr
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid
 
+_log = logging.getLogger(__name__)
+
 _RECONSTRUCTIONS = ("reconstruction_rss", "reconstruction_esc")
 
 
@@ -25,7 +27,7 @@ def read_fastmri(file: Any, path: Path) -> Image:
     kspace = np.moveaxis(stored, 1, 0) if stored.ndim == 4 else stored[None]
     if (header := _header(file)) is None:
         shape = _shape_of_reconstruction(file)
-        _log().warning("%s: %s", path, _rule_without_header(shape))
+        _log.warning("%s: %s", path, _rule_without_header(shape))
         return Image(kspace, _grid(kspace, shape, (1.0, 1.0, 1.0)), ORIENTATION_UNKNOWN)
     _clear_padding(kspace, header)
     grid = _grid(kspace, matrix(header, "reconSpace")[1:], encoded_spacing(header))
@@ -70,7 +72,3 @@ def _rule_without_header(shape: tuple[int, int] | None) -> str:
     return (
         f"no ismrmrd_header: spacing is taken as 1 mm, the matrix as {size}, columns of zeros as unmeasured"
     )
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

@@ -14,6 +14,8 @@ from kneeformer.data.formats.base import ORIENTATION_UNKNOWN, Image
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.fourier import to_kspace
 
+_log = logging.getLogger(__name__)
+
 
 def read_skm_tea(file: Any, path: Path) -> Image:
     """The first echo of an opened file whose `kspace` has five axes, a 3D scan; k-space along x as well."""
@@ -23,9 +25,5 @@ def read_skm_tea(file: Any, path: Path) -> Image:
         hybrid = np.moveaxis(file["kspace"][:, :, :, 0, coil].astype(np.complex64), 2, 0)
         kspace[coil, 0] = to_kspace(hybrid, (1,))
     read = f"the first of {echoes} echoes is read" if echoes > 1 else "one echo"
-    _log().warning("%s: SKM-TEA layout: %s, spacing is taken as 1 mm", path, read)
+    _log.warning("%s: SKM-TEA layout: %s, spacing is taken as 1 mm", path, read)
     return Image(kspace, Grid((partitions, x, columns), (1.0, 1.0, 1.0)), ORIENTATION_UNKNOWN)
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.locnet import LocNet
 from kneeformer.shape_models.registration import Fit, Registration, first_guess
 from kneeformer.shape_models.settings import LocNetSettings
-from kneeformer.tasks.base import PreparatoryTask
 from kneeformer.tasks.bone_completion.batches import Posed, bone_batches, pose_of, stored_bone
 from kneeformer.tasks.bone_completion.bone_orientation import rotation_degrees
 from kneeformer.tasks.bone_completion.bone_task import BoneTask
@@ -33,8 +32,10 @@ from kneeformer.tasks.bone_completion.settings import (
 from kneeformer.tasks.bone_completion.training_sides import wrongly_mirrored
 from kneeformer.tasks.cases import StoredCases
 
+_log = logging.getLogger(__name__)
 
-class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
+
+class BoneRegistration(BoneTask):
     """Configurations `3d_ags`, `3d_stn` and `3d_stn_robust`.
 
     `3d_ags` registers each bone directly, jointly with the prototype. `3d_stn` is a spatial transformer that
@@ -123,7 +124,7 @@ class BoneRegistration(BoneTask, PreparatoryTask[BoneConfiguration]):
 def _warn_of_rotated(registration: Registration, cases: list[Path], bones: list[Tensor]) -> None:
     for case, bone in zip(cases, bones, strict=True):
         if degrees := rotation_degrees(registration, bone):
-            _log().warning(
+            _log.warning(
                 "%s: rotated by %.0f degrees relative to the other training bones, which degrades the model; "
                 "correct the direction in the header of its scan and label map, or remove the case",
                 case.name,
@@ -139,7 +140,7 @@ def _warn_of_sides(
     ]
     mirrored = [settings.mirrors(side) for side in sides]
     for n in wrongly_mirrored(registration, bones, mirrored, settings.mirrored_axis):
-        _log().warning(
+        _log.warning(
             "%s: its name or dataset.json says %s, but it fits the bones of the other side as it is, not "
             "mirrored, which degrades the model; correct `sides` in dataset.json and preprocess again",
             training.cases[n].name,
@@ -174,7 +175,3 @@ class RegistrationStage(nn.Module):
 def _stage(network: nn.Module) -> RegistrationStage:
     assert isinstance(network, RegistrationStage)
     return network
-
-
-def _log() -> logging.Logger:
-    return logging.getLogger(__name__)

@@ -16,13 +16,12 @@ from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.hybrid import hybrid_transformer
-from kneeformer.tasks.base import PreparatoryTask
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.crop_task import CropTask
 from kneeformer.tasks.masked_pretraining.review import Review
 
 
-class MaskedPretraining(CropTask, PreparatoryTask[CropConfiguration]):
+class MaskedPretraining(CropTask):
     """Configuration `3d_mae`: the masked autoencoder around the stem and encoder of `3d_vit`."""
 
     needs_labels = False

@@ -14,14 +14,14 @@ from kneeformer.networks.masked_autoencoder import MaskedAutoencoder
 from kneeformer.networks.unrolled import MaskedDenoiser
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
-from kneeformer.tasks.base import PreparatoryTask
+from kneeformer.tasks.base import Task
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
 from kneeformer.tasks.mri_reconstruction.planning import masked_configurations
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
 
-class ReconstructionPretraining(PreparatoryTask[ReconstructionConfiguration]):
+class ReconstructionPretraining(Task[ReconstructionConfiguration]):
     """Configuration `3d_mae` of fully sampled k-space: the masked autoencoder of the first denoiser.
 
     Its stem and encoder are what `3d_vit` takes over.
