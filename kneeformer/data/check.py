@@ -27,11 +27,11 @@ class CheckedCase:
 
     Attributes:
         problems: one line each, beginning with the file; empty where the case can be used.
-        images: (channels, z, y, x), in the files' own type (float64 and wide integers as float32), or
-            complex k-space, (coils, slices, rows, columns); None where a channel cannot be read or the
-            channels differ in size.
-        label: (z, y, x) uint8, int16 or int32, the first that holds its values; None where there is
-            none or it cannot be used.
+        images: (channels, z, y, x), stored as the first channel is, in the files' own type (float64 and wide
+            integers as float32), or complex k-space, (coils, slices, rows, columns); None where a channel
+            cannot be read or the channels differ in size.
+        label: (z, y, x), stored as the first channel is, uint8, int16 or int32, the first that holds its
+            values; None where there is none or it cannot be used.
         grid: of the first channel; None where it cannot be read.
         warnings: what may be wrong with it, one line each, beginning with the file.
     """
@@ -98,7 +98,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
     Memory can run out on a large file: call this through `processes.run_each`.
     """
     problems: list[str] = []
-    channels = [(path, _open(path, problems)) for path in case.images]
+    channels = _on_one_grid([(path, _open(path, problems)) for path in case.images])
     readable = [(path, image) for path, image in channels if image is not None]
     warnings: list[str] = []
     for channel, (path, image) in zip(description.channels, channels, strict=True):
@@ -111,15 +111,15 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
                 f"{path}: a 3D scan, phase-encoded along slices and columns, and dataset.json says "
                 f'"phase_encoding_axes": [2]; correct or remove that'
             )
-    label = None
+    label, grid = None, None if channels[0][1] is None else channels[0][1].grid
     if case.label is not None and (opened := _open(case.label, problems)) is not None:
         faults = label_problems(case.label, opened.array, description.scheme)
         problems += faults
         warnings += [] if faults else segment_warnings(case.label, description.scheme)
+        opened = opened if grid is None else opened.reoriented_to(grid)
         label = None if faults else as_label_map(opened.array)
         readable.append((case.label, opened))
     problems += _grid_problems(readable)
-    grid = None if channels[0][1] is None else channels[0][1].grid
     problems += [] if grid is None else _size_problems(case.images[0], grid)
     return CheckedCase(problems, _stack([image for _, image in channels]), label, grid, warnings)
 
@@ -173,6 +173,14 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
     if low == high:
         return [f"{path}: constant image, every voxel is {low:g}; export it again or remove the case"]
     return []
+
+
+def _on_one_grid(channels: list[tuple[Path, Image | None]]) -> list[tuple[Path, Image | None]]:
+    """The channels of a case, all stored as its first one is, where they have the same voxels."""
+    (_, first), *_ = channels
+    if first is None:
+        return channels
+    return [(path, None if image is None else image.reoriented_to(first.grid)) for path, image in channels]
 
 
 def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:

@@ -57,7 +57,7 @@ def mask_problems(file: Path, scan: Path, grid: Grid | None, unmarked: str | Non
     except KneeformerError as fault:
         return [str(fault)]
     problems = segment_problems(file, MASK, "a mask")
-    differs = None if grid is None else mask.grid.mismatch(grid)
+    differs = None if grid is None else mask.reoriented_to(grid).grid.mismatch(grid)
     if (content := _content_problem(mask.array, unmarked)) is not None:
         problems.append(f"{file}: {content}")
     if differs is not None:

@@ -87,7 +87,8 @@ def _components(scheme: LabelScheme, label: Path) -> dict[str, int]:
 
 def _gains(scheme: LabelScheme, most: Mapping[str, int], pair: Pair) -> dict[str, float]:
     """Of each structure the Dice with its largest components alone, less that with all."""
-    truth, found = (read_label_map(file).array for file in pair)
+    reference, prediction = map(read_label_map, pair)
+    truth, found = reference.array, prediction.reoriented_to(reference.grid).array
     counted, gains = scheme.scored(truth), {}
     for name in scheme.names:
         reference, predicted = scheme.structure(truth, name), scheme.structure(found, name)

@@ -32,9 +32,13 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
 
 
 def read_pair(case: PredictedCase) -> tuple[Image, Image]:
-    """Reference and prediction, label maps. Raises KneeformerError: their grids differ."""
-    reference, prediction = case.reference_labels, read_label_map(case.prediction)
-    mismatch = reference.grid.mismatch(prediction.grid)
-    if mismatch is not None:
+    """Reference and prediction, label maps, stored as the reference is.
+
+    Raises:
+        KneeformerError: they have different voxels.
+    """
+    reference = case.reference_labels
+    prediction = read_label_map(case.prediction).reoriented_to(reference.grid)
+    if mismatch := reference.grid.mismatch(prediction.grid):
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     return reference, prediction

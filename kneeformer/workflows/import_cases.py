@@ -146,8 +146,9 @@ def _import(case: ImportedCase, folder: Path, structures: Sequence[NamedStructur
     Raises:
         KneeformerError: one is unreadable, or the channels have different grids.
     """
-    images = [read_image(volume) for volume in case.volumes]
-    grid = images[0].grid
+    first = read_image(case.volumes[0])
+    grid = first.grid
+    images = [first, *(read_image(volume).reoriented_to(grid) for volume in case.volumes[1:])]
     for volume, image in zip(case.volumes[1:], images[1:], strict=True):
         if mismatch := grid.mismatch(image.grid):
             raise KneeformerError(f"{volume}: another grid than {case.volumes[0]}: {mismatch}; left out")

@@ -241,7 +241,7 @@ class Predictor:
         for warning in outputs.warnings:
             _log.warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
-        reference = None if case.label is None else read_label_map(case.label).array
+        reference = None if case.label is None else _labels_on(scan.grid, case.label)
         picture, scheme = output / f"{case.name}.png", self.plan.dataset.scheme
         task.draw(scan, outputs, reference, scheme, picture, surfaces=preview)
         if preview and picture.is_file():
@@ -307,21 +307,35 @@ def bone_finder_folder(model: Path, plan: Plan) -> Path | None:
 
 
 def read_scan(case: Case) -> Scan:
-    """The case's images and mask. Raises KneeformerError: channels on different grids."""
-    channels = [read_image(path) for path in case.images]
-    for path, channel in zip(case.images[1:], channels[1:], strict=True):
-        if mismatch := channels[0].grid.mismatch(channel.grid):
+    """The case's images and mask, stored as the first channel is.
+
+    Raises:
+        KneeformerError: channels of different voxels.
+    """
+    first = read_image(case.images[0])
+    grid = first.grid
+    others = [read_image(path).reoriented_to(grid) for path in case.images[1:]]
+    for path, channel in zip(case.images[1:], others, strict=True):
+        if mismatch := grid.mismatch(channel.grid):
             raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
-    mask = None if case.mask is None else read_label_map(case.mask).array
-    kspace = np.iscomplexobj(channels[0].array)
-    image = channels[0].array if kspace else np.stack([c.array for c in channels])
-    return Scan(image, channels[0].grid, mask, case.side, facts=channels[0].facts)
+    mask = None if case.mask is None else _labels_on(grid, case.mask)
+    kspace = np.iscomplexobj(first.array)
+    array = first.array if kspace else np.stack([c.array for c in (first, *others)])
+    return Scan(array, grid, mask, case.side, facts=first.facts)
+
+
+def _labels_on(grid: Grid, file: Path) -> np.ndarray:
+    """A label map, stored as the grid is. Raises KneeformerError: it has other voxels."""
+    labels = read_label_map(file).reoriented_to(grid)
+    if mismatch := grid.mismatch(labels.grid):
+        raise KneeformerError(f"{file}: another grid than its scan: {mismatch}")
+    return labels.array
 
 
 def _read_other_side(case: Case) -> Scan:
     """A whole bone: its label map is the mask."""
     scan = read_scan(case)
-    return scan if case.label is None else replace(scan, mask=read_label_map(case.label).array)
+    return scan if case.label is None else replace(scan, mask=_labels_on(scan.grid, case.label))
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

@@ -168,9 +168,10 @@ def _volume(path: Path | None, like: Image) -> np.ndarray:
 
 
 def _on_grid(image: Image, like: Image, path: Path) -> np.ndarray:
-    if mismatch := like.grid.mismatch(image.grid):
+    turned = image.reoriented_to(like.grid)
+    if mismatch := like.grid.mismatch(turned.grid):
         raise KneeformerError(f"{path}: another grid than the prediction: {mismatch}")
-    return image.array
+    return turned.array
 
 
 def _facts(case: PredictedFiles) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kneeformer.data.check import CheckedCase, check_case, check_layout, layout_
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.images import FILE_ENDINGS, write_image
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import turn
 
 MakeDataset = Callable[..., Dataset]
 GRID = Grid((4, 5, 6), (3.0, 1.0, 1.0))
@@ -229,6 +230,22 @@ class TestSoundCase:
         checked = check(dataset)
         assert checked.problems == []
         assert checked.label is not None and checked.label.dtype == np.int16
+
+    def test_channels_and_labels_stored_otherwise_come_as_the_first_channel(
+        self, make_dataset: MakeDataset
+    ) -> None:
+        dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})
+        stored = GRID.orientation()
+        for name, array, other in (
+            ("imagesTr/a_0000.nrrd", RAMP, stored),
+            ("imagesTr/a_0001.nrrd", RAMP + 500, "ARI"),
+            ("labelsTr/a.nrrd", (RAMP % 3).astype(np.uint8), "IRA"),
+        ):
+            write_image(dataset.folder / name, turn(array, stored, other), GRID.turned(other))
+        checked = check(dataset)
+        assert checked.problems == [] and checked.grid == GRID
+        assert checked.images is not None and np.array_equal(checked.images, [RAMP, RAMP + 500])
+        assert np.array_equal(checked.label, RAMP % 3)
 
 
 class TestBadCase:

@@ -1,5 +1,6 @@
 """Every bad mask that is known, each with its message."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from kneeformer.data.check_mask import mask_problems
 from kneeformer.data.images import write_image
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import turn
 
 GRID = Grid((4, 5, 6), (3.0, 1.0, 1.0))
 SCAN = Path("scans") / "a_0000.nrrd"  # only named
@@ -62,6 +64,15 @@ def test_wrong_values(tmp_path: Path, array: np.ndarray, said: str) -> None:
 def test_bone_to_keep_may_be_missing_where_it_is_found(tmp_path: Path) -> None:
     assert problems(tmp_path, mask(2)) == [UNMARKED]
     assert problems(tmp_path, mask(2), unmarked=None) == []
+
+
+def test_a_mask_stored_otherwise_is_none_on_another_grid(tmp_path: Path) -> None:
+    """A grid that is turned without its voxels has other places, and stays refused."""
+    stored, array = GRID.orientation(), mask(1, 2)
+    turned = GRID.turned("RSA")
+    assert problems(tmp_path, turn(array, stored, "RSA"), turned) == []
+    (problem,) = problems(tmp_path, turn(array, stored, "RSA"), replace(turned, origin=GRID.origin))
+    assert problem.startswith("its grid differs from a_0000.nrrd")
 
 
 def test_another_grid(tmp_path: Path) -> None:

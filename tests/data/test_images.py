@@ -6,6 +6,7 @@ import math
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise, permutations, product
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from kneeformer.data.images import FILE_ENDINGS, file_ending, read_image, write_image
+from kneeformer.data.images import FILE_ENDINGS, Image, file_ending, read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import ENDS, turn
@@ -721,6 +722,18 @@ def test_endings() -> None:
     assert file_ending(Path("a.b.nii.gz")) == ".nii.gz"
     with pytest.raises(KneeformerError, match=r"a\.dcm: not an image file; endings known: \.seg\.nrrd, "):
         file_ending(Path("a.dcm"))
+
+
+def test_an_image_is_reoriented_to_a_grid_of_the_same_voxels_and_to_no_other() -> None:
+    oblique = tuple(Rotation.from_euler("xyz", (12, -9, 20), degrees=True).as_matrix().ravel().tolist())
+    grid = Grid((3, 4, 5), (3.0, 0.5, 0.4), (4.0, -2.0, 9.0), oblique)
+    array = np.arange(60, dtype=np.int16).reshape(grid.shape)
+    for orientation in ("".join(ends) for lines in permutations(ENDS) for ends in product(*lines)):
+        stored = Image(turn(array, grid.orientation(), orientation), grid.turned(orientation))
+        found = stored.reoriented_to(grid)
+        assert found.grid.mismatch(grid) is None and np.array_equal(found.array, array)
+        moved = replace(grid, origin=(4.0, -2.0, 9.1))
+        assert stored.reoriented_to(moved) is stored
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz"])

@@ -9,8 +9,10 @@ from workplace import Workplace
 from kneeformer import Predictor
 from kneeformer.data.dataset import Case
 from kneeformer.data.images import read_image, write_image
+from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import ENDS, turn
 from kneeformer.tasks.cases import Scan
+from kneeformer.workflows.predict import read_scan
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
 
@@ -41,6 +43,18 @@ def test_files_of_other_orientations_are_segmented_alike(trained: Workplace, tmp
         found = read_image(tmp_path / f"{name}.nrrd")
         assert found.grid.mismatch(read_image(source).grid) is None
         assert np.mean(turn(found.array, other, stored) == wanted) > 0.999
+
+
+def test_masks_and_channels_stored_otherwise_than_the_first_channel(tmp_path: Path) -> None:
+    grid = Grid((4, 5, 6), (3.0, 1.0, 0.5), (1.0, 2.0, 3.0))
+    first, second = np.random.default_rng(0).normal(size=(2, *grid.shape)).astype(np.float32)
+    mask = (first > 0).astype(np.uint8)
+    stored = {"a_0000": (first, "SPL"), "a_0001": (second, "RIA"), "a": (mask, "LSP")}
+    for name, (array, other) in stored.items():
+        write_image(tmp_path / f"{name}.nrrd", turn(array, grid.orientation(), other), grid.turned(other))
+    images = (tmp_path / "a_0000.nrrd", tmp_path / "a_0001.nrrd")
+    scan = read_scan(Case("a", images, mask=tmp_path / "a.nrrd"))
+    assert np.array_equal(scan.image, [first, second]) and np.array_equal(scan.mask, mask)
 
 
 def test_slices_of_another_plane_are_warned_of(trained: Workplace) -> None:

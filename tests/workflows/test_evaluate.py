@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.images import write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import turn
 from kneeformer.metrics.summary import Summary
 from kneeformer.workflows.evaluate import evaluate_cases, evaluate_folders
 
@@ -42,6 +44,20 @@ def test_formats_and_spellings_may_differ(tmp_path: Path) -> None:
     summary = compare(references, predictions, tmp_path)
     assert [c.case for c in summary.metric_per_case] == ["M\u00fcller", "a"]
     assert summary.foreground_mean["Dice"] == 1
+
+
+def test_predictions_may_be_stored_otherwise_than_their_references(tmp_path: Path) -> None:
+    """Turned with its grid, a label map is the same; by its values alone it is another."""
+    grid = Grid((4, 6, 6), (1.0, 1.0, 1.0))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[1:3, 2:5, 1:5] = 1
+    write_image(tmp_path / "true" / "a.nrrd", labels, grid)
+    turned = turn(labels, grid.orientation(), "RSA")
+    write_image(tmp_path / "found" / "a.nrrd", turned, grid.turned("RSA"))
+    assert compare(tmp_path / "true", tmp_path / "found", tmp_path).foreground_mean["Dice"] == 1
+    write_image(tmp_path / "found" / "a.nrrd", turned, replace(grid.turned("RSA"), origin=(0, 0, 0)))
+    with pytest.raises(KneeformerError, match="another grid"):
+        compare(tmp_path / "true", tmp_path / "found", tmp_path)
 
 
 def test_two_predictions_of_one_case(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kneeformer.geometry.grid import Grid
+from kneeformer.geometry.orientation import turn
 
 # Fact of an image whose file does not tell how the patient lay.
 ORIENTATION_UNKNOWN = {"orientation": "unknown"}
@@ -32,6 +33,18 @@ class Image:
     grid: Grid
     facts: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+
+    def reoriented_to(self, grid: Grid) -> "Image":
+        """The same image, its axes in the order and direction of a grid that has the same voxels.
+
+        No voxel changes. Of other voxels, the image as it is: `Grid.mismatch` says how they differ.
+        """
+        orientation = grid.orientation()
+        turned = self.grid.turned(orientation)
+        if turned.mismatch(grid) is not None:
+            return self
+        array = np.ascontiguousarray(turn(self.array, self.grid.orientation(), orientation))
+        return replace(self, array=array, grid=turned)
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,8 @@ def _refuse_other_meanings(case: PredictedCase, reference: np.ndarray, predictio
 
 
 def _on_grid(file: Path, grid: Grid) -> np.ndarray:
-    image = read_image(file)
-    mismatch = grid.mismatch(image.grid)
-    if mismatch is not None:
+    image = read_image(file).reoriented_to(grid)
+    if mismatch := grid.mismatch(image.grid):
         raise KneeformerError(f"{file}: another grid than the reference: {mismatch}")
     return image.array
 

@@ -24,7 +24,8 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
     Raises:
         KneeformerError: the grids differ, or the reference is undersampled itself.
     """
-    reference, found = _truth(case.reference), read_image(case.prediction)
+    reference = _truth(case.reference)
+    found = read_image(case.prediction).reoriented_to(reference.grid)
     if mismatch := reference.grid.mismatch(found.grid):
         raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
     truth, image = reference.array, found.array
