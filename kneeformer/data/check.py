@@ -62,7 +62,7 @@ def check_layout(dataset: Dataset) -> list[str]:
         for name in twice
     ]
     if description.dataset is None:
-        problems += _label_strays(dataset.folder / "labelsTr", description.file_ending, cases)
+        problems += _label_strays(dataset.folder / "labelsTr", cases)
         problems += _image_strays(dataset.folder / "imagesTr", description)
     problems += _image_strays(dataset.folder / "imagesUn", description)
     return problems
@@ -145,9 +145,9 @@ def _image_strays(folder: Path, description: DatasetDescription) -> list[str]:
     return [*lines_of(found.ignored), *found.duplicates]
 
 
-def _label_strays(folder: Path, ending: str, cases: list[Case]) -> list[str]:
-    """Label files of another ending, of two cases or of none."""
-    found, names = image_folder(folder, ending), {case.name for case in cases}
+def _label_strays(folder: Path, cases: list[Case]) -> list[str]:
+    """Label files of two cases or of none."""
+    found, names = image_folder(folder), {case.name for case in cases}
     alone = [
         f"{path}: no image for this label; add it to imagesTr or remove it"
         for name, path in found.files.items()

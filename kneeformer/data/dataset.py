@@ -71,8 +71,7 @@ class Dataset:
         cases = list_cases(self.folder / "imagesTr", self.description)
         if not self.description.labels:
             return cases
-        ending = self.description.file_ending
-        return with_labels(cases, image_folder(self.folder / "labelsTr", ending), ending)
+        return with_labels(cases, image_folder(self.folder / "labelsTr"), self.description.file_ending)
 
     def unlabelled_cases(self) -> list[Case]:
         """Cases of imagesUn, by name."""
@@ -93,18 +92,17 @@ class CaseFolder:
     duplicates: list[str]
 
 
-def case_folder(folder: Path, description: DatasetDescription, any_ending: bool = False) -> CaseFolder:
-    """The cases in a folder of images named CASE_0000.ending, a file per channel; of k-space CASE.h5 as well.
+def case_folder(folder: Path, description: DatasetDescription) -> CaseFolder:
+    """The cases in a folder of images named CASE_0000.ending, a file per channel, of whatever format.
+
+    Of one channel, they may all be named CASE.ending; k-space may be, beside others.
 
     Every channel that dataset.json names is listed, whether or not its file exists: the dataset
     check and the readers say which is missing. A folder that does not exist holds no cases.
-
-    Args:
-        any_ending: take images of all formats, not only those of the dataset's ending.
     """
     ending = description.file_ending
     known = READABLE_ENDINGS if ending in KSPACE_ENDINGS else FILE_ENDINGS
-    found = _numbered(image_folder(folder, None if any_ending else ending, known))
+    found = _numbered(image_folder(folder, known), len(description.channels))
     names, ignored = set(), dict(found.ignored)
     for stem, path in found.files.items():
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem)
@@ -142,13 +140,18 @@ def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case
     return [replace(c, label=found.file(c.name, ending)) for c in cases]
 
 
-def _numbered(found: ImageFolder) -> ImageFolder:
-    """The same files; those of k-space, which hold all channels, under CASE_0000 where they are CASE.h5."""
+def _numbered(found: ImageFolder, channels: int) -> ImageFolder:
+    """The same files, under CASE_0000 those called CASE that hold all channels: k-space; and of one channel
+    all, where none has a number.
+    """
     named: dict[str, Path] = {}
-    duplicates = dict(found.duplicates)
+    duplicates: dict[str, str] = {}
+    numbered = {stem for stem in found.files if re.fullmatch(r".+_[0-9]{4}", stem)}
     for stem, path in found.files.items():
-        alone = file_ending(path) in KSPACE_ENDINGS and not re.fullmatch(r".+_[0-9]{4}", stem)
-        name = f"{stem}_0000" if alone else stem
+        alone = file_ending(path) in KSPACE_ENDINGS or (channels == 1 and not numbered)
+        name = f"{stem}_0000" if alone and stem not in numbered else stem
+        if stem in found.duplicates:
+            duplicates[name] = found.duplicates[stem]
         if name in named:
             duplicates[name] = f"{found.folder}: {named[name].name} and {path.name} are one case; keep one"
         named.setdefault(name, path)

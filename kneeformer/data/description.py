@@ -19,13 +19,14 @@ from pydantic import (
 
 from kneeformer.data import nnunet_v1
 from kneeformer.data.files import read_json
-from kneeformer.data.image_folder import composed
+from kneeformer.data.image_folder import composed, first_ending
 from kneeformer.data.images import READABLE_ENDINGS
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme, LabelValues
 from kneeformer.sides import Side, side_in_name, without_side
 
 _LONGEST_LINE = 2000  # characters, of a message
+_EXAMPLE = '{"channel_names": {"0": "PD"}, "labels": {"background": 0, "femur": 1, "tibia": 2}}'
 
 _TIME_POINT = re.compile(
     r"(.+)[\s._-](?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", re.IGNORECASE
@@ -160,6 +161,10 @@ class DatasetDescription(BaseModel):
 def read_description(folder: Path) -> DatasetDescription:
     """A folder's dataset.json. Raises KneeformerError: missing or wrong, every fault of it in one text."""
     file = folder / "dataset.json"
+    if not file.exists():
+        raise KneeformerError(
+            f"{file}: no such file; write it, with a name for each channel and structure:\n{_EXAMPLE}"
+        )
     content = read_json(file)
     try:
         json.dumps(content, ensure_ascii=False).encode()
@@ -169,6 +174,8 @@ def read_description(folder: Path) -> DatasetDescription:
         ) from fault
     if (older := nnunet_v1.refusal(content, folder)) is not None:
         raise KneeformerError(f"{file}: {older}")
+    if isinstance(content, dict):
+        content = {"file_ending": first_ending(folder / "imagesTr"), **content}
     try:
         return DatasetDescription.model_validate(content)
     except ValidationError as faults:
@@ -179,6 +186,10 @@ def read_description(folder: Path) -> DatasetDescription:
 def _line(fault: Mapping[str, Any]) -> str:
     """A fault of dataset.json: the key, and what is wrong with it."""
     key, words = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        words = (
+            f"missing; add it, as in {_EXAMPLE}" if key in ("channel_names", "labels") else "missing; add it"
+        )
     line = f"{key}: {words}" if key else words
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeformer.data.images import FILE_ENDINGS, file_ending
+from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, file_ending
 
 # Of other image files that people have; a .raw, .zraw or .raw.gz belongs to its .mhd or .nhdr.
 OTHER_FORMATS = (".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
@@ -32,27 +32,24 @@ class ImageFolder:
         return self.files.get(name, self.folder / f"{name}{ending}")
 
 
-def image_folder(
-    folder: Path, ending: str | None = None, known: tuple[str, ...] = FILE_ENDINGS
-) -> ImageFolder:
+def image_folder(folder: Path, known: tuple[str, ...] = FILE_ENDINGS) -> ImageFolder:
     """List the image files of a folder; of one that does not exist, none.
 
     The case of an ending does not matter. Hidden files, ._K01.nrrd of macOS too, folders, and files that are
     no images disturb nobody.
 
     Args:
-        ending: the only one to take; None takes all that are known.
-        known: endings of files that may be taken.
+        known: endings of files that are taken.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     ignored = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.is_dir():
             continue
-        reason = _reason(path, ending, known if ending is None else (*known, ending))
+        reason = _reason(path, known)
         if reason is not None:
             ignored[path] = reason
-        elif path.name.lower().endswith(known if ending is None else ending):
+        elif path.name.lower().endswith(known):
             found[composed(path.name[: -len(file_ending(path))])].append(path)
     duplicates = {
         name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one"
@@ -60,6 +57,13 @@ def image_folder(
         if len(paths) > 1
     }
     return ImageFolder(folder, {name: found[name][0] for name in sorted(found)}, ignored, duplicates)
+
+
+def first_ending(folder: Path) -> str:
+    """The ending of the first image of a folder; that of nnU-Net's datasets where there is none."""
+    names = sorted(p.name.lower() for p in folder.iterdir()) if folder.is_dir() else []
+    seen = (e for name in names if not name.startswith(".") for e in READABLE_ENDINGS if name.endswith(e))
+    return next(seen, ".nii.gz")
 
 
 def lines_of(ignored: dict[Path, str]) -> list[str]:
@@ -105,7 +109,7 @@ def _one_case(path: Path) -> bool:
     return not file_ending(path).startswith(".nii") or ending in (ending.lower(), ending.upper())
 
 
-def _reason(path: Path, ending: str | None, endings: tuple[str, ...]) -> str | None:
+def _reason(path: Path, endings: tuple[str, ...]) -> str | None:
     """Return the reason why an image file is not used; None where it is used, or is no image."""
     name = path.name.lower()
     other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
@@ -116,6 +120,4 @@ def _reason(path: Path, ending: str | None, endings: tuple[str, ...]) -> str | N
         return "its name holds control characters or is not UTF-8; rename it"
     if known and not _one_case(path):
         return "its ending mixes small and capital letters, which NIfTI does not allow; write it small"
-    if known and ending is not None and file_ending(path) != ending:
-        return f"its ending is not the {ending} of dataset.json; rename, convert or remove it"
     return None

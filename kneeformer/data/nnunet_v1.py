@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kneeformer.data.images import FILE_ENDINGS
+from kneeformer.data.image_folder import first_ending
 
 
 def refusal(content: Any, folder: Path) -> str | None:
@@ -32,7 +32,7 @@ def refusal(content: Any, folder: Path) -> str | None:
     if not newer:
         return None
     if "file_ending" not in content:
-        newer["file_ending"] = _ending(folder / "imagesTr")
+        newer["file_ending"] = first_ending(folder / "imagesTr")
     lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in newer.items())
     return f"of nnU-Net v1; write these lines, as nnU-Net v2 does, in place of its own:\n{lines}"
 
@@ -53,10 +53,3 @@ def _is_name(value: Any) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
-
-
-def _ending(images: Path) -> str:
-    """That of the first image; the one that nnU-Net v1 knows where there is none."""
-    names = sorted(p.name for p in images.iterdir()) if images.is_dir() else []
-    seen = (e for name in names if not name.startswith(".") for e in FILE_ENDINGS if name.endswith(e))
-    return next(seen, ".nii.gz")

@@ -87,12 +87,12 @@ def _components(scheme: LabelScheme, label: Path) -> dict[str, int]:
 
 def _gains(scheme: LabelScheme, most: Mapping[str, int], pair: Pair) -> dict[str, float]:
     """Of each structure the Dice with its largest components alone, less that with all."""
-    reference, prediction = map(read_label_map, pair)
-    truth, found = reference.array, prediction.reoriented_to(reference.grid).array
+    drawn, predicted = map(read_label_map, pair)
+    truth, found = drawn.array, predicted.reoriented_to(drawn.grid).array
     counted, gains = scheme.scored(truth), {}
     for name in scheme.names:
-        reference, predicted = scheme.structure(truth, name), scheme.structure(found, name)
-        kept = largest_components(predicted, most[name])
-        with_all, without = (dice(count(reference & counted, mask & counted)) for mask in (predicted, kept))
+        reference, mask = scheme.structure(truth, name), scheme.structure(found, name)
+        kept = largest_components(mask, most[name])
+        with_all, without = (dice(count(reference & counted, m & counted)) for m in (mask, kept))
         gains[name] = without - with_all
     return gains

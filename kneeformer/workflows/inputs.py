@@ -67,8 +67,9 @@ def gather_inputs(
         ignored |= drawn.ignored
         duplicates += [drawn.duplicates[c.name] for c in cases if c.name in drawn.duplicates]
     if other_sides is not None:
-        scans, bones = case_folder(other_sides, description, any_ending=True), image_folder(other_sides)
+        scans, bones = case_folder(other_sides, description), image_folder(other_sides)
         whole = with_labels(scans.cases, bones, dataset.file_ending)
+        whole = [case for case in whole if case.images[0] != case.label]  # a bone alone is no scan
         cases = with_other_sides(cases, whole, description)
         ignored |= bones.ignored
         duplicates += [
@@ -87,7 +88,7 @@ def gather_inputs(
 
 
 def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[str, tuple[DicomSeries, ...]]]:
-    found = None if source.is_file() else case_folder(source, _description(dataset), any_ending=True)
+    found = None if source.is_file() else case_folder(source, _description(dataset))
     if found is None and not is_dicom(source):
         return _one_file(source, dataset), {}
     if found is not None and found.cases:

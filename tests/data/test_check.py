@@ -1,5 +1,6 @@
 """Every bad input that the dataset check knows, each with its message."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -106,13 +107,30 @@ class TestLayout:
         dataset = make_dataset()
         for stray in ("imagesTr/knee.nrrd", "imagesTr/b_0000.nii.gz", "labelsTr/a.seg.nrrd"):
             (dataset.folder / stray).touch()
-        assert layout(dataset) == [
-            "labelsTr/a.seg.nrrd: its ending is not the .nrrd of dataset.json; rename, convert or remove it",
-            "imagesTr/b_0000.nii.gz: its ending is not the .nrrd of dataset.json; rename, convert "
-            "or remove it",
-            "imagesTr/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); "
-            "rename or remove it",
+        labels, images = dataset.folder / "labelsTr", dataset.folder / "imagesTr"
+        assert check_layout(dataset) == [
+            f"{labels}: a.nrrd and a.seg.nrrd are two files of one name, a; keep one",
+            f"{images}/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); rename or "
+            "remove it",
+            f"{images}: b_0000.nii.gz and b_0000.nrrd are two files of one name, b_0000; keep one",
         ]
+
+    def test_files_of_any_format_without_numbers_or_ending_in_dataset_json(
+        self, make_dataset: MakeDataset
+    ) -> None:
+        folder = make_dataset().folder
+        (folder / "imagesTr/a_0000.nrrd").rename(folder / "imagesTr/a.nrrd")
+        (folder / "labelsTr/a.nrrd").rename(folder / "labelsTr/a.seg.nrrd")
+        (folder / "imagesTr/b_0000.nrrd").unlink()
+        write_image(folder / "imagesTr/b.nii.gz", RAMP, GRID)
+        description = json.loads((folder / "dataset.json").read_text())
+        del description["file_ending"]
+        (folder / "dataset.json").write_text(json.dumps(description))
+        dataset = Dataset.open(folder)
+        assert check_layout(dataset) == [] and dataset.description.file_ending == ".nrrd"
+        assert problems(dataset, "a") == problems(dataset, "b") == []
+        names = [[file.name for file in case.files] for case in dataset.training_cases()]
+        assert names == [["a.nrrd", "a.seg.nrrd"], ["b.nii.gz", "b.nrrd"]]
 
     def test_images_without_labels_are_checked_too(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})

@@ -159,7 +159,9 @@ class TestDescription:
         assert "\n  sides.a: " in refusal(tmp_path, {**PLAIN, "sides": {"a": "middle"}})
 
     def test_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(KneeformerError, match=r"dataset\.json: no such file"):
+        with pytest.raises(
+            KneeformerError, match=r"dataset\.json: no such file; write it, .*\n\{\"channel_names\""
+        ):
             Dataset.open(tmp_path)
 
     def test_no_json(self, tmp_path: Path) -> None:
@@ -196,8 +198,10 @@ class TestDescription:
             tmp_path, {"channel_names": {}, "labels": {"background": 0, "femur": "one"}, "task": 5}
         )
         assert text.startswith("not a dataset description:\n")
-        for field in ("channel_names: ", "labels: femur: 'one' is neither", "file_ending: ", "task: "):
+        for field in ("channel_names: ", "labels: femur: 'one' is neither", "task: "):
             assert f"\n  {field}" in text
+        missing = refusal(tmp_path, {"file_ending": ".nrrd"})
+        assert missing.count('missing; add it, as in {"channel_names": {"0": "PD"}, "labels"') == 2
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -254,7 +258,7 @@ class TestDescription:
                 {"channel_names": {"1": "PD"}},
                 'channel_names: numbered 1; number them 0, as in {"0": "PD", "1": "T2"}',
             ),
-            ({"dataset": {"a": {"images": ["a.nrrd"]}}}, "dataset.a.label: Field required"),
+            ({"dataset": {"a": {"images": ["a.nrrd"]}}}, "dataset.a.label: missing; add it"),
             (
                 {"dataset": {n: {"images": ["1", "2"], "label": "3"} for n in ("a", "b")}},
                 "dataset.a: 2 images for 1 channel_names; list one per channel\n"

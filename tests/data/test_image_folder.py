@@ -10,7 +10,7 @@ import pytest
 from kneeformer.data.check import check_layout
 from kneeformer.data.dataset import Dataset, case_folder
 from kneeformer.data.description import DatasetDescription
-from kneeformer.data.image_folder import existing, image_folder, lines_of, printable
+from kneeformer.data.image_folder import existing, first_ending, image_folder, lines_of, printable
 from kneeformer.data.images import read_image, write_image
 from kneeformer.geometry.grid import Grid
 
@@ -32,23 +32,18 @@ def put(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def test_one_ending_in_any_case(put: Callable[..., Path]) -> None:
-    folder = put("b.NRRD", "a.nrrd", "c.nii.gz", "d.seg.nrrd", "e.nhdr", "README.txt", "f.raw", "g.dcm")
-    found = image_folder(folder, ".nrrd")
-    assert found.files == {"a": folder / "a.nrrd", "b": folder / "b.NRRD"}
-    assert [line.removeprefix(f"{folder}/").split(";")[0] for line in lines_of(found.ignored)] == [
-        "c.nii.gz: its ending is not the .nrrd of dataset.json",
-        "d.seg.nrrd: its ending is not the .nrrd of dataset.json",
-        "e.nhdr: its ending is not the .nrrd of dataset.json",
-        "g.dcm: .dcm is not read",
-    ]
-    assert found.duplicates == {}
-
-
-def test_any_ending(put: Callable[..., Path]) -> None:
+def test_every_known_ending_in_any_case(put: Callable[..., Path]) -> None:
     folder = put("a.nrrd", "b.NII.GZ", "c.nii", "d.mha", "e.mhd", "f.seg.nrrd", "g.Seg.NRRD", "h.nhdr")
+    put("README.txt", "f.raw", "i.dcm")
     found = image_folder(folder)
-    assert list(found.files) == list("abcdefgh") and not found.ignored and not found.duplicates
+    assert list(found.files) == list("abcdefgh") and found.duplicates == {}
+    (line,) = lines_of(found.ignored)
+    assert line.startswith(f"{folder}/i.dcm: .dcm is not read")
+
+
+def test_the_first_ending_of_a_folder(put: Callable[..., Path], tmp_path: Path) -> None:
+    assert first_ending(put("._a.nrrd", "b.MHA", "b.raw", "c.nrrd")) == ".mha"
+    assert first_ending(tmp_path / "not there") == ".nii.gz"
 
 
 def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:
@@ -67,7 +62,6 @@ def test_two_files_of_one_name_are_told(put: Callable[..., Path]) -> None:
         f"{folder}: a.nii.gz and a.nrrd",
         f"{folder}: b.NRRD and b.nrrd",
     ]
-    assert len(image_folder(folder, ".nrrd").duplicates) == 2  # a.nii.gz is not taken
 
 
 def test_names_that_cannot_be_used_are_told(put: Callable[..., Path]) -> None:
@@ -100,7 +94,7 @@ def test_names_composed_otherwise_are_one_case(put: Callable[..., Path]) -> None
 
 def test_images_that_belong_to_no_case(put: Callable[..., Path]) -> None:
     folder = put("a_0000.nrrd", "a_0001.nrrd", "b.nrrd", "c_0000.nii.gz", "d_\u0660\u0660\u0660\u0660.nrrd")
-    found = case_folder(folder, KNEE, any_ending=True)
+    found = case_folder(folder, KNEE)
     assert [(case.name, case.images) for case in found.cases] == [
         ("a", (folder / "a_0000.nrrd",)),
         ("c", (folder / "c_0000.nii.gz",)),
@@ -110,6 +104,20 @@ def test_images_that_belong_to_no_case(put: Callable[..., Path]) -> None:
         "b.nrrd: not called CASE_0000.nrrd",
         "d_\u0660\u0660\u0660\u0660.nrrd: not called CASE_0000.nrrd",
     ]
+
+
+def test_scans_of_one_channel_need_no_number_where_none_has_one(put: Callable[..., Path]) -> None:
+    folder = put("a.nrrd", "b.nii.gz")
+    found = case_folder(folder, KNEE)
+    assert {case.name: case.images[0].name for case in found.cases} == {"a": "a.nrrd", "b": "b.nii.gz"}
+    assert not found.ignored and not found.duplicates
+    two = DatasetDescription(**KNEE.model_dump() | {"channel_names": {"0": "PD", "1": "T2"}})
+    assert case_folder(folder, two).cases == [] and len(case_folder(folder, two).ignored) == 2
+    put("a.mha")
+    (line,) = case_folder(folder, KNEE).duplicates
+    assert line == f"{folder}: a.mha and a.nrrd are two files of one name, a; keep one"
+    put("c_0000.nrrd")
+    assert [case.name for case in case_folder(folder, KNEE).cases] == ["c"]
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".nii", ".nii.gz", ".mha", ".mhd"])

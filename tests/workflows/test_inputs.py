@@ -86,12 +86,12 @@ def test_dicom_without_an_ending_beside_scans_is_told(
 
 
 def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
-    folder = put("in", "P2.nrrd", "P3_0000.dcm")
+    folder = put("in", "P2.mgz", "P3_0000.dcm")
     with pytest.raises(KneeformerError) as caught:
         of(folder)
     first, *lines = str(caught.value).splitlines()
     assert first == f"{folder}: no images called CASE_0000.nrrd here"
-    assert len(lines) == 2 and "P3_0000.dcm" in lines[0] and "P2.nrrd" in lines[1]
+    assert len(lines) == 2 and "P2.mgz" in lines[0] and "P3_0000.dcm" in lines[1]
 
 
 def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:
