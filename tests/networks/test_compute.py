@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from kneeformer.errors import KneeformerError
-from kneeformer.networks.compute import choose_device, refuse_wrong_convolutions, side_by_side
+from kneeformer.networks.compute import (
+    choose_device,
+    processor_halves_quickly,
+    refuse_wrong_convolutions,
+    side_by_side,
+)
 
 CPU = torch.device("cpu")
 
@@ -33,6 +38,28 @@ def test_a_device_that_is_not_there_is_refused(mac: None) -> None:
 
 def test_a_cpu_convolves_as_itself_in_either_layout() -> None:
     refuse_wrong_convolutions(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "quick"),
+    [
+        ("AuthenticAMD", "avx2 avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx2 avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("GenuineIntel", "avx2 avx512f avx512_bf16", False),  # a virtual machine without AMX
+        ("GenuineIntel", "avx2 avx512f avx512_vnni", False),
+        ("AuthenticAMD", "avx2", False),
+    ],
+)
+def test_half_precision_is_for_processors_that_multiply_it_faster(
+    vendor: str, flags: str, quick: bool
+) -> None:
+    one = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\nbogomips\t: 4600.0\n\n"
+    assert processor_halves_quickly(one * 2) == quick
+
+
+def test_processors_that_are_no_x86_are_taken_as_pytorch_has_them() -> None:
+    assert processor_halves_quickly("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert processor_halves_quickly("")
 
 
 def squared(number: int) -> tuple[int, int]:
