@@ -50,11 +50,11 @@ def half_precision_helps(device: torch.device) -> bool:
     return (
         device.type == "cpu"
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        and processor_halves_quickly(_processor())
+        and multiplies_bfloat16_quickly(_processor())
     )
 
 
-def processor_halves_quickly(cpuinfo: str) -> bool:
+def multiplies_bfloat16_quickly(cpuinfo: str) -> bool:
     """True where a processor multiplies bfloat16 faster than float32, as its Linux /proc/cpuinfo tells.
 
     PyTorch supports bfloat16 on every x86 with AVX-512. Without AVX512-BF16 a convolution takes four times as

@@ -6,7 +6,7 @@ import torch
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import (
     choose_device,
-    processor_halves_quickly,
+    multiplies_bfloat16_quickly,
     refuse_wrong_convolutions,
     side_by_side,
 )
@@ -54,12 +54,12 @@ def test_half_precision_is_for_processors_that_multiply_it_faster(
     vendor: str, flags: str, quick: bool
 ) -> None:
     one = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\nbogomips\t: 4600.0\n\n"
-    assert processor_halves_quickly(one * 2) == quick
+    assert multiplies_bfloat16_quickly(one * 2) == quick
 
 
 def test_processors_that_are_no_x86_are_taken_as_pytorch_has_them() -> None:
-    assert processor_halves_quickly("processor\t: 0\nFeatures\t: fp asimd bf16\n")
-    assert processor_halves_quickly("")
+    assert multiplies_bfloat16_quickly("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert multiplies_bfloat16_quickly("")
 
 
 def squared(number: int) -> tuple[int, int]:
