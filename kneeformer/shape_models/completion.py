@@ -154,18 +154,21 @@ class CompletionModel(nn.Module):
         return replace(fit, pose=self.registration.among(image, known, fit.pose, family, carry))
 
     @torch.no_grad()
-    def complete(self, image: Tensor, known: Tensor, fit: Fit) -> Completed:
+    def complete(self, image: Tensor, known: Tensor, fit: Fit, reads_ct: bool = True) -> Completed:
         """Complete one bone.
 
         Args:
             image: (2, z, y, x) on the prototype's grid; distances are mm there.
             known: (z, y, x) bool, where its distances are known.
             fit: by which it was brought there.
+            reads_ct: its CT is in the units of the bones that were learnt; else it says nothing.
 
         Raises:
             KneeformerError: nothing of the visible surface comes to lie on the prototype's grid.
         """
         image = torch.where(known, image, 0.0)
+        if not reads_ct:
+            image[CT] = self.prior.mean[CT]
         guess = self.prior.complete(image, known)
         surface = known & (image[DISTANCE].abs() < max(self.spacing))
         if not surface.any():
@@ -177,6 +180,8 @@ class CompletionModel(nn.Module):
         error = (guess.image - image)[DISTANCE, surface].square().mean().sqrt()
         motion = self.registration.motion_left(fit.pose)
         whole = self.prior.corrected(guess, image, known, motion) if self.settings.residual else guess
+        if self.settings.residual and reads_ct:
+            whole = self.prior.with_visible_ct(whole, image, known)
         share = float(surface.sum() / whole_surface.sum())
         deviation = None if whole.deviation_mm is None else self.calibration.factor * whole.deviation_mm
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)

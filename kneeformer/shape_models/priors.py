@@ -1,13 +1,14 @@
 """Priors of shape: what a healthy bone looks like in the prototype's frame, given what is visible of it.
 
 All stand behind one interface: fitted once to registered bones, they complete one that is partly hidden. A
-bone is (2, z, y, x): CT in [0, 1] and signed distance in mm. What is visible speaks through its distances;
-CT follows, for the same combination of bones has the same combination of CTs.
+bone is (2, z, y, x): CT in [0, 1] and signed distance in mm. Shape is completed by visible distances alone.
+CT follows, for the same combination of bones has the same combination of CTs; where visible CT can be read, a
+PCA finds a second combination for it, by distances and CT together.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -17,12 +18,13 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.shape_models.both_sides import BothSides
 from kneeformer.shape_models.gram import left_out, principal
 from kneeformer.shape_models.least_squares import Family
-from kneeformer.shape_models.registration import DISTANCE, Motion
+from kneeformer.shape_models.registration import CT, DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import krige_residual
 from kneeformer.shape_models.settings import PriorSettings
 
 BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
 _LEAST_MM = 0.01  # no prior is surer
+_CT_ERROR = 0.05  # of the window: typical error inside a bone that a PCA was not fitted to
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,14 @@ class ShapePrior(nn.Module, ABC):
             return Guess(whole)
         own = guess.deviation_mm**2 + self.noise_mm**2
         return Guess(whole, (own * left).sqrt())
+
+    def with_visible_ct(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+        """Return the guess with CT by that of visible bone as well, if the prior can; its shape is the same.
+
+        Args:
+            image, known: as `complete` takes them; CT is read inside known bone.
+        """
+        return guess
 
     def _telling(self) -> Tensor:
         """(z, y, x) bool: voxels near the mean surface."""
@@ -196,6 +206,18 @@ class Pca(ShapePrior):
         spread = (shapes * (covariance.float() @ shapes)).sum(0).clamp(min=0).sqrt()
         return Guess(bone, spread.reshape(self.grid))
 
+    def with_visible_ct(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
+        scores, covariance = self.posterior(image, known)
+        inside = known & (image[DISTANCE] < 0)
+        modes = self.modes[:, CT, inside].double()
+        away = (image - self.mean)[CT, inside].double() - scores @ modes
+        variance = _CT_ERROR**2 * self._alike()
+        precision = torch.linalg.inv(covariance) + modes @ modes.T / variance
+        scores = scores + torch.linalg.solve(precision, modes @ away / variance)
+        whole = guess.image.clone()
+        whole[CT] = self.mean[CT] + torch.einsum("k,kzyx->zyx", scores.float(), self.modes[:, CT])
+        return replace(guess, image=whole)
+
     def given_other_side(self, image: Tensor, known: Tensor, sides: BothSides) -> "Pca":
         """The prior of the bones of one person, whose bone of the other side is known.
 
@@ -219,11 +241,14 @@ class Pca(ShapePrior):
         seen = known & self._telling()
         modes = self.modes[:, DISTANCE, seen].double()
         away = (image - self.mean)[DISTANCE, seen].double()
-        alike = max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
-        variance = float(self.noise_mm) ** 2 * alike
+        variance = float(self.noise_mm) ** 2 * self._alike()
         precision = modes @ modes.T / variance + torch.eye(len(modes), dtype=modes.dtype, device=modes.device)
         covariance = torch.linalg.inv(precision)
         return covariance @ (modes @ away) / variance, covariance
+
+    def _alike(self) -> float:
+        """Number of voxels that count as one observation."""
+        return max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
 
     def family(self) -> Family:
         """All that the components span, among which pose and scores of a bone are found together."""

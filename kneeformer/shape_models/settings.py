@@ -86,7 +86,8 @@ class PriorSettings(Settings):
         code: of an autoencoder.
         correlation_mm: correlation length of the prior's errors.
         locality_mm: within which the covariance of a `gp`'s bones is trusted, half of it farther as well.
-        residual: whether errors of the prior at visible voxels are carried on into the hidden ones.
+        residual: whether errors of the prior at visible voxels are carried on into the hidden ones, and
+            visible CT tells a PCA of hidden CT.
     """
 
     kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "gp", "mirrored"] = "pca"

@@ -30,3 +30,15 @@ def test_another_unit_is_told_in_the_facts_and_no_ct_holds_two_scales(scale: flo
     assert written.dtype == np.int16
     assert (written[outputs.volumes[""] == 0] == AIR_HU).all()
     assert written.min() >= -1024 and written.max() <= 1500  # of the model alone, whose window this is
+
+
+def test_a_scan_in_other_units_says_nothing_of_the_ct_of_what_is_hidden() -> None:
+    """Two wrong units give the same completion, and another one than Hounsfield units do in its CT alone."""
+    air_at_0 = TIBIA.ct.clip(-1024, 2000).astype(np.float64) + 1024
+    first, second = (complete(s * air_at_0, MASK, TIBIA.grid).volumes for s in (1.0, 0.08))
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    read = complete(TIBIA.ct, MASK, TIBIA.grid).volumes
+    region = read["_region"] > 0
+    assert region.any() and (read["_ct"][region] != first["_ct"][region]).mean() > 0.5
+    assert all(np.array_equal(read[name], first[name]) for name in read if name != "_ct")

@@ -109,6 +109,35 @@ def test_a_bone_that_was_learnt_from_comes_back(trained: CompletionModel) -> Non
     assert at_surface(completed, image, COARSE.hidden(image, 0.2, seed=3) == 0).mean() < 0.7
 
 
+@pytest.mark.parametrize("kind", ["pca", "gp"])
+def test_visible_ct_changes_ct_alone_and_only_where_it_is_read(kind: str) -> None:
+    model, (image, known) = network(kind), masked_bone()
+    fit = model(image, known).fit
+    image[0] *= 0.8  # a bone less dense than any
+    seen, without = (model.complete(image, known, fit, reads_ct) for reads_ct in (True, False))
+    assert torch.equal(seen.image[1], without.image[1])
+    assert seen.deviation_mm is not None and without.deviation_mm is not None
+    assert torch.equal(seen.deviation_mm, without.deviation_mm)
+    assert seen.surface_error_ratio == without.surface_error_ratio
+    assert not torch.equal(seen.image[0], without.image[0])
+
+
+@pytest.mark.parametrize("kind", ["pca", "gp", "vae"])
+def test_ct_that_is_not_read_says_nothing(kind: str) -> None:
+    model, (image, known) = network(kind), masked_bone()
+    fit, garbage = model(image, known).fit, image.clone()
+    garbage[0] = torch.nan
+    first, second = (model.complete(bone, known, fit, reads_ct=False) for bone in (image, garbage))
+    assert torch.equal(first.image, second.image)
+
+
+def test_without_residuals_a_pca_reads_no_ct() -> None:
+    model, (image, known) = network(residual=False), masked_bone()
+    fit = model(image, known).fit
+    seen, without = (model.complete(image, known, fit, reads_ct) for reads_ct in (True, False))
+    assert torch.equal(seen.image, without.image)
+
+
 def test_pose_and_shape_are_found_together() -> None:
     """A bone like those learnt from, a third of it hidden, lies nearer to where all of it would bring it than
     registered to the prototype alone.

@@ -131,6 +131,43 @@ def test_the_posterior_is_that_of_ridge_regression() -> None:
     assert torch.allclose(prior.complete(whole, HALF).image, wanted, atol=1e-4)
 
 
+def test_with_visible_ct_the_posterior_is_that_of_ridge_regression_of_both() -> None:
+    """CT has errors of 0.05, a voxel's counting as the distances' do: 27 of them as one."""
+    prior = fitted("pca", noisy_bones(), components=3, correlation_mm=6.0)
+    assert isinstance(prior, Pca)
+    whole, telling = noisy_bones()[2], HALF & (prior.mean[1].abs() < 10)
+    whole[0] += 1.0
+    inside = HALF & (whole[1] < 0)
+    away = whole - prior.mean
+    errors = (0.05 * 27**0.5, float(prior.noise_mm) * 27**0.5)
+    design = [prior.modes[:, c, at].T / e for c, at, e in zip((0, 1), (inside, telling), errors, strict=True)]
+    values = [away[c, at] / e for c, at, e in zip((0, 1), (inside, telling), errors, strict=True)]
+    stacked, wanted = torch.cat([*design, torch.eye(3)]), torch.cat([*values, torch.zeros(3)])
+    scores = torch.linalg.lstsq(stacked.double(), wanted[:, None].double()).solution[:, 0]
+    wanted = prior.mean[0] + torch.einsum("k,kzyx->zyx", scores.float(), prior.modes[:, 0])
+    guess = prior.complete(whole, HALF)
+    found = prior.with_visible_ct(guess, whole, HALF)
+    assert torch.allclose(found.image[0], wanted, atol=1e-4)
+    assert (found.image[0] - guess.image[0]).abs().max() > 0.02
+    assert torch.equal(found.image[1], guess.image[1]) and found.deviation_mm is guess.deviation_mm
+
+
+def test_visible_ct_tells_hidden_ct_where_shape_does_not() -> None:
+    """Bones of one shape to 0.02 mm, some denser than others, and a bone from among them."""
+    dense = torch.stack([(ball()[1] < 0).float(), 0.02 * POINTS[:, 1].sign().reshape(GRID)])
+
+    def bone(density: float) -> Tensor:
+        return ball() + density * dense
+
+    prior = fitted("pca", torch.stack([bone(d) for d in (-0.2, -0.1, 0.0, 0.1, 0.2)]), components=1)
+    prior.noise_mm.fill_(0.5)
+    whole, hidden = bone(0.15), ~HALF & (ball()[1] < 0)
+    guess = prior.complete(whole, HALF)
+    found = prior.with_visible_ct(guess, whole, HALF)
+    before, after = ((g.image - whole)[0, hidden].abs().mean() for g in (guess, found))
+    assert before > 0.14 and after < 0.05
+
+
 def test_a_plain_projection_takes_hidden_voxels_for_the_mean() -> None:
     data = noisy_bones()
     prior = fitted("pca_zero", data, components=3)
@@ -239,4 +276,8 @@ def test_hidden_voxels_change_no_bit(kind: str) -> None:
     whole = bones(some_scores(1, seed=6))[0]
     spoilt = whole.clone()
     spoilt[:, ~HALF] = 1e6 * torch.randn(spoilt[:, ~HALF].shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(prior.complete(whole, HALF).image, prior.complete(spoilt, HALF).image)
+    guess, other = prior.complete(whole, HALF), prior.complete(spoilt, HALF)
+    assert torch.equal(guess.image, other.image)
+    spoilt[0, HALF & (whole[1] >= 0)] = 1e6  # CT is read inside the bone alone
+    found, again = (prior.with_visible_ct(guess, image, HALF) for image in (whole, spoilt))
+    assert torch.equal(found.image, again.image)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kneeformer.config import Configuration, DatasetSettings
-from kneeformer.data.hounsfield import ct_warnings
+from kneeformer.data.hounsfield import ct_warnings, hounsfield_fault
 from kneeformer.engine.batch import Batch
 from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
@@ -193,7 +193,8 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         outline = Outline.of(scan.image[0], mask, scan.grid, settings)
         found, fits = register(models, outline, scan.side, settings)
         fits, seen = place(models, found, fits, settings)
-        completed = [m.complete(*s, f) for m, s, f in zip(models, seen, fits, strict=True)]
+        in_hu = hounsfield_fault(scan.image[0]) is None
+        completed = [m.complete(*s, f, in_hu) for m, s, f in zip(models, seen, fits, strict=True)]
         native = resample_to_native(completed, found.bone, scan.image[0], mask, scan.grid, settings)
         volumes = {"": native.mask, "_raw": native.raw, "_region": native.region, "_ct": native.ct}
         if native.uncertainty is not None:
