@@ -736,6 +736,13 @@ def test_an_image_is_reoriented_to_a_grid_of_the_same_voxels_and_to_no_other() -
         assert stored.reoriented_to(moved) is stored
 
 
+def test_an_image_that_lies_as_it_should_is_not_copied() -> None:
+    """A check of k-space would else hold it twice."""
+    grid = Grid((3, 4, 5), (3.0, 0.5, 0.4))
+    stored = Image(np.moveaxis(np.zeros((3, 2, 4, 5), np.complex64), 1, 0), grid)
+    assert stored.reoriented_to(grid) is stored
+
+
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz"])
 def test_all_48_orientations_survive_the_file(tmp_path: Path, ending: str) -> None:
     oblique = tuple(Rotation.from_euler("xyz", (12, -9, 20), degrees=True).as_matrix().ravel().tolist())

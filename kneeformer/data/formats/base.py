@@ -40,6 +40,8 @@ class Image:
         No voxel changes. Of other voxels, the image as it is: `Grid.mismatch` says how they differ.
         """
         orientation = grid.orientation()
+        if self.grid.orientation() == orientation:
+            return self  # without a copy: k-space is large
         turned = self.grid.turned(orientation)
         if turned.mismatch(grid) is not None:
             return self
