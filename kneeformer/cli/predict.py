@@ -147,15 +147,22 @@ def _contradiction(arguments: argparse.Namespace) -> str | None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from kneeformer.data.cluster import working_on
+    from kneeformer.data.processes import child_importing, default_processes
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
-    from kneeformer.workflows.meshes import MeshFiles
-    from kneeformer.workflows.predict_folder import predict_folder
 
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
+    with child_importing("kneeformer.data.check_mask", min(default_processes(), 4)):  # while torch is, here
+        _predict_folder(arguments)
+
+
+def _predict_folder(arguments: argparse.Namespace) -> None:
+    from kneeformer.data.cluster import working_on
+    from kneeformer.workflows.meshes import MeshFiles
+    from kneeformer.workflows.predict_folder import predict_folder
+
     with loaded_predictor(arguments) as predictor, working_on(arguments.cluster):
         failed = predict_folder(
             _writing(predictor, arguments),

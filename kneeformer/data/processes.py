@@ -1,6 +1,7 @@
 """Work on many items in child processes, or on a cluster; a crash is one item's answer and nobody else's."""
 
 import faulthandler
+import importlib
 import os
 import re
 import signal
@@ -83,7 +84,9 @@ def run_each(
     cluster = current_cluster()
     if cluster is not None:
         return _run_on(cluster, function, items, names, done)
-    workers = [_Worker(processes) for _ in range(min(max(processes, 1), len(items)))]
+    workers = [
+        _waiting.pop() if _waiting else _Worker(processes) for _ in range(min(max(processes, 1), len(items)))
+    ]
     outcomes: dict[int, Result | Exception] = {}
     waiting = iter(range(len(items)))
     running: dict[Future[Result], tuple[int, _Worker]] = {}
@@ -110,6 +113,28 @@ def run_each(
             worker.end(kill=not isinstance(fault, DiskError))
         raise
     return [outcomes[i] for i in range(len(items))]
+
+
+@contextmanager
+def child_importing(module: str, processes: int) -> Iterator[None]:
+    """A child that imports a module while this process does other things, and works for the next `run_each`.
+
+    Args:
+        processes: as `run_each` will be given.
+    """
+    worker = _Worker(processes)
+    worker.start(_import, module)
+    _waiting.append(worker)
+    try:
+        yield
+    finally:
+        if worker in _waiting:
+            _waiting.remove(worker)
+            worker.end(kill=True)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _run_on(
@@ -174,6 +199,9 @@ class _Worker:
         if self._executor is not None:
             self._executor.shutdown(wait=True, kill_workers=kill)
             self._executor = None
+
+
+_waiting: list[_Worker] = []  # of `child_importing`, not used yet
 
 
 @contextmanager

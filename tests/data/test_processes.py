@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from kneeformer.data.disk import DiskError
-from kneeformer.data.processes import WorkerDied, default_processes, run_each
+from kneeformer.data.processes import WorkerDied, child_importing, default_processes, run_each
 from kneeformer.errors import KneeformerError
 
 pytestmark = pytest.mark.slow
@@ -227,3 +228,22 @@ def test_as_many_processes_as_cores_that_were_lent() -> None:
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(on_one_core).result() == 1
     assert default_processes() == len(os.sched_getaffinity(0))
+
+
+def has_loaded(module: str) -> bool:
+    return module in sys.modules
+
+
+def test_a_child_imports_what_its_first_items_need_beside_the_block() -> None:
+    """The next `run_each` has a child of its own again."""
+    with child_importing("colorsys", 1):
+        assert [run_each(has_loaded, ["colorsys"], ["one"], 1) for _ in range(2)] == [[True], [False]]
+
+
+def test_a_child_that_is_not_needed_ends_with_its_block() -> None:
+    me = psutil.Process()
+    before = set(me.children())
+    with suppress(KneeformerError), child_importing("colorsys", 1):
+        started = {c for c in me.children() if "resource_tracker" not in " ".join(c.cmdline())} - before
+        raise KneeformerError("no such model")
+    assert started and not any(child.is_running() for child in started)
