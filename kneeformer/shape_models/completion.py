@@ -104,11 +104,15 @@ class CompletionModel(nn.Module):
             self.sides.learn(gram, whose, scales, len(self.prior.modes), left, spread)
 
     @torch.no_grad()
-    def given_other_side(self, image: Tensor, known: Tensor) -> "CompletionModel":
-        """The model of one person, whose bone of the other side is given, mirrored, as `forward` takes it."""
+    def given_other_side(self, image: Tensor, known: Tensor, reads_ct: bool = True) -> "CompletionModel":
+        """The model of one person, whose bone of the other side is given, mirrored, as `forward` takes it.
+
+        Args:
+            reads_ct: as `complete` takes it, of the other side.
+        """
         assert isinstance(self.prior, Pca)
         pose = self.registration(image, known).pose
-        seen, there = self.registration.registered(image, pose), self._carried(known, pose)
+        seen, there = self._other_side(image, pose, reads_ct), self._carried(known, pose)
         other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
         other.to(self.device).load_state_dict(self.state_dict())
         other.calibration = other.calibration_by_other_side
@@ -117,11 +121,11 @@ class CompletionModel(nn.Module):
         return other
 
     @torch.no_grad()
-    def of_one(self, image: Tensor, known: Tensor) -> "CompletionModel":
-        """The same registration, and a prior fitted to one bone, given as `forward` takes it, alone."""
+    def of_one(self, image: Tensor, known: Tensor, reads_ct: bool = True) -> "CompletionModel":
+        """The same registration, and a prior fitted to one bone alone, as `given_other_side` takes it."""
         other = self.unfitted()
         pose = self.registration(image, known).pose
-        other.prior.fit(self.registration.registered(image, pose)[None])
+        other.prior.fit(self._other_side(image, pose, reads_ct)[None])
         return other
 
     @torch.no_grad()
@@ -190,6 +194,13 @@ class CompletionModel(nn.Module):
         """The shapes among which the pose of a bone is found; None where it is the pose on the prototype."""
         shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
         return None if shapes is None else shapes.family()
+
+    def _other_side(self, image: Tensor, pose: Pose, reads_ct: bool) -> Tensor:
+        """An other side (2, z, y, x) in the prototype's frame; CT that is not read is the prototype's."""
+        seen = self.registration.registered(image, pose)
+        if not reads_ct:
+            seen[CT] = self.registration.prototype[CT]
+        return seen
 
     def _carried(self, known: Tensor, pose: Pose) -> Tensor:
         """Mark the prototype's voxels that fall wholly on known ones, inside the bone's grid."""

@@ -15,12 +15,12 @@ OWN = Tibia.scanned(33, left=True)
 MASK = hide(OWN.bone, OWN.grid, np.random.default_rng(2), share=0.35)
 
 
-def completed(person: int | None) -> Outputs:
-    """By the right bone of a person, whose left one is its mirror image."""
+def completed(person: int | None, offset: int = 0) -> Outputs:
+    """By the right bone of a person, whose left one is its mirror image, in a scan with an offset."""
     other = None
     if person is not None:
         tibia = Tibia.scanned(person)
-        other = Scan(tibia.ct[None], tibia.grid, tibia.bone.astype(np.uint8), "right")
+        other = Scan(tibia.ct[None] + offset, tibia.grid, tibia.bone.astype(np.uint8), "right")
     return complete(OWN.ct, MASK, OWN.grid, own="right", side="left", other=other)
 
 
@@ -36,6 +36,15 @@ def test_it_completes_nearer_and_says_how_much_it_relied_on_it() -> None:
     said = own.facts["other_side"]
     assert 0.2 < said["variance_removed"] < 1 and said["pairs"] == 0
     assert own.facts["warnings"] == []
+
+
+def test_the_ct_of_an_other_side_that_is_not_in_hounsfield_units_says_nothing() -> None:
+    right, wrong, wronger = (completed(33, offset).volumes for offset in (0, 1024, 9000))
+    region = right["_region"] > 0
+    assert all(np.array_equal(wrong[name], wronger[name]) for name in wrong)
+    assert all(np.array_equal(wrong[name], right[name]) for name in wrong if name != "_ct")
+    apart = np.abs(wrong["_ct"][region].mean() - OWN.ct[region & OWN.bone].mean())
+    assert 0 < np.abs(wrong["_ct"] - right["_ct"])[region].mean() < 150 and apart < 150
 
 
 def test_sides_that_differ_are_told() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kneeformer.data.hounsfield import hounsfield_fault
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import KEEP, LabelScheme
 from kneeformer.shape_models.completion import Completed, CompletionModel
@@ -22,8 +23,11 @@ _SHAPE, _SIZE = 1.0, 5.0  # standard deviations, of what pairs of sides show, th
 
 def isolated_other_side(
     scan: Scan, scheme: LabelScheme, registration: Registration, settings: BoneGridSettings
-) -> Bone:
+) -> tuple[Bone, bool]:
     """The bone of the person's other side, mirrored as the one to complete is not, or not as it is.
+
+    Returns:
+        It, and whether its CT can be in Hounsfield units.
 
     Raises:
         KneeformerError: there is none.
@@ -36,7 +40,8 @@ def isolated_other_side(
         )
     bone = np.where(scheme.foreground(other.mask), KEEP, 0)
     outline = Outline.of(other.image[0], bone, other.grid, settings)
-    return oriented_bone(outline, registration, None, settings, other.side, "the other side").bone
+    found = oriented_bone(outline, registration, None, settings, other.side, "the other side")
+    return found.bone, hounsfield_fault(other.image[0]) is None
 
 
 def facts_of_other_side(

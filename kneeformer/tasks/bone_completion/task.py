@@ -189,7 +189,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         population = models = _completions(networks)
         if configuration.needs_other_side or scan.other_side is not None:
             other = isolated_other_side(scan, dataset.scheme, models[0].registration, settings)
-            models = _of_person(models, other)
+            models = _of_person(models, *other)
         outline = Outline.of(scan.image[0], mask, scan.grid, settings)
         found, fits = register(models, outline, scan.side, settings)
         fits, seen = place(models, found, fits, settings)
@@ -255,12 +255,12 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         draw_completion(completed, picture, (*outputs.warnings, *outputs.facts["warnings"]))
 
 
-def _of_person(models: list[CompletionModel], other: Bone) -> list[CompletionModel]:
+def _of_person(models: list[CompletionModel], other: Bone, in_hu: bool) -> list[CompletionModel]:
     """The models, given the person's other side: conditioned on it, or made of it alone."""
     return [
-        model.of_one(*tensors(other, model.device))
+        model.of_one(*tensors(other, model.device), in_hu)
         if isinstance(model.prior, OtherSide)
-        else model.given_other_side(*tensors(other, model.device))
+        else model.given_other_side(*tensors(other, model.device), in_hu)
         for model in models
     ]
 
