@@ -12,7 +12,10 @@ def main() -> None:
     parser.add_argument("references", type=Path, help="folder of reference label maps")
     parser.add_argument("predictions", type=Path, help="folder of predicted label maps, of the same names")
     parser.add_argument(
-        "-d", "--dataset", required=True, help="dataset number or folder name, which defines the labels"
+        "-d",
+        "--dataset",
+        default=None,
+        help="dataset number or folder name, which defines the labels (default: that of the references)",
     )
     parser.add_argument(
         "-o",
@@ -29,12 +32,11 @@ def main() -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from kneeformer.data.dataset import Dataset
     from kneeformer.data.processes import default_processes
-    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.paths import refuse_in_raw
     from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.evaluate import evaluate_folders
 
-    folders = Folders.from_environment("raw")
-    dataset = Dataset.open(folders.raw / folders.resolve(arguments.dataset))
+    dataset = Dataset.open(_dataset_folder(arguments))
     output = arguments.output or arguments.predictions
     refuse_in_raw(output)
     summary = evaluate_folders(
@@ -47,3 +49,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     print(terminal_table(summary))
     print(f"summary: {output / 'summary.json'} and summary.csv")
+
+
+def _dataset_folder(arguments: argparse.Namespace) -> Path:
+    """The raw-data folder that defines the labels. Raises KneeformerError: none is named, none is found."""
+    from kneeformer.errors import KneeformerError
+    from kneeformer.paths import Folders
+
+    if arguments.dataset is not None:
+        folders = Folders.from_environment("raw")
+        return folders.raw / folders.resolve(arguments.dataset)
+    around: Path = arguments.references.absolute().parent
+    if not (around / "dataset.json").is_file():
+        raise KneeformerError(
+            f"{arguments.references}: in no dataset whose dataset.json defines the labels; name one with -d"
+        )
+    return around

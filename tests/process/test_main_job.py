@@ -263,5 +263,7 @@ def test_an_nnunet_dataset_with_regions_and_ignored_voxels(two_channels: Workpla
         # NIfTI keeps cosines as float32, and ITK makes them orthogonal again: the last bit may change
         assert same_place(predicted.grid, image.grid, cosine_tolerance=2**-23)
         assert set(np.unique(predicted.array).tolist()) <= {0, 1, 2, 3}
-    place.run("kf_evaluate", place.raw / "labelsTs", tmp_path, "-d", 1)
+    place.run("kf_evaluate", place.raw / "labelsTs", tmp_path)  # by the dataset in which labelsTs lies
     assert set(read_summary(tmp_path).mean) == {"femur", "cartilage", "tibia"}
+    said = place.run("kf_evaluate", tmp_path, tmp_path, code=1)
+    assert f"{tmp_path}: in no dataset whose dataset.json defines the labels; name one with -d" in said
