@@ -24,8 +24,8 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        images = torch.split(features, 1)
-        return torch.cat([self._normalise(image) for image in images])
+        normalised = [self._normalise(image) for image in torch.split(features, 1)]
+        return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
 
     def _normalise(self, image: Tensor) -> Tensor:
         return torch.batch_norm(image, self.weight, self.bias, None, None, True, 0.0, 1e-5, True)

@@ -94,9 +94,10 @@ def to_device(network: Network, device: torch.device) -> Network:
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     network.to(device)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in network.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+        if (layout := layouts.get(parameter.ndim)) is not None:
+            parameter.data = parameter.data.to(memory_format=layout)
     return network
 
 

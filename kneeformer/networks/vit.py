@@ -94,10 +94,16 @@ class HybridTransformer(nn.Module):
         z, y, x = features[-1].shape[2:]
         points = points_in_patient((z, y, x), self.token, to_patient).view(-1, z, y, x, 3)
         strips = -(-y // (self.strip or y))
-        pairs = zip(features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2), strict=True)
-        features[-1] = torch.cat([self._encoded(*pair) for pair in pairs], 3)
+        cut = features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2)
+        taller = y % strips  # of them have a row more, and come first; equal ones are encoded as one batch
+        equal = [slice(None, taller), slice(taller, None)] if taller else [slice(None)]
+        features[-1] = torch.cat([self._side_by_side(*(parts[some] for parts in cut)) for some in equal], 3)
         output: Tensor = self.decoder(features)
         return output
+
+    def _side_by_side(self, tokens: tuple[Tensor, ...], points: tuple[Tensor, ...]) -> Tensor:
+        """Strips of one size, each encoded alone, one below the other."""
+        return torch.cat(self._encoded(torch.cat(tokens), torch.cat(points)).chunk(len(tokens)), 3)
 
     def _encoded(self, tokens: Tensor, points: Tensor) -> Tensor:
         """(batch, width, z, y, x) tokens at (batch, z, y, x, 3) mm -> as they were."""
