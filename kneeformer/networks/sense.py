@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kneeformer.networks.normal_operator import ByProducts, ByTransforms, normal_operator, transform
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -50,28 +52,12 @@ class Measurement:
 
     def normal(self, image: Tensor) -> Tensor:
         """S* F* M F S: what `combine` makes of what `measure` gives."""
-        return self._centred(self._normal(self._uncentred(image)))
-
-    def _normal(self, image: Tensor) -> Tensor:
-        """The same, of an image whose middle comes first, so that no coil is shifted."""
-        sensitivities, conjugate, mask = self._operators
-        kspace = _transform(sensitivities * image.unsqueeze(1), self.axes).mul_(mask)
-        combined: Tensor = _transform(kspace, self.axes, inverse=True).mul_(conjugate).sum(1)
-        return combined
+        operator = self._normal
+        return operator.restored(operator(operator.arranged(image)))
 
     @cached_property
-    def _operators(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Sensitivities, their conjugates and the mask, the middle of each encoded axis first."""
-        sensitivities = self._uncentred(self.sensitivities)
-        return sensitivities, sensitivities.conj().resolve_conj(), self._uncentred(self.mask)
-
-    def _uncentred(self, centred: Tensor) -> Tensor:
-        shifted: Tensor = torch.fft.ifftshift(centred, self.axes)
-        return shifted
-
-    def _centred(self, uncentred: Tensor) -> Tensor:
-        shifted: Tensor = torch.fft.fftshift(uncentred, self.axes)
-        return shifted
+    def _normal(self) -> ByTransforms | ByProducts:
+        return normal_operator(self.sensitivities, self.mask, self.axes)
 
     def step_towards(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
         """The image after a gradient step on its squared distance to the samples; 1 is the longest safe."""
@@ -83,21 +69,22 @@ class Measurement:
         Data consistency of MoDL (Aggarwal et al. 2019): a few of these unfold what coils tell apart. No image
         is one of zeros: regularised SENSE.
         """
-        residual = self._uncentred(self.zero_filled)
+        normal = self._normal
+        residual = normal.arranged(self.zero_filled)
         if image is None:
             found = torch.zeros_like(residual)
         else:
-            found = self._uncentred(image)
-            residual = residual - self._normal(found)
+            found = normal.arranged(image)
+            residual = residual - normal(found)
         direction = residual
         energy = _inner(residual, residual)
         for _ in range(iterations):
-            applied = self._normal(direction) + trust * direction
+            applied = normal(direction) + trust * direction
             length = energy / _inner(direction, applied).clamp(min=1e-20)
             found, residual = found + length * direction, residual - length * applied
             before, energy = energy, _inner(residual, residual)
             direction = residual + energy / before.clamp(min=1e-20) * direction
-        return self._centred(found)
+        return normal.restored(found)
 
     def consistent_coil_images(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
         """Coil images whose k-space goes `share` of the way to the samples that there are; 1 is hard."""
@@ -113,27 +100,16 @@ def _inner(one: Tensor, other: Tensor) -> Tensor:
 
 def to_kspace(image: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Centred orthonormal Fourier transform, as `kneeformer.kspace.fourier.to_kspace`."""
-    shifted: Tensor = torch.fft.fftshift(_transform(torch.fft.ifftshift(image, axes), axes), axes)
+    shifted: Tensor = torch.fft.fftshift(transform(torch.fft.ifftshift(image, axes), axes), axes)
     return shifted
 
 
 def to_image(kspace: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Inverse of `to_kspace`, and its adjoint."""
     shifted: Tensor = torch.fft.fftshift(
-        _transform(torch.fft.ifftshift(kspace, axes), axes, inverse=True), axes
+        transform(torch.fft.ifftshift(kspace, axes), axes, inverse=True), axes
     )
     return shifted
-
-
-def _transform(image: Tensor, axes: tuple[int, ...], inverse: bool = False) -> Tensor:
-    """Fourier transform, the first sample the zero frequency, or its inverse."""
-    if len(axes) == 1:  # a quarter faster than by fftn
-        one = torch.fft.ifft if inverse else torch.fft.fft
-        found: Tensor = one(image, dim=axes[0], norm="ortho")
-        return found
-    several = torch.fft.ifftn if inverse else torch.fft.fftn
-    found = several(image, dim=axes, norm="ortho")
-    return found
 
 
 def root_sum_of_squares(coil_images: Tensor) -> Tensor:
