@@ -154,6 +154,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
+    if arguments.cluster is not None:  # its workers check the inputs
+        _predict_folder(arguments)
+        return
     with child_importing("kneeformer.data.check_mask", min(default_processes(), 4)):  # while torch is, here
         _predict_folder(arguments)
 

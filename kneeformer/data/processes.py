@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from kneeformer.data.cluster import Cluster, current_cluster
@@ -171,8 +172,13 @@ class _Worker:
         self._executor: Any = None
 
     def start(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        resource_tracker.ensure_running()  # not below: where it starts, it unblocks interrupts
         with _interrupts_blocked():
-            return self._submit(function, item)
+            try:
+                return self._submit(function, item)
+            except BrokenExecutor:  # the child died while it had no item
+                self.end(kill=True)
+                return self._submit(function, item)
 
     def _submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
         from joblib.externals.loky import ProcessPoolExecutor  # 0.3 s: not before there is work

@@ -247,3 +247,26 @@ def test_a_child_that_is_not_needed_ends_with_its_block() -> None:
         started = {c for c in me.children() if "resource_tracker" not in " ".join(c.cmdline())} - before
         raise KneeformerError("no such model")
     assert started and not any(child.is_running() for child in started)
+
+
+def test_a_child_that_dies_before_its_first_item_is_replaced() -> None:
+    me = psutil.Process()
+    before = set(me.children())
+    with child_importing("colorsys", 1):
+        for child in set(me.children()) - before:
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                time.sleep(1)  # it is idle by then
+                child.kill()
+        time.sleep(0.5)
+        assert run_each(has_loaded, ["sys"], ["one"], 1) == [True]
+
+
+def test_interrupts_are_blocked_in_the_very_first_child() -> None:
+    """Until it ignores them: multiprocessing's resource tracker starts beside it."""
+    code = (
+        "import signal; from functools import partial; from kneeformer.data.processes import run_each\n"
+        "if __name__ == '__main__':\n"
+        "    print(run_each(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [()], ['a'], 1))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "SIGINT" in said and "SIGTERM" in said
