@@ -125,6 +125,12 @@ def case_folder(folder: Path, description: DatasetDescription) -> CaseFolder:
     return CaseFolder(cases, ignored, duplicates)
 
 
+def is_named_as_scan(image: Path) -> bool:
+    """True of CASE_0000 and of k-space; False of CASE, as label maps and predictions are called too."""
+    ending = file_ending(image)
+    return ending in KSPACE_ENDINGS or re.fullmatch(r".+_[0-9]{4}", image.name[: -len(ending)]) is not None
+
+
 def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
     """The cases of `case_folder` alone."""
     return case_folder(folder, description).cases

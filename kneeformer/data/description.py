@@ -137,6 +137,10 @@ class DatasetDescription(BaseModel):
         """The same without what it says of single cases: as small with ten thousand as with ten."""
         return DatasetDescription(**self.model_dump(exclude={"subjects", "sides", "dataset"}))
 
+    def predicted_as(self, file_ending: str) -> "DatasetDescription":
+        """The same, with the format of a plan's predictions."""
+        return self.model_copy(update={"file_ending": file_ending})
+
     def subject(self, case: str) -> str:
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, file_ending
+from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, READABLE_ENDINGS, file_ending
 
 # Of other image files that people have; a .raw, .zraw or .raw.gz belongs to its .mhd or .nhdr.
 OTHER_FORMATS = (".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
@@ -52,7 +52,8 @@ def image_folder(folder: Path, known: tuple[str, ...] = FILE_ENDINGS) -> ImageFo
         elif path.name.lower().endswith(known):
             found[composed(path.name[: -len(file_ending(path))])].append(path)
     duplicates = {
-        name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; keep one"
+        name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; move one "
+        "elsewhere"
         for name, paths in found.items()
         if len(paths) > 1
     }
@@ -60,10 +61,10 @@ def image_folder(folder: Path, known: tuple[str, ...] = FILE_ENDINGS) -> ImageFo
 
 
 def first_ending(folder: Path) -> str:
-    """The ending of the first image of a folder; that of nnU-Net's datasets where there is none."""
+    """The ending of the first k-space or else image of a folder; .nii.gz, as nnU-Net has it, without any."""
     names = sorted(p.name.lower() for p in folder.iterdir()) if folder.is_dir() else []
-    seen = (e for name in names if not name.startswith(".") for e in READABLE_ENDINGS if name.endswith(e))
-    return next(seen, ".nii.gz")
+    seen = [e for name in names if not name.startswith(".") for e in READABLE_ENDINGS if name.endswith(e)]
+    return next((e for e in seen if e in KSPACE_ENDINGS), seen[0] if seen else ".nii.gz")
 
 
 def lines_of(ignored: dict[Path, str]) -> list[str]:

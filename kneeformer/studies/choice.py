@@ -9,6 +9,7 @@ from pathlib import Path
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.images import output_ending
 from kneeformer.metrics.score_table import ScoreTable
+from kneeformer.plans import read_fold_plan
 from kneeformer.progress import Progress
 from kneeformer.studies.largest_components import Kept, helpful_components
 from kneeformer.studies.ranking import rank
@@ -69,7 +70,7 @@ def choose(
     folder_of = {fold: models[best] / fold / "validation" for fold, _ in folds}
     if len(found.members) > 1:
         folder_of = dict.fromkeys(folder_of, home / name_of(found.members))
-    ending = output_ending(dataset.description.file_ending)
+    ending = output_ending(read_fold_plan(models[found.members[0]] / folds[0][0]).dataset.file_ending)
     predictions = {case: folder_of[fold] / f"{case}{ending}" for fold, cases in folds for case in cases}
     return Choice(found.scores, found.members, helpful_components(dataset, predictions, watch))
 

@@ -45,15 +45,14 @@ def validate_pairs(
     for fold, names in folds if pairs else ():
         predictors = {name: Predictor.from_model_folder(folder, (fold,)) for name, folder in models.items()}
         for name in names:
-            _predict(cases[name], predictors, pairs, dataset, home)
+            _predict(cases[name], predictors, pairs, home)
             predicted += 1
             watch("Ensembles", predicted, len(cases))
     for pair in pairs:
-        (configuration,) = read_fold_plan(models[pair[0]] / folds[0][0]).configurations.values()
-        folder = home / name_of(pair)
-        evaluate_cases(
-            cases.values(), configuration.task, folder, dataset.description, default_processes(), watch
-        )
+        plan = read_fold_plan(models[pair[0]] / folds[0][0])
+        (configuration,) = plan.configurations.values()
+        folder, description = home / name_of(pair), dataset.description.predicted_as(plan.dataset.file_ending)
+        evaluate_cases(cases.values(), configuration.task, folder, description, default_processes(), watch)
     return {pair: read_summary(home / name_of(pair)).table for pair in combinations(models, 2)}
 
 
@@ -74,14 +73,13 @@ def _is_validated(
     return summary.stat().st_mtime > last and scored == {case for _, names in folds for case in names}
 
 
-def _predict(
-    case: Case, predictors: dict[str, Predictor], pairs: Sequence[Pair], dataset: Dataset, home: Path
-) -> None:
+def _predict(case: Case, predictors: dict[str, Predictor], pairs: Sequence[Pair], home: Path) -> None:
     """Write the label map of each pair of one case."""
-    scan, scheme = read_scan(case), dataset.description.scheme
+    scan = read_scan(case)
     found = {name: p.predict_scan(scan, True).volumes["_probabilities"] for name, p in predictors.items()}
     for pair in pairs:
-        labels = most_probable(mean_probabilities([found[name] for name in pair]), scheme)
-        file = home / name_of(pair) / f"{case.name}{output_ending(dataset.description.file_ending)}"
+        dataset = predictors[pair[0]].plan.dataset
+        labels = most_probable(mean_probabilities([found[name] for name in pair]), dataset.scheme)
+        file = home / name_of(pair) / f"{case.name}{output_ending(dataset.file_ending)}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_label_map(file, labels, scan.grid, scheme)
+        write_label_map(file, labels, scan.grid, dataset.scheme)

@@ -47,7 +47,7 @@ def _changed_since(folders: Folders, request: Request, scored: Iterable[str], su
         return []
     labels = {case.name: case.label for case in dataset.training_cases() if case.name in cases}
     when = summary.stat().st_mtime
-    return [name for name, file in labels.items() if file is not None and file.stat().st_mtime > when]
+    return [n for n, file in labels.items() if file and file.is_file() and file.stat().st_mtime > when]
 
 
 def is_validated(folder: Path) -> bool:

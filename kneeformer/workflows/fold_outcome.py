@@ -64,17 +64,19 @@ def _validate(folders: Folders, folder: Path, cases: list[str], request: Request
     there = dataset.training_cases()
     names = set(cases)
     wanted = [c for c in there if c.name in names]
-    configuration = read_fold_plan(folder).configuration(request.configuration)
+    plan = read_fold_plan(folder)
+    configuration = plan.configuration(request.configuration)
+    description = dataset.description.predicted_as(plan.dataset.file_ending)
     task, output = configuration.task, folder / "validation"
     if configuration.needs_other_side:
-        wanted = with_other_sides(wanted, there, dataset.description)
+        wanted = with_other_sides(wanted, there, description)
     masked = [
-        with_validation_mask(case, task, dataset.description, output / "masks", number)
+        with_validation_mask(case, task, description, output / "masks", number)
         for number, case in enumerate(wanted, 1)
     ]
     ranks.call(join_prediction, folder, masked, request.device)
     predict_share(folder, masked, request.device, watch)
-    summary = evaluate_cases(masked, task, output, dataset.description, default_processes(), watch)
+    summary = evaluate_cases(masked, task, output, description, default_processes(), watch)
     note(folder, f"validated on whole cases ({len(masked)}); scores are in {output / 'summary.json'}")
     return summary
 

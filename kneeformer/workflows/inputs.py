@@ -6,7 +6,15 @@ from pathlib import Path
 
 from kneeformer.config import Configuration, DatasetSettings
 from kneeformer.data.check_mask import check_input
-from kneeformer.data.dataset import Case, CaseFolder, case_folder, with_labels, with_masks, with_other_sides
+from kneeformer.data.dataset import (
+    Case,
+    CaseFolder,
+    case_folder,
+    is_named_as_scan,
+    with_labels,
+    with_masks,
+    with_other_sides,
+)
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.dicom_channels import series_of_cases
 from kneeformer.data.dicom_folder import DicomSeries, dicom_folder
@@ -51,7 +59,7 @@ def gather_inputs(
     """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
 
     A folder without files called CASE_0000 may be a tree of DICOM series: each is a case, or with several
-    channels each study (`series_of_cases`).
+    channels each study (`series_of_cases`). Files called CASE beside them are ignored: predictions, perhaps.
 
     Image files that are ignored are logged, each with the reason.
 
@@ -91,7 +99,9 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
     found = None if source.is_file() else case_folder(source, _description(dataset))
     if found is None and not is_dicom(source):
         return _one_file(source, dataset), {}
-    if found is not None and found.cases:
+    images = [] if found is None else [case.images[0] for case in found.cases]
+    unnumbered = [image for image in images if not is_named_as_scan(image)]
+    if found is not None and images and not unnumbered:
         return replace(found, ignored={**found.ignored, **_dicom_beside(source)}), {}
     listed = dicom_folder(source)
     if not listed.series and not listed.scattered and found is not None:
@@ -101,7 +111,8 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
         Case(name, tuple(one.files[0] for one in of), side=side_in_name(name) or of[0].side)
         for name, of in series.items()
     ]
-    return CaseFolder(cases, {**listed.ignored, **unused}, listed.scattered), series
+    beside = dict.fromkeys(unnumbered, "not read beside DICOM series; move it elsewhere if it is a scan")
+    return CaseFolder(cases, {**beside, **listed.ignored, **unused}, listed.scattered), series
 
 
 def _dicom_beside(folder: Path) -> dict[Path, str]:

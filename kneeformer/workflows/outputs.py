@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kneeformer.data.dataset import Case
+from kneeformer.data.dataset import Case, is_named_as_scan
 from kneeformer.data.files import clear_unfinished
 from kneeformer.errors import KneeformerError
 from kneeformer.workflows.inputs import Inputs
@@ -22,6 +22,14 @@ def _in_a_dataset(output: Path) -> list[str]:
         return []
     file = around / "dataset.json"
     return [f"{output}: belongs to the dataset of {file}, which is only read; give another folder with -o"]
+
+
+def _among_scans(inputs: Inputs, output: Path) -> list[str]:
+    """A line where the folder holds scans called CASE: the next call would take predictions for such."""
+    images = [case.images[0] for case in inputs.cases] if not inputs.series else []
+    if any(_same(output, folder) for folder in {i.parent for i in images if not is_named_as_scan(i)}):
+        return [f"{output}: holds scans called CASE, as predictions are; give another folder with -o"]
+    return []
 
 
 def refuse_outputs(
@@ -41,6 +49,7 @@ def refuse_outputs(
         raise KneeformerError(f"{output}: is a file; give a folder with -o")
     faults = [
         *_in_a_dataset(output),
+        *_among_scans(inputs, output),
         *inputs.duplicates,
         *shared_outputs((c.name for c in inputs.cases), outputs, ending),
         *_overwritten(inputs, cases, output, outputs, ending),

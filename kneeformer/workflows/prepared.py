@@ -69,13 +69,15 @@ def raw_dataset(folders: Folders, name: str) -> Dataset | None:
 
 
 def refuse_another_description(plan: Plan, dataset: Dataset) -> None:
-    """Raises KneeformerError: dataset.json no longer says what the plan was made for."""
+    """Raises KneeformerError: dataset.json no longer says what the plan was made for.
+
+    Its `file_ending` may differ: predictions have the plan's.
+    """
     said, now = plan.dataset, dataset.description
     pairs = {
         "channel_names": (said.channel_names, now.channels),
         "labels": (said.labels, now.labels),
         "regions_class_order": (said.regions_class_order, now.regions_class_order),
-        "file_ending": (said.file_ending, now.file_ending),
     }
     changed = [f"  {key}: planned {a}, now {b}" for key, (a, b) in pairs.items() if a != b]
     if changed:

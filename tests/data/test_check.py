@@ -109,10 +109,10 @@ class TestLayout:
             (dataset.folder / stray).touch()
         labels, images = dataset.folder / "labelsTr", dataset.folder / "imagesTr"
         assert check_layout(dataset) == [
-            f"{labels}: a.nrrd and a.seg.nrrd are two files of one name, a; keep one",
+            f"{labels}: a.nrrd and a.seg.nrrd are two files of one name, a; move one elsewhere",
             f"{images}/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); rename or "
             "remove it",
-            f"{images}: b_0000.nii.gz and b_0000.nrrd are two files of one name, b_0000; keep one",
+            f"{images}: b_0000.nii.gz and b_0000.nrrd are two files of one name, b_0000; move one elsewhere",
         ]
 
     def test_files_of_any_format_without_numbers_or_ending_in_dataset_json(
@@ -131,6 +131,8 @@ class TestLayout:
         assert problems(dataset, "a") == problems(dataset, "b") == []
         names = [[file.name for file in case.files] for case in dataset.training_cases()]
         assert names == [["a.nrrd", "a.seg.nrrd"], ["b.nii.gz", "b.nrrd"]]
+        (folder / "imagesTr/c.h5").touch()
+        assert Dataset.open(folder).description.file_ending == ".h5"  # or k-space would be left out
 
     def test_images_without_labels_are_checked_too(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset(channel_names={"0": "PD", "1": "T2"})

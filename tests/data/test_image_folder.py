@@ -115,7 +115,7 @@ def test_scans_of_one_channel_need_no_number_where_none_has_one(put: Callable[..
     assert case_folder(folder, two).cases == [] and len(case_folder(folder, two).ignored) == 2
     put("a.mha")
     (line,) = case_folder(folder, KNEE).duplicates
-    assert line == f"{folder}: a.mha and a.nrrd are two files of one name, a; keep one"
+    assert line == f"{folder}: a.mha and a.nrrd are two files of one name, a; move one elsewhere"
     put("c_0000.nrrd")
     assert [case.name for case in case_folder(folder, KNEE).cases] == ["c"]
 
@@ -139,5 +139,5 @@ def test_two_files_of_one_case_are_a_problem_of_the_dataset(make_dataset: Callab
     write_image(dataset.folder / "labelsTr/x.nrrd", image, grid)
     (dataset.folder / "labelsTr/x.nrrd").rename(dataset.folder / "labelsTr/a.NRRD")
     assert check_layout(dataset) == [
-        f"{dataset.folder}/labelsTr: a.NRRD and a.nrrd are two files of one name, a; keep one"
+        f"{dataset.folder}/labelsTr: a.NRRD and a.nrrd are two files of one name, a; move one elsewhere"
     ]

@@ -175,6 +175,8 @@ def test_a_finished_fold_is_not_overwritten(trained: Workplace, tmp_path: Path) 
     assert (fold / "checkpoint_final.pt").read_bytes() == before, "a refused command takes nothing away"
 
     (fold / "validation" / "summary.json").unlink()
+    description = place.raw / "dataset.json"  # its predictions have the plan's ending, .nrrd
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"file_ending": ".mha"}))
     place.run("kf_train", 1, "3d_vit", "0", "--val")
     assert (fold / "validation" / "summary.json").is_file()
     assert (fold / "checkpoint_final.pt").read_bytes() == before

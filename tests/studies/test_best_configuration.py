@@ -221,6 +221,10 @@ def test_label_maps_changed_since_the_validation_are_told(
         f"{validated}: scored before the label maps of {first} were changed; validate again: "
         f"kf_train {NAME} 3d_vit fold_0 -p kfPlans --val"
     ]
+    (folders.raw / NAME / "labelsTr" / f"{first}.nrrd").unlink()
+    caplog.clear()
+    find(folders)
+    assert caplog.messages == []
 
 
 def test_folds_of_different_networks_are_no_one_configuration(folders: Folders) -> None:

@@ -1,6 +1,7 @@
 """Ensembles and components that help on validation are chosen; others are not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +155,12 @@ def test_a_pair_is_validated_and_predicted_alike(
 def test_an_ensemble_is_chosen_where_it_is_significantly_better(
     trained: tuple[Dataset, dict[str, Path]], tmp_path: Path, lead: float, members: tuple[str, ...]
 ) -> None:
-    """The configurations' scores are made up, below or above any that an ensemble may have."""
+    """The configurations' scores are made up, below or above any that an ensemble may have.
+
+    Predictions have the ending of the plan, whatever dataset.json says by now.
+    """
     dataset, models = trained
+    dataset = replace(dataset, description=dataset.description.predicted_as(".mha"))
     for case in CASES:
         write_maps(models["3d_vit"] / "fold_0" / "validation", {case: np.ones(SHAPE, np.uint8)})
     scores = {name: table({c: {"femur": {DICE: lead + i}} for c in CASES}) for i, name in enumerate(models)}

@@ -312,6 +312,12 @@ def test_a_dataset_that_was_edited_since_it_was_planned_is_told(place: Place) ->
         place.learnt(VIT)
 
 
+def test_another_ending_of_predictions_disturbs_no_plan(place: Place) -> None:
+    """As where dataset.json has none, and a scan of another format comes first by now."""
+    place.write(NAME, {}, file_ending=".mha")
+    assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
+
+
 def test_splits_with_faults_are_refused_before_anything_is_read(place: Place) -> None:
     write_json(
         place.folders.preprocessed / NAME / "splits_final.json", [{"train": ["a_00m"], "val": ["a_12m"]}]

@@ -65,7 +65,8 @@ def test_two_predictions_of_one_case(tmp_path: Path) -> None:
     with pytest.raises(KneeformerError) as caught:
         compare(references, predictions, tmp_path)
     assert str(caught.value) == (
-        f"nothing is compared:\n  {predictions}: a.mha and a.nrrd are two files of one name, a; keep one"
+        f"nothing is compared:\n  {predictions}: a.mha and a.nrrd are two files of one name, a; move "
+        "one elsewhere"
     )
 
 

@@ -85,6 +85,20 @@ def test_dicom_without_an_ending_beside_scans_is_told(
     ]
 
 
+def test_files_without_a_number_beside_dicom_series_are_no_scans(
+    put: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A label map drawn by hand, or what an earlier call predicted into the folder."""
+    folder = put("in", "K01_s4.nrrd", "drawn.seg.nrrd")
+    save(folder / "series", slices(scan()))
+    inputs = of(folder)
+    assert [c.name for c in inputs.cases] == ["K01_s4"] and inputs.cases[0].images[0].parent.name == "series"
+    assert caplog.messages[0].splitlines()[1:] == [
+        f"  {folder}/{name}: not read beside DICOM series; move it elsewhere if it is a scan"
+        for name in ("K01_s4.nrrd", "drawn.seg.nrrd")
+    ]
+
+
 def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
     folder = put("in", "P2.mgz", "P3_0000.dcm")
     with pytest.raises(KneeformerError) as caught:
@@ -97,7 +111,7 @@ def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) ->
 def test_two_files_of_one_scan(put: Callable[..., Path]) -> None:
     folder = put("in", "P2_0000.nrrd", "P2_0000.nii.gz", "P3_0000.nrrd", "P3.nrrd", "P3.seg.nrrd")
     assert of(folder).duplicates == [
-        f"{folder}: P2_0000.nii.gz and P2_0000.nrrd are two files of one name, P2_0000; keep one"
+        f"{folder}: P2_0000.nii.gz and P2_0000.nrrd are two files of one name, P2_0000; move one elsewhere"
     ]
 
 
@@ -136,7 +150,7 @@ class TestMasks:
     def test_two_masks_of_one_case(self, put: Callable[..., Path]) -> None:
         scans, masks = put("in", "a_0000.nrrd"), put("masks", "a.seg.nrrd", "a.nrrd", "b.nrrd", "b.mha")
         assert of(scans, masks, COMPLETION).duplicates == [
-            f"{masks}: a.nrrd and a.seg.nrrd are two files of one name, a; keep one"
+            f"{masks}: a.nrrd and a.seg.nrrd are two files of one name, a; move one elsewhere"
         ]
 
     def test_masks_beside_the_scans_are_not_strays(

@@ -72,6 +72,15 @@ class TestInputs:
         (line,) = refusal([scan], output, KNEES, (output,))
         assert line.startswith("P1.nrrd: exists in a folder of inputs and would be overwritten")
 
+    def test_predictions_are_not_written_among_scans_of_the_same_names(self, tmp_path: Path) -> None:
+        """In another format they would be written over none, and be scans at the next call."""
+        file = tmp_path / "P1.mha"
+        file.touch()
+        case, folders = Case("P1", (file,)), (tmp_path,)
+        (line,) = refusal([case], tmp_path, KNEES, folders)
+        assert line.endswith("holds scans called CASE, as predictions are; give another folder with -o")
+        assert refusal([case], tmp_path / "out", KNEES, folders) == []
+
     def test_a_dataset_is_not_written_into(self, scan: Case, tmp_path: Path) -> None:
         (tmp_path / "D" / "labelsTr").mkdir(parents=True)
         (tmp_path / "D" / "dataset.json").touch()
