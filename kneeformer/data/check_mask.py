@@ -48,6 +48,8 @@ def mask_problems(file: Path, scan: Path, grid: Grid | None, unmarked: str | Non
         scan, grid: what it belongs to; None where that cannot be read.
         unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
     """
+    if file == scan:
+        return [f"{file}: is the scan; give its mask, of the same name, in another folder ({_MEANING})"]
     if not file.is_file():
         alike = ", ".join(name for name in _alike(file) if name != scan.name)
         called = f"; where {alike} is it, call it {file.name}" if alike else ""

@@ -213,7 +213,7 @@ def _no_other_side(case: Case, folder: Path) -> str:
     named_side = "its name has no side" if case.side is None else f"its name says {case.side}"
     return (
         f"{case.images[0]}: no other side of the same person in {folder}; {named_side}; name both sides of "
-        f"a person, as 12_L and 12_R"
+        f"a person, as 12_L and 12_R, with the scan 12_R_0000 and its bone 12_R in that folder"
     )
 
 

@@ -75,6 +75,14 @@ def test_a_mask_stored_otherwise_is_none_on_another_grid(tmp_path: Path) -> None
     assert problem.startswith("its grid differs from a_0000.nrrd")
 
 
+def test_a_scan_is_no_mask_of_its_own(tmp_path: Path) -> None:
+    """CASE is a scan's name, too, and so -m the folder of such scans finds them."""
+    file = tmp_path / "a.nrrd"
+    write_image(file, mask(1, 2), GRID)
+    (problem,) = mask_problems(file, file, GRID, UNMARKED)
+    assert problem.startswith(f"{file}: is the scan; give its mask, of the same name, in another folder")
+
+
 def test_another_grid(tmp_path: Path) -> None:
     moved = Grid(GRID.shape, GRID.spacing, (0.0, 0.0, 9.0))
     (problem,) = problems(tmp_path, mask(1, 2), moved)
