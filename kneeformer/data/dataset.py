@@ -9,6 +9,8 @@ from kneeformer.data.image_folder import ImageFolder, existing, image_folder
 from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, READABLE_ENDINGS, file_ending
 from kneeformer.sides import Side
 
+_FIRST = "_0000"  # the number of the first channel
+
 
 @dataclass(frozen=True)
 class Case:
@@ -128,7 +130,7 @@ def case_folder(folder: Path, description: DatasetDescription) -> CaseFolder:
 def is_named_as_scan(image: Path) -> bool:
     """True of CASE_0000 and of k-space; False of CASE, as label maps and predictions are called too."""
     ending = file_ending(image)
-    return ending in KSPACE_ENDINGS or re.fullmatch(r".+_[0-9]{4}", image.name[: -len(ending)]) is not None
+    return ending in KSPACE_ENDINGS or image.name[: -len(ending)].endswith(_FIRST)
 
 
 def list_cases(folder: Path, description: DatasetDescription) -> list[Case]:
@@ -152,10 +154,10 @@ def _numbered(found: ImageFolder, channels: int) -> ImageFolder:
     """
     named: dict[str, Path] = {}
     duplicates: dict[str, str] = {}
-    numbered = {stem for stem in found.files if re.fullmatch(r".+_[0-9]{4}", stem)}
+    numbered = {stem for stem in found.files if stem.endswith(_FIRST)}
     for stem, path in found.files.items():
         alone = file_ending(path) in KSPACE_ENDINGS or (channels == 1 and not numbered)
-        name = f"{stem}_0000" if alone and stem not in numbered else stem
+        name = stem + _FIRST if alone and stem not in numbered else stem
         if stem in found.duplicates:
             duplicates[name] = found.duplicates[stem]
         if name in named:

@@ -141,7 +141,8 @@ class TestLayout:
 
     def test_strays_among_images_without_labels(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
-        write_image(dataset.folder / "imagesUn/u_0001.nrrd", RAMP, GRID)
+        for name in ("t_0000", "u_0001"):
+            write_image(dataset.folder / f"imagesUn/{name}.nrrd", RAMP, GRID)
         (dataset.folder / "imagesUn/v.nrrd").touch()
         assert [line.split(";")[0] for line in layout(dataset)] == [
             "imagesUn/u_0000.nrrd: missing",
