@@ -32,7 +32,7 @@ def test_every_fault_is_listed_at_once(raw: Workplace, tmp_path: Path) -> None:
         ("phantom_04_0000.nrrd", "no label"),
         ("labelsTr/phantom_05.nrrd", "grid differs"),
         ("phantom_06_0001.nrrd", "extra channel"),
-        ("imagesUn/scan.nii", "rename, convert or remove it"),
+        ("imagesUn/scan.nii", "not called CASE_0000.nii"),
     ):
         (line,) = [f for f in faults if file in f.split(": ")[0]]
         assert word in line
