@@ -1,6 +1,7 @@
 """kf_predict: predict a folder of scans, or one file, with a trained model."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,10 +155,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
-    if arguments.cluster is not None:  # its workers check the inputs
-        _predict_folder(arguments)
-        return
-    with child_importing("kneeformer.data.check_mask", min(default_processes(), 4)):  # while torch is, here
+    # it checks the inputs, as workers of a cluster do, and imports while torch is imported here
+    child = child_importing("kneeformer.data.check_mask", min(default_processes(), 4))
+    with nullcontext() if arguments.cluster else child:
         _predict_folder(arguments)
 
 

@@ -150,7 +150,7 @@ def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case
 
 def _numbered(found: ImageFolder, channels: int) -> ImageFolder:
     """The same files, under CASE_0000 those called CASE that hold all channels: k-space; and of one channel
-    all, where none has a number.
+    all, where none is called CASE_0000.
     """
     named: dict[str, Path] = {}
     duplicates: dict[str, str] = {}

@@ -17,6 +17,7 @@ __all__ = [
     "READABLE_ENDINGS",
     "Image",
     "file_ending",
+    "on_grid",
     "output_ending",
     "read_image",
     "write_image",
@@ -52,6 +53,21 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(f"{path}: {fault}") from fault
     except OSError as fault:
         raise KneeformerError(in_words(fault, path)) from fault
+
+
+def on_grid(image: Image, grid: Grid, path: Path, of: object) -> Image:
+    """The image, stored as a grid of the same voxels is.
+
+    Args:
+        path: its file, for the message; `of` whose grid it is.
+
+    Raises:
+        KneeformerError: it has other voxels.
+    """
+    reoriented = image.reoriented_to(grid)
+    if mismatch := grid.mismatch(reoriented.grid):
+        raise KneeformerError(f"{path}: another grid than {of}: {mismatch}")
+    return reoriented
 
 
 def write_image(path: Path, array: np.ndarray, grid: Grid, description: str = "") -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_RADIX = 13  # the largest prime of which fast Fourier transforms have one of its own
+_RADIX = 13  # the largest prime that libraries of fast Fourier transforms have code for
 _EDGE = 48  # of matrices, at most: larger products take longer than the transform
 
 
@@ -92,7 +92,7 @@ def normal_operator(sensitivities: Tensor, mask: Tensor, axes: tuple[int, ...]) 
 
 
 def coprime_factors(columns: int) -> tuple[int, int] | None:
-    """Columns as a product without common divisor, the second factor a prime that Fourier transforms lack.
+    """Columns as a product of coprime factors, the second a prime too large for a fast Fourier transform.
 
     None where there is no such prime, or a factor is large.
     """

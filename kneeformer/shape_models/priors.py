@@ -211,7 +211,7 @@ class Pca(ShapePrior):
         inside = known & (image[DISTANCE] < 0)
         modes = self.modes[:, CT, inside].double()
         away = (image - self.mean)[CT, inside].double() - scores @ modes
-        variance = _CT_ERROR**2 * self._alike()
+        variance = _CT_ERROR**2 * self._correlated_voxels()
         precision = torch.linalg.inv(covariance) + modes @ modes.T / variance
         scores = scores + torch.linalg.solve(precision, modes @ away / variance)
         whole = guess.image.clone()
@@ -241,12 +241,12 @@ class Pca(ShapePrior):
         seen = known & self._telling()
         modes = self.modes[:, DISTANCE, seen].double()
         away = (image - self.mean)[DISTANCE, seen].double()
-        variance = float(self.noise_mm) ** 2 * self._alike()
+        variance = float(self.noise_mm) ** 2 * self._correlated_voxels()
         precision = modes @ modes.T / variance + torch.eye(len(modes), dtype=modes.dtype, device=modes.device)
         covariance = torch.linalg.inv(precision)
         return covariance @ (modes @ away) / variance, covariance
 
-    def _alike(self) -> float:
+    def _correlated_voxels(self) -> float:
         """Number of voxels that count as one observation."""
         return max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kneeformer.data.check_labels import meaning_problems
-from kneeformer.data.images import Image
+from kneeformer.data.images import Image, on_grid
 from kneeformer.data.label_map import read_label_map
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.score_table import Part, Score, rows_of
@@ -38,7 +38,5 @@ def read_pair(case: PredictedCase) -> tuple[Image, Image]:
         KneeformerError: they have different voxels.
     """
     reference = case.reference_labels
-    prediction = read_label_map(case.prediction).reoriented_to(reference.grid)
-    if mismatch := reference.grid.mismatch(prediction.grid):
-        raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
-    return reference, prediction
+    prediction = read_label_map(case.prediction)
+    return reference, on_grid(prediction, reference.grid, case.prediction, case.reference)

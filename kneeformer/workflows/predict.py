@@ -16,7 +16,7 @@ from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import write_dicom_segmentation
 from kneeformer.data.files import write_bytes, write_json, written_whole
-from kneeformer.data.images import output_ending, read_image, write_image
+from kneeformer.data.images import on_grid, output_ending, read_image, write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.mesh_files import write_stl
 from kneeformer.data.segmentation_file import write_label_map
@@ -314,10 +314,7 @@ def read_scan(case: Case) -> Scan:
     """
     first = read_image(case.images[0])
     grid = first.grid
-    others = [read_image(path).reoriented_to(grid) for path in case.images[1:]]
-    for path, channel in zip(case.images[1:], others, strict=True):
-        if mismatch := grid.mismatch(channel.grid):
-            raise KneeformerError(f"{path}: another grid than {case.images[0].name}: {mismatch}")
+    others = [on_grid(read_image(path), grid, path, case.images[0].name) for path in case.images[1:]]
     mask = None if case.mask is None else _labels_on(grid, case.mask)
     kspace = np.iscomplexobj(first.array)
     array = first.array if kspace else np.stack([c.array for c in (first, *others)])
@@ -326,10 +323,7 @@ def read_scan(case: Case) -> Scan:
 
 def _labels_on(grid: Grid, file: Path) -> np.ndarray:
     """A label map, stored as the grid is. Raises KneeformerError: it has other voxels."""
-    labels = read_label_map(file).reoriented_to(grid)
-    if mismatch := grid.mismatch(labels.grid):
-        raise KneeformerError(f"{file}: another grid than its scan: {mismatch}")
-    return labels.array
+    return on_grid(read_label_map(file), grid, file, "its scan").array
 
 
 def _read_other_side(case: Case) -> Scan:

@@ -10,8 +10,7 @@ from scipy import ndimage
 
 from kneeformer.data.files import read_json
 from kneeformer.data.image_folder import image_folder
-from kneeformer.data.images import READABLE_ENDINGS, Image, read_image
-from kneeformer.errors import KneeformerError
+from kneeformer.data.images import READABLE_ENDINGS, Image, on_grid, read_image
 from kneeformer.geometry.affine import transformed
 from kneeformer.kspace.fourier import zero_filled
 from kneeformer.labels import LabelScheme
@@ -151,7 +150,7 @@ def _reconstruction(case: PredictedFiles, found: Image, section: Section) -> Sec
         truth = image.array
         if np.iscomplexobj(truth):
             truth = zero_filled(truth, found.grid.shape)
-        error = np.abs(_on_grid(Image(truth, image.grid), found, case.image) - found.array)
+        error = np.abs(_like(found, Image(truth, image.grid), case.image) - found.array)
         heat = Heat("error", error, float(f"{_ERROR_SHARE * window[1]:.2g}"))
     volume = viewer_data(found.array, found.grid, window, heat=heat)
     tables = [Table("Sampling", ("Quantity", "Value"), rows)] if (rows := [*_rows(_facts(case))]) else []
@@ -164,14 +163,11 @@ def _scan(case: PredictedFiles, found: Image, otherwise: np.ndarray) -> np.ndarr
 
 def _volume(path: Path | None, like: Image) -> np.ndarray:
     assert path is not None
-    return _on_grid(read_image(path), like, path)
+    return _like(like, read_image(path), path)
 
 
-def _on_grid(image: Image, like: Image, path: Path) -> np.ndarray:
-    turned = image.reoriented_to(like.grid)
-    if mismatch := like.grid.mismatch(turned.grid):
-        raise KneeformerError(f"{path}: another grid than the prediction: {mismatch}")
-    return turned.array
+def _like(prediction: Image, image: Image, path: Path) -> np.ndarray:
+    return on_grid(image, prediction.grid, path, "the prediction").array
 
 
 def _facts(case: PredictedFiles) -> dict[str, Any]:

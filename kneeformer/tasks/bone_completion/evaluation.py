@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kneeformer.data.check_labels import meaning_problems
-from kneeformer.data.images import read_image
+from kneeformer.data.images import on_grid, read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import COMPLETE
@@ -61,10 +61,7 @@ def _refuse_other_meanings(case: PredictedCase, reference: np.ndarray, predictio
 
 
 def _on_grid(file: Path, grid: Grid) -> np.ndarray:
-    image = read_image(file).reoriented_to(grid)
-    if mismatch := grid.mismatch(image.grid):
-        raise KneeformerError(f"{file}: another grid than the reference: {mismatch}")
-    return image.array
+    return on_grid(read_image(file), grid, file, "the reference").array
 
 
 def _volume(ct: np.ndarray, bone: np.ndarray) -> BoneVolume:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kneeformer.data.files import read_json
-from kneeformer.data.images import Image, read_image
+from kneeformer.data.images import Image, on_grid, read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.kspace.fourier import is_3d, zero_filled
 from kneeformer.kspace.sampling import FULLY_SAMPLED, apparent_acceleration, measured_columns
@@ -25,9 +25,7 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
         KneeformerError: the grids differ, or the reference is undersampled itself.
     """
     reference = _truth(case.reference)
-    found = read_image(case.prediction).reoriented_to(reference.grid)
-    if mismatch := reference.grid.mismatch(found.grid):
-        raise KneeformerError(f"{case.prediction}: another grid than {case.reference}: {mismatch}")
+    found = on_grid(read_image(case.prediction), reference.grid, case.prediction, case.reference)
     truth, image = reference.array, found.array
     facts = _facts(case)
     acceleration = facts.get("true_acceleration")
