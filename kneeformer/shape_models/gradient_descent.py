@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from kneeformer.geometry.aliases import Spacing
+from kneeformer.shape_models.digest import digest
 from kneeformer.shape_models.image_similarity import dissimilarity
 from kneeformer.shape_models.locnet import as_pose, matrices
 from kneeformer.shape_models.pose import Pose
+
+_found: dict[str, Pose] = {}
 
 
 def descend(
@@ -24,21 +27,40 @@ def descend(
 ) -> Pose:
     """The pose after some steps of AdamW (Loshchilov and Hutter 2019) on a prototype that is left as it is.
 
+    It takes minutes, and each prior after a registration asks for the same poses: what was found in this
+    process is remembered.
+
     Args:
         prototype, image: (z, y, x) CT in [0, 1].
         hidden: (z, y, x) bool, where the bone is not known.
         learning_rate: in radians, in half extents of the grid, and in logarithms of the scale.
     """
+    asked = digest(f"{spacing} {learning_rate} {steps}", prototype, image, hidden, start.matrix())
+    if asked not in _found:
+        _found[asked] = _descended(prototype, image, hidden, spacing, start, learning_rate, steps)
+    return _found[asked]
+
+
+def _descended(
+    prototype: Tensor,
+    image: Tensor,
+    hidden: Tensor,
+    spacing: Spacing,
+    start: Pose,
+    learning_rate: float,
+    steps: int,
+) -> Pose:
     half = [n * s / 2 for n, s in zip(image.shape, spacing, strict=True)]
     units = torch.tensor([1.0, 1.0, 1.0, *half, 1.0], device=image.device)
     before = start.matrix().to(units)
+    out_of_sight = hidden[None].float() if hidden.any() else None
     with torch.enable_grad():
         numbers = torch.zeros(7, device=image.device, requires_grad=True)
         optimiser = torch.optim.AdamW([numbers], learning_rate)
         for _ in range(steps):
             optimiser.zero_grad(set_to_none=True)
             transform = _after(numbers * units, before)
-            apart = dissimilarity(prototype, image[None], transform[None], spacing, hidden[None].float())
+            apart = dissimilarity(prototype, image[None], transform[None], spacing, out_of_sight)
             apart.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         return as_pose(_after(numbers.detach() * units, before))

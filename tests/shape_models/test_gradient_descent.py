@@ -63,6 +63,16 @@ def test_at_the_published_rate_it_can_barely_move() -> None:
     assert 0 < angle < 50 * 1e-5 * 3**0.5 * 1.01
 
 
+def test_a_pose_that_was_found_is_remembered_until_anything_is_different() -> None:
+    image, prototype = COARSE.bone(anatomy(0), MOVE)[CT], COARSE.bone(anatomy(0))[CT]
+    hidden = torch.zeros(COARSE.grid, dtype=torch.bool)
+    found = descend(prototype, image, hidden, COARSE.spacing, IDENTITY, 1e-3, 3)
+    assert descend(prototype.clone(), image.clone(), hidden, COARSE.spacing, IDENTITY, 1e-3, 3) is found
+    hidden[0, 0, 0] = True
+    assert descend(prototype, image, hidden, COARSE.spacing, IDENTITY, 1e-3, 3) is not found
+    assert descend(prototype, image, ~hidden, COARSE.spacing, MOVE, 1e-3, 3) is not found
+
+
 def test_a_registration_that_descends_takes_the_steps_of_all_rounds_or_of_one() -> None:
     settings = RegistrationSettings(descent=DescentSettings(steps=5, learning_rate=1e-3), rounds=3, steps=0)
     network = Registration(COARSE.grid, COARSE.spacing, settings)

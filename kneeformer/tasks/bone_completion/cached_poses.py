@@ -5,7 +5,6 @@ registration. A pose is stored beside its prepared bone, under a digest of the b
 version that found it: where one of these changes, the bone is registered again.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,6 +18,7 @@ from kneeformer.data.disk import DiskError
 from kneeformer.data.files import clear_unfinished, read_json, write_json
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import side_by_side
+from kneeformer.shape_models.digest import digest
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Registration
 from kneeformer.tasks.bone_completion.batches import Posed, pose_of, stored_bone
@@ -38,11 +38,11 @@ def cached_poses(
     """
     for folder in {case.parent / FOLDER for case in cases}:
         clear_unfinished(folder)  # a concurrent training may lose a pose so: it finds it again
-    digest = _digest_of(registration)
+    of_registration = _digest_of(registration)
 
     def posed(case: Path) -> Posed:
         image = stored_bone(case)
-        file = case.parent / FOLDER / f"{case.name}_{_digest(digest, image)}.json"
+        file = case.parent / FOLDER / f"{case.name}_{digest(of_registration, image)}.json"
         matrix = _read(file)
         if matrix is None:
             matrix = pose_of(registration, image, registration.prototype.device).matrix()
@@ -66,11 +66,4 @@ def _read(file: Path) -> Tensor | None:
 def _digest_of(registration: Registration) -> str:
     settings = registration.settings.model_dump_json()
     said = f"{version('kneeformer')} {registration.spacing} {settings}"
-    return _digest(said, *registration.state_dict().values())
-
-
-def _digest(said: str, *tensors: Tensor) -> str:
-    digest = hashlib.sha256(said.encode())
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest(said, *registration.state_dict().values())
