@@ -104,7 +104,7 @@ def case_folder(folder: Path, description: DatasetDescription) -> CaseFolder:
     """
     ending = description.file_ending
     known = READABLE_ENDINGS if ending in KSPACE_ENDINGS else FILE_ENDINGS
-    found = _numbered(image_folder(folder, known), len(description.channels))
+    found = _numbered(image_folder(folder, known, holds_scans=True), len(description.channels))
     names, ignored = set(), dict(found.ignored)
     for stem, path in found.files.items():
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem)

@@ -1,5 +1,6 @@
 """Image files of a folder by their names alone: those used, and those ignored with the reason."""
 
+import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, READABLE_ENDING
 
 # Of other image files that people have; a .raw, .zraw or .raw.gz belongs to its .mhd or .nhdr.
 OTHER_FORMATS = (".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
+_AS_KSPACE = '"file_ending": ".h5"'
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class ImageFolder:
         return self.files.get(name, self.folder / f"{name}{ending}")
 
 
-def image_folder(folder: Path, known: tuple[str, ...] = FILE_ENDINGS) -> ImageFolder:
+def image_folder(
+    folder: Path, known: tuple[str, ...] = FILE_ENDINGS, holds_scans: bool = False
+) -> ImageFolder:
     """List the image files of a folder; of one that does not exist, none.
 
     The case of an ending does not matter. Hidden files, ._K01.nrrd of macOS too, folders, and files that are
@@ -40,13 +44,14 @@ def image_folder(folder: Path, known: tuple[str, ...] = FILE_ENDINGS) -> ImageFo
 
     Args:
         known: endings of files that are taken.
+        holds_scans: segmentations of 3D Slicer, and k-space that is not taken, are ignored with a reason.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     ignored = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or path.is_dir():
             continue
-        reason = _reason(path, known)
+        reason = _reason(path, known) or (_no_scan(path, known) if holds_scans else None)
         if reason is not None:
             ignored[path] = reason
         elif path.name.lower().endswith(known):
@@ -121,4 +126,16 @@ def _reason(path: Path, endings: tuple[str, ...]) -> str | None:
         return "its name holds control characters or is not UTF-8; rename it"
     if known and not _one_case(path):
         return "its ending mixes small and capital letters, which NIfTI does not allow; write it small"
+    return None
+
+
+def _no_scan(path: Path, known: tuple[str, ...]) -> str | None:
+    """Return the reason why a file among scans is no scan; None where it may be one, or is no image."""
+    name = path.name.lower()
+    if name.endswith(".seg.nrrd") and not re.search(r"_[0-9]{4}\.seg\.nrrd$", name):
+        return "a segmentation of 3D Slicer, not a scan; name a scan CASE_0000.nrrd"
+    if name.endswith(KSPACE_ENDINGS) and not name.endswith(known):
+        return (
+            f"k-space, of which a dataset of images has none; write {_AS_KSPACE} in dataset.json or remove it"
+        )
     return None

@@ -89,14 +89,32 @@ def test_files_without_a_number_beside_dicom_series_are_no_scans(
     put: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A label map drawn by hand, or what an earlier call predicted into the folder."""
-    folder = put("in", "K01_s4.nrrd", "drawn.seg.nrrd")
+    folder = put("in", "K01_s4.nrrd", "drawn.nrrd")
     save(folder / "series", slices(scan()))
     inputs = of(folder)
     assert [c.name for c in inputs.cases] == ["K01_s4"] and inputs.cases[0].images[0].parent.name == "series"
     assert caplog.messages[0].splitlines()[1:] == [
         f"  {folder}/{name}: not read beside DICOM series; move it elsewhere if it is a scan"
-        for name in ("K01_s4.nrrd", "drawn.seg.nrrd")
+        for name in ("K01_s4.nrrd", "drawn.nrrd")
     ]
+
+
+def test_slicers_segmentation_beside_its_scan_is_none(
+    put: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = put("in", "K01.nrrd", "K01.seg.nrrd", "K02.seg.nrrd")
+    inputs = of(folder)
+    assert [case.images[0].name for case in inputs.cases] == ["K01.nrrd"] and inputs.duplicates == []
+    assert caplog.messages[0].splitlines()[1:] == [
+        f"  {folder}/{name}: a segmentation of 3D Slicer, not a scan; name a scan CASE_0000.nrrd"
+        for name in ("K01.seg.nrrd", "K02.seg.nrrd")
+    ]
+
+
+def test_k_space_beside_images_is_told(put: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    folder = put("in", "K01.nrrd", "K02.h5")
+    assert [case.name for case in of(folder).cases] == ["K01"]
+    assert caplog.messages[0].splitlines()[1].startswith(f"  {folder}/K02.h5: k-space, of which")
 
 
 def test_a_folder_without_inputs_says_what_is_there(put: Callable[..., Path]) -> None:
