@@ -163,22 +163,21 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _predict_folder(arguments: argparse.Namespace) -> None:
     from kneeformer.data.cluster import working_on
+    from kneeformer.workflows.inputs import Sources
     from kneeformer.workflows.meshes import MeshFiles
+    from kneeformer.workflows.predict import Extras
     from kneeformer.workflows.predict_folder import predict_folder
 
+    meshes = arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces)
     with loaded_predictor(arguments) as predictor, working_on(arguments.cluster):
         failed = predict_folder(
             _writing(predictor, arguments),
-            arguments.input,
+            Sources(arguments.input, arguments.masks, arguments.other_side),
             arguments.output,
             Bars(),
-            arguments.save_probabilities,
+            Extras(arguments.save_probabilities, meshes, arguments.save_dicom_seg),
             arguments.continue_prediction,
             (arguments.part_id, arguments.num_parts),
-            arguments.masks,
-            arguments.other_side,
-            arguments.save_mesh and MeshFiles(arguments.save_mesh, arguments.faces),
-            arguments.save_dicom_seg,
         )
     print(f"predictions: {arguments.output}")
     end_with(failed, "predicted")

@@ -21,6 +21,7 @@ from kneeformer.reporting.overlays import draw_overlay
 from kneeformer.reporting.report_page import Page
 from kneeformer.workflows.demo_reconstruction import KSPACE, reconstruct_knee
 from kneeformer.workflows.evaluate import evaluate_folders
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.outputs import PREVIEW
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
@@ -104,7 +105,7 @@ def _segment_knees(
     train_fold(folders, request, watch_training, watch)
     model = folders.model(KNEES, "3d_vit")
     output = folder / _SEGMENTED
-    predict_folder(Predictor.from_model_folder(model), raw / "imagesTs", output, watch)
+    predict_folder(Predictor.from_model_folder(model), Sources(raw / "imagesTs"), output, watch)
     description = Dataset.open(raw).description
     summary = evaluate_folders(raw / "labelsTs", output, description, output, default_processes(), watch)
     fold = request.folder(folders)
@@ -126,7 +127,7 @@ def _complete_tibia(folders: Folders, folder: Path, seed: int, watch: Progress) 
     train_fold(folders, request, lambda _: None, watch)
     predictor = Predictor.from_model_folder(folders.model(TIBIAE, "3d_gp"))
     output = folder / _COMPLETED
-    predict_folder(predictor, raw / "imagesTs", output, watch, masks=raw / "masksTs")
+    predict_folder(predictor, Sources(raw / "imagesTs", raw / "masksTs"), output, watch)
     (picture,) = (file for file in output.glob("*.png") if file.name != PREVIEW)
     return picture
 

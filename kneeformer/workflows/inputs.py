@@ -33,8 +33,29 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Folders that a prediction reads.
+
+    Attributes:
+        scans: or one file.
+        masks: of CASE masks, for a task that requires them.
+        other_sides: of the same persons' other sides, CASE_0000 and CASE with the bone; for a configuration
+            that takes them.
+    """
+
+    scans: Path
+    masks: Path | None = None
+    other_sides: Path | None = None
+
+    @property
+    def given(self) -> list[Path]:
+        """Those there are."""
+        return [path for path in (self.scans, self.masks, self.other_sides) if path is not None]
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """Input folders of a prediction.
+    """Contents of the sources of a prediction.
 
     Attributes:
         cases: with their masks and other sides, where these are needed.
@@ -49,13 +70,7 @@ class Inputs:
     series: dict[str, tuple[DicomSeries, ...]] = field(default_factory=dict)
 
 
-def gather_inputs(
-    source: Path,
-    masks: Path | None,
-    other_sides: Path | None,
-    configuration: Configuration,
-    dataset: DatasetSettings,
-) -> Inputs:
+def gather_inputs(sources: Sources, configuration: Configuration, dataset: DatasetSettings) -> Inputs:
     """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
 
     A folder without files called CASE_0000 may be a tree of DICOM series: each is a case, or with several
@@ -66,6 +81,7 @@ def gather_inputs(
     Raises:
         KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
     """
+    source, masks, other_sides = sources.scans, sources.masks, sources.other_sides
     _require_what_is_needed(masks, other_sides, configuration)
     (found, series), description = _images(source, dataset), _description(dataset)
     cases, ignored, duplicates = found.cases, dict(found.ignored), list(found.duplicates)
@@ -91,8 +107,8 @@ def gather_inputs(
         raise KneeformerError(f"{source}: no images called CASE_0000{dataset.file_ending} here{there}")
     if left:
         _log.warning("%d files are ignored:\n%s", len(left), "\n".join(f"  {line}" for line in left))
-    folders = [source.parent if source.is_file() else source, masks, other_sides]
-    return Inputs(cases, [f for f in folders if f is not None], list(dict.fromkeys(duplicates)), series)
+    folders = [path.parent if path.is_file() else path for path in sources.given]
+    return Inputs(cases, folders, list(dict.fromkeys(duplicates)), series)
 
 
 def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[str, tuple[DicomSeries, ...]]]:

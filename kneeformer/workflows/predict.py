@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,32 @@ from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import PREVIEW
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Files that are written of each case beside the usual ones.
+
+    Attributes:
+        probabilities: CASE_probabilities.npz.
+        meshes: how the surfaces of a label map's structures are written; None writes none.
+        dicom_seg: CASE.dcm, a DICOM SEG; for images that are DICOM series.
+    """
+
+    probabilities: bool = False
+    meshes: MeshFiles | None = None
+    dicom_seg: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """Them, for JSON."""
+        return {
+            "save_probabilities": self.probabilities,
+            "save_mesh": None if self.meshes is None else asdict(self.meshes),
+            "save_dicom_seg": self.dicom_seg,
+        }
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True)
@@ -211,20 +237,12 @@ class Predictor:
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
     def predict_case(
-        self,
-        case: Case,
-        output: Path,
-        probabilities: bool = False,
-        meshes: MeshFiles | None = None,
-        dicom_seg: bool = False,
-        preview: bool = False,
+        self, case: Case, output: Path, extras: Extras = NO_EXTRAS, preview: bool = False
     ) -> None:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
             case: with a mask, where the task requires one; its label is for the picture alone.
-            meshes: how the surfaces of a label map's structures are written; None writes none.
-            dicom_seg: write CASE.dcm too, a DICOM SEG; the image is a DICOM series.
             preview: render surfaces in its picture, and write that as preview.png as well.
         """
         task = predictive(self.configuration.task)
@@ -235,7 +253,7 @@ class Predictor:
             if self.simulate is not None:
                 scan = task.undersampled(scan, self.simulate, case.images[0].name, self.configuration)
             scan = self.with_bone_to_keep(scan)
-            outputs = self.predict_scan(scan, probabilities)
+            outputs = self.predict_scan(scan, extras.probabilities)
         except KneeformerError as fault:
             raise KneeformerError(f"{case.mask or case.images[0]}: {fault}") from fault
         for warning in outputs.warnings:
@@ -246,10 +264,10 @@ class Predictor:
         task.draw(scan, outputs, reference, scheme, picture, surfaces=preview)
         if preview and picture.is_file():
             write_bytes(output / PREVIEW, picture.read_bytes())
-        if meshes is not None:
-            for line in meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme):
+        if extras.meshes is not None:
+            for line in extras.meshes.write(output, case.name, outputs.volumes[""], scan.grid, scheme):
                 _log.warning("%s", line)
-        if dicom_seg:
+        if extras.dicom_seg:
             write_dicom_segmentation(
                 output / f"{case.name}.dcm",
                 outputs.volumes[""],

@@ -3,10 +3,8 @@
 import logging
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kneeformer.data.cluster import current_cluster, require_shared
 from kneeformer.data.dataset import Case
@@ -18,10 +16,10 @@ from kneeformer.data.processes import default_processes, run_each
 from kneeformer.errors import KneeformerError, is_memory_short, named, one_line
 from kneeformer.progress import Progress
 from kneeformer.tasks.registry import predictive
-from kneeformer.workflows.inputs import Inputs, gather_inputs, input_problems
+from kneeformer.workflows.inputs import Inputs, Sources, gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
-from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict import NO_EXTRAS, Extras, Predictor
 from kneeformer.workflows.predicted_by import PREDICTED_BY, predicted_since, record
 from kneeformer.workflows.series_table import write_series_table
 from kneeformer.workflows.warning_log import keeping_warnings, passing_warnings_to
@@ -31,16 +29,12 @@ _log = logging.getLogger(__name__)
 
 def predict_folder(
     predictor: Predictor,
-    source: Path,
+    sources: Sources,
     output: Path,
     watch: Progress,
-    probabilities: bool = False,
+    extras: Extras = NO_EXTRAS,
     skip_existing: bool = False,
     part: tuple[int, int] = (0, 1),
-    masks: Path | None = None,
-    other_sides: Path | None = None,
-    meshes: MeshFiles | None = None,
-    dicom_seg: bool = False,
 ) -> list[str]:
     """Predict every case of a folder, or one file, into a folder; preview.png shows the first of the folder.
 
@@ -52,10 +46,6 @@ def predict_folder(
         skip_existing: but for cases whose prediction is older than their files, or of another model or other
             settings.
         part: (id, number of parts): this call takes every n-th case, from the id-th.
-        masks: folder of CASE masks, for a task that requires them.
-        other_sides: folder of the same persons' other sides, CASE_0000 and CASE with the bone; for a
-            configuration that needs them.
-        meshes, dicom_seg: as in `Predictor.predict_case`.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
@@ -68,30 +58,29 @@ def predict_folder(
     require_writable(output)
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
     ending = output_ending(dataset.file_ending)
-    inputs = gather_inputs(source, masks, other_sides, predictor.configuration, dataset)
-    what = Wanted(output, probabilities, meshes, dicom_seg, inputs.cases[0] if inputs.cases else None)
-    made_by = {**predictor.identity(), **what.identity()}
+    inputs = gather_inputs(sources, predictor.configuration, dataset)
+    made_by = {**predictor.identity(), **extras.identity()}
     cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
         cases = _not_predicted(cases, output, ending, predicted_since(output, made_by))
-    outputs = (*task.outputs, *_mesh_outputs(predictor, meshes))
-    if dicom_seg:
-        _require_dicom(source, predictor, inputs)
+    outputs = (*task.outputs, *_mesh_outputs(predictor, extras.meshes))
+    if extras.dicom_seg:
+        _require_dicom(sources.scans, predictor, inputs)
         outputs = (*outputs, ".dcm")
     refuse_outputs(inputs, cases, output, outputs, ending)
     remove_leftovers(cases, output, outputs, ending)
-    require_shared(source, *filter(None, (masks, other_sides)), output=output)
+    require_shared(*sources.given, output=output)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
     record(output, made_by)
     with keeping_warnings(output):
-        problems = input_problems(cases, dataset, unmarked, other_sides, watch)
-        if dicom_seg:
+        problems = input_problems(cases, dataset, unmarked, sources.other_sides, watch)
+        if extras.dicom_seg:
             problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]
         if inputs.series:
             write_series_table(output, inputs.series)
         failed = [line for faults in problems for line in faults]
         good = [case for case, faults in zip(cases, problems, strict=True) if not faults]
-        return failed + _predict_all(predictor, good, what, watch)
+        return failed + _predict_all(good, _CaseWriter(predictor, output, extras, inputs.cases[0]), watch)
 
 
 def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | None) -> list[Case]:
@@ -129,38 +118,58 @@ def _changed(case: Case) -> float:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Files that are written of each case, and their folder.
+class _CaseWriter:
+    """Predicts cases into a folder.
 
     Attributes:
         previewed: the case of which preview.png is drawn.
     """
 
+    predictor: Predictor
     output: Path
-    probabilities: bool
-    meshes: MeshFiles | None
-    dicom_seg: bool
-    previewed: Case | None
+    extras: Extras
+    previewed: Case
 
-    def identity(self) -> dict[str, Any]:
-        """The files alone, for JSON."""
-        return {
-            "save_probabilities": self.probabilities,
-            "save_mesh": None if self.meshes is None else asdict(self.meshes),
-            "save_dicom_seg": self.dicom_seg,
-        }
+    def __call__(self, case: Case) -> list[str]:
+        """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
+        at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+        """
+        kept = self.output / f"{case.name}.traceback.txt"
+        try:
+            self.predictor.predict_case(case, self.output, self.extras, preview=case == self.previewed)
+            kept.unlink(missing_ok=True)
+        except DiskError:
+            raise
+        except KneeformerError as fault:
+            return [str(fault)]
+        except Exception as fault:
+            text = f"{case.images[0]}: {one_line(fault)}"
+            if is_memory_short(fault):
+                return [f"{text}; {_memory_remedy(fault, self.extras.probabilities)}"]
+            if isinstance(fault, OSError):
+                return [f"{case.images[0]}: {in_words(fault)}"]
+            with suppress(DiskError):
+                write_text(kept, "".join(traceback.format_exception(fault)))
+            return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
+        return []
+
+    def on_worker(self, case: Case) -> tuple[list[str], list[str]]:
+        """As a call, on the best device of this machine; and what it warned of."""
+        warnings: list[str] = []
+        with passing_warnings_to(warnings.append):
+            return replace(self, predictor=self.predictor.on(None))(case), warnings
 
 
-def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch: Progress) -> list[str]:
+def _predict_all(cases: list[Case], writer: _CaseWriter, watch: Progress) -> list[str]:
     """Predict cases here, one after the other, or on the cluster; return a line for each that failed."""
     failed: list[str] = []
     if current_cluster() is None:
         for done, case in enumerate(cases, 1):
-            failed += _predicted(predictor, case, wanted)
+            failed += writer(case)
             watch("Predicting", done, len(cases))
         return failed
     outcomes = run_each(
-        partial(_predicted_on_worker, predictor.on("cpu"), wanted),
+        replace(writer, predictor=writer.predictor.on("cpu")).on_worker,
         cases,
         [str(case.images[0]) for case in cases],
         default_processes(),
@@ -175,13 +184,6 @@ def _predict_all(predictor: Predictor, cases: list[Case], wanted: Wanted, watch:
         for warning in warnings:
             _log.warning("%s", warning)
     return failed
-
-
-def _predicted_on_worker(predictor: Predictor, wanted: Wanted, case: Case) -> tuple[list[str], list[str]]:
-    """As `_predicted`, on the best device of this machine; and what it warned of."""
-    warnings: list[str] = []
-    with passing_warnings_to(warnings.append):
-        return _predicted(predictor.on(None), case, wanted), warnings
 
 
 def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, ...]:
@@ -205,37 +207,6 @@ def _require_dicom(source: Path, predictor: Predictor, inputs: Inputs) -> None:
             f"folder of DICOM series"
         )
     require_highdicom()
-
-
-def _predicted(predictor: Predictor, case: Case, wanted: Wanted) -> list[str]:
-    """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
-    at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
-    """
-    kept = wanted.output / f"{case.name}.traceback.txt"
-    try:
-        predictor.predict_case(
-            case,
-            wanted.output,
-            wanted.probabilities,
-            wanted.meshes,
-            wanted.dicom_seg,
-            preview=case == wanted.previewed,
-        )
-        kept.unlink(missing_ok=True)
-    except DiskError:
-        raise
-    except KneeformerError as fault:
-        return [str(fault)]
-    except Exception as fault:
-        text = f"{case.images[0]}: {one_line(fault)}"
-        if is_memory_short(fault):
-            return [f"{text}; {_memory_remedy(fault, wanted.probabilities)}"]
-        if isinstance(fault, OSError):
-            return [f"{case.images[0]}: {in_words(fault)}"]
-        with suppress(DiskError):
-            write_text(kept, "".join(traceback.format_exception(fault)))
-        return [f"{text}; this is a bug of kneeformer: please report it with {kept}"]
-    return []
 
 
 def _memory_remedy(fault: Exception, probabilities: bool) -> str:

@@ -20,6 +20,7 @@ from kneeformer.data.processes import default_processes
 from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.paths import FINAL, Folders
 from kneeformer.workflows.evaluate import evaluate_folders
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
@@ -81,7 +82,7 @@ def scores_of(
         train_fold(folders, request, nobody, nobody)
         model = folders.model(NAME, "3d_vit")
         predictor = Predictor.from_model_folder(model, simulate=arguments.acceleration)
-        for fault in predict_folder(predictor, tests, output, nobody):
+        for fault in predict_folder(predictor, Sources(tests), output, nobody):
             raise SystemExit(fault)
         description = Dataset.open(folders.raw / NAME).description
         evaluate_folders(tests, output, description, output, default_processes(), nobody)

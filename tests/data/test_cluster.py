@@ -25,6 +25,7 @@ from kneeformer.data.processes import run_each
 from kneeformer.data.storage import StoredCase, open_case
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.preprocess import preprocess_cases
@@ -179,7 +180,7 @@ def test_a_folder_is_predicted_as_on_this_machine(scheduler: str, tmp_path: Path
     predicted = {}
     for name, address in (("here", None), ("elsewhere", scheduler)):
         with working_on(address):
-            assert predict_folder(predictor, tmp_path / "in", tmp_path / name, lambda *_: None) == []
+            assert predict_folder(predictor, Sources(tmp_path / "in"), tmp_path / name, lambda *_: None) == []
         predicted[name] = [read_image(tmp_path / name / f"K{number}.nrrd").array for number in range(3)]
     assert np.array_equal(predicted["here"], predicted["elsewhere"])
     assert 0 < np.mean(predicted["here"]) < 1

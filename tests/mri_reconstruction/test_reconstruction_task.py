@@ -19,6 +19,7 @@ from kneeformer.phantoms.kspace import write_kspace_dataset
 from kneeformer.plans import Plan, read_plan
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.workflows.evaluate import evaluate_folders
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
@@ -59,7 +60,7 @@ def plan_of(folders: Folders) -> Plan:
 
 def reconstructed(folders: Folders, kind: str, output: Path, acceleration: float = 4) -> np.ndarray:
     predictor = Predictor.untrained(plan_of(folders), kind, simulate=acceleration)
-    assert predict_folder(predictor, folders.raw / NAME / "imagesTs", output, nobody) == []
+    assert predict_folder(predictor, Sources(folders.raw / NAME / "imagesTs"), output, nobody) == []
     return read_image(output / "phantom_100.nii.gz").array
 
 
@@ -100,7 +101,7 @@ def test_a_network_is_trained_validated_and_applied(folders: Folders, tmp_path: 
     assert outcome.summary is not None
     predictor = Predictor.from_model_folder(folders.model(NAME, "3d_vit"), simulate=4)
     raw = folders.raw / NAME
-    assert predict_folder(predictor, raw / "imagesTs", tmp_path, nobody) == []
+    assert predict_folder(predictor, Sources(raw / "imagesTs"), tmp_path, nobody) == []
     description = Dataset.open(raw).description
     summary = evaluate_folders(raw / "imagesTs", tmp_path, description, tmp_path, 1, nobody)
     assert summary.cases == 1
@@ -120,10 +121,10 @@ def test_magnitudes_are_reconstructed_where_they_are_undersampled_and_said_to_be
     image = (100 * reference(folders)).astype(np.int16)
     write_image(tmp_path / "a_0000.nii.gz", image, Grid((4, 48, 48), (4.5, 1.9, 1.9)))
     plain = Predictor.untrained(plan_of(folders), "zero_filled")
-    (line,) = predict_folder(plain, tmp_path, tmp_path / "out", nobody)
+    (line,) = predict_folder(plain, Sources(tmp_path), tmp_path / "out", nobody)
     assert "undersample them with --simulate 4" in line
     undersampled = Predictor.untrained(plan_of(folders), "zero_filled", simulate=4)
-    assert predict_folder(undersampled, tmp_path, tmp_path / "out", nobody) == []
+    assert predict_folder(undersampled, Sources(tmp_path), tmp_path / "out", nobody) == []
     assert json.loads((tmp_path / "out" / "a.json").read_text())["data"] == "simulated from magnitudes"
 
 
@@ -145,7 +146,7 @@ def test_undersampled_files_are_learnt_from_by_themselves(folders: Folders, tmp_
     train_fold(home, Request(NAME, "tv", 0, settings=("solver.iterations=5",)), nobody, nobody)
     predictor = Predictor.from_model_folder(home.model(NAME, "3d_vit"))
     tests = home.raw / NAME / "imagesTs"
-    assert predict_folder(predictor, tests, tmp_path / "out", nobody) == []
+    assert predict_folder(predictor, Sources(tests), tmp_path / "out", nobody) == []
     with pytest.raises(KneeformerError, match="it is no truth"):
         description = Dataset.open(home.raw / NAME).description
         evaluate_folders(tests, tmp_path / "out", description, tmp_path / "out", 1, nobody)

@@ -35,6 +35,7 @@ from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
 from kneeformer.tasks.preparation import PreparedCase
 from kneeformer.workflows.evaluate import evaluate_folders
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.plan import plan_dataset
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.predict_folder import predict_folder
@@ -197,7 +198,7 @@ def test_a_task_of_one_file_runs_from_scans_to_scores(tmp_path: Path) -> None:
 
     predictor = Predictor.from_model_folder(folders.model(NAME, "threshold"))
     output = tmp_path / "predictions"
-    assert predict_folder(predictor, raw / "imagesTs", output, nobody) == []
+    assert predict_folder(predictor, Sources(raw / "imagesTs"), output, nobody) == []
     description = RawDataset.open(raw).description
     summary = evaluate_folders(raw / "labelsTs", output, description, output, 1, nobody)
     assert summary.cases == 2 and summary.mean["bright"]["Dice"] == 1

@@ -11,7 +11,7 @@ from prepared import plan
 from kneeformer.config import Configuration
 from kneeformer.errors import KneeformerError
 from kneeformer.plans import parse_plan
-from kneeformer.workflows.inputs import Inputs, gather_inputs
+from kneeformer.workflows.inputs import Inputs, Sources, gather_inputs
 
 DATASET = plan().dataset
 SEGMENTATION = plan().configuration("3d_vit")
@@ -41,7 +41,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 
 def of(folder: Path, masks: Path | None = None, configuration: Configuration = SEGMENTATION) -> Inputs:
-    return gather_inputs(folder, masks, None, configuration, DATASET)
+    return gather_inputs(Sources(folder, masks), configuration, DATASET)
 
 
 def test_scans_of_every_format_are_taken(put: Callable[..., Path]) -> None:
@@ -138,12 +138,12 @@ def test_dicom_series_of_a_study_are_the_channels_of_its_case(tmp_path: Path) ->
     pd = save(tmp_path / "a", slices(scan(1), SeriesDescription="PD", SeriesNumber=4, **study))
     t2 = save(tmp_path / "b", slices(scan(2), SeriesDescription="t2", SeriesNumber=5, **study))
     two = DATASET.model_copy(update={"channel_names": ("T2", "PD")})
-    found = gather_inputs(tmp_path, None, None, SEGMENTATION, two)
+    found = gather_inputs(Sources(tmp_path), SEGMENTATION, two)
     assert [(case.name, len(case.images)) for case in found.cases] == [("K01_s5", 2)]
     assert [image.parent for image in found.cases[0].images] == [t2.parent, pd.parent]
     with pytest.raises(KneeformerError, match="no series described as 'T1', a channel, but 'PD', 't2'"):
         wanted = DATASET.model_copy(update={"channel_names": ("T1", "PD")})
-        gather_inputs(tmp_path, None, None, SEGMENTATION, wanted)
+        gather_inputs(Sources(tmp_path), SEGMENTATION, wanted)
 
 
 def test_one_file(put: Callable[..., Path]) -> None:

@@ -14,8 +14,9 @@ from kneeformer.data.images import write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
+from kneeformer.workflows.inputs import Sources
 from kneeformer.workflows.meshes import Export, MeshFiles, export_case, export_meshes, file_names
-from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.predict import Extras, Predictor
 from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.predicted_by import PREDICTED_BY
 
@@ -125,8 +126,8 @@ def test_a_prediction_writes_its_surfaces(tmp_path: Path) -> None:
     voxels[1:3, 2:6, 3:6] = 5
     write_image(tmp_path / "in" / "K01_0000.nrrd", voxels, Grid(SHAPE, (1.0, 1.0, 1.0)))
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (Bright(),))
-    output = tmp_path / "out"
-    assert predict_folder(predictor, tmp_path / "in", output, lambda *_: None, meshes=MeshFiles()) == []
+    output, extras = tmp_path / "out", Extras(meshes=MeshFiles())
+    assert predict_folder(predictor, Sources(tmp_path / "in"), output, lambda *_: None, extras) == []
     assert sorted(p.name for p in output.iterdir()) == [
         *("K01.json", "K01.nrrd", "K01.png", "K01_femur.stl", PREDICTED_BY, "preview.png"),
     ]

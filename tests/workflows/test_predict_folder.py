@@ -17,7 +17,8 @@ from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.tasks.cases import Scan
-from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.inputs import Sources
+from kneeformer.workflows.predict import NO_EXTRAS, Extras, Predictor
 from kneeformer.workflows.predict_folder import predict_folder
 from kneeformer.workflows.predicted_by import PREDICTED_BY
 from kneeformer.workflows.warning_log import kept_warnings
@@ -72,7 +73,7 @@ def test_each_fault_costs_its_own_case(
 ) -> None:
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     output = tmp_path / "out"
-    failed = predict_folder(predictor, inputs, output, lambda *_: None)
+    failed = predict_folder(predictor, Sources(inputs), output, lambda *_: None)
     assert sorted(p.name for p in output.iterdir()) == [
         *("a good.nrrd", "a good.png", "d bug.traceback.txt", "g good.nrrd", "g good.png"),
         *(PREDICTED_BY, "preview.png"),
@@ -92,7 +93,7 @@ def test_each_fault_costs_its_own_case(
     assert "in forward" in kept.read_text()
     assert set(np.unique(read_image(output / "a good.nrrd").array)) <= {0, 1}
     predicted = {case: (output / f"{case}.nrrd").stat().st_mtime_ns for case in ("a good", "g good")}
-    assert predict_folder(predictor, inputs, output, lambda *_: None, skip_existing=True) == failed
+    assert predict_folder(predictor, Sources(inputs), output, lambda *_: None, skip_existing=True) == failed
     assert predicted == {case: (output / f"{case}.nrrd").stat().st_mtime_ns for case in predicted}
 
 
@@ -110,12 +111,12 @@ class TestKeptPredictions:
         assert self.found(tmp_path) == {"one": 1, "two": 1}
         return tmp_path
 
-    def predict(self, place: Path, bias: float, keep: bool = False, **wanted: bool) -> None:
+    def predict(self, place: Path, bias: float, keep: bool = False, extras: Extras = NO_EXTRAS) -> None:
         network = Thresholds()
         network.weight.data.fill_(bias)
         predictor = Predictor(plan(), plan().configuration("3d_vit"), (network,))
         failed = predict_folder(
-            predictor, place / "in", place / "out", lambda *_: None, skip_existing=keep, **wanted
+            predictor, Sources(place / "in"), place / "out", lambda *_: None, extras, skip_existing=keep
         )
         assert failed == []
 
@@ -170,7 +171,7 @@ class TestKeptPredictions:
         assert self.found(place) == {"one": 0, "two": 0}
 
     def test_none_without_a_file_that_is_wanted_now(self, place: Path) -> None:
-        self.predict(place, bias=1e6, keep=True, probabilities=True)
+        self.predict(place, bias=1e6, keep=True, extras=Extras(probabilities=True))
         assert (place / "out" / "one_probabilities.npz").is_file()
 
 
@@ -184,7 +185,7 @@ def test_what_may_be_wrong_with_intensities_is_told_once_and_by_the_first_lines(
         write_image(tmp_path / "in" / f"{number:02}_0000.nrrd", voxels, Grid(SHAPE, (1, 1, 1)))
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     with caplog.at_level(logging.WARNING):
-        assert predict_folder(predictor, tmp_path / "in", tmp_path / "out", lambda *_: None) == []
+        assert predict_folder(predictor, Sources(tmp_path / "in"), tmp_path / "out", lambda *_: None) == []
     (text,) = [m for m in caplog.messages if "outside" in m]
     first, *lines = text.splitlines()
     assert first == "12 warnings:" and len(lines) == 11 and lines[-1] == "  and 2 more"
@@ -204,14 +205,14 @@ def test_an_array_with_voxels_that_are_no_numbers_is_refused(value: float) -> No
 
 def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path) -> None:
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (Thresholds(),))
-    tree = tmp_path / "dicom"
+    tree, with_seg = tmp_path / "dicom", Extras(dicom_seg=True)
     for number, folder in ((1, "a"), (2, "b")):
         save(tree / folder, slices(scan(number), SeriesNumber=number))
         write_image(tmp_path / f"{number}.nii.gz", scan(number), OBLIQUE)
         case = Case(f"K01_s{number}", (tmp_path / f"{number}.nii.gz",))
         predictor.predict_case(case, tmp_path / "of files")
     save(tree / "scout", slices(scan(), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
-    assert predict_folder(predictor, tree, tmp_path / "of dicom", lambda *_: None, dicom_seg=True) == []
+    assert predict_folder(predictor, Sources(tree), tmp_path / "of dicom", lambda *_: None, with_seg) == []
     for name in ("K01_s1.nrrd", "K01_s2.nrrd"):
         one, other = (read_image(tmp_path / of / name) for of in ("of dicom", "of files"))
         np.testing.assert_array_equal(one.array, other.array)
@@ -226,7 +227,7 @@ def test_dicom_series_are_predicted_as_the_same_volumes_in_files(tmp_path: Path)
     assert [row[:16] for row in table[1:]] == ["K01_s1,0,MR,1,5,", "K01_s2,0,MR,2,5,"]
     assert "Jane" not in "".join(table)
     with pytest.raises(KneeformerError, match="no DICOM series"):
-        predict_folder(predictor, tmp_path / "1.nii.gz", tmp_path / "out", lambda *_: None, dicom_seg=True)
+        predict_folder(predictor, Sources(tmp_path / "1.nii.gz"), tmp_path / "out", lambda *_: None, with_seg)
 
 
 @pytest.mark.parametrize(("unit", "warned"), [(0.2, True), (0.3, False), (3.0, False), (5.0, True)])
