@@ -9,6 +9,17 @@ from kneeformer.cli.options import add_device, add_plans, command_parser, positi
 
 def main() -> None:
     parser = command_parser("kf_label_study", __doc__)
+    _add_trainings(parser)
+    _add_lengths(parser)
+    add_plans(parser)
+    add_device(parser)
+    arguments = parser.parse_args()
+    run(
+        lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")
+    )
+
+
+def _add_trainings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument(
         "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
@@ -44,6 +55,10 @@ def main() -> None:
         metavar="S",
         help="seeds, each a repetition (default: 0 1 2)",
     )
+    parser.add_argument("--pretrain_from", default=None, metavar="DATASET", help="as in kf_train")
+
+
+def _add_lengths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=whole_number(0),
@@ -67,13 +82,6 @@ def main() -> None:
     )
     parser.add_argument(
         "--pretraining_minutes", type=positive, default=None, metavar="M", help="minutes of the pre-training"
-    )
-    parser.add_argument("--pretrain_from", default=None, metavar="DATASET", help="as in kf_train")
-    add_plans(parser)
-    add_device(parser)
-    arguments = parser.parse_args()
-    run(
-        lambda: _study(arguments), resume_with("finished trainings, and the last checkpoint of a stopped one")
     )
 
 

@@ -66,7 +66,7 @@ def _folds_used(model: Path, checkpoint: str) -> str:
     Raises:
         KneeformerError: no fold is trained.
     """
-    from kneeformer.workflows.predict import fold_folders
+    from kneeformer.workflows.model_folder import fold_folders
 
     begun = sorted(path.name for path in model.glob("fold_*"))
     if len(begun) < 2:

@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
 def main() -> None:
     parser = command_parser("kf_train", __doc__)
+    _add_fold(parser)
+    _add_length(parser)
+    _add_start(parser)
+    _add_settings(parser)
+    add_plans(parser)
+    add_device(parser)
+    add_quiet(parser)
+    arguments, since = parser.parse_args(), time.time()
+    run(lambda: _train(arguments), lambda typed: _resume_command(arguments, since, typed), arguments.quiet)
+
+
+def _add_fold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="dataset number or folder name")
     parser.add_argument("configuration", help="such as 3d_vit")
     parser.add_argument(
@@ -37,6 +49,10 @@ def main() -> None:
     parser.add_argument(
         "--val", dest="validate_only", action="store_true", help="only validate a trained fold"
     )
+    parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold again")
+
+
+def _add_length(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=whole_number(0),
@@ -51,8 +67,9 @@ def main() -> None:
         metavar="M",
         help="end after M minutes, or after --epochs if both are given; the learning rate falls to zero",
     )
-    parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="train a finished or stopped fold again")
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no_pretraining",
         action="store_true",
@@ -76,6 +93,10 @@ def main() -> None:
         metavar="DATASET",
         help="second dataset whose images are also used in pre-training",
     )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -94,11 +115,6 @@ def main() -> None:
         metavar="N",
         help="GPUs that share each batch, one process each (with -device cpu: N processes)",
     )
-    add_plans(parser)
-    add_device(parser)
-    add_quiet(parser)
-    arguments, since = parser.parse_args(), time.time()
-    run(lambda: _train(arguments), lambda typed: _resume_command(arguments, since, typed), arguments.quiet)
 
 
 def _resume_command(arguments: argparse.Namespace, since: float, typed: list[str]) -> tuple[str, list[str]]:

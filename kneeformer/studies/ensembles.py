@@ -14,7 +14,8 @@ from kneeformer.plans import read_fold_plan
 from kneeformer.progress import Progress
 from kneeformer.workflows.chosen_predictor import mean_probabilities, most_probable
 from kneeformer.workflows.evaluate import evaluate_cases
-from kneeformer.workflows.predict import Predictor, read_scan
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.scan_files import read_scan
 
 Pair = tuple[str, str]
 

@@ -15,7 +15,8 @@ from kneeformer.reporting.score_tables import csv_text
 from kneeformer.studies.suggestion import Suggestion, small_image, suggest, uncertainty
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.registry import predictive
-from kneeformer.workflows.predict import Predictor, read_scan
+from kneeformer.workflows.predict import Predictor
+from kneeformer.workflows.scan_files import read_scan
 
 TABLE = "suggestions.csv"
 

@@ -16,8 +16,7 @@ from kneeformer.config import Configuration
 from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import write_dicom_segmentation
 from kneeformer.data.files import write_bytes, write_json, written_whole
-from kneeformer.data.images import on_grid, output_ending, read_image, write_image
-from kneeformer.data.label_map import read_label_map
+from kneeformer.data.images import output_ending, write_image
 from kneeformer.data.mesh_files import write_stl
 from kneeformer.data.segmentation_file import write_label_map
 from kneeformer.data.transform_files import write_transform
@@ -26,13 +25,14 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.grid import Grid
 from kneeformer.networks.compute import choose_device, to_device
-from kneeformer.paths import fold_name
 from kneeformer.plans import Plan, read_fold_plan
 from kneeformer.tasks.cases import Outputs, Scan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.bone_finder import BoneFinder
 from kneeformer.workflows.meshes import MeshFiles
+from kneeformer.workflows.model_folder import bone_finder_folder, fold_folders
 from kneeformer.workflows.outputs import PREVIEW
+from kneeformer.workflows.scan_files import labels_on, read_other_side, read_scan
 
 _log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class Predictor:
         task = predictive(self.configuration.task)
         scan = read_scan(case)
         if self.configuration.takes_other_side and case.other_side is not None:
-            scan = replace(scan, other_side=_read_other_side(case.other_side))
+            scan = replace(scan, other_side=read_other_side(case.other_side))
         try:
             if self.simulate is not None:
                 scan = task.undersampled(scan, self.simulate, case.images[0].name, self.configuration)
@@ -259,7 +259,7 @@ class Predictor:
         for warning in outputs.warnings:
             _log.warning("%s: %s", case.images[0], warning)
         output.mkdir(parents=True, exist_ok=True)
-        reference = None if case.label is None else _labels_on(scan.grid, case.label)
+        reference = None if case.label is None else labels_on(scan.grid, case.label)
         picture, scheme = output / f"{case.name}.png", self.plan.dataset.scheme
         task.draw(scan, outputs, reference, scheme, picture, surfaces=preview)
         if preview and picture.is_file():
@@ -296,58 +296,6 @@ class Predictor:
                 write_label_map(path, volume, grid, self.plan.dataset.scheme)
             else:
                 write_image(path, volume, grid, outputs.description)
-
-
-def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
-    """The folders of a model's trained folds: all but fold_all, or those named. Raises KneeformerError."""
-    found = sorted(p.parent for p in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
-    if not found:
-        raise KneeformerError(
-            f"{folder}: no trained fold (fold_0/checkpoint_{checkpoint}.pt); train one with kf_train"
-        )
-    if folds is None:
-        return [p for p in found if p.name != "fold_all"] or found
-    wanted = [folder / fold_name(f) for f in folds]
-    if missing := [p.name for p in wanted if p not in found]:
-        raise KneeformerError(
-            f"{folder}: {', '.join(missing)} has no checkpoint_{checkpoint}.pt; those that have one: "
-            f"{', '.join(p.name for p in found)}"
-        )
-    return wanted
-
-
-def bone_finder_folder(model: Path, plan: Plan) -> Path | None:
-    """The folder, trained or not, of what finds the bone for a completion; None where its task needs none."""
-    ((own, configuration),) = plan.configurations.items()
-    finder = predictive(configuration.task).bone_finder
-    folder = model.absolute()
-    return None if finder is None else folder.with_name(f"{folder.name.removesuffix(f'__{own}')}__{finder}")
-
-
-def read_scan(case: Case) -> Scan:
-    """The case's images and mask, stored as the first channel is.
-
-    Raises:
-        KneeformerError: channels of different voxels.
-    """
-    first = read_image(case.images[0])
-    grid = first.grid
-    others = [on_grid(read_image(path), grid, path, case.images[0].name) for path in case.images[1:]]
-    mask = None if case.mask is None else _labels_on(grid, case.mask)
-    kspace = np.iscomplexobj(first.array)
-    array = first.array if kspace else np.stack([c.array for c in (first, *others)])
-    return Scan(array, grid, mask, case.side, facts=first.facts)
-
-
-def _labels_on(grid: Grid, file: Path) -> np.ndarray:
-    """A label map, stored as the grid is. Raises KneeformerError: it has other voxels."""
-    return on_grid(read_label_map(file), grid, file, "its scan").array
-
-
-def _read_other_side(case: Case) -> Scan:
-    """A whole bone: its label map is the mask."""
-    scan = read_scan(case)
-    return scan if case.label is None else replace(scan, mask=_labels_on(scan.grid, case.label))
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

@@ -29,7 +29,7 @@ from kneeformer.workflows.model_archive import (
     read_archive,
     write_archive,
 )
-from kneeformer.workflows.predict import bone_finder_folder, fold_folders
+from kneeformer.workflows.model_folder import bone_finder_folder, fold_folders
 
 SOURCE = "source.json"
 

@@ -12,7 +12,7 @@ from kneeformer.data.images import read_image, write_image
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import ENDS, turn
 from kneeformer.tasks.cases import Scan
-from kneeformer.workflows.predict import read_scan
+from kneeformer.workflows.scan_files import read_scan
 
 ORIENTATIONS = ["".join(ends) for lines in permutations(ENDS) for ends in product(*lines)]
 
