@@ -1,10 +1,25 @@
 """The normal operator S* F* M F S of a measurement, for images so arranged that it is quick."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 _RADIX = 13  # the largest prime that libraries of fast Fourier transforms have code for
 _EDGE = 48  # of matrices, at most: larger products take longer than the transform
+
+
+class NormalOperator(Protocol):
+    """S* F* M F S, of images in an arrangement of its own."""
+
+    def arranged(self, image: Tensor) -> Tensor:
+        """(batch, slices, rows, columns) complex -> the same image, arranged."""
+
+    def restored(self, arranged: Tensor) -> Tensor:
+        """The inverse of `arranged`."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Apply it to an arranged image."""
 
 
 class ByTransforms:
@@ -82,7 +97,7 @@ class ByProducts:
         return torch.matmul(matrix, image.flatten(-2)).view(image.shape)
 
 
-def normal_operator(sensitivities: Tensor, mask: Tensor, axes: tuple[int, ...]) -> ByTransforms | ByProducts:
+def normal_operator(sensitivities: Tensor, mask: Tensor, axes: tuple[int, ...]) -> NormalOperator:
     """Whichever is quicker; a GPU transforms."""
     factors = coprime_factors(mask.shape[-1])
     one_for_all = mask.shape[2:4] == (1, 1)

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kneeformer.networks.normal_operator import ByProducts, ByTransforms, normal_operator, transform
+from kneeformer.networks.normal_operator import NormalOperator, normal_operator, transform
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Measurement:
         return operator.restored(operator(operator.arranged(image)))
 
     @cached_property
-    def _normal(self) -> ByTransforms | ByProducts:
+    def _normal(self) -> NormalOperator:
         return normal_operator(self.sensitivities, self.mask, self.axes)
 
     def step_towards(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
