@@ -69,13 +69,15 @@ def is_cartilage(name: str) -> bool:
 
 
 def _bone_under(name: str, mask: np.ndarray, labels: np.ndarray, scheme: LabelScheme) -> str | None:
-    """The structure, itself no cartilage, that most voxels around a cartilage belong to."""
+    """The structure, itself no cartilage and no region that holds it, that most voxels around a cartilage
+    belong to.
+    """
     around = scipy.ndimage.binary_dilation(mask) & ~mask
     touching = labels[around]
     counts = {
         other: np.count_nonzero(scheme.structure(touching, other))
         for other in scheme.names
-        if not is_cartilage(other)
+        if not is_cartilage(other) and not scheme.structure(labels[mask], other).any()
     }
     bone = max(counts, key=lambda other: counts[other], default=None)
     return bone if bone is not None and counts[bone] else None

@@ -69,6 +69,15 @@ def test_cartilage_on_a_ball_has_its_thickness(
     assert meniscus.surface is None and meniscus.facts == {"volume_mm3": 0.0, "touches_border": False}
 
 
+def test_a_region_that_holds_cartilage_is_not_its_bone() -> None:
+    labels = np.zeros((12, 9, 9), np.uint8)
+    labels[:6], labels[6:9] = 1, 2
+    scheme = LabelScheme.from_json({"background": 0, "knee": [1, 2], "femur": 1, "cartilage": 2}, [1, 1, 2])
+    _, _, cartilage = measured_structures(labels, Grid(labels.shape, (1.0, 1.0, 1.0)), scheme)
+    assert cartilage.facts["bone"] == "femur"
+    assert cartilage.facts["mean_thickness_mm"] == pytest.approx(3, rel=0.05)
+
+
 def test_cartilage_without_bone_has_no_thickness() -> None:
     labels = np.zeros((9, 9, 9), np.uint8)
     labels[3:6, 2:7, :5] = 2
