@@ -46,8 +46,8 @@ def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
         Number of training and of test cases.
 
     Raises:
-        KneeformerError: dataset.json is not the Decathlon's, a file is missing or damaged, or an image has
-            another number of channels than dataset.json names.
+        KneeformerError: dataset.json is not the Decathlon's, a file is missing or damaged, an image has
+            another number of channels than dataset.json names, or two images have one name.
     """
     description = read_model(
         source / "dataset.json",
@@ -85,6 +85,8 @@ def _write_channels(file: Path, folder: Path, channels: int) -> str:
     if len(images) != channels:
         raise KneeformerError(f"{file}: {len(images)} channels, but dataset.json names {channels} modalities")
     name = composed(file.name[: -len(file_ending(file))])
+    if (folder / f"{name}_0000{_ENDING}").exists():
+        raise KneeformerError(f"{file}: dataset.json lists two images called {name}; rename one")
     for number, image in enumerate(images):
         write_image(folder / f"{name}_{number:04d}{_ENDING}", image.array, image.grid)
     return name

@@ -1,6 +1,7 @@
 """Folders of 3D Slicer and of the Decathlon as datasets."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -241,6 +242,19 @@ def test_a_decathlon_folder(channels: int, tmp_path: Path) -> None:
         image = read_image(path)
         np.testing.assert_array_equal(image.array, expected.transpose(2, 1, 0))
         assert image.grid.spacing == pytest.approx((3.0, 0.6, 0.5))
+
+
+def test_images_of_one_name_in_several_folders_are_refused(tmp_path: Path) -> None:
+    decathlon(tmp_path / "Task04_X", 1)
+    file = tmp_path / "Task04_X" / "dataset.json"
+    content = json.loads(file.read_text())
+    (tmp_path / "Task04_X" / "more").mkdir()
+    shutil.copy(tmp_path / "Task04_X" / "imagesTr" / "k_1.nii.gz", tmp_path / "Task04_X" / "more")
+    content["training"].append({"image": "./more/k_1.nii.gz", "label": "./labelsTr/k_1.nii.gz"})
+    file.write_text(json.dumps(content))
+    with pytest.raises(KneeformerError, match=r"more/k_1\.nii\.gz: .* two images called k_1"):
+        import_msd(tmp_path / "Task04_X", tmp_path / "raw" / "Dataset004_X", lambda *_: None)
+    assert not list((tmp_path / "raw").iterdir())
 
 
 def test_a_decathlon_folder_with_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
