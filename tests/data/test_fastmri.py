@@ -100,7 +100,8 @@ def test_a_file_of_the_test_split_keeps_its_unmeasured_columns_at_zero(tmp_path:
     [
         (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "not a whole HDF5 file"),
         (lambda p: p.write_bytes(b"no HDF5 at all"), "not a whole HDF5 file"),
-        (lambda p: h5py.File(p, "w").create_dataset("volume", data=[1]), "no `kspace`, but volume"),
+        (lambda p: h5py.File(p, "w").create_dataset("volume", data=[1]), "no array `kspace`, but volume"),
+        (lambda p: h5py.File(p, "w").create_group("kspace/real"), "no array `kspace`, but kspace"),
         (lambda p: write(p, abs(samples())), "`kspace` is float32 of 3 x 2 x 32 x 18"),
         (lambda p: write(p, samples() * np.nan), "NaN or infinite"),
         (lambda p: write(p, samples() * 0), "all zero"),

@@ -45,7 +45,7 @@ def _h5py() -> ModuleType:
 
 def _reader(file: Any) -> Callable[[Path], Image]:
     """Choose what reads the layout of an opened file. Raises FileFault: none that is known."""
-    if (kspace := file.get("kspace")) is not None:
+    if hasattr(kspace := file.get("kspace"), "dtype"):  # a group has none
         if kspace.dtype.kind != "c" or len(kspace.shape) not in (3, 4, 5) or 0 in kspace.shape:
             shape = " x ".join(map(str, kspace.shape))
             raise FileFault(f"its `kspace` is {kspace.dtype} of {shape}; {_LAYOUTS}")
@@ -53,7 +53,7 @@ def _reader(file: Any) -> Callable[[Path], Image]:
         return lambda path: read(file, path)
     if (group := next(filter(_holds_readouts, file.values()), None)) is not None:
         return lambda path: read_ismrmrd(group, path)
-    raise FileFault(f"holds no `kspace`, but {', '.join(sorted(file)) or 'nothing'}; {_LAYOUTS}")
+    raise FileFault(f"holds no array `kspace`, but {', '.join(sorted(file)) or 'nothing'}; {_LAYOUTS}")
 
 
 def _holds_readouts(entry: Any) -> bool:
