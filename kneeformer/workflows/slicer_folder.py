@@ -33,10 +33,10 @@ def slicer_folder(folder: Path) -> SlicerFolder:
 
     A segmentation is an NRRD file whose header names segments. It belongs to the volume of its folder that
     has its name, but for words such as "segmentation"; or to the only volume there. A volume without one is
-    a case without labels.
+    a case without labels. Hidden files and folders are left alone.
     """
     cases, ignored = [], []
-    for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and not p.name.startswith("."))):
+    for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and not _is_hidden(p, folder))):
         files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
         files = [path for path in files if path.name.lower().endswith(FILE_ENDINGS)]
         ignored += [f"{printable(p)}: {_UNUSABLE}" for p in files if has_unusable_name(Path(p.name))]
@@ -51,6 +51,10 @@ def slicer_folder(folder: Path) -> SlicerFolder:
             for volume in volumes
         ]
     return SlicerFolder(_of_different_names(cases, ignored), ignored)
+
+
+def _is_hidden(path: Path, within: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(within).parts)
 
 
 def _paired(volumes: list[Path], segmentations: list[Path]) -> tuple[dict[Path, Path], list[str]]:

@@ -178,6 +178,12 @@ def test_a_volume_with_two_segmentations_keeps_the_first(tmp_path: Path) -> None
     assert case.segmentation is not None and len(found.ignored) == 1 and "already" in found.ignored[0]
 
 
+def test_what_lies_below_a_hidden_folder_is_left_alone(tmp_path: Path) -> None:
+    for place in (".Trash-1000/files", "P1/.snapshot/hourly.0", "P1"):
+        volume(tmp_path / place, "scan.nrrd")
+    assert [case.volumes for case in slicer_folder(tmp_path).cases] == [(tmp_path / "P1" / "scan.nrrd",)]
+
+
 def test_values_are_numbered_where_files_disagree() -> None:
     found = named_structures([[Segment("a", 1), Segment("b", 2)], [Segment("B", 1), Segment("c", 5)]])
     assert [(s.key, s.value, s.cases) for s in found] == [("a", 1, 1), ("b", 2, 2), ("c", 3, 1)]
