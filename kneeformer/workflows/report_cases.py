@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from kneeformer.data.files import read_json
 from kneeformer.data.image_folder import image_folder
-from kneeformer.data.images import READABLE_ENDINGS, Image, on_grid, read_image
+from kneeformer.data.images import READABLE_ENDINGS, Image, file_ending, on_grid, read_image
 from kneeformer.geometry.affine import transformed
 from kneeformer.kspace.fourier import zero_filled
 from kneeformer.labels import LabelScheme
@@ -44,8 +44,9 @@ class PredictedFiles:
 
     def beside(self, suffix: str) -> Path | None:
         """CASE_region.nrrd for "_region", CASE.json for ".json"; None where it is not there."""
-        ending = self.path.name[len(self.name) :]
-        file = self.path.with_name(f"{self.name}{suffix}{ending if suffix.startswith('_') else ''}")
+        ending = self.path.name[-len(file_ending(self.path)) :]
+        name = self.path.name.removesuffix(ending)  # as the disk spells it, which may decompose it
+        file = self.path.with_name(f"{name}{suffix}{ending if suffix.startswith('_') else ''}")
         return file if file.is_file() else None
 
 

@@ -1,6 +1,7 @@
 """Scores of a reconstruction, and the true acceleration beside them."""
 
 import math
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,15 @@ def test_the_true_acceleration_is_that_of_the_json_beside_the_image(
     case = PredictedCase("a", tmp_path / "reference.nii.gz", tmp_path / "a.nii.gz", DESCRIPTION)
     (found,) = [row.value for row in score_reconstruction(case) if row.metric.name == "acceleration"]
     assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_the_json_is_found_where_a_disk_has_decomposed_names(tmp_path: Path) -> None:
+    name, truth = unicodedata.normalize("NFD", "Müller"), np.random.default_rng(0).random((2, 16, 16))
+    write_image(tmp_path / f"{name}.nii.gz", truth.astype(np.float32), Grid(truth.shape, (4.0, 1.0, 1.0)))
+    write_json(tmp_path / f"{name}.json", {"data": "simulated from magnitudes"})
+    file = tmp_path / f"{name}.nii.gz"
+    case = PredictedCase("Müller", file, file, DESCRIPTION)
+    assert {row.structure for row in score_reconstruction(case)} == {"image simulated from magnitudes"}
 
 
 def test_tables_say_what_was_simulated_from_magnitudes(tmp_path: Path) -> None:

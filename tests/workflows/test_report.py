@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from kneeformer.reporting.report_page import Page, Section, Table, has_viewer, w
 from kneeformer.reporting.score_sections import case_table, structure_table
 from kneeformer.workflows.fold_folder import write_run
 from kneeformer.workflows.report import write_report
+from kneeformer.workflows.report_cases import predicted_files
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.warning_log import keeping_warnings
 
@@ -81,6 +83,20 @@ def test_a_report_is_one_small_file_that_asks_for_nothing(report: Path) -> None:
 def test_measurements_are_in_words_with_their_intervals(report: Path) -> None:
     rows = dict(re.findall(r">([^<]*)</th><td>(.*?)</td>", report.read_text(encoding="utf-8")))
     assert rows["Volume mm³"] == "1,234" and rows["Length interval mm"] == "104.0 to 104.5"
+
+
+def test_files_beside_a_prediction_are_found_where_a_disk_has_decomposed_names(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "Müller")
+    write_image(tmp_path / f"{name}.nrrd", np.zeros(SHAPE, np.uint8), GRID)
+    write_image(tmp_path / f"{name}_region.nrrd", np.zeros(SHAPE, np.uint8), GRID)
+    (tmp_path / f"{name}.json").write_text("{}", encoding="utf-8")
+    (case,) = predicted_files(tmp_path, None)
+    assert case.name == "Müller"
+    assert [case.beside(suffix) for suffix in (".json", "_region", ".png")] == [
+        tmp_path / f"{name}.json",
+        tmp_path / f"{name}_region.nrrd",
+        None,
+    ]
 
 
 def test_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kneeformer.data.files import read_json
-from kneeformer.data.images import Image, on_grid, read_image
+from kneeformer.data.images import Image, file_ending, on_grid, read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.kspace.fourier import is_3d, zero_filled
 from kneeformer.kspace.sampling import FULLY_SAMPLED, apparent_acceleration, measured_columns
@@ -38,7 +38,9 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
 
 def _facts(case: PredictedCase) -> dict[str, Any]:
     """Facts of the undersampling, as `--simulate` wrote them beside the image; empty without."""
-    file = case.prediction.with_name(f"{case.name}.json")
+    file = case.prediction.with_name(
+        f"{case.prediction.name[: -len(file_ending(case.prediction))]}.json"  # the name as the disk spells it
+    )
     facts = read_json(file) if file.is_file() else {}
     return facts if isinstance(facts, dict) else {}
 
