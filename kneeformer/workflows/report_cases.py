@@ -11,6 +11,8 @@ from scipy import ndimage
 from kneeformer.data.files import read_json
 from kneeformer.data.image_folder import image_folder
 from kneeformer.data.images import READABLE_ENDINGS, Image, file_ending, on_grid, read_image
+from kneeformer.data.label_map import as_label_map
+from kneeformer.data.segment_names import segments
 from kneeformer.geometry.affine import transformed
 from kneeformer.kspace.fourier import zero_filled
 from kneeformer.labels import LabelScheme
@@ -80,8 +82,15 @@ def case_section(case: PredictedFiles, scheme: LabelScheme | None) -> Section:
     if case.beside("_region") is not None:
         return _completion(case, found, section)
     if np.array_equal(found.array, np.rint(found.array)):
-        return _segmentation(case, found, scheme or meaning_of(case.path, found.array), section)
+        return _segmentation(case, found, scheme or _own_meaning(case.path, found.array), section)
     return _reconstruction(case, found, section)
+
+
+def _own_meaning(path: Path, volume: np.ndarray) -> LabelScheme:
+    """As `meaning_of`; of a map without any structure, whose header names none, that of no labels."""
+    if not volume.any() and not segments(path):
+        return LabelScheme.from_json({})
+    return meaning_of(path, as_label_map(volume))
 
 
 def picture_section(case: PredictedFiles) -> Section:

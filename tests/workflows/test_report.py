@@ -99,6 +99,17 @@ def test_files_beside_a_prediction_are_found_where_a_disk_has_decomposed_names(t
     ]
 
 
+def test_an_empty_label_map_and_one_of_floats_are_cases_like_others(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.float32)
+    write_image(tmp_path / "K01.nii.gz", labels, GRID)
+    labels[2:4, 4:9, 4:9] = 7
+    write_image(tmp_path / "K02.nii.gz", labels, GRID)
+    write_report(tmp_path, None, None, tmp_path / "report.html", lambda *_: None)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page) == ["K01", "K02"]
+    assert re.findall(r">(label_[^<]*)</th>", page) == ["label_7"]
+
+
 def test_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
     section = Section(HOSTILE, HOSTILE, [Table(HOSTILE, [HOSTILE], [[HOSTILE]])], warnings=[HOSTILE])
     write_page(Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, [section], [HOSTILE]), tmp_path / "page.html")
