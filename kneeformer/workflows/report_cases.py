@@ -159,7 +159,7 @@ def _reconstruction(case: PredictedFiles, found: Image, section: Section) -> Sec
         image = read_image(case.image)
         truth = image.array
         if np.iscomplexobj(truth):
-            truth = zero_filled(truth, found.grid.shape)
+            truth = zero_filled(truth, image.grid.shape)
         error = np.abs(_like(found, Image(truth, image.grid), case.image) - found.array)
         heat = Heat("error", error, float(f"{_ERROR_SHARE * window[1]:.2g}"))
     volume = viewer_data(found.array, found.grid, window, heat=heat)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -108,6 +109,17 @@ def test_an_empty_label_map_and_one_of_floats_are_cases_like_others(tmp_path: Pa
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page) == ["K01", "K02"]
     assert re.findall(r">(label_[^<]*)</th>", page) == ["label_7"]
+
+
+def test_kspace_of_another_matrix_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    write_image(
+        tmp_path / "found" / "a.nii.gz", np.full((2, 16, 16), 0.5, np.float32), Grid((2, 16, 16), (1, 1, 1))
+    )
+    (tmp_path / "images").mkdir()
+    with h5py.File(tmp_path / "images" / "a.h5", "w") as file:
+        file["kspace"] = np.ones((2, 1, 12, 12), np.complex64)
+    with pytest.raises(KneeformerError, match=r"a\.h5: another grid than the prediction"):
+        write_report(tmp_path / "found", tmp_path / "images", None, tmp_path / "r.html", lambda *_: None)
 
 
 def test_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
