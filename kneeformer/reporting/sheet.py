@@ -165,7 +165,7 @@ def caption(axes: "Axes", text: str) -> None:
 def window_of(volume: np.ndarray) -> tuple[float, float]:
     """Values of black and white of a scan without a scale: its half and its 99.5th percentile."""
     low, high = np.percentile(volume[::2, ::2, ::2], (0.5, 99.5))
-    return float(low), float(max(high, low + 1e-6))
+    return float(low), float(high if high > low else low + 1e-6)
 
 
 def size_mm(view: View, pixels: np.ndarray) -> tuple[float, float]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from kneeformer.geometry.grid import Grid
 from kneeformer.reporting.reconstruction_sheet import draw_reconstructions
+from kneeformer.reporting.sheet import window_of
 
 SHAPE = (3, 40, 40)
 GRID = Grid.along_patient(SHAPE, (3.0, 1.0, 1.0), "RIP")
@@ -30,6 +32,12 @@ def test_errors_are_bright_below_the_image_that_is_wrong(tmp_path: Path) -> None
     rows = len(errors)
     assert wrong[rows // 4 : rows // 3].mean() > 0.8
     assert wrong[2 * rows // 3 : 3 * rows // 4].mean() < 0.1 and right[rows // 4 :].mean() < 0.1
+
+
+def test_a_scan_of_tiny_numbers_is_as_bright_as_any() -> None:
+    volume = np.random.default_rng(0).random(SHAPE)
+    assert window_of(1e-9 * volume) == pytest.approx(tuple(1e-9 * end for end in window_of(volume)))
+    assert window_of(np.zeros(SHAPE)) == (0, 1e-6), "a constant one is black"
 
 
 def test_without_all_samples_there_is_one_row_of_reconstructions(tmp_path: Path) -> None:
