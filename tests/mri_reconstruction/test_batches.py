@@ -8,10 +8,14 @@ import torch
 from small_reconstruction import configuration
 
 from kneeformer.data.storage import CaseRecord, Origin, save_case
+from kneeformer.errors import KneeformerError
+from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.fourier import zero_filled
+from kneeformer.labels import LabelScheme
 from kneeformer.metrics.reconstruction import ssim
 from kneeformer.networks.sense import root_sum_of_squares, to_image
 from kneeformer.phantoms.kspace import SHAPE, SPACING_MM, make_kspace
+from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches, measurement_of
 from kneeformer.tasks.mri_reconstruction.objective import uniform_ssim
 from kneeformer.tasks.mri_reconstruction.prepare import (
@@ -19,6 +23,7 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
     from_magnitudes,
     hybrid_kspace,
     measured,
+    prepare_kspace,
     scale_of,
     zero_filled_volume,
 )
@@ -48,6 +53,16 @@ def test_the_readout_becomes_an_image_and_loses_its_oversampling_alone(kspace: n
         zero_filled_volume(hybrid, (-1,), SHAPE), zero_filled(kspace, SHAPE), rtol=1e-4, atol=1e-5
     )
     assert (measured(hybrid, (-1,)) == kspace.any((0, 1, 2))).all()
+
+
+def test_kspace_without_its_middle_is_refused(kspace: np.ndarray) -> None:
+    """Undersampled, with the zero frequency in the middle or, as a plain FFT has it, at the ends."""
+    mask = np.zeros(74, bool)
+    mask[34:40], mask[5:70:7] = True, True
+    grid, no_labels = Grid(SHAPE, SPACING_MM), LabelScheme.from_json({})
+    assert prepare_kspace(Scan(kspace * mask, grid), None, configuration(), no_labels).image.any()
+    with pytest.raises(KneeformerError, match="no samples in the middle of its k-space"):
+        prepare_kspace(Scan(kspace * np.roll(mask, 37), grid), None, configuration(), no_labels)
 
 
 def test_the_scale_of_a_volume_is_the_same_for_every_mask(kspace: np.ndarray) -> None:

@@ -40,10 +40,19 @@ class PreparedKSpace:
 def prepare_kspace(
     scan: Scan, labels: np.ndarray | None, configuration: ReconstructionConfiguration, scheme: LabelScheme
 ) -> PreparedKSpace:
-    """The samples along the phase encoding of k-space, or of the magnitudes of one coil."""
+    """The samples along the phase encoding of k-space, or of the magnitudes of one coil.
+
+    Raises:
+        KneeformerError: as `encoded_along` and `from_magnitudes`; or the zero frequency was not measured.
+    """
     kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
     axes, grid, along = configuration.preprocessing.encoded, scan.grid, scan.grid.orientation()
     hybrid = hybrid_kspace(encoded_along(kspace, axes), grid.shape[1], axes)
+    if not calibration_width(measured(hybrid, axes)):
+        raise KneeformerError(
+            "holds no samples in the middle of its k-space, where the zero frequency lies; export it again, "
+            "with the zero frequency in the middle of each axis"
+        )
     if -2 in axes:
         return PreparedKSpace(hybrid, along[1] + along[0] + along[2], permuted(grid.spacing, [1, 0, 2]))
     return PreparedKSpace(hybrid, along, grid.spacing)
