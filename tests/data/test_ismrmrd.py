@@ -134,6 +134,21 @@ def test_lines_that_calibrate_and_image_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path, acquisitions).array, kspace)
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("embedded", True), ("separate", False)])
+def test_embedded_calibration_is_a_part_of_the_image(tmp_path: Path, mode: str, kept: bool) -> None:
+    """Columns 1, 3, 5, 7 are the undersampled scan, 4 and 6 calibrate it."""
+    kspace = samples()
+    kspace[..., [2, 8]] = 0
+    acquisitions = [a for a in scan(kspace) if a.idx.kspace_encode_step_1 not in (1, 7)]
+    for acquisition in acquisitions:
+        if acquisition.idx.kspace_encode_step_1 in (3, 5):
+            acquisition.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
+    parallel = f"<parallelImaging><calibrationMode>{mode}</calibrationMode></parallelImaging></encoding>"
+    found = read(tmp_path, acquisitions, header().replace("</encoding>", parallel)).array
+    kspace[..., [4, 6]] *= kept
+    np.testing.assert_array_equal(found, kspace)
+
+
 def test_discarded_samples_are_cut_and_reversed_lines_turned_round(tmp_path: Path) -> None:
     kspace = samples()
     junk = np.full((COILS, 3), 99, np.complex64)

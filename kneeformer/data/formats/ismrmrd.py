@@ -13,7 +13,14 @@ import numpy as np
 
 from kneeformer.data.formats.base import ORIENTATION_UNKNOWN, FileFault, Image
 from kneeformer.data.formats.ismrmrd_grid import image_grid, is_oriented, slices_in_order
-from kneeformer.data.formats.ismrmrd_header import Header, matrix, number, parse_header, trajectory
+from kneeformer.data.formats.ismrmrd_header import (
+    Header,
+    calibration_mode,
+    matrix,
+    number,
+    parse_header,
+    trajectory,
+)
 
 # Flags of a readout, numbered from 1 as the format has them.
 _NO_IMAGING = {
@@ -44,7 +51,7 @@ def read_ismrmrd(group: Any, path: Path) -> Image:
     if (found := trajectory(header)) != "cartesian":
         raise FileFault(f"its trajectory is {found}; only Cartesian k-space is reconstructed")
     heads = group["data"]["head"]
-    imaging = _imaging(heads, path)
+    imaging = _imaging(heads, header, path)
     heads = heads[imaging]
     _require_one_image(heads)
     slices = slices_in_order(heads)
@@ -56,10 +63,14 @@ def read_ismrmrd(group: Any, path: Path) -> Image:
     return Image(kspace, grid, ORIENTATION_UNKNOWN)
 
 
-def _imaging(heads: np.ndarray, path: Path) -> np.ndarray:
-    """Numbers of the readouts that measured the image, of the first encoding. Raises FileFault: none."""
+def _imaging(heads: np.ndarray, header: Header, path: Path) -> np.ndarray:
+    """Numbers of the readouts that measured the image, of the first encoding. Raises FileFault: none.
+
+    Embedded calibration is lines of the image between those of its undersampling.
+    """
     left_out = {kind: _flag(heads, number) for kind, number in _NO_IMAGING.items()}
-    left_out["calibration"] = _flag(heads, _CALIBRATION) & ~_flag(heads, _CALIBRATION_AND_IMAGING)
+    if calibration_mode(header) != "embedded":
+        left_out["calibration"] = _flag(heads, _CALIBRATION) & ~_flag(heads, _CALIBRATION_AND_IMAGING)
     left_out["a second encoding"] = heads["encoding_space_ref"] != 0
     counts = ", ".join(f"{kind} {there.sum()}" for kind, there in left_out.items() if there.any())
     imaging = np.flatnonzero(~np.any([*left_out.values()], 0))

@@ -76,5 +76,14 @@ def image_shape(header: Header) -> Size:
 
 def trajectory(header: Header) -> str:
     """The trajectory through k-space, in lower case: "cartesian" where the header does not say."""
-    element = header.find(".//{*}encoding/{*}trajectory")
-    return "cartesian" if element is None else (element.text or "").strip().lower()
+    return _word(header, "trajectory", "cartesian")
+
+
+def calibration_mode(header: Header) -> str:
+    """How coils are calibrated, in lower case: "embedded", "separate", ...; "" where it does not say."""
+    return _word(header, "parallelImaging/{*}calibrationMode", "")
+
+
+def _word(header: Header, field: str, otherwise: str) -> str:
+    element = header.find(f".//{{*}}encoding/{{*}}{field}")
+    return otherwise if element is None else (element.text or "").strip().lower()
