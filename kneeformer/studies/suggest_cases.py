@@ -32,7 +32,8 @@ def suggest_cases(
         The suggestions, the most useful first.
 
     Raises:
-        KneeformerError: the model does not segment, or no scan of the dataset is without labels.
+        KneeformerError: the model does not segment, no scan of the dataset is without labels, or the folder
+            holds earlier suggestions, whose drafts may be corrected by now.
     """
     configuration = predictor.configuration
     if not predictive(configuration.task).predicts_structures:
@@ -42,6 +43,11 @@ def suggest_cases(
     cases = {case.name: case for case in dataset.unlabelled_cases()}
     if not cases:
         raise KneeformerError(f"{dataset.folder / 'imagesUn'}: no scans without labels; put some there")
+    if (output / TABLE).exists():
+        raise KneeformerError(
+            f"{output / TABLE}: drafts of earlier suggestions lie here, perhaps corrected, and would be "
+            f"overwritten; give another folder with -o"
+        )
     require_writable(output)
     suggestions = suggest_among(predictor, dataset.training_cases(), [*cases.values()], number, watch)
     for i, suggestion in enumerate(suggestions):

@@ -88,6 +88,10 @@ def test_a_folder_has_a_table_drafts_and_pictures(place: Place, tmp_path: Path) 
     for suggestion in found:
         assert (tmp_path / "out" / f"{suggestion.case}.png").is_file()
         assert read_image(tmp_path / "out" / f"{suggestion.case}.nrrd").array.shape == SHAPE
+    drafts = {file: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    with pytest.raises(KneeformerError, match=r"suggestions\.csv: drafts of earlier suggestions"):
+        suggest_cases(predictor, Dataset.open(place.raw), 3, tmp_path / "out", lambda *_: None)
+    assert {file: file.read_bytes() for file in (tmp_path / "out").iterdir()} == drafts
 
 
 def test_a_dataset_without_unlabelled_scans_is_refused(place: Place, tmp_path: Path) -> None:
