@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneeformer.data.check_labels import not_finite
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.disk import require_writable
 from kneeformer.data.files import write_text
@@ -66,12 +67,16 @@ def suggest_cases(
 def suggest_among(
     predictor: Predictor, labelled: Sequence[Case], unlabelled: Sequence[Case], number: int, watch: Progress
 ) -> list[Suggestion]:
-    """The scans to label next, the most useful first. One that cannot be read is logged and left out."""
+    """The scans to label next, the most useful first. One that cannot be read, or holds
+    NaN, is logged and left out.
+    """
     known, uncertain, images = [], {}, {}
     for i, case in enumerate((*labelled, *unlabelled)):
         watch("Predicting scans", i, len(labelled) + len(unlabelled))
         try:
             scan = read_scan(case)
+            if not np.isfinite(scan.image).all():
+                raise KneeformerError(not_finite(case.images[0], scan.image))
             small = small_image(scan.image[0], scan.grid.orientation())
             if i < len(labelled):
                 known.append(small)

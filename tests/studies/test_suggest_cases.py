@@ -80,9 +80,13 @@ def test_a_folder_has_a_table_drafts_and_pictures(place: Place, tmp_path: Path) 
     for i, case in enumerate(UNLABELLED):  # odds of exp(8), exp(7), ... to 1: less and less certain
         write_image(place.raw / "imagesUn" / f"{case}_0000.nrrd", np.full(SHAPE, 8.0 - i), grid)
     (place.raw / "imagesUn" / f"{UNLABELLED[0]}_0000.nrrd").write_bytes(b"torn")
+    holed = np.full(SHAPE, 1.0)
+    holed[0, 0, 0] = np.nan
+    write_image(place.raw / "imagesUn" / f"{UNLABELLED[-1]}_0000.nrrd", holed, grid)
+    write_image(place.raw / "imagesTr" / f"{LABELLED[0]}_0000.nrrd", holed, grid)
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (Unsure().eval(),))
     found = suggest_cases(predictor, Dataset.open(place.raw), 2, tmp_path / "out", lambda *_: None)
-    assert {s.case for s in found} <= set(UNLABELLED[-4:]) and len(found) == 2
+    assert {s.case for s in found} <= set(UNLABELLED[-5:-1]) and len(found) == 2
     header, first, _ = (tmp_path / "out" / "suggestions.csv").read_text(encoding="utf-8").splitlines()
     assert header == "rank,case,uncertainty,distance" and first.startswith(f"1,{found[0].case},")
     for suggestion in found:
