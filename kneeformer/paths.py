@@ -8,6 +8,7 @@ from pathlib import Path
 from kneeformer.errors import KneeformerError
 
 DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
+PLAIN_NAME = r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}"
 PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
 PSEUDO_LABELS = "pseudo_labels"  # of a training with a teacher, a folder a round
@@ -93,7 +94,7 @@ class Folders:
 
 def is_plain_name(text: str) -> bool:
     """True where a text names a file in the folder where it is put, and no path elsewhere."""
-    return re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", text) is not None
+    return re.fullmatch(PLAIN_NAME, text) is not None
 
 
 def _refuse_a_path(name: str, of: str) -> None:

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kneeformer import __version__
 from kneeformer.data.files import written_whole
 from kneeformer.errors import KneeformerError
-from kneeformer.paths import DATASET_PATTERN, is_plain_name
+from kneeformer.paths import DATASET_PATTERN, PLAIN_NAME, is_plain_name
 
 FORMAT = 1  # of the file; one that is read otherwise gets the next number
 MANIFEST, CARD = "manifest.json", "MODEL_CARD.md"
 PLAN, WEIGHTS = "plan.json", "weights.safetensors"
 
-_ENTRY = re.compile(rf"{CARD}|[\w-]{{1,100}}/fold_(?:\d{{1,4}}|all)/(?:{PLAN}|{WEIGHTS})")
+_ENTRY = re.compile(rf"{CARD}|{PLAIN_NAME}/fold_(?:\d{{1,4}}|all)/(?:{PLAN}|{WEIGHTS})")
 _LARGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, PLAN: 1 << 24, WEIGHTS: 1 << 36}  # bytes
 _MOST_ENTRIES = 1000
 

@@ -16,7 +16,7 @@ from kneeformer.data.files import unfinished, write_json, write_text
 from kneeformer.engine.checkpoint import load_checkpoint, load_network, save_checkpoint
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.summary import read_summary
-from kneeformer.paths import FINAL
+from kneeformer.paths import DATASET_PATTERN, FINAL
 from kneeformer.plans import Plan, parse_plan, read_fold_plan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.hub_model import HubName, fetch_model
@@ -60,8 +60,9 @@ def export_model(
     for member in members:
         entries |= member.entries()
     folder = model.absolute()
-    plans = folder.name.partition("__")[0]
-    write_archive(output, folder.parent.name, plans, [member.configuration for member in members], entries)
+    plans, around = folder.name.removesuffix(f"__{own.configuration}"), folder.parent.name
+    dataset = around if DATASET_PATTERN.fullmatch(around) else own.plan.dataset.name  # of a copy elsewhere
+    write_archive(output, dataset, plans, [member.configuration for member in members], entries)
     return {member.configuration: [path.name for path in member.folders] for member in members}
 
 

@@ -44,6 +44,25 @@ def test_an_installed_model_predicts_identical_labels(shared: tuple[Path, Path],
         install_model(file, tmp_path / "another user" / "results")
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        (f"{NAME}/kfPlans__3d_vit kurz.2", "kfPlans__3d_vit kurz.2"),
+        ("backup/kfPlans__3d_vit", "kfPlans__3d_vit"),
+        (f"{NAME}/my__plan__3d_vit", "my__plan__3d_vit"),
+    ],
+)
+def test_what_is_exported_can_be_installed(folder: str, name: str, tmp_path: Path) -> None:
+    configuration, fold = name.rpartition("__")[2], tmp_path / folder / "fold_0"
+    settings = plan().configuration("3d_vit")
+    one = plan().model_copy(update={"configurations": {configuration: settings}})
+    network = predictive("segmentation").network(one.dataset, settings)
+    write_text(fold / "plan.json", one.model_dump_json())
+    save_checkpoint(fold / "checkpoint_final.pt", {"network": network.state_dict()})
+    export_model(fold.parent, tmp_path / "model.kfm")
+    assert install_model(tmp_path / "model.kfm", tmp_path / "there") == tmp_path / "there" / NAME / name
+
+
 def completion(root: Path, segmentation: bool) -> Path:
     """The folder of a completion of bones, beside it that of the segmentation that finds the bone."""
     bones = BoneConfiguration(
