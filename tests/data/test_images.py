@@ -628,6 +628,11 @@ class TestVoxelsBesideTheHeader:
         for outside in ("../a.raw", str(tmp_path / "a.raw"), "raw/../../a.raw"):
             file.write_text(f"{header}{outside}\n")
             assert refusal(file).startswith("its voxels lie outside its folder")
+        (folder / "LISTER.raw").write_bytes(RAMP.tobytes())
+        file.write_text(f"{header}LISTER.raw\n")
+        np.testing.assert_array_equal(read_image(file).array, RAMP)
+        file.write_text(f"{header}LIST 2\n")
+        assert refusal(file).startswith("its voxels lie in several files")
         file.write_text(f"{header}b.raw\n")
         assert refusal(file).startswith(f"its voxels are missing: no file {folder / 'b.raw'}")
 
@@ -677,11 +682,11 @@ class TestSheared:
 
 
 class TestNames:
-    @pytest.mark.parametrize("stem", ["a\nb", os.fsdecode(b"a\xff"), "a b", "ä", "a%d"])
+    @pytest.mark.parametrize("stem", ["a\nb", os.fsdecode(b"a\xff"), "a b", "ä", "a%d", "Lister", "LISTER"])
     @pytest.mark.parametrize("ending", FILE_ENDINGS)
     def test_any_name(self, tmp_path: Path, stem: str, ending: str) -> None:
         path = tmp_path / os.fsdecode(b"folder\xfe\n") / f"{stem}{ending}"
-        if ending in {".mhd", ".nhdr"} and stem in {"a\nb", "a%d"}:
+        if ending in {".mhd", ".nhdr"} and stem in {"a\nb", "a%d", "LISTER"}:
             with pytest.raises(KneeformerError, match=rf"which a \{ending} cannot hold; rename it"):
                 write_image(path, RAMP, PLACE)
             return

@@ -133,16 +133,16 @@ def require_printable(line: str) -> None:
 def voxel_name(name: str, ending: str) -> str:
     """The file of voxels beside a header called `name`. Raises FileFault: a header cannot hold that."""
     stem, _, kind = name.rpartition(".")
-    if re.search(r"[\r\n%]|^\s", stem):
+    if re.search(r"[\r\n%]|^\s|^LIST", stem):
         raise FileFault(
-            f"its name has a line break, % or a space first, which a .{kind} cannot hold; rename it"
+            f"its name has a line break, %, or a space or LIST first, which a .{kind} cannot hold; rename it"
         )
     return stem + ending
 
 
 def voxel_file(path: Path, field: str, name: str) -> Path:
     """The file beside a header in which its voxels lie, or in a folder below. Raises FileFault."""
-    if name.upper().startswith("LIST") or "%" in name:
+    if re.match(r"LIST(\s|$)", name) or "%" in name:
         raise FileFault(f"its voxels lie in several files ({field} {name}); write them into one")
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise FileFault(f"its voxels lie outside its folder ({field} {name}); put them beside it")
