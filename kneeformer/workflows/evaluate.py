@@ -72,8 +72,16 @@ def evaluate_folders(
 
 
 def _by_case(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Images by the names of their cases, whose one channel they are: CASE or CASE_0000."""
-    return {name.removesuffix("_0000"): file for name, file in files.items()}
+    """Images by the names of their cases, whose one channel they are: CASE or CASE_0000.
+
+    Raises:
+        KneeformerError: a case has both.
+    """
+    found: dict[str, Path] = {}
+    for name, file in files.items():
+        if (other := found.setdefault(name.removesuffix("_0000"), file)) != file:
+            raise KneeformerError(f"{other}: {file.name} is of the same case; move one elsewhere")
+    return found
 
 
 def evaluate_cases(

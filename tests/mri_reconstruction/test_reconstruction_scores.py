@@ -10,6 +10,7 @@ import pytest
 from kneeformer.data.description import DatasetDescription
 from kneeformer.data.files import write_json
 from kneeformer.data.images import write_image
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.tasks.evaluation import PredictedCase
 from kneeformer.tasks.mri_reconstruction.evaluation import score_reconstruction
@@ -69,3 +70,6 @@ def test_references_are_images_of_their_cases(tmp_path: Path) -> None:
     images, found = tmp_path / "images", tmp_path / "found"
     summary = evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)
     assert summary.cases == 1 and summary.mean["image"]["SSIM"] == pytest.approx(1)
+    write_image(images / "a.nrrd", 2 * truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
+    with pytest.raises(KneeformerError, match=r"a\.nrrd: a_0000\.nii\.gz is of the same case"):
+        evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)
