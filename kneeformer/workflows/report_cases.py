@@ -27,7 +27,11 @@ from kneeformer.workflows.meshes import meaning_of
 
 _BONE_WINDOW_HU = (-200.0, 1300.0)
 _VISIBLE, _COMPLETED = (0.93, 0.88, 0.78), (1.0, 0.42, 0.29)
-_BESIDE = ("_ct", "_raw", "_region", "_uncertainty", "_real", "_imag")  # volumes beside the main one
+# Volumes beside the main one, and beside which others they are written.
+_BESIDE = {
+    **dict.fromkeys(("_ct", "_raw", "_region", "_uncertainty"), "_region"),
+    **{"_real": "_imag", "_imag": "_real"},
+}
 _ERROR_SHARE = 0.2  # of the image's white: the brightest of an error map
 
 
@@ -63,7 +67,10 @@ def predicted_files(folder: Path, images: Path | None) -> list[PredictedFiles]:
     cases = [
         name
         for name in found
-        if not any(name.endswith(end) and name.removesuffix(end) in found for end in _BESIDE)
+        if not any(
+            name.endswith(end) and {case := name.removesuffix(end), f"{case}{other}"} <= found.keys()
+            for end, other in _BESIDE.items()
+        )
     ]
     return [PredictedFiles(c, found[c], given.get(f"{c}_0000", given.get(c))) for c in sorted(cases)]
 

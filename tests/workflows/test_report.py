@@ -122,6 +122,12 @@ def test_kspace_of_another_matrix_is_refused_in_a_sentence(tmp_path: Path) -> No
         write_report(tmp_path / "found", tmp_path / "images", None, tmp_path / "r.html", lambda *_: None)
 
 
+def test_a_name_that_ends_like_a_second_volume_is_a_case(tmp_path: Path) -> None:
+    for name in ("P1", "P1_ct", "T1", "T1_ct", "T1_region", "X1", "X1_real", "X1_imag", "Y1_real"):
+        write_image(tmp_path / f"{name}.nrrd", np.zeros(SHAPE, np.uint8), GRID)
+    assert [case.name for case in predicted_files(tmp_path, None)] == ["P1", "P1_ct", "T1", "X1", "Y1_real"]
+
+
 def test_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
     section = Section(HOSTILE, HOSTILE, [Table(HOSTILE, [HOSTILE], [[HOSTILE]])], warnings=[HOSTILE])
     write_page(Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, [section], [HOSTILE]), tmp_path / "page.html")
