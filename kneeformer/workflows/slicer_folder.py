@@ -13,6 +13,7 @@ from kneeformer.workflows.import_cases import ImportedCase
 
 _WORDS = r"(?:[\s._-]*(?:segmentation|segments?|seg|labels?(?:map)?)(?:[\s._-]*\d+)?)+"
 
+_UNNAMED = "named as the label map of a volume here, and names no segments; save it as VOLUME.seg.nrrd"
 _UNUSABLE = "its name holds control characters or is not UTF-8; rename it"
 
 
@@ -43,6 +44,9 @@ def slicer_folder(folder: Path) -> SlicerFolder:
         files = [path for path in files if not has_unusable_name(Path(path.name))]
         segmentations = [path for path in files if read_segments(path)]
         volumes = [path for path in files if path not in segmentations]
+        unnamed = {path for path in volumes if _is_label_map(path, volumes)}
+        ignored += [f"{path}: {_UNNAMED}" for path in volumes if path in unnamed]
+        volumes = [path for path in volumes if path not in unnamed]
         pairs, left = _paired(volumes, segmentations)
         ignored += left
         alone = len(volumes) == 1 and place != folder
@@ -55,6 +59,11 @@ def slicer_folder(folder: Path) -> SlicerFolder:
 
 def _is_hidden(path: Path, within: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(within).parts)
+
+
+def _is_label_map(path: Path, volumes: list[Path]) -> bool:
+    """True of scan-label.nrrd beside scan.nrrd, by their names."""
+    return any(_plain(path) == _bare(other) != _bare(path) for other in volumes)
 
 
 def _paired(volumes: list[Path], segmentations: list[Path]) -> tuple[dict[Path, Path], list[str]]:
@@ -92,5 +101,8 @@ def _stem(path: Path) -> str:
 
 def _plain(path: Path) -> str:
     """The name without words for segmentations, capitals and separators at its ends."""
-    name = re.sub(rf"{_WORDS}$|^(?:segmentation|seg)[\s._-]+", "", _stem(path).casefold())
-    return name.strip(" ._-")
+    return re.sub(rf"{_WORDS}$|^(?:segmentation|seg)[\s._-]+", "", _bare(path)).strip(" ._-")
+
+
+def _bare(path: Path) -> str:
+    return _stem(path).casefold().strip(" ._-")

@@ -184,6 +184,17 @@ def test_what_lies_below_a_hidden_folder_is_left_alone(tmp_path: Path) -> None:
     assert [case.volumes for case in slicer_folder(tmp_path).cases] == [(tmp_path / "P1" / "scan.nrrd",)]
 
 
+def test_a_label_map_without_segments_is_no_scan(tmp_path: Path) -> None:
+    for name in ("A.nrrd", "A-label.nrrd", "B-seg.nii.gz", "labels.nrrd"):
+        volume(tmp_path, name)
+    write_segmentation(tmp_path / "A.seg.nrrd", voxels(), GRID, [FEMUR])
+    found = slicer_folder(tmp_path)
+    assert [case.name for case in found.cases] == ["A", "B-seg", "labels"]
+    assert found.cases[0].segmentation == tmp_path / "A.seg.nrrd"
+    (line,) = found.ignored
+    assert line.startswith(f"{tmp_path / 'A-label.nrrd'}: named as the label map of a volume here")
+
+
 def test_values_are_numbered_where_files_disagree() -> None:
     found = named_structures([[Segment("a", 1), Segment("b", 2)], [Segment("B", 1), Segment("c", 5)]])
     assert [(s.key, s.value, s.cases) for s in found] == [("a", 1, 1), ("b", 2, 2), ("c", 3, 1)]
