@@ -18,7 +18,7 @@ def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: st
         )
     if folds is None:
         return [p for p in found if p.name != "fold_all"] or found
-    wanted = [folder / fold_name(f) for f in folds]
+    wanted = [*dict.fromkeys(folder / fold_name(f) for f in folds)]  # each counts once
     if missing := [p.name for p in wanted if p not in found]:
         raise KneeformerError(
             f"{folder}: {', '.join(missing)} has no checkpoint_{checkpoint}.pt; those that have one: "

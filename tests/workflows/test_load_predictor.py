@@ -37,6 +37,7 @@ def test_a_file_or_folder_of_a_model_needs_no_variable(
             other.predict(IMAGE, (1.0, 1.0, 1.0), probabilities),
         )
     assert len(named("-d", file, "-f", 1).networks) == 1
+    assert len(named("-d", file, "-f", 0, 1, "fold_1").networks) == 2
     for words in (("-c", "3d_vit"), ("-p", "kfPlans"), ("-chk", "best")):
         with pytest.raises(KneeformerError, match="the file of one model; omit -c, -p and -chk"):
             named("-d", file, *words)
