@@ -6,6 +6,7 @@ from pathlib import Path
 from kneeformer.data.dicom_channels import series_of_cases
 from kneeformer.data.dicom_folder import DicomFolder, DicomSeries, dicom_folder, subjects
 from kneeformer.data.image_folder import lines_of
+from kneeformer.data.segment_names import plain_name
 from kneeformer.errors import KneeformerError
 from kneeformer.progress import Progress
 from kneeformer.workflows.import_cases import Imported, ImportedCase, import_cases
@@ -30,9 +31,13 @@ def import_dicom(
         wanted: as of `import_cases`.
 
     Raises:
-        KneeformerError: no series, or of several modalities; or as `import_cases`.
+        KneeformerError: two channels of one name; no series, or of several modalities; or as `import_cases`.
         DiskError: the disk took no more; nothing is left of the dataset.
     """
+    if len({plain_name(name) for name in channels}) < len(channels):
+        raise KneeformerError(
+            f"channels {', '.join(channels)}: two of one name, of which each would be the same series"
+        )
     found = dicom_folder(source)
     notes = [*lines_of(found.ignored), *found.scattered]
     if not found.series:
