@@ -53,6 +53,8 @@ def import_dicom(
     ]
     strange = found.segmentations.keys() - {one.uid for one in found.series}
     notes += [f"{found.segmentations[uid][0]}: its series is not here; not used" for uid in sorted(strange)]
+    if len(channels) == 1 and len(modalities := _modalities(found)) > 1:
+        notes.append(f"series of {' and '.join(modalities)} are all taken as {channels[0]}")
     with written_dataset(folder) as beside:
         named = channels or [_channel(source, found)]
         imported = import_cases(source, cases, beside, named, wanted, notes, watch)
@@ -70,8 +72,12 @@ def _segmentation(series: Sequence[DicomSeries], found: DicomFolder, notes: list
     return first
 
 
+def _modalities(found: DicomFolder) -> list[str]:
+    return sorted({one.modality for one in found.series})
+
+
 def _channel(source: Path, found: DicomFolder) -> str:
-    modalities = sorted({one.modality for one in found.series})
+    modalities = _modalities(found)
     if len(modalities) > 1:
         raise KneeformerError(
             f"{source}: series of {' and '.join(modalities)}; a dataset has one kind of image a channel: "

@@ -143,3 +143,7 @@ def test_what_cannot_be_a_dataset_is_refused_and_leaves_nothing(tmp_path: Path) 
     with pytest.raises(KneeformerError, match="series of CT and MR"):
         imported(tmp_path / "archive", target)
     assert not target.exists() and not list((tmp_path / "raw").iterdir())
+    assert (
+        "series of CT and MR are all taken as PD"
+        in imported(tmp_path / "archive", target, channels=("PD",)).notes
+    )
