@@ -18,7 +18,7 @@ from kneeformer.tasks.bone_completion.settings import BoneConfiguration
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore
 from kneeformer.tasks.label_map_scores import score_label_maps
 from kneeformer.tasks.mri_reconstruction.evaluation import EVALUATION as RECONSTRUCTION_EVALUATION
-from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
+from kneeformer.tasks.mri_reconstruction.prepare import prepare_truth
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.preparation import Preparation, prepare_image
 
@@ -95,10 +95,10 @@ _TASKS = {
     ),
     "registration": Registered(BoneConfiguration, prepare_bone, _bone_registration),
     "reconstruction": Registered(
-        ReconstructionConfiguration, prepare_kspace, _mri_reconstruction, RECONSTRUCTION_EVALUATION
+        ReconstructionConfiguration, prepare_truth, _mri_reconstruction, RECONSTRUCTION_EVALUATION
     ),
     "reconstruction_pretraining": Registered(
-        ReconstructionConfiguration, prepare_kspace, _reconstruction_pretraining
+        ReconstructionConfiguration, prepare_truth, _reconstruction_pretraining
     ),
 }
 

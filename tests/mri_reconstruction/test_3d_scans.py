@@ -1,13 +1,17 @@
 """3D scans, phase-encoded along two axes: cut across the readout, undersampled by a Poisson disc."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from small_reconstruction import configuration, losses_on
 
 from kneeformer.config import DatasetSettings
+from kneeformer.data.description import DatasetDescription
+from kneeformer.data.images import write_image
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
@@ -16,9 +20,11 @@ from kneeformer.labels import LabelScheme
 from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import case_fingerprint, dataset_fingerprint
 from kneeformer.tasks.cases import Scan
+from kneeformer.tasks.evaluation import PredictedCase
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
+from kneeformer.tasks.mri_reconstruction.evaluation import score_reconstruction
 from kneeformer.tasks.mri_reconstruction.planning import reconstruction_configurations
-from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace
+from kneeformer.tasks.mri_reconstruction.prepare import prepare_kspace, prepare_truth
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.tasks.mri_reconstruction.task import Reconstruction
 
@@ -106,6 +112,26 @@ def test_prepared_slices_lie_across_the_readout(planned: dict[str, Reconstructio
     images = to_image(prepared.image, (-2, -1)).swapaxes(1, 2)
     whole = to_image(kspace()[:, 0], (1, 2, 3))[:, :, 8:24]
     np.testing.assert_allclose(images, whole, atol=1e-6)
+
+
+def test_an_undersampled_3d_scan_is_no_truth(
+    planned: dict[str, ReconstructionConfiguration], tmp_path: Path
+) -> None:
+    z, x = np.mgrid[-1:1:32j, -1:1:32j]
+    without_corners = scan().image * (z**2 + x**2 <= 1)[:, None]
+    prepare_truth(replace(scan(), image=without_corners), None, planned["tv"], NO_LABELS)
+    halved = scan().image * (np.arange(32) % 2 == 0)
+    with pytest.raises(KneeformerError, match=r"undersampled 1\.9x itself: a network would learn"):
+        prepare_truth(replace(scan(), image=halved), None, planned["tv"], NO_LABELS)
+    with h5py.File(tmp_path / "a.h5", "w") as file:  # as SKM-TEA has it: an image along the readout
+        file["kspace"] = to_image(halved[:, 0], (2,)).transpose(2, 3, 1, 0)[:, :, :, None]
+    description = DatasetDescription(
+        task="reconstruction", channel_names={"0": "kspace"}, labels={}, file_ending=".h5"
+    )
+    write_image(tmp_path / "a.nii.gz", np.ones((32, 32, 32), np.float32), Grid((32, 32, 32), (1.0, 1.0, 1.0)))
+    case = PredictedCase("a", tmp_path / "a.h5", tmp_path / "a.nii.gz", description)
+    with pytest.raises(KneeformerError, match=r"a\.h5: undersampled 1\.9x itself, so it is no truth"):
+        list(score_reconstruction(case))
 
 
 @pytest.fixture(scope="module")

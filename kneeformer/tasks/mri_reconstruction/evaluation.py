@@ -11,7 +11,7 @@ from kneeformer.data.files import read_json
 from kneeformer.data.images import Image, file_ending, on_grid, read_image
 from kneeformer.errors import KneeformerError
 from kneeformer.kspace.fourier import is_3d, zero_filled
-from kneeformer.kspace.sampling import FULLY_SAMPLED, apparent_acceleration, measured_columns
+from kneeformer.kspace.sampling import apparent_acceleration, is_fully_sampled, measured_columns
 from kneeformer.metrics.reconstruction import ACCELERATION, PSNR, limb, reconstruction_metrics
 from kneeformer.metrics.score_table import Part, Score, rows_of
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore, PredictedCase
@@ -48,11 +48,12 @@ def _facts(case: PredictedCase) -> dict[str, Any]:
 def _truth(file: Path) -> Image:
     image = read_image(file)
     if np.iscomplexobj(image.array):
-        acceleration = 1.0 if is_3d(image.array) else apparent_acceleration(measured_columns(image.array))
-        if acceleration > FULLY_SAMPLED:
+        kspace = image.array
+        mask = np.asarray(kspace[:, 0].any((0, 2))) if is_3d(kspace) else measured_columns(kspace)
+        if not is_fully_sampled(mask):
             raise KneeformerError(
-                f"{file}: undersampled {acceleration:.1f}x itself, so it is no truth; compare with a fully "
-                f"sampled file"
+                f"{file}: undersampled {apparent_acceleration(mask):.1f}x itself, so it is no truth; compare "
+                f"with a fully sampled file"
             )
         return Image(zero_filled(image.array, image.grid.shape), image.grid)
     return Image(image.array.astype(np.float32), image.grid)

@@ -13,7 +13,13 @@ from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.orientation import permuted
 from kneeformer.kspace.coils import low_resolution
 from kneeformer.kspace.fourier import centre_crop, is_3d, root_sum_of_squares, to_image, to_kspace
-from kneeformer.kspace.sampling import FEWEST_CENTRE_LINES, centre_width, measured_columns
+from kneeformer.kspace.sampling import (
+    FEWEST_CENTRE_LINES,
+    apparent_acceleration,
+    centre_width,
+    is_fully_sampled,
+    measured_columns,
+)
 from kneeformer.labels import LabelScheme
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
@@ -56,6 +62,24 @@ def prepare_kspace(
     if -2 in axes:
         return PreparedKSpace(hybrid, along[1] + along[0] + along[2], permuted(grid.spacing, [1, 0, 2]))
     return PreparedKSpace(hybrid, along, grid.spacing)
+
+
+def prepare_truth(
+    scan: Scan, labels: np.ndarray | None, configuration: ReconstructionConfiguration, scheme: LabelScheme
+) -> PreparedKSpace:
+    """As `prepare_kspace`, of a case to learn from.
+
+    Raises:
+        KneeformerError: as `prepare_kspace`; or a 3D scan is undersampled itself, of which no task learns.
+    """
+    prepared, axes = prepare_kspace(scan, labels, configuration, scheme), configuration.preprocessing.encoded
+    mask = measured(prepared.image, axes)
+    if mask.ndim == 2 and not is_fully_sampled(mask):
+        raise KneeformerError(
+            f"a 3D scan, undersampled {apparent_acceleration(mask):.1f}x itself: a network would learn its "
+            f"aliases, and self-supervision is of slices alone; remove it, or use tv, which needs no training"
+        )
+    return prepared
 
 
 def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.ndarray:
