@@ -123,6 +123,8 @@ def test_an_undersampled_3d_scan_is_no_truth(
     halved = scan().image * (np.arange(32) % 2 == 0)
     with pytest.raises(KneeformerError, match=r"undersampled 1\.9x itself: a network would learn"):
         prepare_truth(replace(scan(), image=halved), None, planned["tv"], NO_LABELS)
+    with pytest.raises(KneeformerError, match=r"undersampled 1\.9x itself; omit --simulate"):
+        TASK.undersampled(replace(scan(), image=halved), 4, "a.h5", planned["tv"])
     with h5py.File(tmp_path / "a.h5", "w") as file:  # as SKM-TEA has it: an image along the readout
         file["kspace"] = to_image(halved[:, 0], (2,)).transpose(2, 3, 1, 0)[:, :, :, None]
     description = DatasetDescription(

@@ -17,7 +17,12 @@ from kneeformer.engine.training_run import Objective
 from kneeformer.errors import KneeformerError
 from kneeformer.kspace.fastmri_masks import seed_of_file
 from kneeformer.kspace.fourier import centre_crop, is_3d, zero_filled_middle
-from kneeformer.kspace.sampling import draw_mask, true_acceleration
+from kneeformer.kspace.sampling import (
+    apparent_acceleration,
+    draw_mask,
+    is_fully_sampled,
+    true_acceleration,
+)
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.compressed_sensing import ClassicalReconstruction
 from kneeformer.networks.decoders import build_decoder
@@ -75,6 +80,10 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         axes = configuration.preprocessing.encoded
         encoded = encoded_along(kspace, axes)
         acquired = measured(encoded, axes)
+        if not is_fully_sampled(acquired):
+            raise KneeformerError(
+                f"undersampled {apparent_acceleration(acquired):.1f}x itself; omit --simulate"
+            )
         mask = draw_mask(configuration.sampling.kind, acquired, acceleration, seed_of_file(name))
         facts = {
             **scan.facts,
