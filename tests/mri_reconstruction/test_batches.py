@@ -65,6 +65,15 @@ def test_kspace_without_its_middle_is_refused(kspace: np.ndarray) -> None:
         prepare_kspace(Scan(kspace * np.roll(mask, 37), grid), None, configuration(), no_labels)
 
 
+def test_slices_of_different_masks_are_refused(kspace: np.ndarray) -> None:
+    grid, no_labels, stopped = Grid(SHAPE, SPACING_MM), LabelScheme.from_json({}), kspace.copy()
+    stopped[:, 5] = 0
+    assert prepare_kspace(Scan(stopped, grid), None, configuration(), no_labels).image.any()
+    stopped[:, 2, :, 60:] = 0
+    with pytest.raises(KneeformerError, match="slice 3 was measured in 56 of the 66 columns of all slices"):
+        prepare_kspace(Scan(stopped, grid), None, configuration(), no_labels)
+
+
 def test_the_scale_of_a_volume_is_the_same_for_every_mask(kspace: np.ndarray) -> None:
     hybrid = hybrid_kspace(kspace, SHAPE[1], (-1,))
     mask = np.zeros(74, bool)

@@ -49,7 +49,8 @@ def prepare_kspace(
     """The samples along the phase encoding of k-space, or of the magnitudes of one coil.
 
     Raises:
-        KneeformerError: as `encoded_along` and `from_magnitudes`; or the zero frequency was not measured.
+        KneeformerError: as `encoded_along` and `from_magnitudes`; or the zero frequency was not measured, or
+            slices were measured in different columns.
     """
     kspace = scan.image if np.iscomplexobj(scan.image) else from_magnitudes(scan.image)
     axes, grid, along = configuration.preprocessing.encoded, scan.grid, scan.grid.orientation()
@@ -59,9 +60,24 @@ def prepare_kspace(
             "holds no samples in the middle of its k-space, where the zero frequency lies; export it again, "
             "with the zero frequency in the middle of each axis"
         )
+    if np.iscomplexobj(scan.image) and -2 not in axes:
+        _require_one_mask(hybrid)
     if -2 in axes:
         return PreparedKSpace(hybrid, along[1] + along[0] + along[2], permuted(grid.spacing, [1, 0, 2]))
     return PreparedKSpace(hybrid, along, grid.spacing)
+
+
+def _require_one_mask(hybrid: np.ndarray) -> None:
+    """Raises KneeformerError: a slice, unless empty, lacks columns of others, which would count as zeros."""
+    by_slice = np.asarray(hybrid.any((0, 2)))
+    every = by_slice.any(0)
+    for number, there in enumerate(by_slice, 1):
+        if there.any() and (there != every).any():
+            raise KneeformerError(
+                f"slice {number} was measured in {there.sum()} of the {every.sum()} columns of all slices; "
+                f"remove it if the scan was stopped, and write slices of different masks into files of their "
+                f"own"
+            )
 
 
 def prepare_truth(
