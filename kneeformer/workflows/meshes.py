@@ -26,6 +26,8 @@ from kneeformer.metrics.structures import measured_structures
 from kneeformer.progress import Progress
 from kneeformer.workflows.outputs import shared_outputs
 
+_MOST = 255  # structures of a label map that nobody has named: more are a scan's grey values
+
 
 @dataclass(frozen=True)
 class MeshFiles:
@@ -198,6 +200,11 @@ def meaning_of(path: Path, labels: np.ndarray) -> LabelScheme:
     if labels.dtype.kind == "f":
         raise KneeformerError(f"{path}: its voxels are no whole numbers; export label values")
     values = segments(path) or {f"label_{value}": value for value in np.unique(labels).tolist() if value}
+    if len(values) > _MOST:
+        raise KneeformerError(
+            f"{path}: {len(values)} different values, as a scan has; give label maps, or name the dataset "
+            f"that declares so many labels with -d"
+        )
     try:
         return LabelScheme.from_json({"background": 0, **values})
     except KneeformerError as fault:

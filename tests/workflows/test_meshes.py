@@ -66,6 +66,14 @@ def test_without_a_dataset_values_are_names_and_bad_files_cost_themselves(tmp_pa
     assert (tmp_path / "out" / "K01_label_7.stl").is_file()
 
 
+def test_a_scan_is_no_label_map(tmp_path: Path) -> None:
+    scan = np.arange(512, dtype=np.int16).reshape(8, 8, 8)
+    write_image(tmp_path / "scan.nii.gz", scan, Grid(scan.shape, (1.0, 1.0, 1.0)))
+    (line,) = export_meshes(tmp_path, tmp_path / "out", None, MeshFiles(), 1, lambda *_: None)
+    assert "scan.nii.gz: 511 different values, as a scan has; give label maps" in line
+    assert not [*(tmp_path / "out").glob("*.stl")]
+
+
 def test_a_surface_that_needs_more_faces_than_wanted_is_named(tmp_path: Path) -> None:
     assert MeshFiles(faces=40).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME) == []
     femur, screw = MeshFiles(faces=4).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME)
