@@ -75,8 +75,20 @@ class MeshFiles:
                 "file": None if structure.surface is None else file.name,
                 **structure.facts,
             }
+        for name, earlier in _earlier_surfaces(folder, case).items():
+            if name not in facts:
+                earlier.unlink(missing_ok=True)
         write_json(folder / f"{case}.json", {"space": "LPS", "structures": facts})
         return larger
+
+
+def _earlier_surfaces(folder: Path, case: str) -> dict[str, Path]:
+    """Files of the structures that an earlier CASE.json has, in that folder."""
+    file = folder / f"{case}.json"
+    content = read_json(file) if file.is_file() else {}
+    structures = content["structures"] if _is_of_meshes(content) else {}
+    names = {name: facts["file"] for name, facts in structures.items() if facts["file"] is not None}
+    return {name: folder / Path(of).name for name, of in names.items() if of.startswith(f"{case}_")}
 
 
 def file_names(structures: Sequence[str]) -> dict[str, str]:

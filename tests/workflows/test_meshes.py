@@ -74,6 +74,16 @@ def test_a_scan_is_no_label_map(tmp_path: Path) -> None:
     assert not [*(tmp_path / "out").glob("*.stl")]
 
 
+def test_a_structure_that_is_gone_leaves_no_surface_of_before(tmp_path: Path) -> None:
+    (tmp_path / "K01_label_9.stl").touch()  # not ours
+    for found in (labels(), np.where(labels() == 7, 0, labels())):
+        write_image(tmp_path / "in" / "K01.nrrd", found, GEOMETRY)
+        assert export_meshes(tmp_path / "in", tmp_path, None, MeshFiles(), 1, lambda *_: None) == []
+        assert (tmp_path / "K01_label_7.stl").exists() == (found == 7).any()
+    assert (tmp_path / "K01_label_3.stl").is_file() and (tmp_path / "K01_label_9.stl").is_file()
+    assert "label_7" not in (tmp_path / "K01.json").read_text()
+
+
 def test_a_surface_that_needs_more_faces_than_wanted_is_named(tmp_path: Path) -> None:
     assert MeshFiles(faces=40).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME) == []
     femur, screw = MeshFiles(faces=4).write(tmp_path, "K01", labels(), GEOMETRY, SCHEME)
