@@ -80,7 +80,7 @@ def trajectory(header: Header) -> str:
 
 
 def calibration_mode(header: Header) -> str:
-    """How coils are calibrated, in lower case: "embedded", "separate", ...; "" where it does not say."""
+    """The way in which coils are calibrated, in lower case: "embedded", ...; "" where it does not say."""
     return _word(header, "parallelImaging/{*}calibrationMode", "")
 
 
