@@ -2,13 +2,12 @@
 
 Registering a bone takes from half a second to a minute, and a dozen priors are fitted to the bones of one
 registration. A pose is stored beside its prepared bone, under a digest of the bone, the registration and the
-version that found it: where one of these changes, the bone is registered again.
+code that found it: where one of these changes, the bone is registered again.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from kneeformer.shape_models.registration import Registration
 from kneeformer.tasks.bone_completion.batches import Posed, pose_of, stored_bone
 
 FOLDER = "poses"
+_SOLVER = "shape_models/*.py"  # in the package
 
 
 def cached_poses(
@@ -65,5 +65,5 @@ def _read(file: Path) -> Tensor | None:
 
 def _digest_of(registration: Registration) -> str:
     settings = registration.settings.model_dump_json()
-    said = f"{version('kneeformer')} {registration.spacing} {settings}"
-    return digest(said, *registration.state_dict().values())
+    code = "".join(file.read_text("utf-8") for file in sorted(Path(__file__).parents[2].glob(_SOLVER)))
+    return digest(f"{code} {registration.spacing} {settings}", *registration.state_dict().values())
