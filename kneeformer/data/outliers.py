@@ -12,6 +12,7 @@ _PERCENTILES = (0.5, 99.5)
 _BELOW, _ABOVE = 3.0, 5.0  # times the range between these; clean MRI reaches 0.1 below it and 3.4 above
 _ALMOST_NONE = 1e-3  # of the voxels
 _ENDS = 0.9  # of what a type holds
+_FEW = 12  # values; a scan has hundreds
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def outlier_warnings(voxels: np.ndarray) -> list[str]:
     Args:
         voxels: (z, y, x) as its file holds it, finite.
     """
-    found = [_far_outside(voxels), _almost_constant(voxels), _wrapped(voxels)]
+    found = [_far_outside(voxels), _almost_constant(voxels), _wrapped(voxels), _as_labels(voxels)]
     return [line for line in found if line is not None]
 
 
@@ -112,6 +113,13 @@ def _wrapped(voxels: np.ndarray) -> str | None:
         f"intensities reach from {low:g} to {high:g}, all that {voxels.dtype} holds: unsigned numbers stored "
         f"as signed ones? the brightest voxels are then the darkest; export it again"
     )
+
+
+def _as_labels(voxels: np.ndarray) -> str | None:
+    values = np.unique(evenly_sampled(voxels))
+    if not 1 < len(values) <= _FEW:
+        return None
+    return f"holds {len(values)} different values, as a label map does: see whether this is the right image"
 
 
 def _filled(channel: np.ndarray) -> np.ndarray:

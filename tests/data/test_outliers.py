@@ -71,6 +71,13 @@ def test_of_a_nearly_constant_image_limits_are_those_of_what_differs(outlying: l
     assert said == f"all but {share} are 0: see whether this is the right image"
 
 
+@pytest.mark.parametrize(("values", "told"), [(2, True), (12, True), (13, False), (1, False)])
+def test_an_image_of_few_values_may_be_a_label_map(values: int, told: bool) -> None:
+    voxels = np.arange(6000).reshape(10, 20, 30) % values
+    said = f"holds {values} different values, as a label map does: see whether this is the right image"
+    assert outlier_warnings(voxels.astype(np.uint8)) == [said] * told
+
+
 def test_a_constant_image_has_no_limits() -> None:
     assert outlier_limits(np.full((3, 4, 5), 7)).within(np.full((3, 4, 5), 7)) is None
 
