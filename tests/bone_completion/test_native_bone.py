@@ -131,6 +131,22 @@ def test_a_region_beyond_the_bones_grid_stays_empty() -> None:
     assert native.raw.any() and (native.mask[mask == KEEP] == 1).all()
 
 
+def test_a_completed_end_beyond_the_grid_of_what_is_visible_is_not_cut_off() -> None:
+    """Of 100 mm the lowest 20 are visible: around their middle lies the grid, which reaches 55 mm up."""
+    settings = BoneGridSettings(folder="test", spacing=(2.0, 2.0, 2.0), grid=(56, 16, 16))
+    grid = Grid((120, 20, 20), (1.0, 1.0, 1.0))
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[10:30, 5:15, 5:15], mask[30:110, 5:15, 5:15] = KEEP, COMPLETE
+    ct = np.where(mask > 0, 400, -1000).astype(np.int16)
+    bone = isolate(ct, mask, grid, settings)
+    z, y, x = np.abs(points_from_middle(settings.grid, settings.spacing).numpy().T).reshape(3, *settings.grid)
+    image = np.stack([np.ones_like(z), np.maximum.reduce([z - 50, y - 5, x - 5])])
+    lower = Pose(torch.eye(3).double(), torch.tensor([-40.0, 0, 0]).double(), 1.0)
+    whole = Completed(torch.from_numpy(image).float(), None, Fit(lower, 0.1, 1.0), 1.0, 1.0)
+    raw = resample_to_native([whole], bone, ct, mask, grid, settings).raw
+    assert np.array_equal(raw[:, 10, 10], mask[:, 10, 10] > 0)
+
+
 def test_splinters_of_the_mask_are_no_bone() -> None:
     case = Case()
     grid: Grid = case.grid

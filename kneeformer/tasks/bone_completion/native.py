@@ -64,7 +64,7 @@ def resample_to_native(
         ct, mask: (z, y, x) as given to `isolate`.
     """
     visible, hidden = without_small_components(mask == KEEP), mask == COMPLETE
-    box = _box_of_grid(bone, grid, settings)
+    box = _box_of_grid(completed, bone, grid, settings)
     intensity, distance, deviation = _on_box(completed, bone, box, grid, settings.spacing)
     raw = paste(distance < 0, box, grid.shape)
     region = raw & hidden
@@ -93,11 +93,15 @@ def distance_on(
     return _on_box(completed, bone, box, grid, spacing)[1]
 
 
-def _box_of_grid(bone: Bone, grid: Grid, settings: BoneGridSettings) -> Box:
-    """The part of the scan that the bone's grid covers, less the margin that holds no bone."""
+def _box_of_grid(completed: Sequence[Completed], bone: Bone, grid: Grid, settings: BoneGridSettings) -> Box:
+    """The part of the scan that the prototypes' grids cover: what is completed may lie beyond the bone's own,
+    which has visible bone in its middle.
+    """
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
-    return grid.box_around(transformed(signs.T * half, bone.to_patient))
+    corners = torch.from_numpy(signs.T * half)
+    reached = np.concatenate([whole.fit.pose.inverse()(corners).numpy() for whole in completed])
+    return grid.box_around(transformed(reached, bone.to_patient))
 
 
 def _on_box(
