@@ -135,6 +135,10 @@ def test_a_completion_is_scored_as_one_bone_of_whatever_values(tmp_path: Path) -
     assert (metrics["TP"], metrics["FP"], metrics["FN"]) == (11, 0, 1)
     assert summary.parts["shell and core"].region == "hidden"
     assert set(summary.parts) == {"shell and core", "shell and core, composite"}
+    mask[:, 5] = 3  # a displaced fragment, which is a part of the region
+    values(masks, mask)
+    with_fragment = evaluate_cases(cases, "completion", predictions, BONES, 1, lambda *_: None)
+    assert with_fragment.metric_per_case[0].metrics["shell and core"] == metrics
     values(masks, mask * 0)
     other = evaluate_cases(cases, "completion", predictions, BONES, 1, lambda *_: None)
     assert other.table.masks != summary.table.masks and set(other.table.masks) == {"a"}

@@ -36,7 +36,7 @@ def score_completed_bone(case: PredictedCase) -> Iterator[Score]:
         _refuse_other_meanings(case, reference.array, prediction.array)
         yield from rows_of(case.name, Part(bone), score_masks(truth, found, grid.spacing))
         return
-    region = (_on_grid(case.mask, grid) == COMPLETE) & counted
+    region = (_on_grid(case.mask, grid) >= COMPLETE) & counted  # displaced fragments are a part of it
     scores = score_completion(
         _volume(_on_grid(case.images[0], grid), truth),
         _volume(_on_grid(case.beside("_ct"), grid), found),
