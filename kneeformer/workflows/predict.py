@@ -31,7 +31,7 @@ from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.bone_finder import BoneFinder
 from kneeformer.workflows.meshes import MeshFiles
 from kneeformer.workflows.model_folder import bone_finder_folder, fold_folders
-from kneeformer.workflows.outputs import PREVIEW
+from kneeformer.workflows.outputs import PREVIEW, output_files
 from kneeformer.workflows.scan_files import labels_on, read_other_side, read_scan
 
 _log = logging.getLogger(__name__)
@@ -279,6 +279,8 @@ class Predictor:
         self._write(case, outputs, output, scan.grid)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, grid: Grid) -> None:
+        """Write what is predicted, and remove what only an earlier prediction of the case had."""
+        task, ending = predictive(self.configuration.task), output_ending(self.plan.dataset.file_ending)
         for suffix, surface in outputs.surfaces.items():
             write_stl(output / f"{case.name}{suffix}.stl", surface)
         for suffix, matrix in outputs.transforms.items():
@@ -288,11 +290,15 @@ class Predictor:
         volumes = dict(outputs.volumes)
         if self.complex_images and (image := outputs.complex_image) is not None:
             volumes |= {"_real": image.real, "_imag": image.imag}
+        made = {".json", ".png", *(f"{s}*" if v.ndim == 3 else f"{s}.npz" for s, v in volumes.items())}
+        made |= {*(f"{s}.stl" for s in outputs.surfaces), *(f"{s}.tfm" for s in outputs.transforms)}
+        for name in output_files(case.name, [of for of in task.outputs if of not in made], ending):
+            (output / name).unlink(missing_ok=True)
         for suffix, volume in sorted(volumes.items(), reverse=True):  # the main one last: it says "done"
-            path = output / f"{case.name}{suffix}{output_ending(self.plan.dataset.file_ending)}"
+            path = output / f"{case.name}{suffix}{ending}"
             if volume.ndim != 3:
                 _write_array(output / f"{case.name}{suffix}.npz", volume)
-            elif suffix == "" and predictive(self.configuration.task).predicts_structures:
+            elif suffix == "" and task.predicts_structures:
                 write_label_map(path, volume, grid, self.plan.dataset.scheme)
             else:
                 write_image(path, volume, grid, outputs.description)

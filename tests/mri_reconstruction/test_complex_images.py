@@ -55,6 +55,18 @@ def test_all_samples_give_real_and_imaginary_part_and_the_header_says_what_is_si
         assert b"simulated from magnitudes\n" in written.read_bytes()[:1000]
 
 
+def test_files_that_only_an_earlier_prediction_had_are_removed(tmp_path: Path) -> None:
+    """Of the case alone: those of others, and what is no output of the task, stay."""
+    file, output = tmp_path / "a_0000.nrrd", tmp_path / "out"
+    write_image(file, np.ones(SHAPE, np.float32), Grid(SHAPE, (3.0, 1.0, 1.0)))
+    for case in (Case("a", (file,)), Case("a_b", (file,))):
+        predictor(".nrrd").writing_complex().predict_case(case, output)
+    (output / "a_notes.txt").touch()
+    before = {path.name for path in output.iterdir()}
+    predictor(".nrrd").predict_case(Case("a", (file,)), output)
+    assert before - {path.name for path in output.iterdir()} == {"a_real.nrrd", "a_imag.nrrd"}
+
+
 def test_only_reconstructions_have_complex_images() -> None:
     with pytest.raises(KneeformerError, match="does not reconstruct; omit --save_complex"):
         predictor(".nrrd", "segmentation").writing_complex()
