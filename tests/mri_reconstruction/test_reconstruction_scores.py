@@ -73,3 +73,19 @@ def test_references_are_images_of_their_cases(tmp_path: Path) -> None:
     write_image(images / "a.nrrd", 2 * truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
     with pytest.raises(KneeformerError, match=r"a\.nrrd: a_0000\.nii\.gz is of the same case"):
         evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)
+
+
+def test_what_no_table_can_hold_is_refused(tmp_path: Path) -> None:
+    """A voxel that is no number would leave its case out of all means; two kinds of data make no table."""
+    truth = np.random.default_rng(0).random((2, 16, 16)).astype(np.float32)
+    images, found = tmp_path / "images", tmp_path / "found"
+    for folder in (images, found):
+        for name in "ab":
+            write_image(folder / f"{name}.nii.gz", truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
+    write_json(found / "a.json", {"data": "simulated from magnitudes"})
+    with pytest.raises(KneeformerError, match="b has other scores than case a: image, image simulated from"):
+        evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)
+    truth[0, 3, 4] = np.nan
+    write_image(found / "b.nii.gz", truth, Grid(truth.shape, (4.0, 1.0, 1.0)))
+    with pytest.raises(KneeformerError, match=r"found/b\.nii\.gz: 1 of 512 voxels are NaN"):
+        evaluate_folders(images, found, DESCRIPTION, found, 1, lambda *_: None)

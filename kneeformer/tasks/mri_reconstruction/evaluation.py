@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kneeformer.data.check_labels import not_finite
 from kneeformer.data.files import read_json
 from kneeformer.data.images import Image, file_ending, on_grid, read_image
 from kneeformer.errors import KneeformerError
@@ -22,11 +23,14 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
     """The rows of the whole volume, as fastMRI evaluates it, and of the limb alone.
 
     Raises:
-        KneeformerError: the grids differ, or the reference is undersampled itself.
+        KneeformerError: the grids differ, voxels are no numbers, or the reference is undersampled itself.
     """
     reference = _truth(case.reference)
     found = on_grid(read_image(case.prediction), reference.grid, case.prediction, case.reference)
     truth, image = reference.array, found.array
+    for file, array in ((case.reference, truth), (case.prediction, image)):
+        if not np.isfinite([array.min(), array.max()]).all():  # such scores would be left out of the means
+            raise KneeformerError(not_finite(file, array))
     facts = _facts(case)
     acceleration = facts.get("true_acceleration")
     known = float(acceleration) if isinstance(acceleration, (int, float)) else math.nan
