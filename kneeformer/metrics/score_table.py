@@ -48,8 +48,8 @@ class ScoreTable:
         planes: of each case of thick slices their plane, as "sagittal".
 
     Raises:
-        KneeformerError: there is no row.
-        ValueError: a case without a subject, or with other parts or metrics than the first.
+        KneeformerError: there is no row, or a case has other parts than the first.
+        ValueError: a case without a subject, or with other metrics than the first.
     """
 
     rows: tuple[Score, ...]
@@ -67,6 +67,12 @@ class ScoreTable:
         for case, found in columns.items():
             if case not in self.subjects:
                 raise ValueError(f"case {case} has no subject")
+            if apart := {part for part, _ in found} ^ {part for part, _ in columns[first]}:
+                kinds = ", ".join(sorted({part.structure for part in apart}))
+                raise KneeformerError(
+                    f"case {case} has other scores than case {first}: {kinds} are not of both; compare "
+                    f"them in folders of their own"
+                )
             if sorted(found) != sorted(set(columns[first])):
                 raise ValueError(f"case {case} has other scores than case {first}, or one twice")
 
