@@ -69,6 +69,10 @@ class Inputs:
     duplicates: list[str]
     series: dict[str, tuple[DicomSeries, ...]] = field(default_factory=dict)
 
+    def files(self, case: Case) -> list[Path]:
+        """All files that are read of a case: of a DICOM series, too, of which the case has the first."""
+        return [*case.files, *(file for one in self.series.get(case.name, ()) for file in one.files)]
+
 
 def gather_inputs(sources: Sources, configuration: Configuration, dataset: DatasetSettings) -> Inputs:
     """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.

@@ -62,7 +62,7 @@ def predict_folder(
     made_by = {**predictor.identity(), **extras.identity()}
     cases = inputs.cases[part[0] :: part[1]]
     if skip_existing:
-        cases = _not_predicted(cases, output, ending, predicted_since(output, made_by))
+        cases = _not_predicted(inputs, cases, output, ending, predicted_since(output, made_by))
     outputs = (*task.outputs, *_mesh_outputs(predictor, extras.meshes))
     if extras.dicom_seg:
         _require_dicom(sources.scans, predictor, inputs)
@@ -83,7 +83,9 @@ def predict_folder(
         return failed + _predict_all(good, _CaseWriter(predictor, output, extras, inputs.cases[0]), watch)
 
 
-def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | None) -> list[Case]:
+def _not_predicted(
+    inputs: Inputs, cases: list[Case], output: Path, ending: str, since: float | None
+) -> list[Case]:
     """The cases without a prediction that is newer than their files and than `since`.
 
     Raises:
@@ -99,7 +101,9 @@ def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | 
                 f"them"
             )
         return cases
-    kept = [case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(case))]
+    kept = [
+        case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(inputs.files(case)))
+    ]
     if kept:
         _log.info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
     if outdated := len(there) - len(kept):
@@ -112,9 +116,9 @@ def _not_predicted(cases: list[Case], output: Path, ending: str, since: float | 
     return [case for case in cases if case not in kept]
 
 
-def _changed(case: Case) -> float:
-    """The last time that a file of a case was written, of those that are there."""
-    return max((file.stat().st_mtime for file in case.files if file.is_file()), default=0.0)
+def _changed(files: list[Path]) -> float:
+    """The last time that one of the files was written, of those that are there."""
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,16 @@ class TestKeptPredictions:
         self.predict(place, bias=-1e6, keep=True)
         assert self.found(place) == {"one": 0, "two": 0}
 
+    def test_none_that_is_older_than_a_slice_of_its_series(self, tmp_path: Path) -> None:
+        """A series that was still being copied when it was predicted: 4 of 5 slices make a volume, too."""
+        save(tmp_path / "in", slices(scan(1)), names="abcde")
+        last = (tmp_path / "in" / "e").rename(tmp_path / "e")
+        self.predict(tmp_path, bias=0)
+        later = (tmp_path / "out" / "K01_s4.nrrd").stat().st_mtime + 9
+        os.utime(last.rename(tmp_path / "in" / "e"), (later, later))
+        self.predict(tmp_path, bias=0, keep=True)
+        assert read_image(tmp_path / "out" / "K01_s4.nrrd").grid.shape == OBLIQUE.shape
+
     def test_none_that_is_older_than_its_scan(self, place: Path) -> None:
         by_hand = np.zeros(SHAPE, np.uint8)
         for name in ("one", "two"):
