@@ -31,6 +31,7 @@ _EXAMPLE = '{"channel_names": {"0": "PD"}, "labels": {"background": 0, "femur": 
 _TIME_POINT = re.compile(
     r"(.+)[\s._-](?:\d+(?:m|mo|y|w|d)|(?:v|t|tp|ses-?|visit|time|bl|fu)\d*)", re.IGNORECASE
 )
+_OF_BIDS = re.compile(r"(sub-[^\W_]+)_[a-z]+-[^\W_].*")
 
 
 def _numbers(labels: Any) -> Any:
@@ -145,8 +146,9 @@ class DatasetDescription(BaseModel):
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 
         A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". A part
-        that says a side is taken away too: "12_L" and "R_12" are both of "12". Where `subjects` knows another
-        time point of that name, it is the same person.
+        that says a side is taken away too: "12_L" and "R_12" are both of "12". A name of BIDS says the
+        subject: "sub-01_ses-M12_T1w" -> "sub-01". Where `subjects` knows another time point of that name, it
+        is the same person.
         """
         if case in self.subjects:
             return self.subjects[case]
@@ -199,7 +201,9 @@ def _line(fault: Mapping[str, Any]) -> str:
 
 
 def person_in_name(case: str) -> str:
-    """A name without time points and side."""
+    """A name without time points and side; of one of BIDS, as "sub-01_ses-M12_T1w", the subject."""
+    if (match := _OF_BIDS.fullmatch(case)) is not None:
+        return match[1]
     name = _without_time_points(case)
     return _without_time_points(without_side(name))
 
