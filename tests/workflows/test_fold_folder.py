@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from prepared import plan
+from prepared import NAME, Place, plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
@@ -20,6 +20,7 @@ from kneeformer.workflows.fold_folder import (
     warn_of_learnt_cases,
     write_run,
 )
+from kneeformer.workflows.fold_outcome import fold_outcome
 from kneeformer.workflows.request import Request
 
 TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new=["decoder.d"])
@@ -60,6 +61,16 @@ def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) ->
     said = r"learnt from b, c_00m, whose subjects splits_final\.json holds out by now"
     with pytest.raises(KneeformerError, match=said):
         refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c_12m", "b"]}, whose)
+
+
+def test_a_fold_is_not_validated_by_another_dataset_json(place: Place) -> None:
+    """Its network predicts the labels of its plan; those that have other names by now would be compared."""
+    request = Request(NAME, "3d_vit", 0, validate_only=True)
+    folder = request.folder(place.folders)
+    write_run(folder, plan().with_only("3d_vit"), request, torch.device("cpu"), None)
+    place.write(NAME, {}, labels={"background": 0, "tibia": 1, "femur": 2})
+    with pytest.raises(KneeformerError, match=r"labels: planned .*'femur': 1.*, now .*'femur': 2"):
+        fold_outcome(place.folders, folder, plan(), request, ["a_00m"], lambda *_: None)
 
 
 @pytest.mark.parametrize(("dataset", "told"), [("Dataset001_Knee", True), ("Dataset002_More", False)])
