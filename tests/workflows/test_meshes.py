@@ -141,7 +141,7 @@ class Bright(nn.Module):
 
 def test_a_prediction_writes_its_surfaces(tmp_path: Path) -> None:
     voxels = (np.arange(np.prod(SHAPE)) % 16 - 20).reshape(SHAPE).astype(np.int16)
-    voxels[1:3, 2:6, 3:6] = 500
+    voxels[1:3, 2:6, 3:6] = 20
     write_image(tmp_path / "in" / "K01_0000.nrrd", voxels, Grid(SHAPE, (1.0, 1.0, 1.0)))
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (Bright(),))
     output, extras = tmp_path / "out", Extras(meshes=MeshFiles())
