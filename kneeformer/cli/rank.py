@@ -28,10 +28,13 @@ def work_as_rank(device: str | None, lead: Callable[[str], None]) -> None:
     end_with(os.getppid())
     try:
         with ranks.joined(device) as own:
-            if ranks.leads():
+            leads = ranks.leads()
+            if leads:
                 lead(own)
             else:
                 _serve()
+        if not leads:
+            os._exit(0)  # with nothing left to do: at a usual exit, gloo's threads sometimes abort
     except ranks.RankLost:
         _wait_for_the_end(ranks.LOST)
 
