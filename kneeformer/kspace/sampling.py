@@ -72,7 +72,7 @@ def apparent_acceleration(mask: np.ndarray) -> float:
 
 
 def is_fully_sampled(mask: np.ndarray) -> bool:
-    """True where a file tells the truth, by its mask over one or two encoded axes."""
+    """True where a mask over one or two encoded axes leaves out no more than a full acquisition does."""
     return apparent_acceleration(mask) <= (FULLY_SAMPLED if mask.ndim == 1 else _FULLY_SAMPLED_3D)
 
 

@@ -36,20 +36,8 @@ def descend(
         learning_rate: in radians, in half extents of the grid, and in logarithms of the scale.
     """
     asked = digest(f"{spacing} {learning_rate} {steps}", prototype, image, hidden, start.matrix())
-    if asked not in _found:
-        _found[asked] = _descended(prototype, image, hidden, spacing, start, learning_rate, steps)
-    return _found[asked]
-
-
-def _descended(
-    prototype: Tensor,
-    image: Tensor,
-    hidden: Tensor,
-    spacing: Spacing,
-    start: Pose,
-    learning_rate: float,
-    steps: int,
-) -> Pose:
+    if asked in _found:
+        return _found[asked]
     half = [n * s / 2 for n, s in zip(image.shape, spacing, strict=True)]
     units = torch.tensor([1.0, 1.0, 1.0, *half, 1.0], device=image.device)
     before = start.matrix().to(units)
@@ -63,7 +51,8 @@ def _descended(
             apart = dissimilarity(prototype, image[None], transform[None], spacing, out_of_sight)
             apart.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        return as_pose(_after(numbers.detach() * units, before))
+    _found[asked] = as_pose(_after(numbers.detach() * units, before))
+    return _found[asked]
 
 
 def _after(parameters: Tensor, before: Tensor) -> Tensor:

@@ -290,10 +290,9 @@ class Predictor:
         volumes = dict(outputs.volumes)
         if self.complex_images and (image := outputs.complex_image) is not None:
             volumes |= {"_real": image.real, "_imag": image.imag}
-        made = {".json", ".png", *(f"{s}*" if v.ndim == 3 else f"{s}.npz" for s, v in volumes.items())}
-        made |= {*(f"{s}.stl" for s in outputs.surfaces), *(f"{s}.tfm" for s in outputs.transforms)}
-        for name in output_files(case.name, [of for of in task.outputs if of not in made], ending):
-            (output / name).unlink(missing_ok=True)
+        written = {".json", ".png", *(f"{s}*" if v.ndim == 3 else f"{s}.npz" for s, v in volumes.items())}
+        written |= {*(f"{s}.stl" for s in outputs.surfaces), *(f"{s}.tfm" for s in outputs.transforms)}
+        _remove(case, output, [one for one in task.outputs if one not in written], ending)
         for suffix, volume in sorted(volumes.items(), reverse=True):  # the main one last: it says "done"
             path = output / f"{case.name}{suffix}{ending}"
             if volume.ndim != 3:
@@ -302,6 +301,12 @@ class Predictor:
                 write_label_map(path, volume, grid, self.plan.dataset.scheme)
             else:
                 write_image(path, volume, grid, outputs.description)
+
+
+def _remove(case: Case, output: Path, outputs: Sequence[str], ending: str) -> None:
+    """Remove such outputs of a case, which an earlier prediction has left."""
+    for name in output_files(case.name, outputs, ending):
+        (output / name).unlink(missing_ok=True)
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
