@@ -7,5 +7,10 @@ Batch = dict[str, Tensor]  # tensors by name, each of them (b, ...)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device; from pinned memory it is copied while the caller goes on."""
-    return {name: part.to(device, non_blocking=True) for name, part in batch.items()}
+    """The batch on a device; to CUDA it is copied while the caller goes on.
+
+    MPS does not keep what it copies until it has: it is waited for, or a batch holds other numbers than were
+    given (https://github.com/pytorch/pytorch/issues/189690).
+    """
+    at_once = device.type == "cuda"
+    return {name: part.to(device, non_blocking=at_once) for name, part in batch.items()}

@@ -53,10 +53,8 @@ class LossReader:
             () float32: 1 where one of them is not a number, so that no update may be made; else 0.
         """
         found = torch.stack([loss.detach().float(), norm.float()])
-        arrived = torch.cuda.Event() if found.is_cuda else None  # type: ignore[no-untyped-call]
-        there = found.to("cpu", non_blocking=True)
-        if arrived is not None:
-            arrived.record()
+        there = found.to("cpu", non_blocking=found.is_cuda)
+        arrived = torch.cuda.current_stream(found.device).record_event() if found.is_cuda else None
         self._unread.append(_Unread(number, rate, batch, there, arrived))
         return (~found.isfinite()).any().float()
 

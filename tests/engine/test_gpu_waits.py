@@ -1,13 +1,17 @@
 """A training step gives a GPU work and never waits for it: shown on PyTorch's device without values."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kneeformer.config import NetworkSettings, StemStage
+from kneeformer.engine.batch import on_device
+from kneeformer.engine.loss_reader import LossReader
 from kneeformer.engine.losses import segmentation_loss
 from kneeformer.labels import LabelScheme
 from kneeformer.networks.decoders import build_decoder
@@ -53,3 +57,30 @@ def test_a_step_of_segmentation_copies_nothing_and_reads_nothing(scheme: LabelSc
 def test_a_copy_is_noticed() -> None:
     with CopiesRefused(), pytest.raises(AssertionError, match="waits"):
         torch.arange(3.0).to("meta")
+
+
+class Copies(TorchFunctionMode):
+    """Whether each copy of a tensor to a device was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[bool] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        if function is Tensor.to and named:
+            self.waited.append(not named.get("non_blocking", False))
+        return function(*arguments, **(named or {}))
+
+
+def test_a_batch_is_copied_whole_before_it_may_go_where_the_device_does_not_keep_it() -> None:
+    with Copies() as copies:
+        on_device({"image": torch.zeros(2), "labels": torch.zeros(2)}, torch.device("meta"))
+    assert copies.waited == [True, True]
+
+
+def test_a_loss_is_there_before_it_is_read_where_no_event_tells_when(tmp_path: Path) -> None:
+    with Copies() as copies:
+        LossReader(tmp_path, nn.Linear(1, 1), 0).add(1, 0.1, {}, torch.tensor(1.0), torch.tensor(2.0))
+    assert copies.waited == [True]
