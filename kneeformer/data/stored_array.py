@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from kneeformer.data.files import written_whole
+from kneeformer.data.files import stamp, written_whole
 from kneeformer.errors import KneeformerError
 
 _BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
@@ -53,6 +53,7 @@ class StoredArray:
 
         self.file, self.record, self.remedy = file, record, remedy
         try:
+            self._opened = stamp(file)
             self._array: Any = blosc2.open(str(file), mode="r")
             size, found = file.stat().st_size, _layout(self._array)
         except Exception as fault:  # blosc2 raises anything where the header is damaged
@@ -63,10 +64,20 @@ class StoredArray:
         self._unchecked = set(range(len(record.crc32)))
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a region, of steps of 1. Raises KneeformerError: it cannot be read, or is damaged."""
+        """Read a region, of steps of 1.
+
+        Raises:
+            KneeformerError: it cannot be read, is damaged, or was written anew since it was opened: blosc2
+                would read what is there now.
+        """
         import blosc2
 
         try:
+            if stamp(self.file) != self._opened:
+                raise KneeformerError(
+                    f"{self.file}: prepared again while this command reads it; once kf_preprocess has ended, "
+                    f"repeat the command (kf_train: with --c, or --overwrite)"
+                )
             for chunk in blosc2.get_slice_nchunks(self._array, key) if self._unchecked else ():
                 self._check(int(chunk))
             return np.asarray(self._array[key])

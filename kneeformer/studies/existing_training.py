@@ -16,6 +16,7 @@ from kneeformer.workflows.fold_folder import Run, read_run
 from kneeformer.workflows.fold_state import RUN, FoldState
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
+from kneeformer.workflows.training_cases import split_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class ExistingTraining:
     def train(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> None:
         """To its end, or validate it where it is there."""
         request = replace(self.request, resume=self.stopped, validate_only=self.finished)
+        if self.stopped:  # it has its weights, wherever those lay that it began with
+            request = replace(request, pretrained_weights=None)
         train_fold(self.folders, request, watch_training, watch)
 
     def summary(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> Summary:
@@ -57,7 +60,7 @@ class ExistingTraining:
         """List the differences between the stored training and the request; empty where none is stored.
 
         Settings are compared as they came out, so that naming the plan's own value is no difference, and an
-        edited plan is one.
+        edited plan is one. So are splits that hold out other cases than it was validated on.
         """
         if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
             return []
@@ -72,9 +75,14 @@ class ExistingTraining:
             for key in dict.fromkeys([*requested, *made])
             if requested.get(key) != made.get(key)
         ]
+        if self.validated and self._validation_cases() != {*split_of(self.folders, self.request)["val"]}:
+            found.append("was validated on other cases than splits_final.json holds out now")
         if self.before is not None and not self.before._is_what_followed(run):
             found.append(f"began with earlier weights of {self.before.folder}")
         return found
+
+    def _validation_cases(self) -> set[str]:
+        return {*read_summary(self.folder / "validation").table.cases}
 
     def _is_what_followed(self, run: Run) -> bool:
         """True where a training began with the weights that are here, and they are those requested."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from kneeformer.data.storage import record_file
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.score_table import Score, ScoreTable
 from kneeformer.metrics.summary import read_summary, summarise, write_summary
@@ -17,7 +18,8 @@ def score_prepared_cases(
 ) -> ScoreTable:
     """The scores of `PredictiveTask.score_prepared`, read where they are stored, else computed.
 
-    They are stored in validation/prepared, which a training of the fold clears.
+    They are stored in validation/prepared, which a training of the fold clears; they are computed again where
+    cases were prepared since, or other ones are validated.
 
     Args:
         fold: its folder.
@@ -28,9 +30,14 @@ def score_prepared_cases(
         KneeformerError: cases are not prepared.
     """
     kept = fold / "validation" / "prepared"
+    records = {name: record_file(prepared, name) for name in subjects}
     with suppress(KneeformerError):  # damaged or missing: computed
-        return read_summary(kept).table
-    if missing := [name for name in subjects if not (prepared / f"{name}.json").is_file()]:
+        table = read_summary(kept).table
+        stored = (kept / "summary.json").stat().st_mtime
+        since = [file for file in records.values() if file.is_file() and file.stat().st_mtime > stored]
+        if table.subjects == subjects and not since:
+            return table
+    if missing := [name for name, file in records.items() if not file.is_file()]:
         raise KneeformerError(f"{prepared}: not prepared: {', '.join(missing)}; run kf_preprocess")
     predictor = Predictor.from_model_folder(fold.parent, [fold.name], device=device)
     task, (network,) = predictive(predictor.configuration.task), predictor.networks

@@ -11,9 +11,14 @@ def refuse_ignored(folders: Folders, request: Request) -> None:
     """A flag that would do nothing beside another is not accepted.
 
     Raises:
-        KneeformerError: --no_pretraining beside -pretrained_weights; or --pretrain_from beside one of them,
-            which do without the stage that it is meant for.
+        KneeformerError: --c beside --overwrite; --no_pretraining beside -pretrained_weights; or
+            --pretrain_from beside one of them, which do without the stage that it is meant for.
     """
+    if request.resume and request.overwrite:
+        raise KneeformerError(
+            "--c and --overwrite exclude each other: the first goes on with a stopped training, the second "
+            "starts a new one; omit one"
+        )
     if request.no_pretraining and request.pretrained_weights:
         raise KneeformerError(
             f"--no_pretraining and -pretrained_weights exclude each other: the first starts from random "

@@ -140,10 +140,18 @@ def clear(folder: Path) -> None:
 
     Interrupted, it leaves files of one training alone.
     """
-    for part in filter(Path.is_dir, (folder / "validation", folder / PSEUDO_LABELS, folder / TENSORBOARD)):
+    reopen(folder)
+    for part in filter(Path.is_dir, (folder / PSEUDO_LABELS, folder / TENSORBOARD)):
         shutil.rmtree(part)
-    for name in (FINAL, BEST, LATEST, RUN, TEXT, "training_log.jsonl", "progress.png"):
+    for name in (BEST, LATEST, RUN, TEXT, "training_log.jsonl", "progress.png"):
         (folder / name).unlink(missing_ok=True)
+
+
+def reopen(folder: Path) -> None:
+    """Remove what says that a training is finished, before it goes on: its final weights, validated."""
+    if (folder / "validation").is_dir():
+        shutil.rmtree(folder / "validation")
+    (folder / FINAL).unlink(missing_ok=True)
 
 
 def write_run(
@@ -187,8 +195,12 @@ def read_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer 
     """Read the plan, the request and the weight transfer with which a training began.
 
     Seed, minutes and settings of the request replace those that the training began with.
+
+    Raises:
+        KneeformerError: the request wants another network, or that it had begun with other weights.
     """
     plan, begun = read_fold_plan(folder), read_run(folder)
+    _refuse_another_start(folder, request, begun)
     changed = override(plan, request.configuration, request.assignments)
     if changed.compatibility_key() != plan.compatibility_key():
         raise KneeformerError(
@@ -206,3 +218,17 @@ def read_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer 
         pretrained_weights=None if pretrained is None else pretrained.file,
     )
     return plan, request, None if pretrained is None else pretrained.transfer()
+
+
+def _refuse_another_start(folder: Path, request: Request, begun: Run) -> None:
+    file, wanted = None if begun.pretrained is None else begun.pretrained.file, request.pretrained_weights
+    flags = {
+        "--no_pretraining": request.no_pretraining and file is not None,
+        f"-pretrained_weights {wanted}": wanted not in (None, file),
+        f"--pretrain_from {request.pretrain_from}": request.pretrain_from not in (None, begun.pretrain_from),
+    }
+    if ignored := [flag for flag, is_ignored in flags.items() if is_ignored]:
+        raise KneeformerError(
+            f"{folder}: began with {file or 'random weights'}, with which --c goes on: omit "
+            f"{' and '.join(ignored)}, or restart with --overwrite"
+        )

@@ -35,6 +35,7 @@ from kneeformer.workflows.fold_folder import (
     read_run,
     refuse_learnt_cases,
     refuse_to_overwrite,
+    reopen,
     warn_of_learnt_cases,
     write_run,
 )
@@ -206,7 +207,7 @@ def _train(
             weights = load_weights(request.pretrained_weights)
             pretrained = transfer(weights, network, str(request.pretrained_weights))
             _log.info("%s: %s", request.pretrained_weights, pretrained.describe())
-        clear(folder)
+    (reopen if begun else clear)(folder)
     to_device(network, device)
     if not begun:
         task.begin(network, training, configuration, watch)

@@ -24,6 +24,7 @@ class TrainedModel:
     """
 
     folder: Path
+    configuration: str
     task: str
     folds: tuple[str, ...]
 
@@ -33,11 +34,7 @@ class TrainedModel:
 
     @property
     def plans(self) -> str:
-        return self.folder.name.partition("__")[0]
-
-    @property
-    def configuration(self) -> str:
-        return self.folder.name.partition("__")[2]
+        return self.folder.name.removesuffix(f"__{self.configuration}")
 
     @property
     def requires_mask(self) -> bool:
@@ -65,12 +62,14 @@ def trained_models(results: Path, checkpoint: str = "final") -> list[TrainedMode
         if not folds or folder.name.startswith("."):  # nothing, or what an interrupted install left
             continue
         try:
-            (configuration,) = read_fold_plan(folds[0]).configurations.values()
+            ((name, configuration),) = read_fold_plan(folds[0]).configurations.items()
         except KneeformerError as fault:
             logging.getLogger(__name__).warning("%s", fault)
             continue
         if task_named(configuration.task).predicts:
-            found.append(TrainedModel(folder, configuration.task, tuple(fold.name for fold in folds)))
+            if not folder.name.endswith(f"__{name}"):  # renamed
+                name = folder.name.partition("__")[2]
+            found.append(TrainedModel(folder, name, configuration.task, tuple(fold.name for fold in folds)))
     return found
 
 

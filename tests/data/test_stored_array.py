@@ -83,3 +83,13 @@ def test_another_array_in_the_place_of_a_file_is_found(tmp_path: Path) -> None:
     write_array(file, ARRAY, (2, 12, 10))
     with pytest.raises(KneeformerError, match="damaged"):
         StoredArray(file, record, REMEDY)
+
+
+def test_an_array_that_is_written_anew_is_not_read_as_the_one_that_was_opened(tmp_path: Path) -> None:
+    """As when cases are prepared again while a training reads them: what was checked is not checked again."""
+    file = tmp_path / "knee.b2nd"
+    opened = StoredArray(file, write_array(file, ARRAY, CROP), REMEDY)
+    assert np.array_equal(opened[:], ARRAY)
+    write_array(file, 3 * ARRAY + 5, CROP)
+    with pytest.raises(KneeformerError, match="prepared again while this command reads it"):
+        opened[:]

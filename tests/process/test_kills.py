@@ -14,6 +14,7 @@ from workplace import TINY, Workplace, finish, log_lines, losses, wait_for
 from kneeformer.data.images import read_image
 from kneeformer.data.storage import CaseRecord, open_case
 from kneeformer.engine.checkpoint import load_checkpoint
+from kneeformer.workflows.fold_state import FoldState
 
 PREPROCESS = ("kf_preprocess", "-d", 1, "-c", "3d_vit", "-np", 1)
 TRAIN = ("kf_train", 1, "3d_vit", "0")
@@ -118,6 +119,18 @@ def test_going_on_may_change_the_schedule_but_not_the_network(fresh: Workplace) 
     run = json.loads((fold / "run.json").read_text())
     assert run["seed"] == 5
     assert "training.epochs=2" in run["set"]
+
+
+def test_a_finished_training_that_goes_on_is_unfinished_until_it_ends(
+    trained: Workplace, tmp_path: Path
+) -> None:
+    """Else its earlier weights, and their scores, would be taken for those of the longer training."""
+    place = trained.copy(tmp_path / "place")
+    fold = place.model / "fold_0"
+    place.kill_when(lambda: len(log_lines(fold)) > 12, *TRAIN, "--c", "--epochs", 500)
+    assert FoldState.of(fold) is FoldState.STOPPED and not (fold / "validation").exists()
+    place.run(*TRAIN, "--c", "--epochs", 3)
+    assert FoldState.of(fold) is FoldState.TRAINED and (fold / "validation" / "summary.json").is_file()
 
 
 def test_killed_prediction(trained: Workplace, many_inputs: Path, tmp_path: Path) -> None:

@@ -11,11 +11,16 @@ from prepared import MAE, NAME, OTHER, VIT, Place, plan
 
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
+from kneeformer.metrics.overlap import DICE
+from kneeformer.metrics.score_table import Part, ScoreTable, rows_of
+from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import override
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
 from kneeformer.workflows.contradictions import refuse_ignored
 from kneeformer.workflows.fold_folder import RUN, write_run
+
+DIFFERENT = "was validated on other cases than splits_final.json holds out now"
 
 
 @pytest.fixture
@@ -82,6 +87,16 @@ def test_a_plan_that_was_edited_since_is_told(folders: Folders) -> None:
     assert training.differences() == ["training.learning_rate was 0.001, is now 0.01"]
 
 
+def test_what_was_validated_on_other_cases_is_told(folders: Folders) -> None:
+    """Arms of a study are compared subject by subject: others' scores would be taken for these subjects'."""
+    training = make(ExistingTraining(folders, VIT))
+    for cases, said in ((["a_00m", "a_12m"], []), (["a_00m", "c"], [DIFFERENT])):
+        rows = [score for case in cases for score in rows_of(case, Part("femur"), {DICE: 0.5})]
+        table = ScoreTable(tuple(rows), {case: case[0] for case in cases})
+        write_summary(summarise(table), training.folder / "validation")
+        assert training.differences() == said
+
+
 @pytest.mark.parametrize(
     "mend",
     [
@@ -109,6 +124,11 @@ def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
     first, *lines = str(fault.value).splitlines()
     assert "move their folders away" in first and "use the old settings" in first
     assert lines == [f"  {t.folder}: training.epochs was 2, is now 3" for t in made[1:]]
+
+
+def test_going_on_and_starting_anew_together_is_refused(folders: Folders) -> None:
+    with pytest.raises(KneeformerError, match="--c and --overwrite exclude each other"):
+        refuse_ignored(folders, replace(VIT, resume=True, overwrite=True))
 
 
 def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:

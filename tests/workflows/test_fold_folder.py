@@ -1,6 +1,7 @@
 """run.json is read as it was written, or its damage is told with what to do."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,25 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     assert (request.seed, request.minutes, request.subjects) == (3, 1.5, 4)
     assert request.settings == ("training.epochs=2", "training.batch_size=1")
     assert request.pretrained_weights == Path("/elsewhere/weights.pt")
+
+
+@pytest.mark.parametrize(
+    ("start", "flag"),
+    [
+        ({"no_pretraining": True}, "--no_pretraining"),
+        ({"pretrained_weights": Path("/other.pt")}, "-pretrained_weights /other.pt"),
+        ({"pretrain_from": "Dataset002_More"}, "--pretrain_from Dataset002_More"),
+    ],
+)
+def test_a_training_does_not_go_on_from_another_start(
+    tmp_path: Path, start: dict[str, Any], flag: str
+) -> None:
+    begun(tmp_path)
+    said = f"began with /elsewhere/weights.pt, with which --c goes on: omit {flag}, or restart"
+    with pytest.raises(KneeformerError, match=re.escape(said)):
+        read_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True, **start))
+    same = {"pretrained_weights": Path("/elsewhere/weights.pt")}
+    read_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True, **same))
 
 
 def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) -> None:

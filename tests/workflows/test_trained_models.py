@@ -7,6 +7,7 @@ from prepared import plan
 
 from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
+from kneeformer.paths import Folders
 from kneeformer.workflows.trained_models import (
     TrainedModel,
     choose_model,
@@ -18,7 +19,8 @@ from kneeformer.workflows.trained_models import (
 def model(name: str, task: str = "segmentation") -> TrainedModel:
     """As "1/kfPlans__3d_vit"."""
     number, folder = name.split("/")
-    return TrainedModel(Path(f"Dataset00{number}_Knee") / folder, task, ("fold_0",))
+    path = Path(f"Dataset00{number}_Knee") / folder
+    return TrainedModel(path, folder.partition("__")[2], task, ("fold_0",))
 
 
 KNEE, LINEAR, PAPER = model("1/kfPlans__3d_vit"), model("1/kfPlans__3d_linear"), model("1/paperPlans__3d_vit")
@@ -37,6 +39,26 @@ def test_trained_configurations_that_predict_are_found(tmp_path: Path) -> None:
     (found,) = trained_models(tmp_path)
     assert (found.dataset, found.plans, found.configuration) == ("Dataset001_Knee", "kfPlans", "3d_vit")
     assert found.folds == ("fold_0",) and is_model_folder(found.folder) and not is_model_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "plans", "configuration"),
+    [
+        ("kfPlans__3d_vit", "kfPlans", "3d_vit"),
+        ("with__lines and spaces__3d_vit", "with__lines and spaces", "3d_vit"),
+        ("kfPlans__3d_vit__renamed", "kfPlans", "3d_vit__renamed"),
+    ],
+)
+def test_names_of_plan_and_configuration_lead_to_the_folder(
+    tmp_path: Path, folder: str, plans: str, configuration: str
+) -> None:
+    fold = tmp_path / "Dataset001_Knee" / folder / "fold_0"
+    write_text(fold / "plan.json", plan().with_only("3d_vit").to_text())
+    (fold / "checkpoint_final.pt").touch()
+    (found,) = trained_models(tmp_path)
+    assert (found.plans, found.configuration) == (plans, configuration)
+    assert choose_model([found], False, "Dataset001_Knee", configuration, plans) is found
+    assert Folders(tmp_path, tmp_path, tmp_path).model(found.dataset, configuration, plans) == found.folder
 
 
 def test_one_model_needs_no_name() -> None:
