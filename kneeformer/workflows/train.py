@@ -202,11 +202,10 @@ def _train(
     _require_space(folder, network, begun)
     if FoldState.of(folder) is FoldState.BEGUN and not request.overwrite:
         _log.info("%s: a training ended here before its first checkpoint; it starts again", folder)
-    if not begun:
-        if request.pretrained_weights is not None:
-            weights = load_weights(request.pretrained_weights)
-            pretrained = transfer(weights, network, str(request.pretrained_weights))
-            _log.info("%s: %s", request.pretrained_weights, pretrained.describe())
+    if not begun and request.pretrained_weights is not None:
+        weights = load_weights(request.pretrained_weights)
+        pretrained = transfer(weights, network, str(request.pretrained_weights))
+        _log.info("%s: %s", request.pretrained_weights, pretrained.describe())
     (reopen if begun else clear)(folder)
     to_device(network, device)
     if not begun:
