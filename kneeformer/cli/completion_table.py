@@ -3,7 +3,7 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.console import Bars, TrainingBar, resume_with, run
 from kneeformer.cli.options import add_device, add_plans, command_parser
 
 
@@ -37,7 +37,6 @@ def main() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import Folders
     from kneeformer.studies.completion_table import Completions, compare_completions
 

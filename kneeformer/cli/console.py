@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kneeformer.interrupts import Interrupted, ignore_interrupts, raise_interrupts
+
+if TYPE_CHECKING:
+    from kneeformer.engine.loop import ProgressEvent
 
 # From the words a user typed: what a stopped command leaves, and the command that resumes it.
 ResumeCommand = Callable[[list[str]], tuple[str, list[str]]]
@@ -151,6 +154,30 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
         self._bar, self._what = None, ""
+
+
+class TrainingBar:
+    """One bar over the whole training, by its share of steps or minutes, with loss and latest scores."""
+
+    _form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
+    def __call__(self, event: "ProgressEvent") -> None:
+        if self._bar is None:
+            self._bar = Bar("Training", 1.0, self._form, event.share)
+        text = f"step {event.step}, loss {event.loss:.3f}"
+        if event.scores:
+            text += f", validation {sum(event.scores.values()) / len(event.scores):.3f}"
+        self._bar.update(event.share, f"{event.share:.1%}, {text}", text)
+        if event.share >= 1:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
 
 
 def end_with(failed: list[str], done: str) -> None:

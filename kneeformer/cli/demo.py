@@ -1,9 +1,10 @@
 """kf_demo: segment synthetic knees, complete a tibia and reconstruct a knee, in a folder of its own."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
-from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.console import Bars, TrainingBar, resume_with, run
 from kneeformer.cli.options import command_parser, positive, seed
 
 
@@ -23,15 +24,13 @@ def main() -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import refuse_in_raw
     from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.demo import EPOCHS, STEPS_PER_EPOCH, run_demo
 
     refuse_in_raw(arguments.folder)
-    bar = TrainingBar()
-    result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
-    bar.close()
+    with closing(TrainingBar()) as bar:
+        result = run_demo(arguments.folder, arguments.minutes, arguments.seed, bar, Bars())
     planned = EPOCHS * STEPS_PER_EPOCH
     if result.steps < planned:
         print(

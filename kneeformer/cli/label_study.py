@@ -3,7 +3,7 @@
 import argparse
 from contextlib import closing
 
-from kneeformer.cli.console import Bars, resume_with, run
+from kneeformer.cli.console import Bars, TrainingBar, resume_with, run
 from kneeformer.cli.options import add_device, add_plans, command_parser, positive, seed, whole_number
 
 
@@ -86,7 +86,6 @@ def _add_lengths(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from kneeformer.cli.train import TrainingBar
     from kneeformer.paths import Folders
     from kneeformer.studies.arms import ABLATIONS
     from kneeformer.studies.label_study import LabelStudy, run_label_study

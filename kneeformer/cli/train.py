@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneeformer.cli.console import Bar, Bars, run
+from kneeformer.cli.console import Bars, TrainingBar, run
 from kneeformer.cli.options import (
     add_device,
     add_plans,
@@ -21,7 +21,6 @@ from kneeformer.cli.options import (
 from kneeformer.cli.rank import work_as_rank
 
 if TYPE_CHECKING:
-    from kneeformer.engine.loop import ProgressEvent
     from kneeformer.paths import Folders
     from kneeformer.workflows.request import Request
 
@@ -168,30 +167,6 @@ def _lead(folders: "Folders", request: "Request") -> None:
     elif not outcome.review:
         print("all cases were used for training: none is left to validate on")
     print(f"results: {outcome.folder}")
-
-
-class TrainingBar:
-    """One bar over the whole training, by its share of steps or minutes, with loss and latest scores."""
-
-    _form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
-
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-
-    def __call__(self, event: "ProgressEvent") -> None:
-        if self._bar is None:
-            self._bar = Bar("Training", 1.0, self._form, event.share)
-        text = f"step {event.step}, loss {event.loss:.3f}"
-        if event.scores:
-            text += f", validation {sum(event.scores.values()) / len(event.scores):.3f}"
-        self._bar.update(event.share, f"{event.share:.1%}, {text}", text)
-        if event.share >= 1:
-            self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
 
 
 if __name__ == "__main__":
