@@ -14,21 +14,18 @@ def draw_masked_prediction(panels: list[np.ndarray], spacing_mm: Spacing, pictur
     Args:
         panels: original, masked (NaN where hidden) and predicted, each (z, y, x).
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
     axis = int(np.argmax(spacing_mm))
     height, width = (mm for a, mm in enumerate(spacing_mm) if a != axis)
     volumes = [np.moveaxis(panel, axis, 0) for panel in panels]
     slices = [round(share * (len(volumes[0]) - 1)) for share in (0.25, 0.5, 0.75)]
     low, high = np.percentile(panels[0], (0.5, 99.5))
-    grey = plt.get_cmap("gray").with_extremes(bad="#24476b")
-    figure, grid = plt.subplots(
-        3, 3, figsize=(9, 9 * volumes[0].shape[1] * height / (volumes[0].shape[2] * width))
-    )
-    figure.set_layout_engine("constrained")
+    grey = colormaps["gray"].with_extremes(bad="#24476b")
+    _, rows, columns = volumes[0].shape
+    figure = Figure(figsize=(9, 9 * rows * height / (columns * width)), layout="constrained")
+    grid = figure.subplots(3, 3)
     for row, index in zip(grid, slices, strict=True):
         for place, volume in zip(row, volumes, strict=True):
             place.imshow(volume[index], cmap=grey, vmin=low, vmax=high, aspect=height / width)
@@ -37,4 +34,3 @@ def draw_masked_prediction(panels: list[np.ndarray], spacing_mm: Spacing, pictur
         place.set_title(title)
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=100)
-    plt.close(figure)

@@ -35,23 +35,19 @@ def draw_label_curves(curves: list[Curve], picture: Path) -> None:
 
     Many curves get a small panel a variant, in which those of the planned one are dashed lines.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     places = sorted({place for curve in curves for place, _ in curve.points}, key=_numbers_first)
     panels = len({curve.variant for curve in curves})
     if len(curves) <= TOGETHER or panels == 1:
-        figure = plt.figure(figsize=(6.5, 4.2), layout="constrained")
+        figure = Figure(figsize=(6.5, 4.2), layout="constrained")
         _draw_together(figure, curves, places)
     else:
         rows, columns = math.ceil(panels / COLUMNS), min(COLUMNS, panels)
-        figure = plt.figure(figsize=(3.2 * columns, 0.8 + 2.3 * rows), layout="constrained")
+        figure = Figure(figsize=(3.2 * columns, 0.8 + 2.3 * rows), layout="constrained")
         _draw_panels(figure, figure.subplots(rows, columns, sharey=True, squeeze=False), curves, places)
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=120)
-    plt.close(figure)
 
 
 def _draw_together(figure: "Figure", curves: list[Curve], places: list[str]) -> None:

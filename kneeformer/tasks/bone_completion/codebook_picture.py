@@ -13,12 +13,10 @@ def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
     Args:
         use: (codes,) how many vectors each code stands for.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
     shares = 100 * np.sort(use)[::-1] / use.sum()
     axes.bar(np.arange(1, len(use) + 1), shares, width=1.0, color="#4c72b0")
     axes.axhline(100 / len(use), color="black", linestyle="--", linewidth=1)
@@ -26,4 +24,3 @@ def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
     axes.set_xlim(0.5, len(use) + 0.5)
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=100)
-    plt.close(figure)

@@ -25,15 +25,13 @@ def draw_registration(
         prototype: (2, z, y, x), CT in [0, 1] and signed distance in mm, along the patient's axes.
         before, after: (z, y, x) signed distance of the bone on the same grid.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     ct, surface = prototype
     grid = Grid((ct.shape[0], ct.shape[1], ct.shape[2]), spacing_mm)
-    figure, rows = plt.subplots(3, 2, figsize=(6.4, 9), layout="constrained")
-    for row, axis in zip(rows, range(3), strict=True):
+    figure = Figure(figsize=(6.4, 9), layout="constrained")
+    rows = figure.subplots(3, 2)
+    for axis, row in enumerate(rows):
         view = View.of(grid, axis)
 
         def oriented(volume: np.ndarray, view: View = view) -> np.ndarray:
@@ -53,4 +51,3 @@ def draw_registration(
     figure.supxlabel("green: prototype, red: bone", fontsize="medium")
     with written_whole(picture) as beside:
         figure.savefig(beside, dpi=90)
-    plt.close(figure)
