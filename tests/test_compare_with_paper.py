@@ -9,8 +9,7 @@ from kneeformer.metrics.metric import Metric
 from kneeformer.metrics.overlap import DICE, IOU, RECALL
 from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import Folders
-from kneeformer.studies.knee_paper import compare_with_paper
-from kneeformer.studies.published_scores import KNEE_PAPER, comparison_table
+from kneeformer.studies.compare_with_paper import KNEE_PAPER, compare_with_paper, comparison_table
 
 NAME = "Dataset007_Knee"
 

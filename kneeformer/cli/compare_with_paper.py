@@ -5,7 +5,7 @@ import argparse
 from kneeformer.cli.console import resume_with, run
 from kneeformer.cli.options import command_parser
 
-NO_CONTEST = (
+CAUTION = (
     "The published figures come from other scans and labels: do not compare directly. Ours are means over\n"
     "structures, of whole validation cases."
 )
@@ -20,12 +20,11 @@ def main() -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from kneeformer.paths import Folders
-    from kneeformer.studies.knee_paper import compare_with_paper
-    from kneeformer.studies.published_scores import comparison_table
+    from kneeformer.studies.compare_with_paper import compare_with_paper, comparison_table
 
     folders = Folders.from_environment()
     comparison = compare_with_paper(folders, folders.resolve(arguments.dataset))
     print(comparison_table(comparison.trained))
-    print(NO_CONTEST)
+    print(CAUTION)
     if comparison.missing:
         print("Not trained yet; these commands train them:", *comparison.missing, sep="\n  ")

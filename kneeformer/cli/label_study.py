@@ -87,7 +87,7 @@ def _add_lengths(parser: argparse.ArgumentParser) -> None:
 
 def _study(arguments: argparse.Namespace) -> None:
     from kneeformer.paths import Folders
-    from kneeformer.studies.arms import ABLATIONS
+    from kneeformer.studies.label_arms import ABLATIONS
     from kneeformer.studies.label_study import LabelStudy, run_label_study
     from kneeformer.studies.label_table import label_markdown
 

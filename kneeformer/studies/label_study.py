@@ -12,8 +12,8 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, Folders, fold_name
 from kneeformer.plans import read_dataset_plan
 from kneeformer.progress import Progress
-from kneeformer.studies.arms import ALL_ARMS, Arm
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
+from kneeformer.studies.label_arms import ALL_ARMS, Arm
 from kneeformer.studies.label_details import pseudo_labels_csv, structures_csv
 from kneeformer.studies.label_table import (
     Group,

@@ -13,7 +13,7 @@ from kneeformer.metrics.score_table import WHOLE, ScoreTable
 from kneeformer.reporting.comparison_tables import interval_text, markdown
 from kneeformer.reporting.plots import Curve, draw_label_curves
 from kneeformer.reporting.score_tables import csv_text
-from kneeformer.studies.arms import ALL_ARMS
+from kneeformer.studies.label_arms import ALL_ARMS
 
 Group = tuple[int | None, str]  # number of labelled subjects, None for all, and name of the arm
 Scores = dict[Group, np.ndarray]  # (seeds, subjects) mean Dice

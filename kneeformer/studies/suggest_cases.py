@@ -13,7 +13,7 @@ from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError, named
 from kneeformer.progress import Progress
 from kneeformer.reporting.score_tables import csv_text
-from kneeformer.studies.suggestion import Suggestion, small_image, suggest, uncertainty
+from kneeformer.studies.active_learning import Suggestion, small_image, suggest, uncertainty
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.predict import Predictor

@@ -25,8 +25,8 @@ from kneeformer.metrics.bootstrap import mean_interval
 from kneeformer.paths import FINAL, Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.reporting.comparison_tables import interval_text, markdown
-from kneeformer.studies.arms import ABLATIONS, ALL_ARMS
 from kneeformer.studies.existing_training import ExistingTraining
+from kneeformer.studies.label_arms import ABLATIONS, ALL_ARMS
 from kneeformer.studies.label_study import LabelStudy, planned_trainings, run_label_study
 from kneeformer.studies.label_table import Row
 from kneeformer.tasks.registry import task_named

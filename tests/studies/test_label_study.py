@@ -10,7 +10,7 @@ from kneeformer.data.files import write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import FINAL, Folders
 from kneeformer.plans import override
-from kneeformer.studies.arms import ABLATIONS, ALL_ARMS, ARMS
+from kneeformer.studies.label_arms import ABLATIONS, ALL_ARMS, ARMS
 from kneeformer.studies.label_study import LabelStudy, planned_trainings, run_label_study
 from kneeformer.studies.label_table import compared, label_markdown
 from kneeformer.workflows.request import Request

@@ -13,8 +13,8 @@ from kneeformer.data.images import read_image, write_image
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import turn
+from kneeformer.studies.active_learning import small_image, suggest, uncertainty
 from kneeformer.studies.suggest_cases import suggest_cases
-from kneeformer.studies.suggestion import small_image, suggest, uncertainty
 from kneeformer.workflows.predict import Predictor
 
 
