@@ -22,9 +22,8 @@ from kneeformer.studies.ranking import rank, ranking_table
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
 from kneeformer.tasks.evaluation import LeadingScore
 from kneeformer.tasks.registry import evaluation_of, registered
-from kneeformer.workflows.prepared import raw_dataset
+from kneeformer.workflows.raw_data import dataset_splits, raw_dataset
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.splits import dataset_splits
 
 
 @dataclass(frozen=True)

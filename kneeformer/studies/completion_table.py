@@ -32,8 +32,8 @@ from kneeformer.studies.existing_training import ExistingTraining
 from kneeformer.studies.prepared_scores import score_prepared_cases
 from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
 from kneeformer.tasks.registry import evaluation_of, registered
+from kneeformer.workflows.raw_data import dataset_splits
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.splits import dataset_splits
 from kneeformer.workflows.training_cases import split_of
 
 BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # what a prior is to be better than

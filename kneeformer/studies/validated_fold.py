@@ -9,7 +9,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.summary import read_summary
 from kneeformer.paths import FINAL, Folders
-from kneeformer.workflows.prepared import raw_dataset
+from kneeformer.workflows.raw_data import raw_dataset
 from kneeformer.workflows.request import Request
 
 

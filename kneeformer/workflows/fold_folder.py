@@ -25,8 +25,8 @@ from kneeformer.networks import ranks
 from kneeformer.paths import BEST, FINAL, LATEST, PSEUDO_LABELS
 from kneeformer.plans import Plan, override, read_fold_plan
 from kneeformer.workflows.fold_state import RUN, FoldState
+from kneeformer.workflows.raw_data import WhoseCase
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.subjects import WhoseCase
 
 
 class Pretrained(BaseModel):

@@ -18,7 +18,7 @@ from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.evaluate import evaluate_cases
 from kneeformer.workflows.fold_folder import read_run
 from kneeformer.workflows.inputs import with_validation_mask
-from kneeformer.workflows.prepared import raw_dataset, refuse_another_description
+from kneeformer.workflows.raw_data import raw_dataset, refuse_another_description
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.shared_training import join_prediction, predict_share
 from kneeformer.workflows.training_cases import learning_cases

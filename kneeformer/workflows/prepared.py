@@ -6,17 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 from kneeformer.config import GridSettings
-from kneeformer.data.dataset import Case, Dataset
+from kneeformer.data.dataset import Case
 from kneeformer.data.files import stamp
 from kneeformer.data.processes import default_processes
 from kneeformer.data.storage import Manifest, Origin, present_manifest, verified_manifest
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelValues
-from kneeformer.paths import Folders
-from kneeformer.plans import Plan
 
 GONE = ""  # digest of raw files that are not there to be compared
 
@@ -56,35 +53,6 @@ def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) ->
     with ThreadPoolExecutor(default_processes()) as threads:
         reasons = threads.map(partial(_reason, folder, read), cases)
         return {case.name: reason for case, reason in zip(cases, reasons, strict=True) if reason}
-
-
-def raw_dataset(folders: Folders, name: str) -> Dataset | None:
-    """The raw data; None where it was moved away, as its images or all of it may be once it is prepared."""
-    folder = folders.raw / name
-    if not (folder / "dataset.json").is_file():
-        return None
-    dataset = Dataset.open(folder)
-    every = [*dataset.training_cases(), *dataset.unlabelled_cases()]
-    return dataset if any(image.is_file() for case in every for image in case.images) else None
-
-
-def refuse_another_description(plan: Plan, dataset: Dataset) -> None:
-    """Raises KneeformerError: dataset.json no longer says what the plan was made for.
-
-    Its `file_ending` may differ: predictions have the plan's.
-    """
-    said, now = plan.dataset, dataset.description
-    pairs = {
-        "channel_names": (said.channel_names, now.channels),
-        "labels": (said.labels, now.labels),
-        "regions_class_order": (said.regions_class_order, now.regions_class_order),
-    }
-    changed = [f"  {key}: planned {a}, now {b}" for key, (a, b) in pairs.items() if a != b]
-    if changed:
-        raise KneeformerError(
-            f"{dataset.folder / 'dataset.json'}: edited since {said.name} was planned; set it back, or plan "
-            f"again with kf_plan_and_preprocess -d {quote(said.name)} and retrain:\n" + "\n".join(changed)
-        )
 
 
 def listed(reasons: Mapping[str, str], most: int = 5) -> str:

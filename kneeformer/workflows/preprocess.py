@@ -26,10 +26,10 @@ from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.prepared import (
     Wanted,
     files_digest,
-    refuse_another_description,
     settings_digest,
     stale_cases,
 )
+from kneeformer.workflows.raw_data import refuse_another_description
 
 
 @dataclass(frozen=True)

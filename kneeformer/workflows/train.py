@@ -41,7 +41,7 @@ from kneeformer.workflows.fold_folder import (
 )
 from kneeformer.workflows.fold_outcome import Outcome, fold_outcome
 from kneeformer.workflows.fold_state import RUN, FoldState
-from kneeformer.workflows.prepared import raw_dataset
+from kneeformer.workflows.raw_data import raw_dataset, whose_cases
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.shared_training import (
     join_training,
@@ -49,7 +49,6 @@ from kneeformer.workflows.shared_training import (
     refuse_ranks,
     shared_run,
 )
-from kneeformer.workflows.subjects import whose_cases
 from kneeformer.workflows.training_cases import learning_cases, split_of
 from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
 

@@ -21,15 +21,17 @@ from kneeformer.workflows.prepared import (
     Wanted,
     files_digest,
     listed,
-    raw_dataset,
-    refuse_another_description,
     settings_digest,
     stale_cases,
 )
 from kneeformer.workflows.preprocess import preprocess_cases
+from kneeformer.workflows.raw_data import (
+    dataset_splits,
+    raw_dataset,
+    refuse_another_description,
+    whose_cases,
+)
 from kneeformer.workflows.request import Request
-from kneeformer.workflows.splits import dataset_splits
-from kneeformer.workflows.subjects import whose_cases
 
 FEWEST_LABELLED = 3  # subjects that a teacher learns from
 
