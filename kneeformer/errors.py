@@ -1,6 +1,7 @@
-"""The one exception a user is meant to read, and one line for any other."""
+"""The one exception a user is meant to read, and the words of messages."""
 
 import re
+from collections.abc import Sequence
 
 
 class KneeformerError(Exception):
@@ -30,6 +31,12 @@ def named(name: object, fault: Exception) -> str:
     """As `one_line`, with the file or case that it happened to, which a KneeformerError names itself."""
     text = one_line(fault)
     return text if isinstance(fault, KneeformerError) else f"{name}: {text}"
+
+
+def first_few(items: Sequence[object], most: int) -> str:
+    """List items in a line, such as "a, b and 3 more" where there are more than `most`."""
+    text = ", ".join(map(str, items[:most]))
+    return text if len(items) <= most else f"{text} and {len(items) - most} more"
 
 
 def is_memory_short(fault: Exception) -> bool:

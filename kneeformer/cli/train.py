@@ -138,13 +138,13 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
 
 def _train(arguments: argparse.Namespace) -> None:
     from kneeformer.networks import ranks
-    from kneeformer.workflows.contradictions import refuse_ignored
+    from kneeformer.workflows.contradictions import refuse_contradictions
 
     folders, request = _request(arguments)
     if ranks.started():
         work_as_rank(request.device, lambda device: _lead(folders, replace(request, device=device)))
         return
-    refuse_ignored(folders, request)
+    refuse_contradictions(folders, request)
     if request.num_gpus == 1:
         _lead(folders, request)
     else:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kneeformer.data.label_map import as_label_map, not_whole
 from kneeformer.data.segment_names import segment_problems
+from kneeformer.errors import first_few
 from kneeformer.labels import LabelScheme
 
 
@@ -36,8 +37,8 @@ def meaning_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list
     unknown, declared = sorted(_values(as_label_map(array)) - scheme.declared()), sorted(scheme.declared())
     if unknown:
         return [
-            f"{path}: label values {_listed(unknown)} are not declared in dataset.json, which has "
-            f"{_listed(declared)}; declare them, or give the file the values declared"
+            f"{path}: label values {first_few(unknown, 10)} are not declared in dataset.json, which has "
+            f"{first_few(declared, 10)}; declare them, or give the file the values declared"
         ]
     return segment_problems(path, scheme)
 
@@ -60,8 +61,3 @@ def _values(array: np.ndarray) -> set[int]:
     for plane in array:
         counts += np.bincount(plane.ravel().astype(np.uint16), minlength=high + 1)
     return set(np.flatnonzero(counts).tolist())
-
-
-def _listed(values: list[int], most: int = 10) -> str:
-    text = ", ".join(map(str, values[:most]))
-    return text if len(values) <= most else f"{text} and {len(values) - most} more"

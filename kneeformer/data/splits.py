@@ -9,7 +9,7 @@ import numpy as np
 
 from kneeformer.data.files import read_json, write_json
 from kneeformer.data.image_folder import composed
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, first_few
 
 Split = dict[str, list[str]]  # {"train": [...], "val": [...]}
 
@@ -114,9 +114,8 @@ def _problems(split: Any, subject_of: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _listed(names: Iterable[str], most: int = 20) -> str:
-    known = sorted(names)
-    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+def _listed(names: Iterable[str]) -> str:
+    return first_few(sorted(names), 20)
 
 
 def fold_cases(splits: list[Split], fold: str) -> Split:

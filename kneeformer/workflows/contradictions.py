@@ -7,7 +7,7 @@ from kneeformer.tasks.registry import task_named
 from kneeformer.workflows.request import Request
 
 
-def refuse_ignored(folders: Folders, request: Request) -> None:
+def refuse_contradictions(folders: Folders, request: Request) -> None:
     """A flag that would do nothing beside another is not accepted.
 
     Raises:

@@ -15,7 +15,7 @@ from kneeformer.data.image_folder import image_folder, lines_of
 from kneeformer.data.images import FILE_ENDINGS, READABLE_ENDINGS, output_ending
 from kneeformer.data.label_map import read_label_map
 from kneeformer.data.processes import run_each
-from kneeformer.errors import KneeformerError, named
+from kneeformer.errors import KneeformerError, first_few, named
 from kneeformer.geometry.orientation import slice_plane
 from kneeformer.metrics.score_table import Score, ScoreTable
 from kneeformer.metrics.summary import Summary, summarise, write_summary
@@ -62,7 +62,7 @@ def evaluate_folders(
         )
     references_of = _by_case(true.files) if evaluation.against_images else true.files
     if surplus := sorted(path.name for name, path in predicted.files.items() if name not in references_of):
-        _log.warning("%s: no reference for %s; not compared", predictions, _shortened(surplus))
+        _log.warning("%s: no reference for %s; not compared", predictions, first_few(surplus, 10))
     general = description.without_cases()
     found = [
         PredictedCase(name, file, predicted.file(name, ending), general)
@@ -174,8 +174,3 @@ def _plane(case: PredictedCase) -> str:
 def _digest(mask: Path) -> str:
     """Of the voxels, not of the file."""
     return hashlib.sha256(read_label_map(mask).array.tobytes()).hexdigest()[:16]
-
-
-def _shortened(names: list[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

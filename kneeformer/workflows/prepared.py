@@ -12,7 +12,7 @@ from kneeformer.data.dataset import Case
 from kneeformer.data.files import stamp
 from kneeformer.data.processes import default_processes
 from kneeformer.data.storage import Manifest, Origin, present_manifest, verified_manifest
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, first_few
 from kneeformer.labels import LabelValues
 
 GONE = ""  # digest of raw files that are not there to be compared
@@ -55,16 +55,12 @@ def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) ->
         return {case.name: reason for case, reason in zip(cases, reasons, strict=True) if reason}
 
 
-def listed(reasons: Mapping[str, str], most: int = 5) -> str:
+def listed(reasons: Mapping[str, str]) -> str:
     """Lines of cases by reason: how many, and the first few."""
     groups: dict[str, list[str]] = {}
     for name, reason in sorted(reasons.items()):
         groups.setdefault(reason, []).append(name)
-    return "\n".join(
-        f"  {reason}: {', '.join(names[:most])}"
-        + (f" and {len(names) - most} more" if len(names) > most else "")
-        for reason, names in groups.items()
-    )
+    return "\n".join(f"  {reason}: {first_few(names, 5)}" for reason, names in groups.items())
 
 
 def _reason(folder: Path, read: Callable[[Path, str], Manifest], wanted: Wanted) -> str | None:

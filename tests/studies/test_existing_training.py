@@ -17,7 +17,7 @@ from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.paths import FINAL, LATEST, Folders
 from kneeformer.plans import override
 from kneeformer.studies.existing_training import ExistingTraining, refuse_made_otherwise
-from kneeformer.workflows.contradictions import refuse_ignored
+from kneeformer.workflows.contradictions import refuse_contradictions
 from kneeformer.workflows.fold_folder import RUN, write_run
 
 DIFFERENT = "was validated on other cases than splits_final.json holds out now"
@@ -134,7 +134,7 @@ def test_going_on_and_starting_anew_together_is_refused(folders: Folders) -> Non
 def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:
     weights = Path("mine.pt")
     with pytest.raises(KneeformerError, match=r"-pretrained_weights exclude each other: .* from mine\.pt"):
-        refuse_ignored(folders, replace(VIT, no_pretraining=True, pretrained_weights=weights))
+        refuse_contradictions(folders, replace(VIT, no_pretraining=True, pretrained_weights=weights))
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_random_initialisation_and_weights_together_is_refused(folders: Folders)
 def test_images_for_a_stage_that_is_left_out_are_refused(
     folders: Folders, flag: dict[str, Any], ignored: str
 ) -> None:
-    refuse_ignored(folders, replace(VIT, **flag))
-    refuse_ignored(folders, replace(VIT, pretrain_from=OTHER))
-    refuse_ignored(folders, replace(MAE, pretrain_from=OTHER, **flag))  # this stage itself learns from them
+    refuse_contradictions(folders, replace(VIT, **flag))
+    refuse_contradictions(folders, replace(VIT, pretrain_from=OTHER))
+    refuse_contradictions(folders, replace(MAE, pretrain_from=OTHER, **flag))  # it learns from them itself
     with pytest.raises(KneeformerError, match=f"--pretrain_from and {ignored} exclude each other"):
-        refuse_ignored(folders, replace(VIT, pretrain_from=OTHER, **flag))
+        refuse_contradictions(folders, replace(VIT, pretrain_from=OTHER, **flag))
