@@ -307,6 +307,11 @@ def test_set_of_nothing_changes_nothing() -> None:
             "training.epochs.more=1",
             "--set training.epochs.more=1: no 'more' here; keys: none, it is a single value",
         ),
+        (
+            "training.crop=24,128,128",
+            "--set: not a valid plan:\n  configurations.3d_vit.training.crop: must be a list, such as "
+            "[1, 2, 3] (it is '24,128,128')",
+        ),
     ],
 )
 def test_set_refuses(assignment: str, message: str) -> None:

@@ -102,7 +102,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting for this run, e.g. training.learning_rate=3e-4; recorded in its plan.json",
+        help="a setting for this run, e.g. training.learning_rate=3e-4 or training.crop=[24,128,128]; may be "
+        "repeated; recorded in its plan.json",
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="write losses and scores for TensorBoard (tensorboardX)"

@@ -154,7 +154,10 @@ def describe(faults: ValidationError, model: type[BaseModel], before: str = "") 
 def _explain(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         return f"no such setting; {_choices(fault['loc'], model)}"
-    return str(fault["msg"]).removeprefix("Value error, ") + (
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":
+        message = "must be a list, such as [1, 2, 3]"
+    return message + (
         f" (it is {fault['input']!r:.80})" if isinstance(fault["input"], (str, int, float, bool)) else ""
     )
 

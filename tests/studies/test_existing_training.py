@@ -128,7 +128,7 @@ def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
 
 def test_going_on_and_starting_anew_together_is_refused(folders: Folders) -> None:
     with pytest.raises(KneeformerError, match="--c and --overwrite exclude each other"):
-        refuse_ignored(folders, replace(VIT, resume=True, overwrite=True))
+        refuse_contradictions(folders, replace(VIT, resume=True, overwrite=True))
 
 
 def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:
