@@ -61,6 +61,7 @@ def check_layout(dataset: Dataset) -> list[str]:
         f"{dataset.folder / 'imagesUn'}: {name} is in imagesTr too; a case has one place: remove one"
         for name in twice
     ]
+    problems += dataset.duplicates()
     if description.dataset is None:
         problems += _label_strays(dataset.folder / "labelsTr", cases)
         problems += _image_strays(dataset.folder / "imagesTr", description)
@@ -140,20 +141,19 @@ def _missing_files(case: Case) -> list[str]:
 
 
 def _image_strays(folder: Path, description: DatasetDescription) -> list[str]:
-    """Image files that belong to no case, and channels with two files."""
-    found = case_folder(folder, description)
-    return [*lines_of(found.ignored), *found.duplicates]
+    """Image files that belong to no case."""
+    return lines_of(case_folder(folder, description).ignored)
 
 
 def _label_strays(folder: Path, cases: list[Case]) -> list[str]:
-    """Label files of two cases or of none."""
+    """Label files that belong to no case."""
     found, names = image_folder(folder), {case.name for case in cases}
     alone = [
         f"{path}: no image for this label; add it to imagesTr or remove it"
         for name, path in found.files.items()
         if name not in names
     ]
-    return [*lines_of(found.ignored), *found.duplicates.values(), *alone]
+    return [*lines_of(found.ignored), *alone]
 
 
 def _open(path: Path, problems: list[str]) -> Image | None:

@@ -79,6 +79,14 @@ class Dataset:
         """Cases of imagesUn, by name."""
         return list_cases(self.folder / "imagesUn", self.description)
 
+    def duplicates(self) -> list[str]:
+        """A line for each two files of one image or label, of which only the first by name is read."""
+        lines = case_folder(self.folder / "imagesUn", self.description).duplicates
+        if self.description.dataset is not None:
+            return lines
+        images = case_folder(self.folder / "imagesTr", self.description).duplicates
+        return [*images, *image_folder(self.folder / "labelsTr").duplicates.values(), *lines]
+
 
 @dataclass(frozen=True)
 class CaseFolder:

@@ -17,10 +17,12 @@ __all__ = [
     "READABLE_ENDINGS",
     "Image",
     "file_ending",
+    "files_of",
     "on_grid",
     "output_ending",
     "read_image",
     "write_image",
+    "written_endings",
 ]
 
 FILE_ENDINGS = tuple(ending for ending, form in BY_ENDING.items() if not form.holds_kspace)
@@ -53,6 +55,13 @@ def read_image(path: Path) -> Image:
         raise KneeformerError(f"{path}: {fault}") from fault
     except OSError as fault:
         raise KneeformerError(in_words(fault, path)) from fault
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of an image that are there: its own, and that beside a .mhd or .nhdr which holds its voxels."""
+    ending = ending_of(path)
+    beside = None if ending is None else BY_ENDING[ending].beside(path)
+    return [file for file in (path, beside) if file is not None and file.is_file()]
 
 
 def on_grid(image: Image, grid: Grid, path: Path, of: object) -> Image:
@@ -105,6 +114,12 @@ def file_ending(path: Path) -> str:
     if ending is None:
         raise KneeformerError(f"{path}: not an image file; endings known: {', '.join(FILE_ENDINGS)}")
     return ending
+
+
+def written_endings(ending: str) -> tuple[str, ...]:
+    """The endings of all files that `write_image` makes of one called `ending`."""
+    beside = BY_ENDING[ending].voxels.get(ending)
+    return (ending,) if beside is None else (ending, beside)
 
 
 def output_ending(ending: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kneeformer.data.dataset import Case, is_named_as_scan
 from kneeformer.data.files import clear_unfinished
+from kneeformer.data.images import files_of, written_endings
 from kneeformer.errors import KneeformerError
 from kneeformer.workflows.inputs import Inputs
 from kneeformer.workflows.predicted_by import PREDICTED_BY
@@ -85,7 +86,8 @@ def _overwritten(
     That is an input itself, by whatever path or link; and any file in a folder of inputs: nothing tells that
     it is not the user's.
     """
-    files = {identity for case in cases for file in case.files if (identity := _identity(file))}
+    read = (file for case in cases for path in case.files for file in files_of(path))
+    files = {identity for file in read if (identity := _identity(file))}
     among_inputs = any(_same(output, folder) for folder in inputs.folders)
     written = [output / file for case in cases for file in output_files(case.name, outputs, ending)]
     written += [output / PREVIEW] if cases and cases[0] is inputs.cases[0] else []
@@ -108,8 +110,9 @@ def remove_leftovers(cases: Sequence[Case], output: Path, outputs: Sequence[str]
 
 
 def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:
-    """Names of all files that may be written of a case."""
-    return [f"{case}{output.replace('*', ending)}" for output in outputs]
+    """Names of all files that may be written of a case, the voxels beside a .mhd too."""
+    endings = written_endings(ending)
+    return [*dict.fromkeys(f"{case}{output.replace('*', each)}" for output in outputs for each in endings)]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

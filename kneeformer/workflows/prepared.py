@@ -10,6 +10,7 @@ from pathlib import Path
 from kneeformer.config import GridSettings
 from kneeformer.data.dataset import Case
 from kneeformer.data.files import stamp
+from kneeformer.data.images import files_of
 from kneeformer.data.processes import default_processes
 from kneeformer.data.storage import Manifest, Origin, present_manifest, verified_manifest
 from kneeformer.errors import KneeformerError, first_few
@@ -39,7 +40,7 @@ def settings_digest(settings: GridSettings, labels: LabelValues) -> str:
 
 def files_digest(case: Case) -> str:
     """Of those of the case's files that are there, by names, sizes and times; and of its side."""
-    return _digest(stamp(*(file for file in case.files if file.is_file())) + str(case.side))
+    return _digest(stamp(*(file for path in case.files for file in files_of(path))) + str(case.side))
 
 
 def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) -> dict[str, str]:

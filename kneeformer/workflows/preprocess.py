@@ -29,7 +29,7 @@ from kneeformer.workflows.prepared import (
     settings_digest,
     stale_cases,
 )
-from kneeformer.workflows.raw_data import refuse_another_description
+from kneeformer.workflows.raw_data import refuse_another_description, refuse_duplicates
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ def preprocess_dataset(
         How many cases were made in each folder (0: all were there).
 
     Raises:
-        KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; or
-            cases failed, or their process died: each is named; the others are done.
+        KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; one
+            image or label has two files; or cases failed, or their process died: each is named; the others
+            are done.
         DiskError: the disk takes no more; the cases that were done before are kept.
     """
     dataset = Dataset.open(folders.raw / plan.dataset.name)
     refuse_another_description(plan, dataset)
+    refuse_duplicates(dataset)
     _refuse_two_settings_of_one_folder(plan)
     by_folder: dict[str, Configuration] = {
         plan.configuration(n).preprocessing.folder: plan.configuration(n) for n in configurations[::-1]

@@ -16,13 +16,24 @@ WhoseCase = Callable[[str], Whose]
 
 
 def raw_dataset(folders: Folders, name: str) -> Dataset | None:
-    """The dataset in kf_raw; None where its folder or all of its images were moved away."""
+    """The dataset in kf_raw; None where its folder or all of its images were moved away.
+
+    Raises:
+        KneeformerError: as `refuse_duplicates`.
+    """
     folder = folders.raw / name
     if not (folder / "dataset.json").is_file():
         return None
     dataset = Dataset.open(folder)
+    refuse_duplicates(dataset)
     every = [*dataset.training_cases(), *dataset.unlabelled_cases()]
     return dataset if any(image.is_file() for case in every for image in case.images) else None
+
+
+def refuse_duplicates(dataset: Dataset) -> None:
+    """Raises KneeformerError: of two files, as K01.nii.gz and K01.nrrd, nothing tells which one is meant."""
+    if lines := dataset.duplicates():
+        raise KneeformerError("\n  ".join([f"{dataset.folder}: one of two files would be ignored:", *lines]))
 
 
 def refuse_another_description(plan: Plan, dataset: Dataset) -> None:

@@ -109,10 +109,10 @@ class TestLayout:
             (dataset.folder / stray).touch()
         labels, images = dataset.folder / "labelsTr", dataset.folder / "imagesTr"
         assert check_layout(dataset) == [
+            f"{images}: b_0000.nii.gz and b_0000.nrrd are two files of one name, b_0000; move one elsewhere",
             f"{labels}: a.nrrd and a.seg.nrrd are two files of one name, a; move one elsewhere",
             f"{images}/knee.nrrd: not called CASE_0000.nrrd (0000 is the channel's number); rename or "
             "remove it",
-            f"{images}: b_0000.nii.gz and b_0000.nrrd are two files of one name, b_0000; move one elsewhere",
         ]
 
     def test_files_of_any_format_without_numbers_or_ending_in_dataset_json(

@@ -72,6 +72,14 @@ class TestInputs:
         (line,) = refusal([scan], output, KNEES, (output,))
         assert line.startswith("P1.nrrd: exists in a folder of inputs and would be overwritten")
 
+    def test_nor_are_voxels_beside_a_header(self, tmp_path: Path) -> None:
+        """P1.mhd is written with P1.zraw, which may be the voxels of P1_0000.mhd."""
+        (tmp_path / "P1_0000.mhd").write_text("ElementDataFile = P1.zraw\n")
+        (tmp_path / "P1.zraw").write_text("the user's")
+        case = Case("P1", (tmp_path / "P1_0000.mhd",))
+        with pytest.raises(KneeformerError, match=r"P1\.zraw: would be overwritten, and is an input"):
+            refuse_outputs(Inputs([case], [tmp_path], []), [case], tmp_path, KNEES, ".mhd")
+
     def test_predictions_are_not_written_among_scans_of_the_same_names(self, tmp_path: Path) -> None:
         """In another format they would be written over none, and be scans at the next call."""
         file = tmp_path / "P1.mha"

@@ -1,10 +1,14 @@
 """Only what is stale or damaged is prepared again, and then it is as it should be."""
 
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from prepared import LABELLED, NAME, SHAPE, SPLITS, VIT, Place, plan
 
-from kneeformer.data.dataset import Dataset
+from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.disk import DiskError
 from kneeformer.data.files import unfinished
 from kneeformer.data.images import write_image
@@ -12,6 +16,7 @@ from kneeformer.data.storage import image_file, labels_file, open_case, record_f
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
+from kneeformer.workflows.prepared import files_digest
 from kneeformer.workflows.preprocess import preprocess_cases, preprocess_dataset
 
 pytestmark = pytest.mark.slow
@@ -50,6 +55,28 @@ def test_what_is_damaged_or_stale_is_made_again_and_nothing_else(place: Place) -
         assert np.array_equal(stored.image[0], SCAN)
         assert np.array_equal(stored.labels[:], 1 - LABELS if case == drawn else LABELS)
     assert place.learnt(VIT)[0] == set(SPLITS[0]["train"])
+
+
+def test_of_two_files_of_one_label_map_none_is_taken(place: Place) -> None:
+    corrected = place.raw / "labelsTr" / "a_00m.nii.gz"
+    write_image(corrected, LABELS, GRID)
+    message = re.escape("a_00m.nii.gz and a_00m.nrrd are two files of one name, a_00m; move one elsewhere")
+    with pytest.raises(KneeformerError, match=message):
+        preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)
+    with pytest.raises(KneeformerError, match=message):
+        place.learnt(VIT)
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_other_voxels_beside_the_same_header_make_a_case_stale(tmp_path: Path, ending: str) -> None:
+    header = tmp_path / f"K01{ending}"
+    write_image(header, LABELS, GRID)
+    (voxels,) = {*tmp_path.iterdir()} - {header}
+    case = Case("K01", (header,))
+    before = files_digest(case)
+    assert files_digest(case) == before
+    os.utime(voxels, (1, 1))
+    assert files_digest(case) != before
 
 
 def test_two_kinds_of_cases_are_not_kept_in_one_folder(place: Place) -> None:

@@ -1,6 +1,7 @@
 """Shared by all file formats: the image, the contract, and the fault of a file."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,8 @@ import numpy as np
 
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import turn
+
+_LONGEST_HEADER = 1 << 16  # bytes, of one whose voxels lie elsewhere
 
 # Fact of an image whose file does not tell how the patient lay.
 ORIENTATION_UNKNOWN = {"orientation": "unknown"}
@@ -49,6 +52,11 @@ class Image:
         return replace(self, array=array, grid=turned)
 
 
+def nothing_beside(_: Path) -> Path | None:
+    """Of a format whose headers and voxels lie in one file."""
+    return None
+
+
 @dataclass(frozen=True)
 class Format:
     """A file format.
@@ -61,6 +69,9 @@ class Format:
             they must appear: the last one makes the image visible and carries `name`.
         holds_kspace: a file holds raw data of all channels; it is read, and never written.
         recognises: tells a file by its content, whatever its name; None where the ending tells.
+        beside: the file that holds the voxels of a header, whether or not it exists; None where they lie
+            behind the header, or it does not tell. Reads no voxels.
+        voxels: of each ending of headers alone, that of the file of voxels which `encode` puts beside them.
     """
 
     endings: tuple[str, ...]
@@ -68,6 +79,8 @@ class Format:
     encode: Callable[[str, Image], list[tuple[str, bytes]]]
     holds_kspace: bool = False
     recognises: Callable[[Path], bool] | None = None
+    beside: Callable[[Path], Path | None] = nothing_beside
+    voxels: Mapping[str, str] = field(default_factory=dict)
 
 
 class FileFault(Exception):
@@ -150,6 +163,21 @@ def voxel_file(path: Path, field: str, name: str) -> Path:
     if not name or not file.is_file():
         raise FileFault(f"its voxels are missing: no file {file}; put it there or export it again")
     return file
+
+
+def named_beside(path: Path, line: bytes) -> Path | None:
+    """As `Format.beside`: the file that the last part of a header's line names.
+
+    Args:
+        line: a pattern of the line up to the name.
+    """
+    try:
+        with path.open("rb") as handle:
+            header = handle.read(_LONGEST_HEADER)
+    except OSError:
+        return None
+    found = re.search(rb"^" + line + rb"[ \t]*([^\r\n]+)", header, re.MULTILINE)
+    return None if found is None else path.parent / os.fsdecode(found[1].strip())
 
 
 def volume(content: bytes, dtype: np.dtype, size: tuple[int, ...], start: int = 0) -> np.ndarray:

@@ -13,6 +13,7 @@ from kneeformer.data.formats.base import (
     damaged,
     finite,
     header_fault,
+    named_beside,
     positive,
     require_printable,
     require_scalars,
@@ -40,6 +41,7 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 WRITTEN = {code: name for name, code in TYPES.items() if name not in {"MET_LONG", "MET_ULONG"}}
+VOXELS = ".zraw"  # of a .mhd
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 Header = dict[str, str]
@@ -66,7 +68,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
     array, grid = image.array, image.grid
     packed = deflate(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), array.dtype)
     beside = name.lower().endswith(".mhd")
-    data = voxel_name(name, ".zraw") if beside else "LOCAL"
+    data = voxel_name(name, VOXELS) if beside else "LOCAL"
     fields = {
         "ObjectType": "Image",
         **({"Comment": image.description} if image.description else {}),
@@ -188,4 +190,9 @@ def _text(numbers: tuple[float, ...] | list[float]) -> str:
     return " ".join(map(repr, numbers))
 
 
-META_IMAGE = Format((".mha", ".mhd"), read, encode)
+def beside(path: Path) -> Path | None:
+    """As `Format.beside`, of a .mhd."""
+    return named_beside(path, b"ElementDataFile[ \t]*=") if path.name.lower().endswith(".mhd") else None
+
+
+META_IMAGE = Format((".mha", ".mhd"), read, encode, beside=beside, voxels={".mhd": VOXELS})

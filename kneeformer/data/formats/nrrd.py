@@ -17,6 +17,7 @@ from kneeformer.data.formats.base import (
     damaged,
     finite,
     header_fault,
+    named_beside,
     positive,
     require_printable,
     require_scalars,
@@ -84,6 +85,7 @@ TYPES = {
 }
 CODES = {name: code for code, names in TYPES.items() for name in names}
 TEXT = {"ascii", "text", "txt"}
+VOXELS = ".raw.gz"  # of a .nhdr
 
 Header = dict[str, Any]
 
@@ -152,7 +154,7 @@ def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str
     ]
     packed = gzip(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), array.dtype)
     if name.lower().endswith(".nhdr"):
-        voxels = voxel_name(name, ".raw.gz")
+        voxels = voxel_name(name, VOXELS)
         return [(voxels, packed), (name, os.fsencode("\n".join([*lines, f"data file: {voxels}", ""])))]
     return [(name, "\n".join(lines).encode() + b"\n\n" + packed)]
 
@@ -277,4 +279,9 @@ def _vector(numbers: list[float]) -> str:
     return f"({','.join(map(repr, numbers))})"
 
 
-NRRD = Format((".seg.nrrd", ".nrrd", ".nhdr"), read, encode)
+def beside(path: Path) -> Path | None:
+    """As `Format.beside`, of a .nhdr."""
+    return named_beside(path, b"data ?file:") if path.name.lower().endswith(".nhdr") else None
+
+
+NRRD = Format((".seg.nrrd", ".nrrd", ".nhdr"), read, encode, beside=beside, voxels={".nhdr": VOXELS})
