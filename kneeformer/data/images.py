@@ -58,7 +58,7 @@ def read_image(path: Path) -> Image:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of an image that are there: its own, and that beside a .mhd or .nhdr which holds its voxels."""
+    """The files of an image that are there: its own, and that of the voxels beside a .mhd or .nhdr."""
     ending = ending_of(path)
     beside = None if ending is None else BY_ENDING[ending].beside(path)
     return [file for file in (path, beside) if file is not None and file.is_file()]

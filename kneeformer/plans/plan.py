@@ -79,9 +79,12 @@ class Plan(Settings):
         return self.model_copy(update={"configurations": bare})
 
     def compatibility_key(self) -> tuple[object, ...]:
-        """Of the plan of one trained model: what its folds must share to be averaged."""
+        """Of the plan of one trained model: what its folds must share to be averaged.
+
+        The scheme has the structures in the order of the network's outputs; dicts of labels are equal in any.
+        """
         (configuration,) = self.configurations.values()
-        return self.dataset, configuration.compatibility_key()
+        return self.dataset, self.dataset.scheme, configuration.compatibility_key()
 
     def with_only(self, name: str) -> "Plan":
         """The plan of one trained model: its configuration alone, nothing inherited."""

@@ -12,7 +12,7 @@ from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.summary import read_summary
 from kneeformer.plans import read_fold_plan
 from kneeformer.progress import Progress
-from kneeformer.workflows.chosen_predictor import mean_probabilities, most_probable
+from kneeformer.workflows.chosen_predictor import mean_probabilities, most_probable, refuse_mixed_outputs
 from kneeformer.workflows.evaluate import evaluate_cases
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.scan_files import read_scan
@@ -37,7 +37,7 @@ def validate_pairs(
         home: folder of the pairs' folders, each with label maps, summary.json and summary.csv.
 
     Raises:
-        KneeformerError: a case cannot be read, or folds have other plans.
+        KneeformerError: a case cannot be read, folds have other plans, or as `refuse_mixed_outputs`.
     """
     wanted = {case for _, names in folds for case in names}
     cases = {case.name: case for case in dataset.training_cases() if case.name in wanted}
@@ -45,6 +45,7 @@ def validate_pairs(
     predicted = 0
     for fold, names in folds if pairs else ():
         predictors = {name: Predictor.from_model_folder(folder, (fold,)) for name, folder in models.items()}
+        refuse_mixed_outputs([*predictors.values()])
         for name in names:
             _predict(cases[name], predictors, pairs, home)
             predicted += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.components import largest_components
 from kneeformer.labels import LabelScheme
 from kneeformer.tasks.cases import Outputs, Scan
@@ -28,7 +29,8 @@ class ChosenPredictor(Predictor):
 
     @classmethod
     def of(cls, predictors: Sequence[Predictor], largest: Mapping[str, int]) -> "ChosenPredictor":
-        """The configurations of `predictors`, each weighing the same."""
+        """The configurations of `predictors`, each weighing the same. Raises as `refuse_mixed_outputs`."""
+        refuse_mixed_outputs(predictors)
         first, *others = predictors
         return cls(**vars(first), others=tuple(others), largest=largest)
 
@@ -54,6 +56,21 @@ class ChosenPredictor(Predictor):
             volumes.pop("_probabilities", None)
         volumes[""] = keep_largest(volumes[""], scheme, self.largest)
         return replace(outputs, volumes=volumes)
+
+
+def refuse_mixed_outputs(predictors: Sequence[Predictor]) -> None:
+    """Raises KneeformerError: of two, one number of a channel or an output means two things."""
+    first, *others = (predictor.plan for predictor in predictors)
+    for other in others:
+        for what, known, found in (
+            ("channels", first.dataset.channel_names, other.dataset.channel_names),
+            ("structures", first.dataset.scheme, other.dataset.scheme),
+        ):
+            if found != known:
+                raise KneeformerError(
+                    f"{other.plans_name} and {first.plans_name} cannot be averaged: their {what} are others, "
+                    f"or in another order; choose among configurations of one of them, with -p"
+                )
 
 
 def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,10 +15,12 @@ from kneeformer.data.files import write_json, write_text
 from kneeformer.data.images import write_image
 from kneeformer.data.label_map import read_label_map
 from kneeformer.engine.checkpoint import save_checkpoint
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.components import count_components, largest_components
 from kneeformer.geometry.grid import Grid
 from kneeformer.labels import LabelScheme
 from kneeformer.metrics.overlap import DICE
+from kneeformer.plans import parse_plan, read_fold_plan
 from kneeformer.studies.choice import choose
 from kneeformer.studies.ensembles import validate_pairs
 from kneeformer.studies.largest_components import helpful_components
@@ -149,6 +151,34 @@ def test_a_pair_is_validated_and_predicted_alike(
     (models["3d_vit"] / "fold_0" / "validation" / "summary.json").touch()  # --val, with corrected labels
     assert validate_pairs(models, FOLDS, dataset, tmp_path, quiet) == pairs
     assert predicted.stat().st_mtime_ns > before
+
+
+def test_structures_in_another_order_are_not_averaged(
+    trained: tuple[Dataset, dict[str, Path]], tmp_path: Path
+) -> None:
+    """Their first output is the femur of one and the tibia of the other; the dicts of labels are equal."""
+    dataset, models = trained
+    swapped = {}
+    for (name, model), labels in zip(models.items(), ({"f": 1, "t": 2}, {"t": 2, "f": 1}), strict=True):
+        one = read_fold_plan(model / "fold_0")
+        content = one.model_dump(mode="json")
+        content["dataset"]["labels"] = {"background": 0, **labels}
+        whole = parse_plan(content, "test")
+        swapped[name] = tmp_path / name
+        network = predictive("segmentation").network(whole.dataset, whole.configuration("3d_small"))
+        for fold in ("fold_0", f"fold_{len(swapped)}"):
+            write_text(swapped[name] / fold / "plan.json", whole.to_text())
+            save_checkpoint(swapped[name] / fold / "checkpoint_final.pt", {"network": network.state_dict()})
+    members = [Predictor.from_model_folder(model, (0,), device="cpu") for model in swapped.values()]
+    assert members[0].plan.dataset == members[1].plan.dataset
+    message = "their structures are others, or in another order"
+    with pytest.raises(KneeformerError, match=message):
+        ChosenPredictor.of(members, {})
+    with pytest.raises(KneeformerError, match=message):
+        validate_pairs(swapped, FOLDS, dataset, tmp_path, quiet)
+    (swapped["3d_other"] / "fold_2").rename(swapped["3d_vit"] / "fold_2")
+    with pytest.raises(KneeformerError, match=r"fold_2: trained by another plan than .*fold_0"):
+        Predictor.from_model_folder(swapped["3d_vit"], device="cpu")
 
 
 @pytest.mark.parametrize(("lead", "members"), [(-2.0, ("3d_vit", "3d_other")), (2.0, ("3d_vit",))])
