@@ -50,7 +50,7 @@ from kneeformer.workflows.shared_training import (
     shared_run,
 )
 from kneeformer.workflows.training_cases import learning_cases, split_of
-from kneeformer.workflows.warning_log import WARNINGS, keeping_warnings
+from kneeformer.workflows.warning_log import keeping_warnings
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +82,10 @@ def train_fold(
         refuse_to_overwrite(folder, request)
         if request.validate_only or request.resume:
             refuse_learnt_cases(folder, split, whose_cases(folders, request.dataset))
-        else:
-            (folder / WARNINGS).unlink(missing_ok=True)
-        with keeping_warnings(folder):
+        with keeping_warnings(folder) as forget_earlier:
             if not request.validate_only:
                 request = _prepared_request(folders, before, planned, request, watch_training, watch)
-                _train(folders, folder, planned, request, watch_training, watch)
+                _train(folders, folder, planned, request, forget_earlier, watch_training, watch)
             return fold_outcome(folders, folder, planned, request, split["val"], watch)
 
 
@@ -183,9 +181,11 @@ def _train(
     folder: Path,
     planned: Plan,
     request: Request,
+    forget_warnings: Callable[[], None],
     watch_training: Callable[[ProgressEvent], None],
     watch: Progress,
 ) -> None:
+    """Train in a fold's folder; what an earlier training left there is removed when nothing can refuse it."""
     pretrained = None
     if request.resume:
         planned, request, pretrained = read_begun(folder, request)
@@ -206,6 +206,8 @@ def _train(
         pretrained = transfer(weights, network, str(request.pretrained_weights))
         _log.info("%s: %s", request.pretrained_weights, pretrained.describe())
     (reopen if begun else clear)(folder)
+    if not begun:
+        forget_warnings()
     to_device(network, device)
     if not begun:
         task.begin(network, training, configuration, watch)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kneeformer.data.files import write_bytes
 from kneeformer.engine.log import note
 
 WARNINGS = "warnings.log"
@@ -27,14 +28,25 @@ def passing_warnings_to(take: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_warnings(folder: Path) -> Iterator[None]:
+def keeping_warnings(folder: Path) -> Iterator[Callable[[], None]]:
     """Append the warnings of this block to warnings.log of a folder, each after date and time.
+
+    Yields what removes those from before the block: to be called when what they are about is removed.
 
     Raises:
         DiskError: the disk takes no more.
     """
+    file = folder / WARNINGS
+    earlier = file.stat().st_size if file.is_file() else 0
+
+    def forget_earlier() -> None:
+        if earlier and (since := file.read_bytes()[earlier:]):
+            write_bytes(file, since)
+        elif earlier:
+            file.unlink()
+
     with passing_warnings_to(lambda text: note(folder, text, WARNINGS)):
-        yield
+        yield forget_earlier
 
 
 def kept_warnings(folder: Path) -> list[str]:

@@ -170,8 +170,10 @@ def test_a_finished_fold_is_not_overwritten(trained: Workplace, tmp_path: Path) 
     said = place.run("kf_train", 1, "3d_vit", "0", *TINY, code=1)
     assert "--overwrite" in said
     assert "--val" in said
+    (fold / "warnings.log").write_text("2026-01-01 00:00:00  of the training that stands\n")
     said = place.run("kf_train", 1, "3d_vit", "0", "--overwrite", "--set", "training.nonsense=1", code=1)
     assert "training.nonsense" in said
+    assert "of the training that stands" in (fold / "warnings.log").read_text()
     assert (fold / "checkpoint_final.pt").read_bytes() == before, "a refused command takes nothing away"
 
     (fold / "validation" / "summary.json").unlink()
@@ -183,6 +185,7 @@ def test_a_finished_fold_is_not_overwritten(trained: Workplace, tmp_path: Path) 
 
     place.run("kf_train", 1, "3d_vit", "0", "--overwrite", *TINY, "--seed", 3)
     assert (fold / "checkpoint_final.pt").read_bytes() != before
+    assert not (fold / "warnings.log").exists()
 
 
 def test_two_trainings_of_a_fold_are_refused(fresh: Workplace) -> None:
