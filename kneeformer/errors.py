@@ -13,7 +13,7 @@ class KneeformerError(Exception):
 
 
 class WorkStopped(KneeformerError):
-    """A fault that stops work of which a part is kept: the command line adds how to resume it."""
+    """A fault that stops unfinished work; the command line adds how to resume it."""
 
 
 def one_line(fault: Exception) -> str:
@@ -28,7 +28,7 @@ def one_line(fault: Exception) -> str:
 
 
 def named(name: object, fault: Exception) -> str:
-    """As `one_line`, with the file or case that it happened to, which a KneeformerError names itself."""
+    """As `one_line`, after the name of the file or case, which a KneeformerError has in its own text."""
     text = one_line(fault)
     return text if isinstance(fault, KneeformerError) else f"{name}: {text}"
 

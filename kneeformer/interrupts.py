@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C (SIGINT) and kill (SIGTERM), which end a command alike, at once or at a safe point."""
+"""Interrupts: Ctrl-C (SIGINT) and kill (SIGTERM) end a command, at once or at a safe point."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-IMPATIENCE_SECONDS = 3.0  # within which one who presses Ctrl-C again and again means the same
+IMPATIENCE_SECONDS = 3.0  # further presses of Ctrl-C within them are one
 
 
 class Interrupted(KeyboardInterrupt):
@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def raise_interrupts() -> None:
-    """From now on either signal raises `Interrupted`; one that follows soon after disturbs no clearing up."""
+    """Let either signal raise `Interrupted`; one that follows soon after does not disturb the clean-up."""
     raised = -IMPATIENCE_SECONDS
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -30,12 +30,12 @@ def raise_interrupts() -> None:
             raise Interrupted(number)
 
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # of a shell, for its background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells start background jobs
             signal.signal(number, interrupt)
 
 
 def ignore_interrupts() -> None:
-    """The process is ending by itself, or its parent ends it."""
+    """Ignore both signals: the process is ending already, or its parent will end it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -44,7 +44,7 @@ def ignore_interrupts() -> None:
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Defer interrupts within the block, which polls for them and ends at a safe point.
 
-    It is delivered when the block is left, or at once when it is sent again after IMPATIENCE_SECONDS.
+    An interrupt is delivered when the block is left, or at once if it is sent again after IMPATIENCE_SECONDS.
 
     Yields:
         A function that is True once an interrupt has come.

@@ -12,7 +12,7 @@ LabelValues = dict[str, int | list[int]]
 Values = tuple[int, ...]
 
 KEEP, COMPLETE = 1, 2  # values of a completion's mask: bone to keep, region to complete
-FRAGMENTS = range(3, 21)  # and displaced fragments, one a value
+FRAGMENTS = range(3, 21)  # and displaced fragments, one per value
 HIGHEST = 2**31 - 1  # label maps are at most int32
 
 
@@ -20,9 +20,9 @@ HIGHEST = 2**31 - 1  # label maps are at most int32
 class LabelScheme:
     """The labels of dataset.json, as nnU-Net writes them.
 
-    A plain scheme has one output channel a label, background first, and the classes exclude each
-    other; a list of values is one label. With `regions_class_order`, lists of values are regions: one output
-    channel a region, without background; regions may overlap.
+    A plain scheme has one output channel per label, background first, and labels exclude each other; a
+    list of values is one label. With `regions_class_order`, lists of values are regions that may overlap: one
+    output channel per region, without background.
 
     Attributes:
         names: name of each foreground output channel.
@@ -31,7 +31,7 @@ class LabelScheme:
             order of `names` (regions: `regions_class_order`, later ones painted over earlier ones).
         has_regions: outputs overlap (sigmoid) instead of excluding each other (softmax).
         ignore: value of voxels that count neither in the loss nor in a metric, or None.
-        background: values of files that are background: 0, and those that are not wanted.
+        background: values that count as background: 0, and structures to leave out.
     """
 
     names: tuple[str, ...]
@@ -43,10 +43,12 @@ class LabelScheme:
 
     @classmethod
     def from_json(cls, labels: LabelValues, regions_class_order: list[int] | None = None) -> "LabelScheme":
-        """No labels at all are those of a task without label maps.
+        """Read the labels of dataset.json; none at all belong to a task without label maps.
 
-        Raises KneeformerError: no background or no structure; a value that is not of 1 to HIGHEST, or has
-        two names; regions without an order, or with one that does not give them back when it is painted."""
+        Raises:
+            KneeformerError: no background or no structure; a value outside 1 to HIGHEST, or with two names;
+                regions without an order, or with one that would lose a region when it is painted.
+        """
         if not labels:
             return cls((), (), (), False, None)
         named = dict(labels)
@@ -86,7 +88,7 @@ class LabelScheme:
         return found if self.ignore is None else found | {self.ignore}
 
     def merged(self) -> "LabelScheme":
-        """All structures as one of value 1; nothing is ignored."""
+        """The scheme in which all structures are one, of value 1, and nothing is ignored."""
         return LabelScheme((" and ".join(self.names),), ((1,),), (1,), False, None)
 
     def structure(self, labels: np.ndarray, name: str) -> np.ndarray:
@@ -107,7 +109,7 @@ class LabelScheme:
 
 
 def _require_distinct(names: tuple[str, ...], values: tuple[Values, ...], ignore: int | None) -> None:
-    """Every value is of 1 to HIGHEST, and no two structures are made of the same ones."""
+    """Raises KneeformerError: a value outside 1 to HIGHEST, or two structures of the same values."""
     named: dict[frozenset[int], list[str]] = defaultdict(list)
     for name, group in zip(names, values, strict=True):
         named[frozenset(group)].append(name)
@@ -130,7 +132,7 @@ def _require_distinct(names: tuple[str, ...], values: tuple[Values, ...], ignore
 
 
 def _require_painted_back(names: tuple[str, ...], values: tuple[Values, ...], painted: Values) -> None:
-    """Regions painted in their order, later ones over earlier ones, must be the same regions again."""
+    """Raises KneeformerError: regions painted in their order, later over earlier, would be other regions."""
     strange = [
         (name, value, group)
         for name, value, group in zip(names, painted, values, strict=True)
@@ -149,7 +151,7 @@ def _require_painted_back(names: tuple[str, ...], values: tuple[Values, ...], pa
 
 
 def _lost(values: tuple[Values, ...], painted: Values) -> tuple[int, int] | None:
-    """A value that painting turns into one of other regions, and that one; None where no value is."""
+    """A value that painting turns into one of other regions, and the other value; None where none is."""
     for value in sorted({v for group in values for v in group}):
         became = painted[max(_regions_of(value, values))]
         if _regions_of(value, values) != _regions_of(became, values):
@@ -158,7 +160,7 @@ def _lost(values: tuple[Values, ...], painted: Values) -> tuple[int, int] | None
 
 
 def _remedy(names: tuple[str, ...], values: tuple[Values, ...]) -> str:
-    """The order that gives the regions back: for them as they stand, else with larger ones before smaller."""
+    """Advice on the order: for the regions as they are listed, else with larger ones before smaller."""
     if (order := _right_order(values)) is not None:
         return f"write {order}"
     by_size = sorted(range(len(names)), key=lambda i: -len(set(values[i])))
@@ -166,13 +168,13 @@ def _remedy(names: tuple[str, ...], values: tuple[Values, ...]) -> str:
         sequence = ", ".join(names[i] for i in by_size)
         return f"list the labels in the order {sequence}, larger regions first, and write {order}"
     return (
-        "no order can, since these regions overlap and neither holds the other: name their parts as labels "
+        "no order works, since these regions overlap and neither holds the other: name their parts as labels "
         "of their own"
     )
 
 
 def _right_order(values: tuple[Values, ...]) -> list[int] | None:
-    """For each region a value that no later region has, where it has one; None where that loses a region."""
+    """For each region a value that no later region has, if there is one; None where that loses a region."""
     own = [[v for v in group if max(_regions_of(v, values)) == i] for i, group in enumerate(values)]
     order = [min(alone or group) for alone, group in zip(own, values, strict=True)]
     return order if _lost(values, tuple(order)) is None else None

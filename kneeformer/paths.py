@@ -27,8 +27,8 @@ class Folders:
         """Read kf_raw, kf_preprocessed and kf_results.
 
         Args:
-            needed: "raw", "preprocessed", "results"; by default all. Another that is not set is os.devnull,
-                in which there is nothing.
+            needed: "raw", "preprocessed", "results"; by default all. The others may be unset: they are then
+                os.devnull, which holds nothing.
 
         Raises:
             KneeformerError: one that is needed is not set; the text shows the export line to type.
@@ -77,7 +77,7 @@ class Folders:
         )
 
     def plan_file(self, dataset: str, plans: str = "kfPlans") -> Path:
-        """Raises KneeformerError: `plans` is no name of a file in the dataset's folder."""
+        """The file of a plan. Raises KneeformerError: `plans` is not a plain file name."""
         _refuse_a_path(plans, "-p")
         return self.preprocessed / dataset / f"{plans}.json"
 
@@ -93,7 +93,7 @@ class Folders:
 
 
 def is_plain_name(text: str) -> bool:
-    """True where a text names a file in the folder where it is put, and no path elsewhere."""
+    """True where a text is a file name alone, not a path to another folder."""
     return re.fullmatch(PLAIN_NAME, text) is not None
 
 
@@ -103,7 +103,7 @@ def _refuse_a_path(name: str, of: str) -> None:
 
 
 def refuse_in_raw(output: Path) -> None:
-    """Raises KneeformerError: a folder to write to, which need not exist, lies in kf_raw, by links too."""
+    """Raises KneeformerError: an output folder, which need not exist, lies in kf_raw, links followed."""
     variable = "kf_raw"
     raw, real = Path(os.environ.get(variable) or os.devnull).expanduser(), Path(os.path.realpath(output))
     around = (folder for folder in (real, *real.parents) if folder.exists())

@@ -1,5 +1,5 @@
-"""Callbacks by which long work reports its progress."""
+"""The callback by which long work reports its progress."""
 
 from collections.abc import Callable
 
-Progress = Callable[[str, int, int], None]  # what is done, how many of how many
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many

@@ -47,19 +47,19 @@ def side_in_name(name: str) -> Side | None:
 
     A side is a word (left, links, gauche, L, LT, LK, left knee, and their opposites) between separators, a
     change of case or digits: "12 left", "12.L", "12L", "LFemur", "femurL"; or grown together with the name of
-    a bone: "lfemur", "KNEELEFT". A letter with digits after it is none: "L3" is a vertebra, "R2star" a map.
+    a bone: "lfemur", "KNEELEFT". A letter before digits is no side: "L3" is a vertebra, "R2star" a map.
 
-    Where a name leaves a doubt, it tells a side. One that is none merges two subjects, or forgoes one
-    augmentation: both cost little. One that is missed lets a person train and validate, or shows a network
-    left structures under right names, and nobody sees it. Bones of a completion are mirrored by it: where
-    that is wrong, `sides` in dataset.json says better.
+    In doubt, a name has a side. A side that is none merges two subjects or forgoes one augmentation, which
+    costs little. A side that is missed lets one person both train and validate, or mirrors left structures
+    onto right names, unnoticed. Bones of a completion are mirrored by their sides; `sides` in dataset.json
+    overrides a name.
     """
     found = set(sides_in_name(name))
     return found.pop() if len(found) == 1 else None
 
 
 def sides_in_name(name: str) -> list[Side]:
-    """All sides in a name, as `side_in_name` sees them: of "left_and_right" both."""
+    """All sides in a name, as `side_in_name` finds them: both of "left_and_right"."""
     return [word.side for word in _words(name) if word.side is not None]
 
 

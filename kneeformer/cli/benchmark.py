@@ -34,7 +34,7 @@ def main() -> None:
         type=triple(positive),
         default=SPACING_MM,
         metavar="ZxYxX",
-        help="in mm (default: 3.1x0.44x0.44)",
+        help="spacing of its voxels in mm (default: 3.1x0.44x0.44)",
     )
     parser.add_argument(
         "--structures", type=whole_number(1), default=6, metavar="N", help="number of labels (default: 6)"
@@ -44,7 +44,7 @@ def main() -> None:
         type=positive,
         default=8.0,
         metavar="GB",
-        help="that a training step may use (default: 8)",
+        help="memory that a training step may use (default: 8)",
     )
     add_plans(parser)
     add_device(parser)
@@ -83,7 +83,7 @@ def _planned(arguments: argparse.Namespace) -> "tuple[Plan, Size, Spacing]":
 
 
 def table(rows: "list[Measured]") -> str:
-    """Markdown: a row a thing that was measured, its cost by formula beside it."""
+    """A Markdown table, one row per measurement, with its cost by formula beside it."""
     lines = ["| | seconds | MB | seconds by formula | MB by formula |", "|---|---|---|---|---|"]
     for row in rows:
         by = ("", "")

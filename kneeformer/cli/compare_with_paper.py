@@ -6,8 +6,8 @@ from kneeformer.cli.console import resume_with, run
 from kneeformer.cli.options import command_parser
 
 CAUTION = (
-    "The published figures come from other scans and labels: do not compare directly. Ours are means over\n"
-    "structures, of whole validation cases."
+    "The published figures come from other scans and labels: do not compare them directly. Ours are means\n"
+    "over structures, of whole validation cases."
 )
 
 

@@ -21,10 +21,13 @@ _open_bars = ExitStack()  # of the command that runs
 
 
 def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool = False) -> None:
-    """Run a command to its end, or end the process in words; `quiet` shows only warnings and the result.
+    """Run a command; on a fault or an interrupt, end the process with a message instead of a traceback.
 
-    A fault that is the user's or the disk's is one message and exit status 1. SIGINT and SIGTERM stop the
-    command with 130 and 143. Where work was lost, it prints what is kept and the command that resumes.
+    A fault of the user or of the disk ends it with exit status 1, SIGINT and SIGTERM with 130 and 143. Where
+    work is unfinished, the message says what is kept and how to resume. A bug keeps its traceback.
+
+    Args:
+        quiet: show only warnings and the result.
     """
     from kneeformer.data.disk import in_words
     from kneeformer.errors import KneeformerError, WorkStopped
@@ -44,12 +47,12 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
         if isinstance(fault, WorkStopped):
             _print_resume(resume_command)
         sys.exit(1)
-    except BrokenPipeError:  # as of `| head`: nobody reads on
+    except BrokenPipeError:  # as with `| head`: the reader is gone
         _forget_output()
         sys.exit(1)
     except OSError as fault:
         if fault.errno is None:
-            raise  # a library's own, not the system's
+            raise  # raised by a library, not by the system
         print(f"error: {in_words(fault)}", file=sys.stderr)
         _forget_output()
         sys.exit(1)
@@ -61,7 +64,7 @@ def run(command: Callable[[], None], resume_command: ResumeCommand, quiet: bool 
 
 
 class SaidOnce(logging.Filter):
-    """Passes a warning the first time that it is given: a scan that is predicted thrice needs one line."""
+    """Passes each warning once: a scan that is predicted three times needs one line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class SaidOnce(logging.Filter):
 
 
 def resume_with(kept: str, *flags: str) -> ResumeCommand:
-    """Resume by the same command, with flags that it may have already."""
+    """Resume by the same command with further flags."""
     return lambda typed: (kept, [*typed, *(flag for flag in flags if flag not in typed)])
 
 
@@ -95,7 +98,7 @@ class Bar:
     """A progress bar with the time left; where standard error is no terminal, one line when it closes.
 
     Args:
-        form: of the bar, as tqdm takes it.
+        form: format of the bar, as tqdm takes it.
     """
 
     def __init__(self, what: str, total: float, form: str, done: float = 0) -> None:
@@ -113,7 +116,7 @@ class Bar:
         )
 
     def update(self, done: float, text: str, beside: str = "") -> None:
-        """Show what is done: the bar so far, and `beside` it; `text` is the line that replaces it."""
+        """Move the bar, with `beside` next to it; without a terminal, `text` is printed at its end."""
         self._text = text
         self._bar.set_postfix_str(beside, refresh=False)
         self._bar.update(done - self._bar.n)
@@ -126,9 +129,9 @@ class Bar:
 
 
 class Bars:
-    """Progress bars, one a piece of work, opened as `watch(what, done, total)` is called.
+    """Progress bars, one per piece of work, driven by calls `watch(what, done, total)`.
 
-    Work that is finished when it is first heard of gets none.
+    Work that is complete at its first call gets no bar.
     """
 
     quiet: ClassVar[bool] = False
@@ -157,7 +160,7 @@ class Bars:
 
 
 class TrainingBar:
-    """One bar over the whole training, by its share of steps or minutes, with loss and latest scores."""
+    """One bar for a whole training, by its share of steps or minutes, with loss and latest scores."""
 
     _form = "{desc}: {percentage:5.1f}%|{bar}| {elapsed}<{remaining}{postfix}"
 

@@ -15,7 +15,7 @@ def main() -> None:
         "-d",
         "--dataset",
         default=None,
-        help="dataset number or folder name, which defines the labels (default: that of the references)",
+        help="dataset that defines the labels: number or folder name (default: that of the references)",
     )
     parser.add_argument(
         "-o",
@@ -52,7 +52,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _dataset_folder(arguments: argparse.Namespace) -> Path:
-    """The raw-data folder that defines the labels. Raises KneeformerError: none is named, none is found."""
+    """The dataset's folder, whose dataset.json defines the labels. Raises KneeformerError: there is none."""
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import Folders
 

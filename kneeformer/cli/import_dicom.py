@@ -15,7 +15,7 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="name of the channel (default: MRI or CT); of several, the SeriesDescription of each in a study",
+        help="name of the channel (default: MRI or CT); of several channels, their SeriesDescriptions",
     )
     arguments = parser.parse_args()
     run(lambda: _import(arguments), resume_with("nothing of the dataset"))

@@ -1,4 +1,4 @@
-"""Options and answers of the commands that make a dataset of segmented volumes."""
+"""Options and output shared by the commands that import segmented volumes."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def add_import(parser: argparse.ArgumentParser, source: str) -> None:
-    """Options of a new dataset.
+    """Add the options of a new dataset.
 
     Args:
-        source: what the folder to import holds.
+        source: help text of the folder to import.
     """
     parser.add_argument("folder", type=Path, help=source)
     parser.add_argument("-d", "--dataset", type=int, required=True, metavar="N", help="number of the dataset")
@@ -23,7 +23,7 @@ def add_import(parser: argparse.ArgumentParser, source: str) -> None:
 
 
 def dataset_folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the dataset to write.
+    """Return the folder of the dataset to write.
 
     Raises:
         KneeformerError: there is no folder to import, or the dataset is there already.
@@ -38,7 +38,7 @@ def dataset_folder(arguments: argparse.Namespace) -> Path:
 
 
 def print_imported(folder: Path, done: "Imported") -> None:
-    """Say what an import has written, and all that did not fit."""
+    """Print what an import has written, and what it left out or changed."""
     print(f"dataset: {folder}")
     print(f"  {done.labelled} cases with labels, {done.unlabelled} without (imagesUn)")
     for structure in done.structures:

@@ -1,4 +1,4 @@
-"""The model that the options of kf_predict name, loaded."""
+"""Load the model that the options of kf_predict name."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loaded_predictor(arguments: argparse.Namespace) -> Iterator["Predictor"]:
-    """The trained folds that -d, -c, -p and -f name, or --best; prints what was not named.
+    """Load the trained folds that -d, -c, -p and -f name, or --best; print what was chosen without them.
 
-    A model's file lies unpacked for the time of the block: what it has beside its folds may be loaded later.
+    A .kfm file stays unpacked until the block ends: the model that finds bones is loaded from it when needed.
 
     Raises:
         KneeformerError: there is no such model, or there are several.
@@ -38,7 +38,7 @@ def loaded_predictor(arguments: argparse.Namespace) -> Iterator["Predictor"]:
 
 
 def _refuse_beside_file(arguments: argparse.Namespace) -> None:
-    """Raises KneeformerError: an option that chooses among models or weights, beside the file of one."""
+    """Raises KneeformerError: options that choose a model or weights are given beside the file of one."""
     from kneeformer.errors import KneeformerError
 
     if arguments.configuration or arguments.plans or arguments.checkpoint != "final":
@@ -93,7 +93,7 @@ def _best(arguments: argparse.Namespace) -> "Predictor":
 
 
 def _untrained(arguments: argparse.Namespace, model: Path) -> "Predictor | None":
-    """A configuration that has no trained fold and needs none, as its plan has it."""
+    """Load a configuration that needs no training, from its plan; None where it does or has trained folds."""
     from kneeformer.paths import PLANS, Folders
     from kneeformer.plans import read_plan
     from kneeformer.workflows.predict import Predictor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def add_model(parser: argparse.ArgumentParser, place: str = "folder") -> None:
-    """Options -d, -c, -p, -f and -chk.
+    """Add the options -d, -c, -p, -f and -chk.
 
     Args:
         place: what -d may name instead of a dataset.
@@ -37,7 +37,11 @@ def add_model(parser: argparse.ArgumentParser, place: str = "folder") -> None:
 
 
 def model_folder(arguments: argparse.Namespace, masks: bool | None) -> Path:
-    """The folder of the model that is named, or of the only one that takes what is given; prints its name."""
+    """Return the folder of the named model, or of the only suitable one, and print its name.
+
+    Args:
+        masks: as of `choose_model`.
+    """
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import PLANS, Folders
     from kneeformer.workflows.trained_models import choose_model, is_model_folder, trained_models

@@ -1,4 +1,4 @@
-"""Options that commands share: their parser, types and meaning. Quick to import."""
+"""The parser, the argument types and the options that commands share. Quick to import."""
 
 import argparse
 import math

@@ -136,7 +136,7 @@ def absolute_path(text: str) -> Path:
 
 
 def _contradiction(arguments: argparse.Namespace) -> str | None:
-    """Options that exclude each other, in words; None where there are none."""
+    """Return a message about options that exclude each other; None where none do."""
     last = arguments.num_parts - 1
     if arguments.part_id > last:
         return f"-part_id {arguments.part_id}: with -num_parts {last + 1} it is 0 to {last}"
@@ -155,7 +155,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     if not arguments.input.exists():
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
-    # it checks the inputs, as workers of a cluster do, and imports while torch is imported here
+    # it checks the inputs, and starts while this process imports torch; a cluster has workers for that
     child = child_importing("kneeformer.data.check_mask", min(default_processes(), 4))
     with nullcontext() if arguments.cluster else child:
         _predict_folder(arguments)
@@ -184,7 +184,7 @@ def _predict_folder(arguments: argparse.Namespace) -> None:
 
 
 def _writing(predictor: "Predictor", arguments: argparse.Namespace) -> "Predictor":
-    """The predictor, writing the formats and files that are asked for."""
+    """The predictor, set to write the requested formats and files."""
     from kneeformer.data.images import file_ending
 
     if arguments.file_ending is not None:

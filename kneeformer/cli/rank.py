@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from kneeformer.interrupts import ignore_interrupts
 
-_TORCHRUN_ENDS_S = 5  # within which it ends the other ranks, once it has seen the first to end
+_TORCHRUN_ENDS_S = 5  # within which torchrun ends the other ranks after the first
 
 
 def work_as_rank(device: str | None, lead: Callable[[str], None]) -> None:
-    """Do the command if this is rank 0, else what that rank calls; end with the others.
+    """Run the command on rank 0, serve its calls on the others, and end together.
 
     Args:
         device: as the command line names it, or None.
         lead: the command, on the device of this rank.
 
     Raises:
-        KneeformerError: as `lead`; of the other ranks with the number of the rank.
+        KneeformerError: as `lead`; other ranks put their number before it.
     """
     from kneeformer.data.processes import end_with
     from kneeformer.networks import ranks
@@ -40,18 +40,18 @@ def work_as_rank(device: str | None, lead: Callable[[str], None]) -> None:
 
 
 def _wait_for_the_end(status: int) -> None:
-    """torchrun ends this process when it has seen whose end was the first; on other machines, nobody does."""
+    """Give torchrun time to end this process, once it knows which rank ended first; then exit."""
     sys.stdout.flush()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(_TORCHRUN_ENDS_S)
-    os._exit(status)  # connections to those who are gone cannot be closed
+    os._exit(status)  # connections to ranks that are gone cannot be closed
 
 
 def _serve() -> None:
     from kneeformer.errors import KneeformerError
     from kneeformer.networks import ranks
 
-    ignore_interrupts()  # the leader ends at a safe point, and tells
+    ignore_interrupts()  # the leader ends at a safe point and tells the others
     logging.getLogger("kneeformer").setLevel(logging.WARNING)
     try:
         ranks.serve()

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument(
         "-n", "--number", type=whole_number(1), default=5, help="number of scans to suggest (default: 5)"
     )
-    parser.add_argument("-c", "--configuration", default="3d_vit", help="configuration (default: 3d_vit)")
+    parser.add_argument("-c", "--configuration", default="3d_vit", help="default: 3d_vit")
     parser.add_argument("-f", "--folds", nargs="+", default=None, help="folds (default: all trained ones)")
     add_plans(parser)
     add_device(parser)

@@ -8,7 +8,7 @@ _MEMORY_GB = 8.0
 
 
 def add_what_if(parser: argparse.ArgumentParser) -> None:
-    """Options that describe data; the device need not be there."""
+    """Options that describe the data and the machine; neither has to exist."""
     group = parser.add_argument_group("what if", "plan for data and a machine that are only described")
     group.add_argument(
         "--what_if", action="store_true", help="print the plan for the following; writes nothing"
@@ -20,7 +20,7 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
         help="size of a scan in voxels, such as 36x320x320",
     )
     group.add_argument(
-        "--spacing", type=triple(positive), metavar="ZxYxX", help="in mm, such as 3.1x0.44x0.44"
+        "--spacing", type=triple(positive), metavar="ZxYxX", help="of its voxels in mm, such as 3.1x0.44x0.44"
     )
     group.add_argument(
         "--cases",
@@ -51,13 +51,13 @@ def add_what_if(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=argparse.SUPPRESS,
         metavar="GB",
-        help=f"that a training step may use (default: {_MEMORY_GB:g})",
+        help=f"memory that a training step may use (default: {_MEMORY_GB:g})",
     )
     group.add_argument("--json", action="store_true", help="print the whole plan, as JSON")
 
 
 def print_what_if(arguments: argparse.Namespace) -> None:
-    """Plan what is described, and print it."""
+    """Plan for the described data and machine, and print the plan."""
     from kneeformer.planning.budget import Budget
     from kneeformer.plans.table import plan_table
     from kneeformer.workflows.what_if import plan_what_if

@@ -25,16 +25,16 @@ from kneeformer.tasks.registry import predictive, registered
 from kneeformer.workflows.predict import Predictor
 from kneeformer.workflows.what_if import plan_what_if
 
-_CASES = 50  # of the dataset that is only described
+_CASES = 50  # of a dataset that is only described
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds and memory of one thing, and its cost by formula.
+    """Measured seconds and memory of some work, and its cost by formula.
 
     Attributes:
         memory_mb: the most that the process held on a CPU, or the allocator on a GPU.
-        formula: None where there is none.
+        formula: None where no formula is known.
     """
 
     what: str
@@ -44,7 +44,7 @@ class Measured:
 
 
 def described_plan(shape: Size, spacing: Spacing, structures: int, device: str | None, memory: float) -> Plan:
-    """The plan of segmentation that cases of a shape and spacing in mm get on a device of this machine.
+    """Plan a segmentation of cases of one shape and spacing (mm) on a device of this machine.
 
     Args:
         memory: GiB that a training step may take.
@@ -58,17 +58,17 @@ def described_plan(shape: Size, spacing: Spacing, structures: int, device: str |
 
 
 def usual_case(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
-    """Return shape and spacing in mm of the case of a dataset that has the median number of voxels."""
+    """Return shape and spacing (mm) of the dataset's case with the median number of voxels."""
     cases = sorted(fingerprint.cases.values(), key=lambda case: math.prod(case.shape))
     case = cases[len(cases) // 2]
     return case.shape, case.spacing
 
 
 def benchmark(plan: Plan, name: str, shape: Size, spacing: Spacing, device: str | None) -> list[Measured]:
-    """Measure a configuration that segments, with random weights, on a case of noise.
+    """Measure a segmentation configuration with random weights on a case of noise.
 
-    Seconds of a training step on a CPU are what one core computed, shared by all, and hold on a busy machine;
-    the other seconds are of the clock.
+    On a CPU the seconds of a training step are processor time over the number of cores, which a busy machine
+    does not change; all other seconds are wall-clock time.
 
     Raises:
         KneeformerError: the configuration predicts no label maps; or no such device.
@@ -92,7 +92,7 @@ def benchmark(plan: Plan, name: str, shape: Size, spacing: Spacing, device: str 
     budget = Budget(here.type, 0, bfloat16=half_precision_helps(here))
     formula = task.estimate_step(network, plan.dataset, configuration, budget)
     step = task.measure_step(network, plan.dataset, configuration, here)
-    assert step is not None  # of segmentation it is measured
+    assert step is not None  # segmentation measures its steps
     predictor = Predictor(plan.with_only(name), configuration, (to_device(network, here).eval(),))
     return [
         prepared,

@@ -14,18 +14,18 @@ from kneeformer.labels import KEEP
 from kneeformer.paths import FINAL
 from kneeformer.tasks.cases import Outputs, Scan
 
-_LEAST = 0.05  # of the bone outside the region: less is the rim of a hidden one
+_LEAST = 0.05  # of the bone lies outside the region; less is the rim of a hidden bone
 
 Segment = Callable[[Scan], Outputs]
 
 
 @dataclass(frozen=True)
 class BoneFinder:
-    """A segmentation that is trained beside a completion.
+    """The segmentation that finds bones for a completion.
 
     Attributes:
-        folder: of its folds, RESULTS/DATASET/PLANS__CONFIGURATION, whether they are there or not.
-        load: what predicts by them; called once, when a mask first needs it.
+        folder: RESULTS/DATASET/PLANS__CONFIGURATION, with its folds once they are trained.
+        load: returns its prediction function; called once, when a mask first needs it.
     """
 
     folder: Path
@@ -33,15 +33,15 @@ class BoneFinder:
 
     @property
     def name(self) -> str:
-        """Of the configuration."""
+        """Name of the configuration."""
         return self.folder.name.rpartition("__")[2]
 
     def weights(self) -> list[str]:
-        """A digest of each of its folds, for JSON."""
+        """Digests of the weights of its folds, for JSON."""
         return [digest(load_weights(file)) for file in sorted(self.folder.glob(f"fold_*/{FINAL}"))]
 
     def refusal(self) -> str | None:
-        """Return why a mask must mark bone to keep; None where a trained segmentation will find it."""
+        """Return why a mask must mark the bone to keep; None where a trained segmentation finds it."""
         if any(self.folder.glob(f"fold_*/{FINAL}")):
             return None
         dataset, plans = self.folder.parent.name, self.folder.name.removesuffix(f"__{self.name}")
@@ -52,7 +52,7 @@ class BoneFinder:
         )
 
     def with_bone(self, scan: Scan) -> Scan:
-        """The scan, its mask with bone to keep: where it marks none, what is found outside the region.
+        """The scan with bone to keep in its mask; where none is marked, bone is found outside the region.
 
         Raises:
             KneeformerError: the mask marks no bone, and the segmentation is not trained or finds hardly any.

@@ -1,5 +1,5 @@
-"""Prediction as kf_find_best_configuration has chosen it: of one configuration or of several, which are
-averaged, and without all but the largest components of the structures where that helps.
+"""Prediction by the choice of kf_find_best_configuration: one configuration, or several averaged, with only
+the largest components of structures for which that helps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class ChosenPredictor(Predictor):
 
     Attributes:
         others: further configurations, whose probabilities are averaged with its own.
-        largest: of structures by name, how many of their largest components are kept; of others all.
+        largest: number of largest components to keep, by structure; other structures keep all.
     """
 
     others: tuple[Predictor, ...] = ()
@@ -29,7 +29,7 @@ class ChosenPredictor(Predictor):
 
     @classmethod
     def of(cls, predictors: Sequence[Predictor], largest: Mapping[str, int]) -> "ChosenPredictor":
-        """The configurations of `predictors`, each weighing the same. Raises as `refuse_mixed_outputs`."""
+        """Average configurations with equal weights. Raises as `refuse_mixed_outputs`."""
         refuse_mixed_outputs(predictors)
         first, *others = predictors
         return cls(**vars(first), others=tuple(others), largest=largest)
@@ -74,7 +74,7 @@ def refuse_mixed_outputs(predictors: Sequence[Predictor]) -> None:
 
 
 def mean_probabilities(found: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean of arrays (outputs, z, y, x) float16, in the same type; computed output by output."""
+    """The mean of (outputs, z, y, x) float16 arrays, as float16; computed output by output."""
     mean = np.empty_like(found[0])
     for output, maps in enumerate(zip(*found, strict=True)):
         mean[output] = sum(m.astype(np.float32) for m in maps) / len(maps)
@@ -99,10 +99,11 @@ def most_probable(probabilities: np.ndarray, scheme: LabelScheme) -> np.ndarray:
 
 
 def keep_largest(labels: np.ndarray, scheme: LabelScheme, largest: Mapping[str, int]) -> np.ndarray:
-    """A label map whose structures keep so many of their largest components; the others are background.
+    """A label map whose structures keep only their largest components; the rest is background.
 
     Args:
-        labels: (z, y, x), of exclusive labels where anything is removed.
+        labels: (z, y, x); exclusive labels where anything is removed.
+        largest: number of components to keep, by structure.
     """
     kept = np.array(labels)
     for name, number in largest.items():

@@ -8,7 +8,7 @@ from kneeformer.workflows.request import Request
 
 
 def refuse_contradictions(folders: Folders, request: Request) -> None:
-    """A flag that would do nothing beside another is not accepted.
+    """Refuse a flag that another one would make useless.
 
     Raises:
         KneeformerError: --c beside --overwrite; --no_pretraining beside -pretrained_weights; or

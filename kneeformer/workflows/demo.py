@@ -1,4 +1,4 @@
-"""All that kneeformer does, on data it makes up: knees segmented, a tibia completed, a knee reconstructed."""
+"""A run of everything on synthetic data: segment knees, complete a tibia, reconstruct a knee."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ STEPS_PER_EPOCH, EPOCHS = 40, 5
 _KNEES, _TEST_KNEES = 12, 2
 _SHAPE, _SPACING_MM = (20, 64, 64), (4.2, 1.8, 1.8)  # a crop is a whole knee
 _BONES, _BONE_SPACING_MM = 6, (2.5, 1.5, 1.5)
-_SHORT = (  # small steps: a slow CPU makes them all in some minutes
+_SHORT = (  # small steps: a slow CPU needs a few minutes for all
     "training.batch_size=2",
     f"training.steps_per_epoch={STEPS_PER_EPOCH}",
     f"training.epochs={EPOCHS}",
@@ -46,7 +46,7 @@ _SHORT = (  # small steps: a slow CPU makes them all in some minutes
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Scores of the test knees, the steps they were trained by, and the paths of pictures and report."""
+    """Scores of the test knees, the number of training steps, and the paths of pictures and report."""
 
     summary: Summary
     steps: int
@@ -57,10 +57,10 @@ class DemoResult:
 def run_demo(
     folder: Path, minutes: float, seed: int, watch_training: Callable[[ProgressEvent], None], watch: Progress
 ) -> DemoResult:
-    """Run everything in `folder`, which gets the raw, preprocessed and results folders of its own.
+    """Run everything in `folder`, with raw, preprocessed and results folders of its own.
 
     Args:
-        minutes: after which a training ends, if it has not made all of its steps by then.
+        minutes: time limit of each training.
     """
     require_writable(folder)
     folders = Folders(folder / "raw", folder / "preprocessed", folder / "results")

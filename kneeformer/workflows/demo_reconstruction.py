@@ -1,4 +1,4 @@
-"""The demo's reconstruction: a phantom knee from a quarter of its k-space, by a network and without one."""
+"""The demo's reconstruction: a phantom knee from a quarter of its k-space, with and without a network."""
 
 import importlib.util
 import logging
@@ -28,9 +28,9 @@ _SHORT = ("training.epochs=1", "training.steps_per_epoch=120", "training.validat
 def reconstruct_knee(
     folders: Folders, output: Path, minutes: float, seed: int, watch: Progress
 ) -> Path | None:
-    """Train a network on phantom k-space, reconstruct a test scan, and return the picture beside the others.
+    """Train a network on phantom k-space, reconstruct a test scan, and return the path of its picture.
 
-    None, with a line in the log, where the packages that k-space needs are not installed.
+    Without the packages that k-space needs, log a line and return None.
     """
     if importlib.util.find_spec("h5py") is None:
         logging.getLogger(__name__).warning("no knee is reconstructed: pip install 'kneeformer[kspace]'")
@@ -52,7 +52,7 @@ def reconstruct_knee(
             predictor = Predictor.from_model_folder(folders.model(KSPACE, method), simulate=_ACCELERATION)
         else:
             predictor = Predictor.untrained(plan, method, simulate=_ACCELERATION)
-        predictor.predict_case(Case(file.stem, (file,)), output)  # that of the network stays
+        predictor.predict_case(Case(file.stem, (file,)), output)  # the network's, the last one, stays
         volume = read_image(output / f"{file.stem}.nii.gz").array
         found[f"{name}, {psnr(reference, volume):.1f} dB"] = volume
     picture = output / f"{file.stem}.png"

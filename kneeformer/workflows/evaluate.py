@@ -1,4 +1,4 @@
-"""Compare predictions with references, as their task does: per case, in all, with confidence intervals."""
+"""Compare predictions with references by the metrics of their task: per case and overall."""
 
 import hashlib
 import logging
@@ -35,15 +35,15 @@ def evaluate_folders(
     processes: int,
     watch: Progress,
 ) -> Summary:
-    """Score every reference CASE.ending against the prediction of that name; writes summary.json and .csv.
+    """Score every reference CASE.ending against the prediction of that name; write summary.json and .csv.
 
-    Files of every format are compared, whatever the dataset has. Those that are ignored are logged, and
-    predictions without a reference.
+    Files of all formats are compared, not only the dataset's. Ignored files and predictions without a
+    reference are logged.
 
     Raises:
-        KneeformerError: `output` cannot be written to; or no references, predictions missing, grids that
-            differ, unreadable files, two of one name, or label maps with values that dataset.json does not
-            declare or segments that it numbers otherwise: all of them in one list.
+        KneeformerError: `output` cannot be written to; or no references, missing predictions, grids that
+            differ, unreadable files, two files of one name, values that dataset.json does not declare or
+            segments that it numbers otherwise: all in one list.
     """
     evaluation, ending = evaluation_of(description.task), output_ending(description.file_ending)
     known = READABLE_ENDINGS if evaluation.against_images else FILE_ENDINGS
@@ -72,7 +72,7 @@ def evaluate_folders(
 
 
 def _by_case(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Images by the names of their cases, whose one channel they are: CASE or CASE_0000.
+    """Images of one channel by the names of their cases, CASE or CASE_0000.
 
     Raises:
         KneeformerError: a case has both.
@@ -92,12 +92,11 @@ def evaluate_cases(
     processes: int,
     watch: Progress,
 ) -> Summary:
-    """As `evaluate_folders`, of validation cases; the summary goes into the folder of their predictions.
+    """As `evaluate_folders`, for validation cases; the summary goes into the folder of their predictions.
 
     Args:
-        cases: their labels are the references, or their images are; with the masks that they were predicted
-            with.
-        task: that has predicted them.
+        cases: with the masks of their predictions; their labels or, by task, their images are the references.
+        task: name of the task that predicted them.
     """
     evaluation, ending = evaluation_of(task), output_ending(description.file_ending)
     general = description.without_cases()
@@ -154,7 +153,7 @@ def _evaluate(
 
 
 class _Scored(NamedTuple):
-    """The rows of a case, a digest of its mask, and the plane of its thick slices; "" without."""
+    """Rows of a case, digest of its mask and plane of its thick slices; "" where it has none."""
 
     rows: list[Score]
     mask: str
@@ -172,5 +171,5 @@ def _plane(case: PredictedCase) -> str:
 
 
 def _digest(mask: Path) -> str:
-    """Of the voxels, not of the file."""
+    """Digest of the voxels, whatever the file format."""
     return hashlib.sha256(read_label_map(mask).array.tobytes()).hexdigest()[:16]

@@ -32,7 +32,7 @@ _SHOWN = 10  # warnings
 
 @dataclass(frozen=True)
 class Inspection:
-    """Report of a child process about a case; `digest` is of its images."""
+    """Report of a child process on a case; `digest` identifies its voxels."""
 
     problems: list[str]
     facts: CaseFingerprint | None = None
@@ -45,10 +45,10 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
     """Check every file of the dataset, and measure the cases.
 
     Args:
-        folder: where the cases will be prepared, which takes so much of its disk.
+        folder: where the cases will be prepared; its disk must have room.
 
     Raises:
-        KneeformerError: the dataset has problems: all of them, one a line; or workers do not see it.
+        KneeformerError: the dataset has problems, one per line; or workers of a cluster do not see it.
     """
     labelled, unlabelled = dataset.training_cases(), dataset.unlabelled_cases()
     problems = check_layout(dataset)
@@ -90,7 +90,7 @@ def take_fingerprint(dataset: Dataset, folder: Path, processes: int, watch: Prog
 
 
 def read_fingerprint(folders: Folders, dataset: str) -> Fingerprint:
-    """Of a planned dataset. Raises KneeformerError: it is missing or damaged."""
+    """Read the fingerprint of a planned dataset. Raises KneeformerError: it is missing or damaged."""
     remedy = f"restore {folders.raw / dataset} and type kf_plan -d {quote(dataset)}"
     return read_model(folders.preprocessed / dataset / FINGERPRINT, Fingerprint, remedy)
 
@@ -116,7 +116,7 @@ def _inspect(job: tuple[Case, DatasetDescription, int]) -> Inspection:
 
 
 def _same_scans(cases: list[Case], inspections: list[Inspection]) -> list[str]:
-    """A line for each scan that several cases have."""
+    """A line for each scan that several cases share."""
     by_digest: dict[bytes, list[Case]] = {}
     for case, inspection in zip(cases, inspections, strict=True):
         by_digest.setdefault(inspection.digest, []).append(case)
@@ -129,7 +129,7 @@ def _same_scans(cases: list[Case], inspections: list[Inspection]) -> list[str]:
 
 
 def log_warnings(lines: list[str]) -> None:
-    """Warn by the first few lines, and say how many more there are."""
+    """Log a warning with the first few lines and the number of others."""
     if lines:
         more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         shown = [*(f"  {line}" for line in lines[:_SHOWN]), *more]

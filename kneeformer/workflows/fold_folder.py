@@ -1,4 +1,4 @@
-"""A trained fold's folder: who may write in it, and what it says of how it was trained."""
+"""The folder of a fold: the lock of its training, and the record of how it was trained."""
 
 import logging
 import platform
@@ -30,7 +30,7 @@ from kneeformer.workflows.request import Request
 
 
 class Pretrained(BaseModel):
-    """Pre-trained weights that a training began with, and what was done with each tensor: see `Transfer`."""
+    """Pre-trained weights that a training began with; the lists of tensors are those of `Transfer`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,10 +45,10 @@ class Pretrained(BaseModel):
 
 
 class Run(BaseModel):
-    """Settings of a fold's training beside its plan; None where not given. Written to run.json.
+    """Settings of a fold's training beside its plan, None where not given. Written to run.json.
 
     Attributes:
-        cases: names of those that it learns from.
+        cases: names of the training cases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -70,7 +70,11 @@ class Run(BaseModel):
 
 
 def lock_fold(folder: Path) -> AbstractContextManager[object]:
-    """A lock that the system lets go of when its process ends, however it ends."""
+    """Lock a fold for this process; the system releases the lock when the process ends, also if killed.
+
+    Raises:
+        KneeformerError: another process has it.
+    """
     lock = FileLock(folder / ".training.lock", timeout=0)
     try:
         return lock.acquire()
@@ -81,7 +85,7 @@ def lock_fold(folder: Path) -> AbstractContextManager[object]:
 
 
 def refuse_to_overwrite(folder: Path, request: Request) -> None:
-    """Raises KneeformerError: the fold is finished or unfinished, and the request does not say what to do."""
+    """Raises KneeformerError: the request does not say what to do with the fold that is there."""
     state = FoldState.of(folder)
     finished = state is FoldState.TRAINED
     if request.validate_only:
@@ -107,16 +111,16 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
 
 
 def refuse_learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> None:
-    """Raises KneeformerError: the fold learnt from subjects that are held out by now, by other splits."""
+    """Raises KneeformerError: the fold learnt from subjects that the present splits hold out."""
     if learnt := _learnt_cases(folder, split, whose):
         raise KneeformerError(
-            f"{folder}: learnt from {', '.join(learnt)}, whose subjects splits_final.json holds out by now; "
+            f"{folder}: learnt from {', '.join(learnt)}, whose subjects splits_final.json holds out now; "
             f"put the former splits back, or retrain the fold with --overwrite"
         )
 
 
 def warn_of_learnt_cases(weights: Path, dataset: str, split: Split, whose: WhoseCase) -> None:
-    """Warn where weights to begin with are of a fold of a dataset that learnt from subjects held out now."""
+    """Warn where initial weights come from a fold of this dataset that learnt from subjects held out now."""
     folder = weights.parent
     if not (folder / RUN).is_file() or read_fold_plan(folder).dataset.name != dataset:
         return
@@ -129,7 +133,7 @@ def warn_of_learnt_cases(weights: Path, dataset: str, split: Split, whose: Whose
 
 
 def _learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> list[str]:
-    """Cases that a fold learnt from, of subjects that are held out in a split."""
+    """Cases that a fold learnt from and whose subjects a split holds out."""
     held_out = {whose(name).person for name in set(split["val"]) - set(split["train"])}
     cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
     return sorted(case for case in cases if whose(case).person in held_out)
@@ -162,7 +166,7 @@ def write_run(
     pretrained: Transfer | None,
     cases: Iterable[str] = (),
 ) -> None:
-    """Write down what the fold is trained by: plan.json and run.json."""
+    """Record how the fold is trained: plan.json and run.json."""
     write_text(folder / "plan.json", plan.to_text())
     taken = None
     if pretrained is not None:
@@ -192,9 +196,9 @@ def read_run(folder: Path) -> Run:
 
 
 def read_begun(folder: Path, request: Request) -> tuple[Plan, Request, Transfer | None]:
-    """Read the plan, the request and the weight transfer with which a training began.
+    """Read the plan, the request and the weight transfer of a training to resume.
 
-    Seed, minutes and settings of the request replace those that the training began with.
+    Seed, minutes and settings of the new request replace those of the first.
 
     Raises:
         KneeformerError: the request wants another network, or that it had begun with other weights.

@@ -1,4 +1,4 @@
-"""The outcome of a trained fold: its review by the task, and its validation on whole cases."""
+"""The outcome of a training: the task's review of the network, and its validation on whole cases."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,8 +29,8 @@ class Outcome:
     """Result of a training.
 
     Attributes:
-        summary: of the validation on whole cases; None where nothing was held out or predicted.
-        review: what the task says of its network, "" where it says nothing.
+        summary: scores of the validation on whole cases; None where there was none.
+        review: text of the task about its network; "" without one.
     """
 
     folder: Path

@@ -11,7 +11,7 @@ RUN = "run.json"  # written last when a training begins: its presence means that
 
 
 class FoldState(Enum):
-    """BEGUN: killed before its first checkpoint; it starts again. STOPPED: it resumes from its last one."""
+    """BEGUN: stopped before its first checkpoint, starts again. STOPPED: resumes from its last checkpoint."""
 
     UNTOUCHED = auto()
     BEGUN = auto()
@@ -31,8 +31,8 @@ def resume_command(folder: Path, request: Request, since: float, typed: list[str
     """Return what is kept of a stopped training, and the command that resumes it.
 
     Args:
-        since: time at which the command began; an earlier training that it was to overwrite is not its own.
-        typed: the words of the command.
+        since: when the command began; with --overwrite, what is older belongs to an earlier training.
+        typed: words of the stopped command.
     """
     run = folder / RUN
     own = not request.overwrite or (run.is_file() and run.stat().st_mtime >= since)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, for commands that may be started twice. Needs no torch."""
+"""A lock on a folder, for commands that may be started twice. Needs no torch."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from kneeformer.data.files import clear_unfinished
 
 @contextmanager
 def one_at_a_time(folder: Path, command: str, below: Sequence[str] = ()) -> Iterator[None]:
-    """Wait until no other process works in a folder; then remove what killed ones left half-written.
+    """Wait until no other process works in a folder; then remove the unfinished files of killed ones.
+
+    The system releases the lock when the process ends, also if it is killed.
 
     Args:
-        below: folders in it that the command writes in, too.
-
-    The system lets go of the lock when its process ends, however it ends.
+        below: names of subfolders that the command writes in as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")

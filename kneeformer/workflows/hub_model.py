@@ -1,4 +1,4 @@
-"""A model's file out of a repository of the Hugging Face Hub, at one revision."""
+"""Download of a model's file from the Hugging Face Hub."""
 
 import re
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class HubName:
     """OWNER/NAME[@REVISION][:FILE.kfm].
 
     Attributes:
-        revision: commit, tag or branch; None is the newest commit of main.
-        file: None is the only one that ends with .kfm.
+        revision: commit, tag or branch; None takes the newest commit of main.
+        file: None takes the only .kfm file.
     """
 
     repository: str
@@ -25,7 +25,7 @@ class HubName:
 
     @classmethod
     def parse(cls, text: str) -> "HubName | None":
-        """Read a name; None where a text is a path to a file, as MODELS/KNEE.kfm."""
+        """Parse a name; None where the text is a path, such as MODELS/KNEE.kfm."""
         match = _NAME.fullmatch(text)
         if match is None or match[1].endswith(".kfm") or Path(text).exists():
             return None
@@ -33,10 +33,10 @@ class HubName:
 
 
 def fetch_model(name: HubName, folder: Path) -> tuple[Path, str]:
-    """Download a model's file into a folder, and check nothing of it.
+    """Download a model's file into a folder, unchecked.
 
     Returns:
-        The file, and the name by which the same file comes again: its revision is a commit.
+        The file, and its full name, in which the revision is a commit: it always gives the same file.
 
     Raises:
         KneeformerError: huggingface_hub is not installed; no such repository, revision or file; several
@@ -49,7 +49,7 @@ def fetch_model(name: HubName, folder: Path) -> tuple[Path, str]:
         path = hub.hf_hub_download(name.repository, file, revision=found.sha, local_dir=folder)
     except KneeformerError:
         raise
-    except Exception as fault:  # of the library and of those beneath it, which it changes from time to time
+    except Exception as fault:  # of this and other libraries, differing between versions
         said = " ".join(str(fault).split())[:300]
         raise KneeformerError(
             f"{name.repository}: not installed: the hub says: {said or type(fault).__name__}; check name, "

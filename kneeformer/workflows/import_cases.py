@@ -1,4 +1,4 @@
-"""Import of volumes and segmentations as a dataset: structures are matched by their names."""
+"""Import of volumes and segmentations as a dataset; structures are matched by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ from kneeformer.workflows.new_dataset import write_description
 
 @dataclass(frozen=True)
 class ImportedCase:
-    """Volumes of a case, and its segmentation where there is one: NRRD that names segments, or DICOM SEG.
+    """Volumes of a case, and its segmentation if there is one: NRRD with named segments, or DICOM SEG.
 
     Attributes:
-        volumes: one a channel.
+        volumes: one file per channel.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Imported:
     """The result of an import.
 
     Attributes:
-        structures: with their values and the number of cases that have each.
-        labelled, unlabelled: number of cases.
-        cases: names of both.
-        notes: a line for each thing that did not fit, or was changed to fit.
+        structures: with their values and numbers of cases.
+        labelled, unlabelled: numbers of cases.
+        cases: names of all of them.
+        notes: a line for each thing that was left out or changed.
     """
 
     structures: list[NamedStructure]
@@ -70,22 +70,22 @@ def import_cases(
     notes: list[str],
     watch: Progress,
 ) -> Imported:
-    """Write the cases and dataset.json into a folder, in NRRD.
+    """Write the cases, as NRRD, and dataset.json into a folder.
 
-    Structures are matched by name, capitals and separators aside; where a case lacks one it is background. A
-    structure that is a part of another makes a region of that one. Other voxels that two structures
-    share go to the later one. Segmentations are put on the grids of their volumes. Volumes without a
-    segmentation go to imagesUn; where there is none at all, dataset.json has no labels.
+    Structures are matched by name, ignoring capitals and separators; a structure that a case lacks is
+    background there. A structure that contains another becomes a region. Other voxels of two structures go to
+    the later one. Segmentations are resampled to the grids of their volumes. Volumes without a segmentation
+    go to imagesUn; without any segmentation, dataset.json has no labels.
 
     Args:
-        source: that the cases come from, for faults.
-        channels: names of the channels, as "PD" or "CT", in the order of each case's volumes.
+        source: folder of the cases, named in errors.
+        channels: names of the channels, such as "PD" or "CT", in the order of each case's volumes.
         wanted: names of the structures to import; None imports all.
-        notes: lines so far of what did not fit.
+        notes: lines to put before those of the import.
 
     Raises:
-        KneeformerError: no case could be imported, or a wanted structure is nowhere.
-        DiskError: the disk took no more.
+        KneeformerError: no case could be imported, or no case has a wanted structure.
+        DiskError: the disk is full or fails.
     """
     notes = list(notes)
     structures = _structures(source, cases, wanted, notes)
@@ -110,7 +110,7 @@ def import_cases(
 
 
 def _about(cases: Sequence[ImportedCase]) -> dict[str, Mapping[str, str]]:
-    """`subjects` and `sides` of dataset.json, as far as they are known."""
+    """`subjects` and `sides` of dataset.json, where they are known."""
     subjects = {case.name: case.subject for case in cases if case.subject is not None}
     sides = {case.name: case.side for case in cases if case.side is not None}
     return {key: found for key, found in (("subjects", subjects), ("sides", sides)) if found}

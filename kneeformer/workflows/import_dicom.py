@@ -1,4 +1,4 @@
-"""Import of a tree of DICOM series as a dataset; labels from the DICOM SEG that refer to them."""
+"""Import of a tree of DICOM series as a dataset, with labels from DICOM SEG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,30 +13,30 @@ from kneeformer.workflows.import_cases import Imported, ImportedCase, import_cas
 from kneeformer.workflows.new_dataset import written_dataset
 from kneeformer.workflows.series_table import write_series_table
 
-_CHANNELS = {"MR": "MRI"}  # by modality; CT is CT
+_CHANNELS = {"MR": "MRI"}  # by modality, where the names differ
 
 
 def import_dicom(
     source: Path, folder: Path, channels: Sequence[str], wanted: Sequence[str] | None, watch: Progress
 ) -> Imported:
-    """Write a dataset folder, in NRRD, of the series in a tree of DICOM files, as `import_cases` does.
+    """Import the series of a tree of DICOM files as a dataset folder, by `import_cases`.
 
-    Of the headers it keeps PatientID, as part of the cases' names and as `subjects`, laterality as `sides`,
-    and the UIDs in dicom_series.csv.
+    From the headers it keeps PatientID (in the names of cases and as `subjects`), the laterality (as `sides`)
+    and the UIDs (in dicom_series.csv).
 
     Args:
         folder: to write, $kf_raw/DatasetNNN_Name; it must not exist.
-        channels: their names; with several, a case is a study with a series for each (`series_of_cases`).
-            Where there are none, the name of one is that of the modality, which all series must share.
-        wanted: as of `import_cases`.
+        channels: names of the channels. With several, a case is a study with a series for each of them
+            (`series_of_cases`). With none, the one channel is named after the modality of all series.
+        wanted: as in `import_cases`.
 
     Raises:
         KneeformerError: two channels of one name; no series, or of several modalities; or as `import_cases`.
-        DiskError: the disk took no more; nothing is left of the dataset.
+        DiskError: the disk is full or fails; nothing is left of the dataset.
     """
     if len({plain_name(name) for name in channels}) < len(channels):
         raise KneeformerError(
-            f"channels {', '.join(channels)}: two of one name, of which each would be the same series"
+            f"channels {', '.join(channels)}: two have one name, and would be the same series"
         )
     found = dicom_folder(source)
     notes = [*lines_of(found.ignored), *found.scattered]
@@ -63,7 +63,7 @@ def import_dicom(
 
 
 def _segmentation(series: Sequence[DicomSeries], found: DicomFolder, notes: list[str]) -> Path | None:
-    """The DICOM SEG of a case: of its first series that has one, the first by name."""
+    """The DICOM SEG of a case: the first by name of its first series that has any."""
     files = [file for one in series for file in found.segmentations.get(one.uid, [])]
     if not files:
         return None
@@ -80,7 +80,7 @@ def _channel(source: Path, found: DicomFolder) -> str:
     modalities = _modalities(found)
     if len(modalities) > 1:
         raise KneeformerError(
-            f"{source}: series of {' and '.join(modalities)}; a dataset has one kind of image a channel: "
+            f"{source}: series of {' and '.join(modalities)}; a dataset has one kind of image per channel: "
             f"give folders of one modality"
         )
     return _CHANNELS.get(modalities[0], modalities[0] or "MRI")

@@ -37,7 +37,7 @@ class _Description(BaseModel):
 def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
     """Write a dataset folder of the images and labels that a Decathlon's dataset.json lists.
 
-    An image of four dimensions becomes a file a channel.
+    An image of four dimensions becomes one file per channel.
 
     Args:
         folder: to write, $kf_raw/DatasetNNN_Name; it must not exist.

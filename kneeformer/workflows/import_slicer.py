@@ -1,4 +1,4 @@
-"""Import of a folder of 3D Slicer as a dataset: volumes, and segmentations whose structures have names."""
+"""Import of a folder of 3D Slicer as a dataset: volumes, and segmentations with named structures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from kneeformer.workflows.slicer_folder import slicer_folder
 def import_slicer(
     source: Path, folder: Path, channel: str, wanted: Sequence[str] | None, watch: Progress
 ) -> Imported:
-    """Write a dataset folder of the volumes and segmentations in a folder of 3D Slicer (`import_cases`).
+    """Import the volumes and segmentations of a 3D Slicer folder as a dataset folder, by `import_cases`.
 
     Args:
         folder: to write, $kf_raw/DatasetNNN_Name; it must not exist.
-        channel: name of the channel, as "PD" or "CT".
-        wanted: as of `import_cases`.
+        channel: name of the channel, such as "PD" or "CT".
+        wanted: as in `import_cases`.
 
     Raises:
         KneeformerError: no volume has a segmentation; or as `import_cases`.
-        DiskError: the disk took no more; nothing is left of the dataset.
+        DiskError: the disk is full or fails; nothing is left of the dataset.
     """
     found = slicer_folder(source)
     if not any(case.segmentation for case in found.cases):

@@ -1,4 +1,4 @@
-"""Cases of a prediction: their files, masks and faults."""
+"""The cases to predict: their files, masks and other sides, and the problems in these."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -37,10 +37,10 @@ class Sources:
     """Folders that a prediction reads.
 
     Attributes:
-        scans: or one file.
-        masks: of CASE masks, for a task that requires them.
-        other_sides: of the same persons' other sides, CASE_0000 and CASE with the bone; for a configuration
-            that takes them.
+        scans: a folder, or one file.
+        masks: folder of CASE masks, for a task that requires them.
+        other_sides: folder of the same persons' other sides, scans CASE_0000 and bones CASE, for a
+            configuration that takes them.
     """
 
     scans: Path
@@ -49,19 +49,19 @@ class Sources:
 
     @property
     def given(self) -> list[Path]:
-        """Those there are."""
+        """The sources that are given."""
         return [path for path in (self.scans, self.masks, self.other_sides) if path is not None]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Contents of the sources of a prediction.
+    """The cases found in the sources of a prediction.
 
     Attributes:
         cases: with their masks and other sides, where these are needed.
-        folders: that hold them.
-        duplicates: a line for each two files of which only one can be used.
-        series: the DICOM series of each case, a channel each, where the input is DICOM.
+        folders: the folders that hold them.
+        duplicates: a line for each pair of files that are the same case.
+        series: the DICOM series of each case, one per channel, if the input is DICOM.
     """
 
     cases: list[Case]
@@ -70,20 +70,19 @@ class Inputs:
     series: dict[str, tuple[DicomSeries, ...]] = field(default_factory=dict)
 
     def files(self, case: Case) -> list[Path]:
-        """All files that are read of a case: of a DICOM series, too, of which the case has the first."""
+        """All files of a case, those of DICOM series included, of which `Case.images` has the first."""
         return [*case.files, *(file for one in self.series.get(case.name, ()) for file in one.files)]
 
 
 def gather_inputs(sources: Sources, configuration: Configuration, dataset: DatasetSettings) -> Inputs:
-    """The cases of a folder, or of one file. Files of every format are read, whatever the dataset has.
+    """Find the cases of a folder or of one file. Files of all formats are read, not only the dataset's.
 
-    A folder without files called CASE_0000 may be a tree of DICOM series: each is a case, or with several
-    channels each study (`series_of_cases`). Files called CASE beside them are ignored: predictions, perhaps.
-
-    Image files that are ignored are logged, each with the reason.
+    A folder without files called CASE_0000 may be a tree of DICOM series: each series is a case or, with
+    several channels, each study (`series_of_cases`). Files called CASE beside DICOM are ignored: they may be
+    predictions. Ignored image files are logged with the reason.
 
     Raises:
-        KneeformerError: there are no images, or no such folder; masks or other sides are needed, or are not.
+        KneeformerError: no images, or no such folder; masks or other sides are missing, or not needed.
     """
     source, masks, other_sides = sources.scans, sources.masks, sources.other_sides
     _require_what_is_needed(masks, other_sides, configuration)
@@ -97,7 +96,7 @@ def gather_inputs(sources: Sources, configuration: Configuration, dataset: Datas
     if other_sides is not None:
         scans, bones = case_folder(other_sides, description), image_folder(other_sides)
         whole = with_labels(scans.cases, bones, dataset.file_ending)
-        whole = [case for case in whole if case.images[0] != case.label]  # a bone alone is no scan
+        whole = [case for case in whole if case.images[0] != case.label]  # a bone without its scan
         cases = with_other_sides(cases, whole, description)
         ignored |= bones.ignored
         duplicates += [
@@ -136,7 +135,7 @@ def _images(source: Path, dataset: DatasetSettings) -> tuple[CaseFolder, dict[st
 
 
 def _dicom_beside(folder: Path) -> dict[Path, str]:
-    """DICOM files without an ending among files called CASE_0000, each with what to do."""
+    """Advice for DICOM files without an ending among files called CASE_0000."""
     bare = (path for path in sorted(folder.iterdir()) if not path.suffix and path.is_file())
     return {
         path: "DICOM, and not read beside CASE_0000 files; give a folder of DICOM series alone"
@@ -180,7 +179,7 @@ def _require_what_is_needed(
 def with_validation_mask(
     case: Case, task: str, description: DatasetDescription, masks: Path, number: int
 ) -> Case:
-    """A validation case, with a mask that is written into a folder where its task requires one."""
+    """The validation case; where its task requires a mask, with one that is drawn and written to `masks`."""
     if case.label is None:
         return case
     reference = read_label_map(case.label)
@@ -199,13 +198,13 @@ def input_problems(
     other_sides: Path | None,
     watch: Progress,
 ) -> list[list[str]]:
-    """Return the problems of each case's files, opened once in a child process; logged at once, in one list.
+    """Open each case's files once, in child processes; log all problems and return them case by case.
 
-    Warnings are logged too, the first few lines of them.
+    The first few warnings are logged too.
 
     Args:
-        unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
-        other_sides: the folder in which each case's other side must have been found; None where none must.
+        unmarked: message for a mask that marks no bone to keep; None where a segmentation finds the bone.
+        other_sides: folder that must hold each case's other side; None where none is needed.
     """
     description = _description(dataset)
     outcomes = run_each(
@@ -238,7 +237,7 @@ def _no_other_side(case: Case, folder: Path) -> str:
 
 
 def _description(dataset: DatasetSettings) -> DatasetDescription:
-    """Return the description that input files must meet."""
+    """The description of a dataset that the inputs must meet."""
     return DatasetDescription(
         channel_names={str(i): n for i, n in enumerate(dataset.channel_names)},
         labels=dataset.labels,

@@ -1,4 +1,4 @@
-"""Surfaces of the structures of label maps, as files, and their measurements."""
+"""Surface files and measurements of the structures in label maps."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ from kneeformer.metrics.structures import measured_structures
 from kneeformer.progress import Progress
 from kneeformer.workflows.outputs import shared_outputs
 
-_MOST = 255  # structures of a label map that nobody has named: more are a scan's grey values
+_MOST = 255  # structures of a label map without names; more values are grey values of a scan
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,24 @@ class MeshFiles:
 
     Attributes:
         ending: "stl", "ply" or "vtp".
-        faces: about how many a surface has at most; None leaves all.
+        faces: about the most triangles of a surface; None keeps all.
     """
 
     ending: str = "stl"
     faces: int | None = None
 
     def outputs(self, scheme: LabelScheme) -> tuple[str, ...]:
-        """List what follows a case's name in the names of all files that may be written of it.
+        """List the suffixes, after the case's name, of all files that may be written.
 
         Raises:
-            KneeformerError: two structures would write one file.
+            KneeformerError: two structures would share a file.
         """
         return (".json", *(f"_{name}.{self.ending}" for name in file_names(scheme.names).values()))
 
     def write(
         self, folder: Path, case: str, labels: np.ndarray, grid: Grid, scheme: LabelScheme
     ) -> list[str]:
-        """Write CASE_STRUCTURE.ending for each structure that is there, then CASE.json.
+        """Write CASE_STRUCTURE.ending for each structure of a label map, then CASE.json.
 
         Args:
             labels: (z, y, x) label map.
@@ -83,7 +83,7 @@ class MeshFiles:
 
 
 def _earlier_surfaces(folder: Path, case: str) -> dict[str, Path]:
-    """Files of the structures that an earlier CASE.json has, in that folder."""
+    """Surface files that an earlier CASE.json in the folder lists, by structure."""
     file = folder / f"{case}.json"
     content = read_json(file) if file.is_file() else {}
     structures = content["structures"] if _is_of_meshes(content) else {}
@@ -92,10 +92,10 @@ def _earlier_surfaces(folder: Path, case: str) -> dict[str, Path]:
 
 
 def file_names(structures: Sequence[str]) -> dict[str, str]:
-    """Structures as parts of file names: letters, digits, - and _.
+    """Names of structures as parts of file names: letters, digits, - and _.
 
     Raises:
-        KneeformerError: two would have one name.
+        KneeformerError: two structures would share a name.
     """
     names = {name: re.sub(r"[^\w-]+", "_", name) for name in structures}
     taken = Counter(name.casefold() for name in names.values())
@@ -108,10 +108,10 @@ def file_names(structures: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Export:
-    """A label map and what is made of it.
+    """A label map, and the surface files to make of it.
 
     Attributes:
-        scheme: what its values mean; None: as its header names its segments, or label_1, label_2, ...
+        scheme: meaning of its values; None takes the segments of its header, or label_1, label_2, ...
     """
 
     labels: Path
@@ -133,16 +133,15 @@ def export_meshes(
 
     Args:
         scheme: as in `Export`.
-        processes: label maps worked on at a time.
+        processes: number of label maps at a time.
 
     Returns:
-        A line for each file that could not be used; the others are written.
+        A line for each file that could not be used.
 
     Raises:
-        KneeformerError: there is no label map; the output cannot be written to; two cases of a given scheme
-            would write one file; or a CASE.json there holds other facts than those of meshes, as a
-            completion's does.
-        DiskError: the disk takes no more.
+        KneeformerError: there is no label map; the output cannot be written to; two cases would share a
+            file; or a CASE.json there is not of meshes but, for example, of a completion.
+        DiskError: the disk is full or fails.
     """
     require_writable(output)
     maps = _label_maps(source)
@@ -166,7 +165,7 @@ def export_meshes(
 
 
 def _refuse_other_facts(output: Path, cases: Iterable[str]) -> None:
-    """Raises KneeformerError: facts of a case that are not of meshes would be written over."""
+    """Raises KneeformerError: a CASE.json that is not of meshes would be overwritten."""
     there = [file for case in cases if (file := output / f"{case}.json").is_file()]
     if others := [file for file in there if not _is_of_meshes(read_json(file))]:
         lines = (f"{file}: not of meshes, and would be overwritten" for file in others)
@@ -193,7 +192,7 @@ def export_case(export: Export) -> list[str]:
     """Write the surfaces of one label map, as `MeshFiles.write`.
 
     Raises:
-        KneeformerError: the file is no label map, or means something else than the scheme says.
+        KneeformerError: the file is no label map, or its values or segments differ from the scheme.
     """
     path = export.labels
     image = read_label_map(path)
@@ -204,7 +203,7 @@ def export_case(export: Export) -> list[str]:
 
 
 def meaning_of(path: Path, labels: np.ndarray) -> LabelScheme:
-    """Structures as the header of a label map names them; where it names none, by their values.
+    """The scheme of a label map, from the segments of its header or, without any, from its values.
 
     Raises:
         KneeformerError: it is no label map.

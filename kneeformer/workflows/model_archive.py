@@ -1,6 +1,6 @@
 """The file in which a model is shared (.kfm): a zip of weights as safetensors, plans and a model card.
 
-Nothing in it is run or unpickled, and nothing is taken from it before all of it is checked.
+Nothing in it is run or unpickled, and all of it is checked before any is used.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from kneeformer.data.files import written_whole
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import DATASET_PATTERN, PLAIN_NAME, is_plain_name
 
-FORMAT = 1  # of the file; one that is read otherwise gets the next number
+FORMAT = 1  # of the file; an incompatible one gets the next number
 MANIFEST, CARD = "manifest.json", "MODEL_CARD.md"
 PLAN, WEIGHTS = "plan.json", "weights.safetensors"
 
@@ -31,8 +31,8 @@ class Manifest(BaseModel):
     """The model that a file holds, and the checksum of each of its entries.
 
     Attributes:
-        configurations: the model's own, and those that its predictions need beside it.
-        checksums: SHA-256 by entry, of all but the manifest itself.
+        configurations: the model's own first, then those that its predictions need.
+        checksums: SHA-256 of each entry but the manifest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -51,8 +51,8 @@ def write_archive(
     """Write a model's file, whole or not at all.
 
     Args:
-        configurations: as of `Manifest`.
-        entries: content by name, as `_ENTRY` has them.
+        configurations: as in `Manifest`.
+        entries: contents by name; names match `_ENTRY`.
     """
     manifest = Manifest(
         format=FORMAT,
@@ -75,8 +75,8 @@ def read_archive(path: Path) -> tuple[Manifest, dict[str, bytes]]:
         The manifest, and the content of each other entry by name.
 
     Raises:
-        KneeformerError: missing, no such file, cut short or damaged; made by a newer version; or anything in
-            it that a model does not need: other names, paths that lead elsewhere, links, compression.
+        KneeformerError: no such file, cut short or damaged; made by a newer version; or it holds what no
+            model needs: other names, paths that lead elsewhere, links, compression.
     """
     if not path.is_file():
         raise KneeformerError(f"{path}: no such file")
@@ -100,11 +100,11 @@ def read_archive(path: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 
 class _Refusal(Exception):
-    """A fault of the archive, in words."""
+    """A fault of the archive; its text says which."""
 
 
 def _checked_names(archive: zipfile.ZipFile, size: int) -> list[str]:
-    """Names of all entries. Raises _Refusal."""
+    """Check the entries, and return their names. Raises _Refusal."""
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
     if len(entries) > _MOST_ENTRIES:

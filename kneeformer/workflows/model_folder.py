@@ -10,7 +10,11 @@ from kneeformer.tasks.registry import predictive
 
 
 def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
-    """The folders of a model's trained folds: all but fold_all, or those named. Raises KneeformerError."""
+    """The folders of a model's trained folds: those named, else all but fold_all.
+
+    Raises:
+        KneeformerError: no fold is trained, or not one of those named.
+    """
     found = sorted(p.parent for p in folder.glob(f"fold_*/checkpoint_{checkpoint}.pt"))
     if not found:
         raise KneeformerError(
@@ -18,7 +22,7 @@ def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: st
         )
     if folds is None:
         return [p for p in found if p.name != "fold_all"] or found
-    wanted = [*dict.fromkeys(folder / fold_name(f) for f in folds)]  # each counts once
+    wanted = [*dict.fromkeys(folder / fold_name(f) for f in folds)]  # each once
     if missing := [p.name for p in wanted if p not in found]:
         raise KneeformerError(
             f"{folder}: {', '.join(missing)} has no checkpoint_{checkpoint}.pt; those that have one: "
@@ -28,7 +32,7 @@ def fold_folders(folder: Path, folds: Sequence[int | str] | None, checkpoint: st
 
 
 def bone_finder_folder(model: Path, plan: Plan) -> Path | None:
-    """The folder, trained or not, of what finds the bone for a completion; None where its task needs none."""
+    """The folder of the model that finds bones for a completion, trained or not; None for other tasks."""
     ((own, configuration),) = plan.configurations.items()
     finder = predictive(configuration.task).bone_finder
     folder = model.absolute()

@@ -11,7 +11,7 @@ from kneeformer.data.segmentation_file import Segment, Segmentation
 from kneeformer.data.terminology import Colour
 from kneeformer.labels import LabelValues
 
-_PART = 0.95  # share of a structure's voxels that lie in the one of which it is a part
+_PART = 0.95  # share of a part's voxels that lie in the whole
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class NamedStructure:
 
     Attributes:
         key: its plain name.
-        name: as the first file writes it.
+        name: spelt as in the first file.
         value: its label value.
         cases: number of files that have it.
-        parts_of: keys of the structures of which it is a part, the largest first.
+        parts_of: keys of the structures that contain it, the largest first.
     """
 
     key: str
@@ -37,8 +37,8 @@ class NamedStructure:
 def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]:
     """The structures of all files, by value.
 
-    Values are those of the files, where all agree and differ from each other; else 1, 2, ... in the order in
-    which the names are found.
+    Values are those of the files if the files agree and no two structures share one; else 1, 2, ... in the
+    order in which names are found.
     """
     first: dict[str, Segment] = {}
     values, cases = defaultdict[str, set[int]](set), Counter[str]()
@@ -59,9 +59,9 @@ def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]
 def with_parts(
     structures: list[NamedStructure], segmentations: Iterable[Segmentation]
 ) -> list[NamedStructure]:
-    """The structures with what each is a part of, those that hold others before these.
+    """The structures with `parts_of` filled in, those that contain others first.
 
-    A structure is a part of a larger one where 95 % of its voxels, of all segmentations, lie in it.
+    A structure is a part of a larger one if 95 % of its voxels, over all segmentations, lie in it.
     """
     sizes, shared = Counter[str](), Counter[tuple[str, str]]()
     for segmentation in segmentations:
@@ -85,7 +85,7 @@ def with_parts(
 
 
 def labels_of(structures: Sequence[NamedStructure]) -> tuple[LabelValues, list[int] | None]:
-    """`labels` and `regions_class_order` of dataset.json: what holds others is a region."""
+    """`labels` and `regions_class_order` of dataset.json: a structure that contains others is a region."""
     labels: LabelValues = {}
     for structure in structures:
         inside = [s.value for s in structures if structure.key in s.parts_of]
@@ -97,10 +97,10 @@ def labels_of(structures: Sequence[NamedStructure]) -> tuple[LabelValues, list[i
 def painted(
     structures: Sequence[NamedStructure], masks: dict[str, np.ndarray], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, list[str]]:
-    """A label map: each structure painted over those before it.
+    """Paint a label map, each structure over those before it.
 
     Returns:
-        (z, y, x) uint8 or uint16 labels; and a line for each two structures that share voxels although
+        (z, y, x) uint8 or uint16 labels; and a line for each pair of structures that share voxels although
         neither is a part of the other.
     """
     labels = np.zeros(shape, np.min_scalar_type(max(s.value for s in structures)))
@@ -120,7 +120,7 @@ def painted(
 
 
 def masks_of(segmentation: Segmentation) -> dict[str, np.ndarray]:
-    """The (z, y, x) bool mask of each segment by its plain name; segments of one name are one."""
+    """(z, y, x) bool masks of the segments by plain name; segments of the same name are merged."""
     masks: dict[str, np.ndarray] = {}
     for segment in segmentation.segments:
         key = plain_name(segment.name)

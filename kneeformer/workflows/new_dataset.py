@@ -1,4 +1,4 @@
-"""A dataset folder that an import writes: there whole, or not at all."""
+"""The dataset folder that an import writes, whole or not at all."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,10 @@ from kneeformer.paths import Folders, is_plain_name
 
 
 def new_dataset_folder(folders: Folders, number: int, name: str) -> Path:
-    """$kf_raw/DatasetNNN_Name.
+    """Return the folder of a new dataset, $kf_raw/DatasetNNN_Name.
 
     Raises:
-        KneeformerError: the number is taken or not of 1 to 999, or the name cannot be a folder's.
+        KneeformerError: the number is taken or outside 1 to 999, or the name cannot be that of a folder.
     """
     if not 0 < number < 1000 or not is_plain_name(name):
         raise KneeformerError(f"-d {number} --name {name}: give a number of 1 to 999, and a plain name")
@@ -29,7 +29,7 @@ def new_dataset_folder(folders: Folders, number: int, name: str) -> Path:
 
 @contextmanager
 def written_dataset(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder` to write in; at the end of the block it is renamed, or removed."""
+    """Yield a hidden folder beside `folder` to write in; rename it to `folder` at the end, or remove it."""
     beside = unfinished(folder)
     try:
         beside.mkdir(parents=True)
@@ -51,8 +51,8 @@ def write_description(
     """Write dataset.json. Raises KneeformerError: as `read_description`.
 
     Args:
-        labels: with or without background; none where there are no label maps.
-        about: `subjects` and `sides`, by case.
+        labels: with or without background; empty where there are no label maps.
+        about: `subjects` and `sides` by case.
     """
     named = {"background": 0, **{n: v for n, v in labels.items() if n != "background"}}
     content: dict[str, Any] = {

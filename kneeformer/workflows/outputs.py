@@ -1,4 +1,4 @@
-"""Check of output paths: not in a dataset, not over an input, not two cases into one file."""
+"""Checks of output paths: not in a dataset, not over an input, no file for two cases."""
 
 import os
 from collections import defaultdict
@@ -17,7 +17,7 @@ PREVIEW = "preview.png"  # of the first case
 
 
 def _in_a_dataset(output: Path) -> list[str]:
-    """A line where the folder, or the one around it, has a dataset.json."""
+    """A line if the folder, or its parent, has a dataset.json."""
     around = next((p for p in _upwards(output)[:2] if (p / "dataset.json").is_file()), None)
     if around is None:
         return []
@@ -26,7 +26,7 @@ def _in_a_dataset(output: Path) -> list[str]:
 
 
 def _among_scans(inputs: Inputs, output: Path) -> list[str]:
-    """A line where the folder holds scans called CASE: the next call would take predictions for such."""
+    """A line if the folder holds scans called CASE: a later call would take predictions for scans."""
     images = [case.images[0] for case in inputs.cases] if not inputs.series else []
     if any(_same(output, folder) for folder in {i.parent for i in images if not is_named_as_scan(i)}):
         return [f"{output}: holds scans called CASE, as predictions are; give another folder with -o"]
@@ -36,15 +36,15 @@ def _among_scans(inputs: Inputs, output: Path) -> list[str]:
 def refuse_outputs(
     inputs: Inputs, cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str
 ) -> None:
-    """Refuse to write where that would cost something: all reasons in one list.
+    """Refuse to write where files would be lost or mixed up.
 
     Args:
-        cases: those of the inputs that this call predicts.
-        outputs: of the task: `PredictiveTask.outputs`.
+        cases: the cases of the inputs that this call predicts.
+        outputs: `PredictiveTask.outputs` of the task, and further suffixes.
 
     Raises:
-        KneeformerError: the folder is none or belongs to a dataset; an input would be written over; two
-            cases would write one file; of two files nothing tells which is the input.
+        KneeformerError: the output is a file or belongs to a dataset; an input would be overwritten; two
+            cases would share a file; two input files are the same case. All reasons are in one list.
     """
     if output.is_file():
         raise KneeformerError(f"{output}: is a file; give a folder with -o")
@@ -63,11 +63,11 @@ def refuse_outputs(
 
 
 def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) -> list[str]:
-    """A line for each file that two cases would write, or that a case and kf_evaluate would."""
+    """A line for each file that two cases would write, or a case and a command."""
     writers: dict[str, list[str]] = defaultdict(list)
     for case in sorted(set(cases)):
         for file in output_files(case, outputs, ending):
-            writers[file.casefold()].append(case)  # many disks take K01 and k01 for one name
+            writers[file.casefold()].append(case)  # K01 and k01 are the same file on many disks
     lines = [
         f"{file}: a file of {' and of '.join(names)}; rename one of these cases"
         for file, names in writers.items()
@@ -81,10 +81,9 @@ def shared_outputs(cases: Iterable[str], outputs: Sequence[str], ending: str) ->
 def _overwritten(
     inputs: Inputs, cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str
 ) -> list[str]:
-    """A line for each file that is there and that predicting the cases would write over.
+    """A line for each existing file that predicting the cases would overwrite.
 
-    That is an input itself, by whatever path or link; and any file in a folder of inputs: nothing tells that
-    it is not the user's.
+    These are the inputs, also through links, and all files in a folder of inputs, which may be the user's.
     """
     read = (file for case in cases for path in case.files for file in files_of(path))
     files = {identity for file in read if (identity := _identity(file))}
@@ -105,7 +104,7 @@ def _overwritten(
 
 
 def remove_leftovers(cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str) -> None:
-    """Remove what a killed prediction left half-written of these cases; others may be in the making."""
+    """Remove the unfinished files of these cases; other calls may be writing the others."""
     clear_unfinished(output, {file for c in cases for file in output_files(c.name, outputs, ending)})
 
 
@@ -116,7 +115,7 @@ def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file behind a path, links followed; None where there is none. It has no letters to spell."""
+    """Device and number of the file behind a path, links followed, however it is spelt; None without one."""
     try:
         state = path.stat()
     except OSError:
@@ -129,6 +128,6 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _upwards(folder: Path) -> list[Path]:
-    """The folder, which need not exist, and those around it, links followed."""
+    """The folder, which need not exist, and its parents, links followed."""
     real = Path(os.path.realpath(folder))
     return [real, *real.parents]

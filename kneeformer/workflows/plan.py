@@ -1,4 +1,4 @@
-"""From a fingerprint and a machine to a plan, with one real training step measured."""
+"""Plan a dataset for a machine, by its fingerprint and one measured training step."""
 
 import logging
 import math
@@ -47,11 +47,11 @@ def plan_dataset(
 
     Args:
         name: full dataset name.
-        memory_gb: that a training step may use; None: as this machine has.
+        memory_gb: memory that a training step may use; None takes that of this machine.
         planner: "default", or "paper" for the published recipe.
 
     Raises:
-        KneeformerError: the dataset has problems, or the device or the planner is not there.
+        KneeformerError: the dataset has problems, or there is no such device or planner.
     """
     if planner not in PLANS:
         raise KneeformerError(f"planner {planner!r} is not one of {', '.join(PLANS)}")
@@ -83,7 +83,7 @@ def plan_dataset(
 
 
 def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
-    """Make the splits or check existing ones; warn of what cannot be trained or validated with them."""
+    """Make the splits or check existing ones; warn of structures that they cannot train or validate."""
     subjects = {case.name: dataset.description.subject(case.name) for case in dataset.training_cases()}
     if subjects:
         splits = load_or_make_splits(file, subjects)
@@ -93,7 +93,7 @@ def split_cases(dataset: Dataset, fingerprint: Fingerprint, file: Path) -> None:
 
 
 def _refuse_shared_outputs(dataset: Dataset) -> None:
-    """Raises KneeformerError: in a validation two cases would write one file, or there is no such task."""
+    """Raises KneeformerError: two cases would share a file in a validation, or there is no such task."""
     try:
         outputs = predictive(dataset.description.task).outputs
         ending = output_ending(dataset.description.file_ending)
@@ -115,9 +115,9 @@ def _require_structures(dataset: Dataset) -> None:
 
 
 def replace_plan(file: Path, plan: Plan) -> None:
-    """Write a plan; one that says something else, by hand or of other data, is first copied beside it.
+    """Write a plan; copy an existing one that differs, edited or made of other data, beside it first.
 
-    There is a whole plan at any moment.
+    At any moment there is a whole plan.
     """
     if file.is_file() and _decisions(file) != plan.without_evidence().to_text():
         kept = file.with_suffix(f".{datetime.now():%Y%m%d-%H%M%S-%f}.json")
@@ -141,8 +141,9 @@ def _measured(
     device: torch.device,
     planner: str,
 ) -> dict[str, Configuration]:
-    """The tasks' configurations with their costs. Where there is one to measure, a real step is run of the
-    first one: its cost replaces the assumed one, until the plan fits the machine.
+    """The tasks' configurations with their costs, planned again until they fit the machine.
+
+    If a step of the first one can be measured, its speed and memory correct the assumed ones.
     """
     given = budget.memory_gb
     while True:
@@ -167,7 +168,7 @@ def _measured(
 
 
 def nothing_fits(taken: str, device: str, given_gb: float) -> KneeformerError:
-    """The fault of a machine that is too small for any plan."""
+    """The error for a machine that is too small for any plan."""
     return KneeformerError(
         f"a training step of the smallest crop takes {taken} on {device}, of {given_gb:g} GB given; "
         f"give more memory or choose another device"
@@ -181,7 +182,7 @@ def propose(
     budget: Budget,
     planner: str = "default",
 ) -> dict[str, Configuration]:
-    """The configurations of a dataset's task and of those that prepare for it, with costs by formula."""
+    """The configurations of a dataset's task and of those that prepare for it, with estimated costs."""
     tasks = tasks_for(task_name, labelled=fingerprint.labelled > 0)
     each = [task.configurations(fingerprint, dataset, budget) for task in tasks]
     proposed = {name: c for configurations in each for name, c in configurations.items()}
@@ -190,11 +191,11 @@ def propose(
 
 
 def corrected(budget: Budget, configuration: Configuration, measured: Cost, given_gb: float) -> Budget:
-    """The budget by a step that was measured.
+    """The budget, corrected by a measured step.
 
-    The speed is measured once, believed where it is more than twice or less than half of what is typical, and
-    then to a power of two: a plan is not to hang on what else a machine does. Less memory is promised where
-    a step took more than is given.
+    The speed is corrected once, if it is more than twice or less than half the typical one, and by a power of
+    two: a plan must not depend on what else a machine is doing. The memory is lowered where a step took more
+    than is given.
     """
     speed, memory = budget.measured_speed, budget.memory_gb
     estimate = None if configuration.evidence is None else configuration.evidence.estimate
@@ -223,7 +224,7 @@ def _with_evidence(configuration: Configuration, update: Mapping[str, object]) -
 
 
 def _device_memory_gb(device: torch.device) -> float:
-    """Return the GB that a step may take: nine tenths of a GPU's memory; half of the machine's on a CPU."""
+    """GB that a step may take: nine tenths of a GPU's memory; on a CPU half of the machine's."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) * 0.9 / 2**30
     return machine_memory_gb() / 2

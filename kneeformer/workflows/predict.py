@@ -1,4 +1,4 @@
-"""Prediction with trained folds: for arrays and for cases."""
+"""Prediction of arrays and of cases by trained folds."""
 
 import hashlib
 import logging
@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Extras:
-    """Files that are written of each case beside the usual ones.
+    """Further files to write for each case.
 
     Attributes:
         probabilities: CASE_probabilities.npz.
-        meshes: how the surfaces of a label map's structures are written; None writes none.
-        dicom_seg: CASE.dcm, a DICOM SEG; for images that are DICOM series.
+        meshes: format of the surfaces of structures; None writes none.
+        dicom_seg: CASE.dcm, a DICOM SEG; only for DICOM series.
     """
 
     probabilities: bool = False
@@ -52,7 +52,7 @@ class Extras:
     dicom_seg: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """Them, for JSON."""
+        """The choice of files, for JSON."""
         return {
             "save_probabilities": self.probabilities,
             "save_mesh": None if self.meshes is None else asdict(self.meshes),
@@ -69,8 +69,8 @@ class Predictor:
 
     Attributes:
         finder: finds the bone to keep where a mask marks none; None where no masks are required.
-        simulate: undersample k-space so many times before it is reconstructed; None takes it as it is.
-        complex_images: write the complex image of a reconstruction too, as CASE_real and CASE_imag.
+        simulate: acceleration by which k-space is undersampled before reconstruction; None keeps all of it.
+        complex_images: also write complex reconstructions, as CASE_real and CASE_imag.
 
     >>> predictor = Predictor.from_model_folder("results/Dataset001_Knee/kfPlans__3d_vit")  # doctest: +SKIP
     >>> labels = predictor.predict(array, spacing=(3.1, 0.44, 0.44))  # doctest: +SKIP
@@ -87,10 +87,10 @@ class Predictor:
     def untrained(
         cls, plan: Plan, name: str, device: str | None = None, simulate: float | None = None
     ) -> "Predictor":
-        """A configuration that predicts without training, as its plan has it.
+        """Load a configuration that predicts without training, from its plan.
 
         Raises:
-            KneeformerError: it has to be trained first.
+            KneeformerError: it must be trained first.
         """
         configuration = plan.configuration(name)
         if not configuration.predicts_untrained:
@@ -149,7 +149,7 @@ class Predictor:
         return cls(plans[0], configuration, tuple(networks), finder, simulate)
 
     def identity(self) -> dict[str, Any]:
-        """All that its outputs depend on beside the case, for JSON: model, weights and settings."""
+        """Everything but the case that the outputs depend on, for JSON: model, weights and settings."""
         settings = self.configuration.model_copy(update={"evidence": None})
         text = settings.model_dump_json() + self.plan.dataset.model_dump_json()
         return {
@@ -176,14 +176,14 @@ class Predictor:
         Args:
             image: (z, y, x), or (channels, z, y, x), as a file would hold it.
             spacing: mm along (z, y, x).
-            direction: nine cosines, as SimpleITK's GetDirection() gives them; None: the array lies as most of
-                the training scans.
+            direction: nine cosines, as SimpleITK's GetDirection() gives them; None assumes the orientation
+                of most training scans.
 
         Returns:
             (z, y, x) labels, or (outputs, z, y, x) float16 probabilities.
 
         Raises:
-            KneeformerError: an image of another shape, or with voxels that are no numbers.
+            KneeformerError: an image of another shape, or with NaN or infinite voxels.
         """
         channels = image[None] if image.ndim == 3 else image
         if channels.ndim != 4 or len(channels) != len(self.plan.dataset.channel_names):
@@ -205,24 +205,24 @@ class Predictor:
         return outputs.volumes["_probabilities" if probabilities else ""]
 
     def writing(self, file_ending: str) -> "Predictor":
-        """The same, but for the format of the volumes that it writes."""
+        """A copy that writes volumes in another format."""
         dataset = self.plan.dataset.model_copy(update={"file_ending": file_ending})
         return replace(self, plan=self.plan.model_copy(update={"dataset": dataset}))
 
     def writing_complex(self) -> "Predictor":
-        """The same, writing complex images too. Raises KneeformerError: the task does not reconstruct."""
+        """A copy that also writes complex images. Raises KneeformerError: the task does not reconstruct."""
         task = self.configuration.task
         if "_real*" not in predictive(task).outputs:
             raise KneeformerError(f"task {task!r} does not reconstruct; omit --save_complex")
         return replace(self, complex_images=True)
 
     def on(self, device: str | None) -> "Predictor":
-        """The same, its networks moved to a device; None is the best of this machine."""
+        """A copy with its networks on a device; None takes the best of this machine."""
         where = choose_device(device, predictive(self.configuration.task).needs_float64)
         return replace(self, networks=tuple(to_device(network, where) for network in self.networks))
 
     def undersampling_as_planned(self) -> "Predictor":
-        """The same, undersampling as whole validation cases are; of most tasks they are taken as they are."""
+        """A copy that undersamples as the plan does for whole validation cases, if its task undersamples."""
         task = predictive(self.configuration.task)
         return replace(self, simulate=task.simulated_acceleration(self.configuration))
 
@@ -233,7 +233,7 @@ class Predictor:
         return task.predict(self.networks, scan, self.plan.dataset, self.configuration, probabilities)
 
     def with_bone_to_keep(self, scan: Scan) -> Scan:
-        """The scan as the task takes it: its mask with bone to keep."""
+        """The scan with bone to keep in its mask, which a segmentation finds if none is marked."""
         return scan if scan.mask is None or self.finder is None else self.finder.with_bone(scan)
 
     def predict_case(
@@ -242,8 +242,8 @@ class Predictor:
         """Predict the files of a case and write its outputs, on the first channel's grid.
 
         Args:
-            case: with a mask, where the task requires one; its label is for the picture alone.
-            preview: render surfaces in its picture, and write that as preview.png as well.
+            case: with a mask if the task requires one; its label is only drawn in the picture.
+            preview: render surfaces in the picture, and write it as preview.png as well.
         """
         task = predictive(self.configuration.task)
         scan = read_scan(case)
@@ -279,7 +279,7 @@ class Predictor:
         self._write(case, outputs, output, scan.grid)
 
     def _write(self, case: Case, outputs: Outputs, output: Path, grid: Grid) -> None:
-        """Write what is predicted, and remove what only an earlier prediction of the case had."""
+        """Write the outputs, and remove files that only an earlier prediction of the case had."""
         task, ending = predictive(self.configuration.task), output_ending(self.plan.dataset.file_ending)
         for suffix, surface in outputs.surfaces.items():
             write_stl(output / f"{case.name}{suffix}.stl", surface)
@@ -304,7 +304,7 @@ class Predictor:
 
 
 def _remove(case: Case, output: Path, outputs: Sequence[str], ending: str) -> None:
-    """Remove such outputs of a case, which an earlier prediction has left."""
+    """Remove outputs of a case that an earlier prediction left."""
     for name in output_files(case.name, outputs, ending):
         (output / name).unlink(missing_ok=True)
 

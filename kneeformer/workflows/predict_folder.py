@@ -36,24 +36,24 @@ def predict_folder(
     skip_existing: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> list[str]:
-    """Predict every case of a folder, or one file, into a folder; preview.png shows the first of the folder.
+    """Predict every case of a folder, or one file, into a folder; preview.png shows the first case.
 
-    Every input is opened once before the work, and its faults are listed then: one that crashes its
-    reader costs a line. Of DICOM series, `dicom_series.csv` says which case is which. Warnings are kept in
-    `warnings.log`, and what predicts in `predicted_by.json`.
+    Every input is opened once before the work and its problems are listed; a file that crashes its reader
+    costs only its own case. For DICOM, `dicom_series.csv` says which case is which series. Warnings are kept
+    in `warnings.log`, and model and settings in `predicted_by.json`.
 
     Args:
-        skip_existing: but for cases whose prediction is older than their files, or of another model or other
-            settings.
+        skip_existing: skip cases that are predicted already, unless the prediction is older than their
+            files, or by another model or other settings.
         part: (id, number of parts): this call takes every n-th case, from the id-th.
 
     Returns:
         A line for each case that could not be predicted; the others are written.
 
     Raises:
-        KneeformerError: nothing to predict, no place to write it, or something would be written over: all of
-            it in one list; or nothing tells what made the predictions that `skip_existing` is to skip.
-        DiskError: the disk took no more; what was predicted until then is kept.
+        KneeformerError: nothing to predict, nowhere to write it, or files would be overwritten, all in one
+            list; or no record says what made the predictions that `skip_existing` is to skip.
+        DiskError: the disk is full or fails; earlier predictions are kept.
     """
     require_writable(output)
     dataset, task = predictor.plan.dataset, predictive(predictor.configuration.task)
@@ -86,10 +86,10 @@ def predict_folder(
 def _not_predicted(
     inputs: Inputs, cases: list[Case], output: Path, ending: str, since: float | None
 ) -> list[Case]:
-    """The cases without a prediction that is newer than their files and than `since`.
+    """The cases without a prediction newer than their files and `since`.
 
     Raises:
-        KneeformerError: there are predictions, and `since` is None: nothing tells what made them.
+        KneeformerError: there are predictions, and `since` is None: no record says what made them.
     """
     done = {case.name: output / f"{case.name}{ending}" for case in cases}
     there = [case for case in cases if done[case.name].is_file()]
@@ -117,7 +117,7 @@ def _not_predicted(
 
 
 def _changed(files: list[Path]) -> float:
-    """The last time that one of the files was written, of those that are there."""
+    """Time of the latest change of a file, among those that exist."""
     return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
@@ -126,7 +126,7 @@ class _CaseWriter:
     """Predicts cases into a folder.
 
     Attributes:
-        previewed: the case of which preview.png is drawn.
+        previewed: the case that preview.png shows.
     """
 
     predictor: Predictor
@@ -135,8 +135,9 @@ class _CaseWriter:
     previewed: Case
 
     def __call__(self, case: Case) -> list[str]:
-        """Predict a case; return a line where that failed, for any reason, and continue, unless the disk is
-        at fault. The traceback of a fault that nobody foresaw is kept in CASE.traceback.txt.
+        """Predict a case; return a line if that failed. Only faults of the disk are raised.
+
+        The traceback of an unexpected fault is kept in CASE.traceback.txt.
         """
         kept = self.output / f"{case.name}.traceback.txt"
         try:
@@ -158,7 +159,7 @@ class _CaseWriter:
         return []
 
     def on_worker(self, case: Case) -> tuple[list[str], list[str]]:
-        """As a call, on the best device of this machine; and what it warned of."""
+        """As a call, on the best device of this machine; return the warnings as well."""
         warnings: list[str] = []
         with passing_warnings_to(warnings.append):
             return replace(self, predictor=self.predictor.on(None))(case), warnings
@@ -201,7 +202,7 @@ def _mesh_outputs(predictor: Predictor, meshes: MeshFiles | None) -> tuple[str, 
 
 
 def _require_dicom(source: Path, predictor: Predictor, inputs: Inputs) -> None:
-    """Raises KneeformerError: DICOM SEG cannot be written of these inputs, of this task, or here at all."""
+    """Raises KneeformerError: DICOM SEG cannot be written for these inputs, by this task, or here at all."""
     task = predictor.configuration.task
     if not predictive(task).predicts_structures:
         raise KneeformerError(f"task {task!r} predicts no label maps of structures: omit --save_dicom_seg")

@@ -1,4 +1,4 @@
-"""The record of what made the predictions of a folder: by it, those of another model are not kept."""
+"""The record of what made the predictions of a folder, by which outdated ones are recognised."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ PREDICTED_BY = "predicted_by.json"
 
 
 def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float | None:
-    """The time since which a folder is predicted so; infinite where its record says otherwise.
+    """When this model began to predict into a folder: infinite if the record names another one.
 
-    None where nothing tells: the record is missing or damaged.
+    None if the record is missing or damaged.
 
     Args:
-        made_by: model, weights and settings, as `Predictor.identity` has them.
+        made_by: model, weights and settings, as in `Predictor.identity`.
     """
     file = folder / PREDICTED_BY
     try:
@@ -27,6 +27,6 @@ def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float | None:
 
 
 def record(folder: Path, made_by: Mapping[str, Any]) -> None:
-    """Write down what makes the predictions of a folder from now on; a record of the same stays as it is."""
+    """Record what predicts into a folder from now on; an equal record keeps its time."""
     if predicted_since(folder, made_by) in (None, math.inf):
         write_json(folder / PREDICTED_BY, made_by)

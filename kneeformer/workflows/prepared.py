@@ -24,8 +24,8 @@ class Wanted:
     """A prepared case as it should be.
 
     Attributes:
-        origin: its `files` are GONE where the raw data was moved away: any will do.
-        labelled: whether it must have a label map; None where either will do.
+        origin: `files` is GONE where the raw data was moved away, which matches any.
+        labelled: whether it must have a label map; None if either is fine.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Wanted:
 
 
 def settings_digest(settings: GridSettings, labels: LabelValues) -> str:
-    """Of all in the plan that prepared cases depend on."""
+    """Digest of the part of the plan that prepared cases depend on."""
     return _digest(settings.model_dump_json() + str(sorted(labels.items())))
 
 
 def files_digest(case: Case) -> str:
-    """Of those of the case's files that are there, by names, sizes and times; and of its side."""
+    """Digest of the case's existing files, by names, sizes and times, and of its side."""
     return _digest(stamp(*(file for path in case.files for file in files_of(path))) + str(case.side))
 
 
@@ -47,8 +47,8 @@ def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) ->
     """Return the stale cases, each with its reason.
 
     Args:
-        verify: compare all that their files hold with checksums. Else damage that leaves a file as long as
-            it was is found when the damaged part is read.
+        verify: compare the contents of their files with checksums. Otherwise damage that does not change
+            the length of a file is found when the damaged part is read.
     """
     cases, read = list(wanted), verified_manifest if verify else present_manifest
     with ThreadPoolExecutor(default_processes()) as threads:
@@ -57,7 +57,7 @@ def stale_cases(folder: Path, wanted: Iterable[Wanted], verify: bool = False) ->
 
 
 def listed(reasons: Mapping[str, str]) -> str:
-    """Lines of cases by reason: how many, and the first few."""
+    """Lines of the first few cases for each reason."""
     groups: dict[str, list[str]] = {}
     for name, reason in sorted(reasons.items()):
         groups.setdefault(reason, []).append(name)

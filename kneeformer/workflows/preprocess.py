@@ -47,19 +47,19 @@ class Job:
 def preprocess_dataset(
     folders: Folders, plan: Plan, configurations: list[str], processes: int, watch: Progress
 ) -> dict[str, int]:
-    """Prepare every labelled case for each configuration; others too where the plan learns from them.
+    """Prepare every labelled case for each configuration, and unlabelled ones where the plan uses them.
 
-    A case whose raw files and settings are unchanged, and whose prepared files are whole, is not made again.
-    Configurations that share a folder share its cases.
+    A case whose raw files and settings are unchanged, and whose prepared files are whole, is skipped.
+    Configurations with the same folder share its cases.
 
     Returns:
-        How many cases were made in each folder (0: all were there).
+        The number of cases that were made in each folder (0: all were there).
 
     Raises:
         KneeformerError: the plan is of another dataset.json, or wants two kinds of cases in one folder; one
-            image or label has two files; or cases failed, or their process died: each is named; the others
+            image or label has two files; or cases failed or their process died: each is named, and the others
             are done.
-        DiskError: the disk takes no more; the cases that were done before are kept.
+        DiskError: the disk is full or fails; finished cases are kept.
     """
     dataset = Dataset.open(folders.raw / plan.dataset.name)
     refuse_another_description(plan, dataset)
@@ -93,12 +93,12 @@ def preprocess_cases(
     watch: Progress,
     verify: bool,
 ) -> int:
-    """Prepare cases of a dataset into a folder; how many were made. Raises as `preprocess_dataset`.
+    """Prepare cases of a dataset in a folder, and return how many were made. Raises as `preprocess_dataset`.
 
-    Where another process prepares cases in the folder, it is waited for.
+    It waits for another process that prepares cases in the folder.
 
     Args:
-        verify: as of `stale_cases`.
+        verify: as in `stale_cases`.
     """
     general = dataset.description.without_cases()
     jobs = _stale([_job(case, general, configuration, folder) for case in cases], verify)

@@ -1,4 +1,4 @@
-"""The report of a training or of predictions: one HTML file from the files of a folder."""
+"""The report of a training or of predictions: one HTML file made from the files of a folder."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ from kneeformer.workflows.warning_log import kept_warnings
 
 _log = logging.getLogger(__name__)
 
-_MOST_BYTES = 15_000_000  # of a page, by which it can be sent and opened anywhere
+_MOST_BYTES = 15_000_000  # of a page, which can then be sent and opened anywhere
 _LIBRARY_BYTES, _OTHER_BYTES = 5_000_000, 500_000
-_VALIDATION_CASES = 3  # that are shown with slices and surfaces: the worst
+_VALIDATION_CASES = 3  # shown with slices and surfaces: the worst
 
 
 def write_report(
@@ -36,7 +36,7 @@ def write_report(
 
     Args:
         images: folder of the CASE_0000 files that were predicted; None leaves the slices without a scan.
-        scheme: meaning of label maps; None: as their headers or the plan of the training say.
+        scheme: meaning of label maps; None takes that of their headers or of the training's plan.
 
     Raises:
         KneeformerError: the folder is neither, or a file in it is damaged.
@@ -53,7 +53,7 @@ def write_report(
 
 
 def publish(page: Page, output: Path) -> None:
-    """Write a page, with when and by which version at its foot."""
+    """Write a page, with date and version at its foot."""
     if not has_viewer():
         _log.warning(
             "the report has no interactive surfaces; for these type pip install 'kneeformer[report]'"
@@ -70,10 +70,10 @@ def prediction_sections(
     watch: Progress,
     most: int | None = None,
 ) -> list[Section]:
-    """Scores, where there are some, and cases of a folder of predictions; arguments as in `write_report`.
+    """The scores, if there are any, and the cases of a folder of predictions; arguments as `write_report`.
 
     Args:
-        most: cases that are shown with slices and surfaces, the others by their pictures; None: all.
+        most: number of cases shown with slices and surfaces, the others by their pictures; None shows all.
 
     Raises:
         KneeformerError: there is no case; a file is damaged.
@@ -153,7 +153,7 @@ def _cases(
     watch: Progress,
     most: int,
 ) -> list[Section]:
-    """The cases as far as the page has room: the first `most` with slices and surfaces, then pictures."""
+    """As many cases as the page has room for: the first `most` with slices and surfaces, then pictures."""
     room = _MOST_BYTES - _LIBRARY_BYTES - _OTHER_BYTES - sum(section.bytes for section in others)
     sections: list[Section] = []
     for done, case in enumerate(cases, 1):
@@ -173,5 +173,5 @@ def _cases(
 
 
 def _text(file: Path) -> str:
-    """Of a log; "" where there is none."""
+    """Text of a log; "" without one."""
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

@@ -1,4 +1,4 @@
-"""A predicted case in the report: its slices, its surfaces, its measurements, by the files that are there."""
+"""A predicted case in the report: slices, surfaces and measurements, from its files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,12 +27,12 @@ from kneeformer.workflows.meshes import meaning_of
 
 _BONE_WINDOW_HU = (-200.0, 1300.0)
 _VISIBLE, _COMPLETED = (0.93, 0.88, 0.78), (1.0, 0.42, 0.29)
-# Volumes beside the main one, and beside which others they are written.
+# Suffixes of volumes beside the main one, each with one that is always written beside it.
 _BESIDE = {
     **dict.fromkeys(("_ct", "_raw", "_region", "_uncertainty"), "_region"),
     **{"_real": "_imag", "_imag": "_real"},
 }
-_ERROR_SHARE = 0.2  # of the image's white: the brightest of an error map
+_ERROR_SHARE = 0.2  # of the image's white is the brightest of an error map
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PredictedFiles:
 
     Attributes:
         path: the main volume.
-        image: what it was predicted from, or with fully sampled k-space is compared with; None if not given.
+        image: the scan, or the fully sampled k-space to compare with; None if not given.
     """
 
     name: str
@@ -49,7 +49,7 @@ class PredictedFiles:
     image: Path | None = None
 
     def beside(self, suffix: str) -> Path | None:
-        """CASE_region.nrrd for "_region", CASE.json for ".json"; None where it is not there."""
+        """CASE_region.nrrd for "_region", CASE.json for ".json"; None if it does not exist."""
         ending = self.path.name[-len(file_ending(self.path)) :]
         name = self.path.name.removesuffix(ending)  # as the disk spells it, which may decompose it
         file = self.path.with_name(f"{name}{suffix}{ending if suffix.startswith('_') else ''}")
@@ -76,10 +76,10 @@ def predicted_files(folder: Path, images: Path | None) -> list[PredictedFiles]:
 
 
 def case_section(case: PredictedFiles, scheme: LabelScheme | None) -> Section:
-    """Return everything that the files of a case tell.
+    """Return a section of everything that the files of a case show.
 
     Args:
-        scheme: meaning of label maps; None: as their headers say.
+        scheme: meaning of label maps; None takes that of their headers.
 
     Raises:
         KneeformerError: a file cannot be read, or lies on another grid.
@@ -94,14 +94,14 @@ def case_section(case: PredictedFiles, scheme: LabelScheme | None) -> Section:
 
 
 def _own_meaning(path: Path, volume: np.ndarray) -> LabelScheme:
-    """As `meaning_of`; of a map without any structure, whose header names none, that of no labels."""
+    """As `meaning_of`; for an empty map without named segments, the scheme of no labels."""
     if not volume.any() and not segments(path):
         return LabelScheme.from_json({})
     return meaning_of(path, as_label_map(volume))
 
 
 def picture_section(case: PredictedFiles) -> Section:
-    """The picture of a case alone, with its warnings: for pages of many cases."""
+    """Return a section of a case's picture and warnings alone, for pages of many cases."""
     picture = case.beside(".png")
     pictures = () if picture is None else (picture_of(picture, f"Overlay of {case.name} in its planes"),)
     return Section(case.name, pictures=pictures, warnings=_facts(case).get("warnings", ()), is_case=True)

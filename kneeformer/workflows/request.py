@@ -1,4 +1,4 @@
-"""Request for one training. Needs no torch."""
+"""The request for one training. Needs no torch."""
 
 import shlex
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from kneeformer.paths import Folders, fold_name
 
 @dataclass(frozen=True)
 class Request:
-    """Request for a training; None stands for the plan's value, or the one that the training began with.
+    """Request for a training; None takes the plan's value, or that of the training to resume.
 
     Attributes:
-        no_pretraining: start from random initialisation, whatever the plan's previous stage is.
-        no_unlabelled: learn from labels alone, whatever teacher the plan has.
+        no_pretraining: start from random initialisation, even if the plan has a previous stage.
+        no_unlabelled: learn from labels alone, even if the plan has a teacher.
         pretrained_weights: a checkpoint to start from, instead of the previous stage.
-        pretrain_from: a second dataset whose images the stage without labels learns from as well.
-        tensorboard: write losses and scores for TensorBoard, too.
+        pretrain_from: a second dataset whose images the pre-training learns from as well.
+        tensorboard: also write losses and scores for TensorBoard.
         num_gpus: processes that train together.
-        subjects: learn from so many labelled subjects of the fold, drawn by the seed; None is all.
+        subjects: number of labelled subjects to learn from, drawn by the seed; None takes all of the fold.
     """
 
     dataset: str
@@ -43,13 +43,13 @@ class Request:
 
     @property
     def assignments(self) -> list[str]:
-        """Return the differences to the plan, as --set would say them."""
+        """Return the differences from the plan, as key=value."""
         epochs = [] if self.epochs is None else [f"training.epochs={self.epochs}"]
         return [*self.settings, *epochs, *(["teacher=null"] if self.no_unlabelled else [])]
 
     @property
     def ends_by_epochs(self) -> bool:
-        """True where epochs end the training: the plan's give way to `minutes`, requested ones do not."""
+        """True where the epochs end the training: with `minutes`, only if they are requested too."""
         return self.minutes is None or any(a.startswith("training.epochs=") for a in self.assignments)
 
     @property

@@ -1,4 +1,4 @@
-"""Files of a case as a scan: channels, mask and other side, all stored as its first channel is."""
+"""Reading of a case's files as a scan: all in the axis order and directions of its first channel."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from kneeformer.tasks.cases import Scan
 
 
 def read_scan(case: Case) -> Scan:
-    """The case's images and mask, stored as the first channel is.
+    """Read the case's images and mask, in the axes of the first channel.
 
     Raises:
-        KneeformerError: channels of different voxels.
+        KneeformerError: their grids differ.
     """
     first = read_image(case.images[0])
     grid = first.grid
@@ -28,11 +28,11 @@ def read_scan(case: Case) -> Scan:
 
 
 def read_other_side(case: Case) -> Scan:
-    """A whole bone: its label map is the mask."""
+    """Read the scan of a whole bone, with its label map as the mask."""
     scan = read_scan(case)
     return scan if case.label is None else replace(scan, mask=labels_on(scan.grid, case.label))
 
 
 def labels_on(grid: Grid, file: Path) -> np.ndarray:
-    """A label map, stored as the grid is. Raises KneeformerError: it has other voxels."""
+    """Read a label map, in the axes of a grid. Raises KneeformerError: it has another grid."""
     return on_grid(read_label_map(file), grid, file, "its scan").array

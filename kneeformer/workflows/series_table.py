@@ -1,4 +1,4 @@
-"""The table of DICOM series: which case came from which."""
+"""The table of cases and the DICOM series that they come from."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ SERIES_TABLE = "dicom_series.csv"
 
 
 def write_series_table(folder: Path, series: Mapping[str, Sequence[DicomSeries]]) -> None:
-    """Write dicom_series.csv: a row a channel of a case, with the UIDs that find its series in an archive.
+    """Write dicom_series.csv: one row per channel of a case, with the UIDs of its series in an archive.
 
-    It holds no name, birth date, description or path: only the patient's ID, as a part of the case's name.
+    It holds no name, birth date, description or path; the names of cases contain the patient's ID.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Sharing of trained models: one file out, and installed elsewhere."""
+"""Export of a trained model as one file, and installation of such a file."""
 
 import json
 import shutil
@@ -39,13 +39,13 @@ def export_model(
 ) -> dict[str, list[str]]:
     """Write the trained folds of a model as one file, which must not exist.
 
-    With a bone completion goes the segmentation that finds the bone, where it is trained.
+    A bone completion takes the segmentation that finds the bone with it, if that is trained.
 
     Returns:
         Names of the folds by configuration, the model's own first.
 
     Raises:
-        KneeformerError: the file exists, its name does not end with .kfm; or no trained fold.
+        KneeformerError: the file exists, its name does not end with .kfm, or no fold is trained.
     """
     if output.suffix != ".kfm":
         raise KneeformerError(f"-o {output}: give a name that ends with .kfm")
@@ -76,7 +76,7 @@ class _TrainedFolds:
 
     @classmethod
     def of(cls, model: Path, folds: Sequence[int | str] | None, checkpoint: str) -> "_TrainedFolds":
-        """Raises KneeformerError: none is trained, by different plans, or the task predicts no cases."""
+        """Raises KneeformerError: no fold is trained, plans differ, or the task predicts no cases."""
         folders = fold_folders(model, folds, checkpoint)
         plans = [read_fold_plan(folder) for folder in folders]
         _require_one_model([plan.compatibility_key() for plan in plans], model)
@@ -90,7 +90,7 @@ class _TrainedFolds:
         return name
 
     def entries(self) -> dict[str, bytes]:
-        """Plans and weights, by their names in the file."""
+        """Plans and weights by their names in the archive."""
         found = {}
         for folder in self.folders:
             place = f"{self.configuration}/{folder.name}"
@@ -101,17 +101,17 @@ class _TrainedFolds:
 
 
 def install_model(file: Path, results: Path, source: str | None = None) -> Path:
-    """Install a model's file in $kf_results, after all of it is checked.
+    """Install a model's file in $kf_results, once all of it is checked.
 
     Args:
-        source: where the file is from, kept in source.json beside the model; None keeps nothing.
+        source: origin of the file, to keep in source.json beside the model.
 
     Returns:
         The model's folder, as `Predictor.from_model_folder` takes it.
 
     Raises:
-        KneeformerError: as `read_archive`; its plans or weights are not those of one model that predicts
-            cases; or such a model is installed already. Nothing is left behind.
+        KneeformerError: as `read_archive`; plans or weights are not those of one model that predicts cases;
+            or a model of that name is installed already. Nothing is left behind.
     """
     manifest, contents = read_archive(file)
     target, *others = (
@@ -145,7 +145,7 @@ def install_model(file: Path, results: Path, source: str | None = None) -> Path:
 
 
 def install_from_hub(name: HubName, results: Path) -> Path:
-    """As `install_model`, of a file that is downloaded first; source.json names the commit that it is from.
+    """Download a model's file and install it; source.json names the commit that it is from.
 
     Raises:
         KneeformerError: as `fetch_model` and `install_model`; nothing is left behind.
@@ -159,7 +159,7 @@ def install_from_hub(name: HubName, results: Path) -> Path:
 
 
 def _plans(file: Path, manifest: Manifest, contents: dict[str, bytes]) -> dict[str, Plan]:
-    """The plan of each CONFIGURATION/fold. Raises KneeformerError: they are not the manifest's model's."""
+    """The plan of each CONFIGURATION/fold. Raises KneeformerError: they differ from the manifest."""
     places = sorted({name.rpartition("/")[0] for name in contents if name != CARD})
     by_name = {name: [p for p in places if p.startswith(f"{name}/")] for name in manifest.configurations}
     try:
@@ -180,7 +180,7 @@ def _plans(file: Path, manifest: Manifest, contents: dict[str, bytes]) -> dict[s
 
 
 def _plan(place: str, contents: dict[str, bytes]) -> Plan:
-    """Raises KneeformerError: incomplete, or no plan of that configuration of a model that predicts cases."""
+    """The plan of a fold. Raises KneeformerError: it is incomplete or of another configuration."""
     if missing := [part for part in (PLAN, WEIGHTS) if f"{place}/{part}" not in contents]:
         raise KneeformerError(f"{place} has no {missing[0]}")
     try:
@@ -216,10 +216,10 @@ def _require_one_model(keys: list[tuple[object, ...]], source: Path) -> None:
 
 
 def model_card(plan: Plan, folds: Sequence[Path], others: Sequence[_TrainedFolds] = ()) -> str:
-    """Markdown: what the model takes and gives, its validation scores, and what it is not for.
+    """Markdown: input and labels of the model, its validation scores and its intended use.
 
     Args:
-        others: that go with it.
+        others: models in the same file.
     """
     ((name, configuration),) = plan.configurations.items()
     dataset = plan.dataset
@@ -245,7 +245,7 @@ def model_card(plan: Plan, folds: Sequence[Path], others: Sequence[_TrainedFolds
         "",
         "## Intended use",
         "",
-        "Research on scans like those that it was trained on. It is no medical device; look at each result.",
+        "Research on scans like those that it was trained on. It is not a medical device; check each result.",
         "",
     ]
     return "\n".join(lines)

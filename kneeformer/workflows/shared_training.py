@@ -1,4 +1,4 @@
-"""The parts of a training that all ranks do: its steps, and the prediction of whole validation cases."""
+"""The parts of a training that all ranks share: its steps, and the prediction of validation cases."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from kneeformer.workflows.warning_log import keeping_warnings
 
 
 def refuse_ranks(plan: Plan, name: str, count: int) -> None:
-    """Raises KneeformerError: a configuration that cannot be trained by so many ranks."""
+    """Raises KneeformerError: a configuration cannot be trained by this number of ranks."""
     configuration = plan.configuration(name)
     if count == 1:
         return
@@ -39,7 +39,7 @@ def refuse_ranks(plan: Plan, name: str, count: int) -> None:
 
 
 def of_one_rank(configuration: Configuration) -> Configuration:
-    """The configuration as it weighs on one rank: its batch is the largest share of any."""
+    """The configuration with the batch of one rank: the largest share of any."""
     training = configuration.training
     share = -(-training.batch_size // ranks.size())
     return configuration.model_copy(update={"training": training.model_copy(update={"batch_size": share})})
@@ -81,9 +81,9 @@ def shared_run(
 
 
 def loader_processes(device: torch.device) -> int:
-    """Number of processes that prepare batches for this rank: up to 8 beside a GPU, a core each.
+    """Number of processes that prepare batches for this rank: up to 8 for a GPU, one per core.
 
-    On a CPU there are none: they would take its cores from the network.
+    On a CPU there are none, since the network needs its cores.
     """
     if device.type == "cpu":
         return 0
@@ -99,7 +99,7 @@ def join_training(
     validation: StoredCases,
     fine_tuned: frozenset[str],
 ) -> None:
-    """Follow the leader through a training, whose weights its first checkpoint has; arguments as above."""
+    """Follow the leader through a training, from its first checkpoint on; arguments as `shared_run`."""
     configuration = plan.configuration(request.configuration)
     task = task_named(configuration.task)
     device = choose_device(request.device, task.needs_float64)
@@ -120,6 +120,6 @@ def predict_share(
 
 
 def join_prediction(folder: Path, cases: Sequence[Case], device: str | None) -> None:
-    """As `predict_share`, in a rank that follows; its warnings are kept with those of the leader."""
+    """As `predict_share`, on a rank that follows; warnings are kept with those of the leader."""
     with keeping_warnings(folder):
         predict_share(folder, cases, device)

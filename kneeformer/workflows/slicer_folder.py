@@ -1,4 +1,4 @@
-"""Listing of a folder of 3D Slicer: volumes, and the segmentations that belong to them, by their names."""
+"""Volumes in a folder of 3D Slicer, paired with their segmentations by name."""
 
 import re
 from collections import defaultdict
@@ -19,10 +19,10 @@ _UNUSABLE = "its name holds control characters or is not UTF-8; rename it"
 
 @dataclass(frozen=True)
 class SlicerFolder:
-    """Cases, and files that belong to none.
+    """Cases of a folder, and files that belong to none.
 
     Attributes:
-        ignored: a line a file that is not taken.
+        ignored: one line per ignored file.
     """
 
     cases: list[ImportedCase]
@@ -30,11 +30,11 @@ class SlicerFolder:
 
 
 def slicer_folder(folder: Path) -> SlicerFolder:
-    """Pair the volumes and segmentations of a folder and of those in it.
+    """Pair the volumes and segmentations of a folder and its subfolders.
 
-    A segmentation is an NRRD file whose header names segments. It belongs to the volume of its folder that
-    has its name, but for words such as "segmentation"; or to the only volume there. A volume without one is
-    a case without labels. Hidden files and folders are left alone.
+    A segmentation is an NRRD file whose header names segments. It belongs to the volume of its folder with
+    the same name, apart from words such as "segmentation", or to the only volume there. A volume without one
+    is a case without labels. Hidden files and folders are ignored.
     """
     cases, ignored = [], []
     for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and not _is_hidden(p, folder))):
@@ -62,12 +62,12 @@ def _is_hidden(path: Path, within: Path) -> bool:
 
 
 def _is_label_map(path: Path, volumes: list[Path]) -> bool:
-    """True of scan-label.nrrd beside scan.nrrd, by their names."""
+    """True for scan-label.nrrd beside scan.nrrd, by their names."""
     return any(_plain(path) == _bare(other) != _bare(path) for other in volumes)
 
 
 def _paired(volumes: list[Path], segmentations: list[Path]) -> tuple[dict[Path, Path], list[str]]:
-    """The segmentation of each volume, and a line for each that has none."""
+    """The segmentation of each volume, and a line for each segmentation without a volume."""
     by_name = defaultdict(list)
     for volume in volumes:
         by_name[_plain(volume)].append(volume)

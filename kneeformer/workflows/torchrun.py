@@ -17,10 +17,10 @@ from kneeformer.networks import ranks
 
 
 def run_ranks(module: str, words: Sequence[str], processes: int) -> int:
-    """Run a module with the same words in each of several processes, which share the cores; its exit status.
+    """Run a module in several processes that share the cores, and return its exit status.
 
     Raises:
-        WorkStopped: a process was killed or has crashed, by the number of its rank.
+        WorkStopped: a process was killed or has crashed; the message gives its rank.
     """
     _let_ranks_speak_for_themselves()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, default_processes() // processes)))
@@ -44,7 +44,7 @@ def run_ranks(module: str, words: Sequence[str], processes: int) -> int:
 
 
 def _status(fault: ChildFailedError) -> int:
-    """Exit status of a rank that has told its fault. Raises WorkStopped: the first to end could not."""
+    """Exit status of the first rank to end. Raises WorkStopped: it was killed or has crashed."""
     own = {rank: f for rank, f in fault.failures.items() if f.exitcode != ranks.LOST}
     if not own:
         raise WorkStopped("the ranks have lost their connection; see training.log of the fold")
@@ -57,7 +57,7 @@ def _status(fault: ChildFailedError) -> int:
 
 
 def _let_ranks_speak_for_themselves() -> None:
-    """Drop torchrun's own lines on a fault, a traceback among them, and gloo's on its connections."""
+    """Silence torchrun's report of a fault and gloo's of its connections: ranks print their own."""
     for name in [n for n in logging.root.manager.loggerDict if n.startswith("torch.distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

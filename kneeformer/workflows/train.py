@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 def train_fold(
     folders: Folders, request: Request, watch_training: Callable[[ProgressEvent], None], watch: Progress
 ) -> Outcome:
-    """Train and validate one fold; its folder holds everything prediction needs.
+    """Train and validate one fold; its folder then holds everything that prediction needs.
 
     The previous stage of the plan is trained first where its fold is not trained yet, with the request's
     epochs, minutes, seed and device.
@@ -97,7 +97,7 @@ def _prepared_request(
     watch_training: Callable[[ProgressEvent], None],
     watch: Progress,
 ) -> Request:
-    """The request, checked; of a new training with the weights of the previous stage."""
+    """The request, checked; for a new training, with the weights of the previous stage."""
     if raw_dataset(folders, request.dataset) is None:
         _log.warning(
             "%s: not found; training uses the prepared cases as they are, without whole-case validation",
@@ -122,7 +122,8 @@ def _possible(planned: Plan, request: Request) -> Plan:
     """The plan with the settings of the request.
 
     Raises:
-        KneeformerError: they are no plan, take far more memory than there is, or are not for several ranks.
+        KneeformerError: the result is no valid plan, needs far more memory than there is, or cannot be
+            trained by this number of ranks.
     """
     plan = override(planned, request.configuration, request.assignments)
     configuration = plan.configuration(request.configuration)
@@ -136,7 +137,7 @@ def _possible(planned: Plan, request: Request) -> Plan:
 
 
 def _previous_stage(plan: Plan, request: Request) -> Request | None:
-    """Request for the training whose weights are loaded first; None where there is none."""
+    """The request for the training whose weights are loaded first; None without one."""
     configuration = plan.configuration(request.configuration)
     stage = configuration.previous_stage
     if request.pretrain_from is not None and task_named(configuration.task).needs_labels and stage is None:
@@ -154,7 +155,7 @@ def _after(
     watch_training: Callable[[ProgressEvent], None],
     watch: Progress,
 ) -> Request:
-    """The request with the weights of the previous stage, which is trained first where it is missing."""
+    """The request with the weights of the previous stage, which is trained first if it is missing."""
     if before is None:
         return request
     folder = before.folder(folders)
@@ -235,7 +236,7 @@ def _cases(training: StoredCases, validation: StoredCases) -> str:
 
 
 def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str) -> str:
-    """Return a line that says what is about to be trained: on how many cases, how and for how long."""
+    """A line about the training that begins: its cases, crop, batch and length."""
     settings, hours = run.settings, training_hours(configuration)
     steps = f"{by((settings.epochs, settings.steps_per_epoch))} steps"
     if hours is not None:
@@ -252,8 +253,8 @@ def _start(run: TrainingRun, name: str, configuration: Configuration, cases: str
 def _require_space(folder: Path, network: nn.Module, begun: bool) -> None:
     """Raises KneeformerError: the disk has no room for the checkpoints.
 
-    These are the latest, with averages and with an optimiser twice as large as the weights, beside the one it
-    replaces; and the best and the final one.
+    These are the best, the final and the latest one, beside the one that it replaces; the latest also holds
+    averages and an optimiser twice as large as the weights.
     """
     weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     require_writable(folder, needed_bytes=(5 if begun else 10) * weights)

@@ -1,4 +1,4 @@
-"""The trained models that can predict, and the choice of one."""
+"""The trained models in kf_results that can predict, and the choice of one."""
 
 import logging
 import shlex
@@ -47,7 +47,7 @@ class TrainedModel:
 
 
 def is_model_folder(folder: Path) -> bool:
-    """True of a folder that holds folds, trained or begun."""
+    """True for a folder that holds folds, trained or begun."""
     return any(folder.glob("fold_*/plan.json"))
 
 
@@ -80,16 +80,16 @@ def choose_model(
     configuration: str | None = None,
     plans: str | None = None,
 ) -> TrainedModel:
-    """The one model of a name that takes what is given.
+    """Choose the one model that fits the names and the input.
 
-    Of several of one dataset those of kfPlans come first, and of these 3d_vit.
+    Among several of one dataset, kfPlans is preferred, and then 3d_vit.
 
     Args:
-        masks: whether masks are given, which a model must require then; None takes any model.
+        masks: True takes models that require masks, False those that do not, None all.
         dataset, configuration, plans: None takes any.
 
     Raises:
-        KneeformerError: there is none, or several: with a list of what there is.
+        KneeformerError: there is none, or several; the message lists the models.
     """
     named = [
         model

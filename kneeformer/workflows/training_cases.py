@@ -1,4 +1,4 @@
-"""Training and validation cases of a fold, among the prepared ones."""
+"""The prepared training and validation cases of a fold."""
 
 import shlex
 from dataclasses import replace
@@ -37,7 +37,7 @@ FEWEST_LABELLED = 3  # subjects that a teacher learns from
 
 
 def split_of(folders: Folders, request: Request) -> Split:
-    """The fold's cases; of a dataset without labels, none.
+    """The names of the fold's cases; empty for a dataset without labels.
 
     Raises:
         KneeformerError: no such fold, or anything is wrong with the splits.
@@ -56,15 +56,15 @@ def split_of(folders: Folders, request: Request) -> Split:
 def learning_cases(
     folders: Folders, request: Request, plan: Plan, watch: Progress
 ) -> tuple[StoredCases, StoredCases]:
-    """Prepared cases to learn from, and to watch.
+    """The prepared cases to train on, and those for the validation crops.
 
-    A task without labels learns from the fold's training images, from imagesUn, and from the dataset of
-    `pretrain_from`; of these two never from a subject of the fold's validation cases or of imagesTs. A
-    teacher labels images of imagesUn in the same way, and of the fold's training subjects that the request
-    leaves out. Where nothing is held out, the validation crops come from training cases.
+    A task without labels learns from the fold's training images, from imagesUn and from the dataset of
+    `pretrain_from`, but never from subjects of the fold's validation cases or of imagesTs. A teacher labels
+    images of imagesUn under the same condition, and those of training subjects that the request leaves out.
+    Where nothing is held out, the validation crops come from training cases.
 
     Raises:
-        KneeformerError: cases are not prepared as the plan and their raw files say now, or are damaged.
+        KneeformerError: prepared cases are missing, outdated or damaged.
     """
     split, configuration = split_of(folders, request), plan.configuration(request.configuration)
     stored = folders.preprocessed / request.dataset / configuration.preprocessing.folder
@@ -126,9 +126,9 @@ def _images_there(folders: Folders, request: Request) -> Dataset:
 
 
 def _held_out(dataset: Dataset, split: Split) -> set[str]:
-    """Subjects that validate or test."""
+    """Subjects of validation and test cases."""
     tests = [c.name for c in list_cases(dataset.folder / "imagesTs", dataset.description)]
-    learnt = set(split["train"])  # in the fold "all", what is watched trains as well
+    learnt = set(split["train"])  # in the fold "all", validation cases train as well
     return {dataset.description.subject(c) for c in (*split["val"], *tests) if c not in learnt}
 
 
@@ -137,7 +137,7 @@ def _without(held_out: set[str], dataset: Dataset, cases: list[Case]) -> list[Ca
 
 
 def refuse_more_subjects(folders: Folders, request: Request) -> None:
-    """Raises KneeformerError: the fold's training has fewer labelled subjects than the request wants."""
+    """Raises KneeformerError: the fold has fewer labelled training subjects than requested."""
     subject = Dataset.open(folders.raw / request.dataset).description.subject
     there = len({subject(name) for name in split_of(folders, request)["train"]})
     if request.subjects is not None and request.subjects > there:
@@ -157,9 +157,7 @@ def _some_subjects(folders: Folders, request: Request, names: list[str]) -> list
 def _borrowed(
     folders: Folders, request: Request, plan: Plan, held_out: set[str], watch: Progress
 ) -> list[Path]:
-    """Every image of the other dataset, but of subjects of the same name as one held out here, prepared by
-    this one's plan.
-    """
+    """All images of the other dataset but those of subjects held out here, prepared by this one's plan."""
     other = Dataset.open(folders.raw / str(request.pretrain_from))
     here = len(plan.dataset.channel_names)
     if len(other.description.channels) != here:
@@ -196,7 +194,7 @@ def _require_prepared(
 
 
 def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[str]) -> list[Wanted]:
-    """The cases as the plan and the raw files, where these are there, would have them prepared now."""
+    """The cases as they should be prepared, by the plan and by the raw files if these exist."""
     configuration = plan.configuration(request.configuration)
     settings = configuration.preprocessing
     labelled = task_named(configuration.task).stores_labels
@@ -212,7 +210,7 @@ def _wanted(dataset: Dataset | None, plan: Plan, request: Request, names: set[st
 
 
 def _remedy(folders: Folders, request: Request, plan: Plan) -> str:
-    """Return the commands that prepare the cases as `plan`, which may be a begun training's, says."""
+    """Advice on how to prepare the cases for `plan`, which may be that of a training to resume."""
     file = folders.plan_file(request.dataset, request.plans)
     command = shlex.join(
         ("kf_preprocess", "-d", request.dataset, "-c", request.configuration, "-p", request.plans)

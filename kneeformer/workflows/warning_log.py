@@ -1,4 +1,4 @@
-"""Warnings that kneeformer logs, kept in warnings.log beside the results that they are about."""
+"""Warnings that kneeformer logs, kept in warnings.log beside the results that they concern."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", re.MULTILINE)
 
 @contextmanager
 def passing_warnings_to(take: Callable[[str], None]) -> Iterator[None]:
-    """Pass the text of each warning that kneeformer logs in this block to a function as well."""
+    """Also pass each warning that kneeformer logs in this block to a function."""
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: take(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("kneeformer")
@@ -29,12 +29,12 @@ def passing_warnings_to(take: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def keeping_warnings(folder: Path) -> Iterator[Callable[[], None]]:
-    """Append the warnings of this block to warnings.log of a folder, each after date and time.
+    """Append the warnings of this block, with date and time, to warnings.log in a folder.
 
-    Yields what removes those from before the block: to be called when what they are about is removed.
+    Yields a function that removes the earlier warnings, to call when their results are removed.
 
     Raises:
-        DiskError: the disk takes no more.
+        DiskError: the disk is full or fails.
     """
     file = folder / WARNINGS
     earlier = file.stat().st_size if file.is_file() else 0
@@ -50,7 +50,7 @@ def keeping_warnings(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def kept_warnings(folder: Path) -> list[str]:
-    """The different warnings of a folder's warnings.log, the first first; none where there is no file."""
+    """The distinct warnings in a folder's warnings.log, in order; none without the file."""
     file = folder / WARNINGS
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""The plan that data would get on a machine, without the data and without the machine."""
+"""The plan for described data on a described machine."""
 
 from kneeformer.config import DatasetSettings
 from kneeformer.geometry.aliases import Size, Spacing
@@ -13,13 +13,13 @@ _NAME, _ORIENTATION = "Dataset000_WhatIf", "SPL"
 def plan_what_if(
     shape: Size, spacing: Spacing, cases: int, unlabelled: int, structures: int, budget: Budget
 ) -> Plan:
-    """The plan of segmentation for cases that are all alike; costs are by formula, nothing is measured.
+    """Plan a segmentation of cases that are all alike; costs are estimated, nothing is measured.
 
     Args:
-        shape: voxels (z, y, x), at a spacing in mm.
-        cases: with labels.
-        unlabelled: subjects of images without labels.
-        structures: that are labelled, beside the background.
+        shape, spacing: of each case, voxels and mm along (z, y, x).
+        cases: number of cases with labels.
+        unlabelled: number of subjects without labels.
+        structures: number of labels, without the background.
 
     Raises:
         KneeformerError: the memory is too little for any crop.

@@ -78,7 +78,7 @@ def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) ->
     write_run(tmp_path, plan(), REQUEST, torch.device("cpu"), None, ("a", "b", "c_00m"))
     refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m"], "val": ["d"]}, whose)
     refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m", "d"], "val": ["c_00m"]}, whose)  # fold all
-    said = r"learnt from b, c_00m, whose subjects splits_final\.json holds out by now"
+    said = r"learnt from b, c_00m, whose subjects splits_final\.json holds out now"
     with pytest.raises(KneeformerError, match=said):
         refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c_12m", "b"]}, whose)
 
