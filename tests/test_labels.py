@@ -59,7 +59,7 @@ def test_orders_that_give_the_regions_back(labels: LabelValues, order: list[int]
             {"a": [1, 2], "b": [2, 3]},
             [1, 3],
             "regions_class_order [1, 3]: a voxel of 'a' and 'b' (2) would become one of 'b' (3); no order "
-            "can, since these regions overlap and neither holds the other: name their parts as labels of "
+            "works, since these regions overlap and neither holds the other: name their parts as labels of "
             "their own",
         ),
         (

@@ -45,22 +45,22 @@ class Configuration(Settings):
 
     @property
     def by_steps(self) -> bool:
-        """True where it is trained by steps; False where it is fitted in closed form, to all cases."""
+        """True where it is trained by steps, False where it is fitted in closed form."""
         return True
 
     @property
     def predicts_untrained(self) -> bool:
-        """True where it can be applied to cases before any training."""
+        """True where it can predict without training."""
         return False
 
     @property
     def has_references(self) -> bool:
-        """False where the dataset holds no truth that predictions of its cases could be scored against."""
+        """False where the dataset has no references to score predictions against."""
         return True
 
     @property
     def requires_mask(self) -> bool:
-        """True where the prediction of a case needs a mask of what to keep and where to complete."""
+        """True where a prediction needs a mask of the bone to keep and the region to complete."""
         return False
 
     @property
@@ -75,7 +75,7 @@ class Configuration(Settings):
 
     @property
     def learns_without_labels(self) -> bool:
-        """True where a training with labels learns from images without any beside them."""
+        """True where a training with labels also uses images without labels."""
         return False
 
     def compatibility_key(self) -> tuple[object, ...]:
@@ -83,15 +83,15 @@ class Configuration(Settings):
         return self.task, self.preprocessing
 
     def decisions(self) -> list[tuple[str, str]]:
-        """Rows of a table: a name, and what was decided and why."""
+        """Rows of a table: name, decision and reason."""
         return []
 
     def fault_for(self, dataset: DatasetSettings) -> str | None:
-        """Return the key of a setting that does not suit a dataset, and the reason; None where all do."""
+        """Return the key of a setting that does not suit a dataset, with the reason; None if all do."""
         return None
 
     def without_mirroring(self) -> "Configuration":
-        """The same, predicting without mirrored copies of the input."""
+        """A copy that predicts without mirrored copies of the input."""
         return self
 
 

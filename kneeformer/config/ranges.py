@@ -1,6 +1,6 @@
-"""The range of every number and name in a plan, one a kind. They are wide: what lies outside is a slip.
+"""The ranges of numbers and names in a plan. They are wide: a value outside is a mistake.
 
-Whether a combination of them fits the machine is another matter: see kneeformer.engine.memory.
+Whether a combination of values fits the machine is checked in kneeformer.engine.memory.
 """
 
 from typing import Annotated, Any, Literal

@@ -42,12 +42,12 @@ Orientation = Annotated[str, AfterValidator(checked_orientation)]
 
 
 def by(values: tuple[float, ...]) -> str:
-    """Sizes as people write them: 36 x 320 x 320."""
+    """Sizes as text, such as 36 x 320 x 320."""
     return " x ".join(f"{v:.4g}" for v in values)
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys and numbers that are not finite refused."""
+    """Base of all settings: frozen; refuses unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class DatasetSettings(Settings):
 
     @cached_property
     def scheme(self) -> LabelScheme:
-        """Return the label scheme: the meaning of the label values, and the number of network outputs."""
+        """The label scheme: the meaning of label values, and the number of network outputs."""
         return LabelScheme.from_json(self.labels, self.regions_class_order)
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class DatasetSettings(Settings):
 
 
 class Normalisation(Settings):
-    """Of one channel: z-score of each image, CT (clip, then z-score of the dataset), [0, 1], or as it is."""
+    """Normalisation of a channel: z-score per image, CT (clip, then that of the dataset), [0, 1] or none."""
 
     kind: Literal["zscore", "ct", "unit", "none"]
     lower: float = 0.0
@@ -96,7 +96,7 @@ class Normalisation(Settings):
 
 
 class GridSettings(Settings):
-    """From files to arrays of one spacing. Configurations with the same `folder` share their stored cases."""
+    """Preparation of files as arrays; configurations with the same `folder` share their prepared cases."""
 
     folder: Name
     spacing: tuple[Millimetres, Millimetres, Millimetres]
@@ -108,13 +108,13 @@ class GridSettings(Settings):
 
 
 class PreprocessingSettings(GridSettings):
-    """Of images, as they are or cropped to what is not empty.
+    """Preparation of images, whole or cropped to what is not empty.
 
-    A scan is first turned into one of `orientations` (see kneeformer.geometry.orientation): that of the plane
-    of its slices, or the first.
+    A scan is first turned into one of `orientations` (see kneeformer.geometry.orientation): the one for the
+    plane of its slices, or the first.
 
-    Slices along a `thick_axis` keep their thickness where it is near that of `spacing`. With a `fixed_shape`
-    every case is brought to so many voxels, whatever its own spacing.
+    Slices along a `thick_axis` keep their thickness if it is near that of `spacing`. With a `fixed_shape`,
+    every case is resampled to that shape, whatever its spacing.
     """
 
     orientations: tuple[Orientation, ...] = Field(min_length=1)
@@ -209,7 +209,7 @@ class MaskingSettings(Settings):
 
 
 class FineTuningSettings(Settings):
-    """Fine-tuning of pre-trained weights: first frozen, then trained with a learning rate of their own."""
+    """Fine-tuning of pre-trained weights: first frozen, then trained with their own learning rate."""
 
     learning_rate: Rate
     frozen_steps: Steps = 100
@@ -219,8 +219,8 @@ class FineTuningSettings(Settings):
 class TeacherSettings(Settings):
     """Semi-supervised training: the averaged network labels images without labels.
 
-    It labels up to so many `images` after each of the `rounds`, which are parts of the training; from the
-    first one on, half of each batch comes from these images. Voxels below the `confidence` do not count.
+    It labels up to `images` images at each of the `rounds`, which are shares of the training; from the first
+    one on, half of each batch comes from these images. Voxels below the `confidence` are ignored.
     """
 
     rounds: Shares = (0.5, 0.75)
@@ -228,7 +228,7 @@ class TeacherSettings(Settings):
     confidence: Share = 0.8
 
     def decision(self) -> str:
-        """Its row in a table of the plan."""
+        """Text for the table of a plan."""
         rounds = " and ".join(f"{share:.0%}" for share in self.rounds)
         return f"labels up to {self.images} images after {rounds} of the training"
 
@@ -241,7 +241,7 @@ class TeacherSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """The loop: what a step sees, and for how long."""
+    """Settings of the training loop."""
 
     crop: Voxels
     batch_size: Count
@@ -283,7 +283,7 @@ class AugmentationSettings(Settings):
 
 
 class InferenceSettings(Settings):
-    """Whole volumes up to `whole_volume_tokens`, overlapping windows of the training crop above."""
+    """Prediction of whole volumes up to `whole_volume_tokens`, and by overlapping windows above."""
 
     whole_volume_tokens: Tokens
     window_overlap: Annotated[float, Field(ge=0, le=0.95)] = 0.5
@@ -298,15 +298,15 @@ class Cost(Settings):
     seconds_per_step: float
 
 
-Limit = Literal["volume", "memory", "time", "tokens"]  # of what a crop sees
+Limit = Literal["volume", "memory", "time", "tokens"]  # that keeps a crop from seeing more
 
 
 class Evidence(Settings):
     """Reasons for the plan's decisions. Read by people, not by the program.
 
     Attributes:
-        limit: why a crop sees no more.
-        cases: that the size of the network is for.
+        limit: why a crop does not see more.
+        cases: number of cases that the size of the network is chosen for.
     """
 
     crop_share_of_volume: Share

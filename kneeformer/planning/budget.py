@@ -1,4 +1,4 @@
-"""Budget of the machine, as far as the planning rules need it."""
+"""The machine as the planning rules see it: device, memory, speed and hours."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Budget:
 
     Attributes:
         device: "cpu", "cuda" or "mps".
-        memory_gb: what one training step may take, in GiB.
-        measured_speed: as `speed`, where a step was measured; None takes what is typical of the device.
-        hours_given: as `hours`; None takes an hour of a CPU, a day of a GPU.
-        share: part of the longest step that this network is given.
-        bfloat16: features are kept in half precision.
+        memory_gb: GiB that a training step may take.
+        measured_speed: `speed` by a measured step; None takes that typical of the device.
+        hours_given: `hours`; None takes one hour on a CPU, a day on a GPU.
+        share: part of the longest step that this network gets.
+        bfloat16: whether features are kept in half precision.
     """
 
     device: str
@@ -41,7 +41,7 @@ class Budget:
 
     @property
     def speed(self) -> float:
-        """Times two cores that compute bfloat16, of which `kneeformer.planning.step_cost` is written."""
+        """Speed relative to two CPU cores with bfloat16, the reference of `kneeformer.planning.step_cost`."""
         return self.measured_speed or _SPEED[self.device]
 
     @property
@@ -50,12 +50,12 @@ class Budget:
 
     @property
     def compute(self) -> float:
-        """All of a training, in hours of two such cores."""
+        """Compute of a whole training, in hours of the two reference cores."""
         return self.hours * self.speed
 
     @property
     def steps(self) -> int:
-        """Of a training: 3000 in an hour of two cores; eight times the compute allows twice as many."""
+        """Steps of a training: 3000 for one hour of the reference cores, growing with the cube root."""
         return round(3000 * float(self.compute ** (1 / 3)))
 
     @property

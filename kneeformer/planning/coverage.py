@@ -8,10 +8,10 @@ from kneeformer.data.splits import Split
 def uncovered(
     splits: Sequence[Split], volumes: Mapping[str, Mapping[str, float]], structures: Sequence[str]
 ) -> list[str]:
-    """A line for each structure that a fold cannot teach or test, and one for cases in no fold.
+    """A line for each structure that a fold cannot train or validate, and one for cases in no fold.
 
     Args:
-        volumes: mm3 of each structure, for each case.
+        volumes: mm3 of each structure, by case.
     """
     found = {name: "; ".join(_of(name, splits, volumes)) for name in structures}
     lines = [f"{name}: {text}" for name, text in found.items() if text]

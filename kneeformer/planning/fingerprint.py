@@ -1,4 +1,4 @@
-"""Fingerprint of a dataset: sizes, spacings, intensities and structure volumes, by case and in all."""
+"""Fingerprint of a dataset: sizes, spacings, intensities and volumes of structures, by case and overall."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,12 +21,12 @@ from kneeformer.kspace.sampling import apparent_acceleration, measured_columns
 from kneeformer.labels import LabelScheme
 from kneeformer.sides import Side
 
-SAMPLES_PER_CASE = 5000  # intensities kept of a case, for the dataset's percentiles
-_SAMPLES = 5_000_000  # of all cases
+SAMPLES_PER_CASE = 5000  # intensities kept of each case, for the dataset's percentiles
+_SAMPLES = 5_000_000  # kept of all cases at most
 
 
 class Intensities(BaseModel):
-    """Of one channel, over the voxels of the structures of all cases (of the whole image without labels)."""
+    """Intensities of one channel in the structures of all cases, or in whole images without labels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,16 +39,16 @@ class Intensities(BaseModel):
 
 
 class CaseFingerprint(BaseModel):
-    """One case. Axes (z, y, x): of the file, or of the orientation in which the case will be prepared.
+    """One case, with axes (z, y, x) of the file or of the orientation in which it will be prepared.
 
     Attributes:
-        shape: of the box that is not empty.
-        orientation: where these axes lead in the patient, as "SPL".
-        extent_mm: of the structures along the patient's axes, whatever the scan's are; 0 without labels.
-        straight_mm: the same after the turn that brings the longest axis onto one of the patient's.
-        side: of the body, where the case's name or dataset.json tells.
-        phase_encoding_axes: of k-space: 2 the columns, 0 the partitions of a 3D scan.
-        acceleration: of slices in k-space, columns from the first to the last measured over those measured.
+        shape: size of the box that is not empty.
+        orientation: where these axes lead in the patient, such as "SPL".
+        extent_mm: extent of the structures along the patient's (z, y, x); 0 without labels.
+        straight_mm: the same after turning the longest axis onto one of the patient's.
+        side: of the body, if the case's name or dataset.json tells it.
+        phase_encoding_axes: of k-space: 2 is the columns, 0 the partitions of a 3D scan.
+        acceleration: of slices in k-space: columns from the first to the last measured over those measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,15 +77,15 @@ class CaseFingerprint(BaseModel):
 
 
 class Fingerprint(BaseModel):
-    """The dataset: what the rules of planning read. Written to dataset_fingerprint.json.
+    """A dataset as the planning rules see it. Written to dataset_fingerprint.json.
 
     Attributes:
-        cases: those with labels; where there are none, those without; in the orientation in which each is
-            prepared.
-        subjects: of each case; a case that is not named here is a subject of its own.
-        orientations: in which the dataset is prepared, one for each plane of slices, most frequent first.
-        unlabelled: subjects of imagesUn that have no labels.
-        both_sides: whether every labelled case has one of the same person's other side beside it.
+        cases: labelled cases or, if there are none, those without labels, in the orientations in which they
+            are prepared.
+        subjects: subject of each case; a case that is missing here is a subject of its own.
+        orientations: in which the dataset is prepared, one per plane of slices, the most frequent first.
+        unlabelled: number of subjects of imagesUn without labels.
+        both_sides: whether every labelled case comes with the same person's other side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +100,7 @@ class Fingerprint(BaseModel):
 
     @property
     def labelled(self) -> int:
-        """Cases with labels."""
+        """Number of cases with labels."""
         return sum(bool(c.volumes_mm3) for c in self.cases.values())
 
     @property
@@ -124,7 +124,7 @@ class Fingerprint(BaseModel):
 
 
 def samples_per_case(cases: int) -> int:
-    """Intensities to keep of each case: fewer where there are many cases, for they are held together."""
+    """Number of intensities to keep of each case: fewer for many cases, to limit memory."""
     return min(SAMPLES_PER_CASE, max(1, _SAMPLES // max(cases, 1)))
 
 
@@ -141,9 +141,9 @@ def case_fingerprint(
     """Fingerprint of a case and a sample of its intensities, (channels, samples) float32.
 
     Args:
-        images: (channels, z, y, x), or complex k-space, as an `Image` has it.
+        images: (channels, z, y, x), or complex k-space as in `Image`.
         labels: (z, y, x) or None.
-        samples: voxels that are drawn; `samples_per_case`.
+        samples: number of voxels to draw, by `samples_per_case`.
         phase_encoding_axes: None takes those of the file.
     """
     axes = phase_encoding_axes or ((0, 2) if np.iscomplexobj(images) and is_3d(images) else (2,))
@@ -187,10 +187,10 @@ def dataset_fingerprint(
     unlabelled: int = 0,
     both_sides: bool = False,
 ) -> Fingerprint:
-    """Pool what was seen of each case, and choose the orientations in which cases are prepared.
+    """Pool the cases' facts and samples, and choose the orientations in which cases are prepared.
 
     Args:
-        subjects, unlabelled, both_sides: as of `Fingerprint`.
+        subjects, unlabelled, both_sides: as in `Fingerprint`.
     """
     orientations = common_orientations((c.orientation, c.spacing) for c in cases.values())
     cases = {
@@ -235,7 +235,7 @@ def _sample(images: np.ndarray, structures: np.ndarray | None, seed: int, sample
 
 
 def _extents_mm(structures: np.ndarray, grid: Grid) -> tuple[Vector, Vector]:
-    """mm along (z, y, x) of the patient, as it lies and straightened; a speck far off makes no bone long."""
+    """Extents in mm along the patient's (z, y, x), as it lies and straightened, ignoring small components."""
     held = np.argwhere(without_small_components(structures)[::2, ::2, ::2]) * 2.0
     if len(held) < 2:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)

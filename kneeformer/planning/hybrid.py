@@ -1,4 +1,4 @@
-"""The vision transformer for a dataset and a machine: what segmentation and its pre-training share."""
+"""The vision transformer for a dataset and a machine, shared by segmentation and its pre-training."""
 
 from kneeformer.config import (
     CropConfiguration,
@@ -16,9 +16,9 @@ from kneeformer.planning.budget import Budget
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.planning.spending import Spent, spend
 
-_TEACHING = 0.5  # of the time of the steps, which labelling images may take beside
-_FORWARD = 1 / 3  # of the time of a step on a crop, which a prediction of it takes
-_OVERLAPPING = 8  # windows that see a voxel, each half over the next along three axes
+_TEACHING = 0.5  # time for labelling images, as a share of that of all steps
+_FORWARD = 1 / 3  # time to predict a crop, as a share of a step on it
+_OVERLAPPING = 8  # windows that see a voxel, overlapping by half along three axes
 
 
 def hybrid_transformer(
@@ -59,35 +59,35 @@ def hybrid_transformer(
 
 
 def spend_on(fingerprint: Fingerprint, shape: Size, spacing: Spacing, budget: Budget) -> Spent:
-    """Network, crop and batch for a dataset whose cases are prepared to that median shape and spacing."""
+    """Network, crop and batch for a dataset with this median shape and spacing of prepared cases."""
     channels, outputs = len(fingerprint.intensities), len(fingerprint.structures) + 1
     return spend(shape, spacing, learnt_from(fingerprint), channels, outputs, budget)
 
 
 def learnt_from(fingerprint: Fingerprint) -> int:
-    """Cases, with the subjects that have no labels where pre-training on these comes first."""
+    """Number of cases to learn from, including unlabelled subjects where pre-training uses them."""
     if rules.worth_pretraining(fingerprint):
         return fingerprint.labelled + fingerprint.unlabelled
     return len(fingerprint.cases)
 
 
 def planned_teacher(training: TrainingSettings, crop_share: float, mirror_axes: int) -> TeacherSettings:
-    """The teacher of a training; it labels fewer images where their predictions take longer.
+    """The teacher of a training; the longer predictions take, the fewer images it labels.
 
     Args:
         crop_share: part of a volume that a crop sees.
-        mirror_axes: along which predictions are mirrored.
+        mirror_axes: number of axes along which predictions are mirrored.
     """
     usual = TeacherSettings()
     crops = training.batch_size * training.epochs * training.steps_per_epoch
     windows = 1 if crop_share == 1 else _OVERLAPPING / crop_share
-    an_image = _FORWARD * windows * 2**mirror_axes  # in times of a step on one crop
+    an_image = _FORWARD * windows * 2**mirror_axes  # in steps on one crop
     affordable = int(_TEACHING * crops / (len(usual.rounds) * an_image))
     return usual.model_copy(update={"images": max(1, min(usual.images, affordable))})
 
 
 def _training(spent: Spent, budget: Budget) -> TrainingSettings:
-    """As many steps as the budget has, the rate lower the longer: 0.001 for 3000, with the cube root."""
+    """The steps of the budget; the learning rate is 0.001 for 3000 and falls with their cube root."""
     steps = budget.steps
     epoch = min(250, max(50, 50 * round(steps / 3000)))
     rate = float(f"{1e-3 * (3000 / steps) ** (1 / 3):.1e}")

@@ -20,9 +20,9 @@ from kneeformer.planning.hybrid import learnt_from, spend_on
 from kneeformer.planning.spending import Spent
 
 _IN_PLANE, _SLICES = 320, 36
-_TRAINING_SHARE = 0.8  # of the cases, printed; five folds are that
-_WEIGHT_DECAY = 1e-4  # printed without a value
-_CUTMIX_PROBABILITY = 0.3  # likewise
+_TRAINING_SHARE = 0.8  # of the cases, as printed and as in five folds
+_WEIGHT_DECAY = 1e-4  # the paper prints no value
+_CUTMIX_PROBABILITY = 0.3  # the paper prints no value
 
 
 def knee_paper(
@@ -69,7 +69,7 @@ def knee_paper(
 
 
 def paper_grid(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
-    """Voxels of every case, the fewest along the axis of the largest spacing; their mm in the median case."""
+    """Size of every case, with the fewest voxels along the coarsest axis, and its median spacing."""
     voxels = [_IN_PLANE] * 3
     voxels[int(np.argmax(fingerprint.median_spacing))] = _SLICES
     extents = [np.multiply(c.file_shape, c.spacing) for c in fingerprint.cases.values()]
@@ -80,7 +80,7 @@ def paper_grid(fingerprint: Fingerprint) -> tuple[Size, Spacing]:
 def _training(
     configuration: CropConfiguration, fingerprint: Fingerprint, spent: Spent, shape: Size
 ) -> TrainingSettings:
-    """An epoch shows as many voxels as the training cases have: the paper's pass over them, in crops."""
+    """An epoch shows as many voxels as the training cases have: the paper's pass over them, by crops."""
     proposed = configuration.training
     cases = _TRAINING_SHARE * fingerprint.labelled
     if configuration.masking is not None:

@@ -1,4 +1,4 @@
-"""The rules of self-configuration, one function a decision, each from what is measured of the data.
+"""The rules of self-configuration: one function per decision, from measurements of the data.
 
 They know vision transformers on anisotropic data. All triples are (z, y, x).
 """
@@ -38,7 +38,7 @@ def thick_axis(spacing: Spacing) -> int | None:
 
 
 def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
-    """Of the cases, in voxels, resampled to the target spacing."""
+    """Median size of the cases in voxels, resampled to the target spacing."""
     thick = thick_axis(spacing)
     shapes = [
         new_shape(case.shape, case.spacing, resampled_spacing(case.spacing, spacing, thick))
@@ -48,7 +48,7 @@ def median_shape(fingerprint: Fingerprint, spacing: Spacing) -> Size:
 
 
 def stem_stages(spacing: Spacing, token: Size, width: int, first_channels: int) -> tuple[StemStage, ...]:
-    """From voxels to tokens: halve an axis only while its spacing is the finest within 2 x.
+    """The stages of the stem: an axis is halved only while its spacing is the finest, within a factor of 2.
 
     Kernels reach across an axis (3) once its spacing is under 2 x the finest, or where it is halved.
     Channels double from `first_channels` up to half the width; the last stage has the width.
@@ -91,7 +91,7 @@ def normalisation(fingerprint: Fingerprint, channel_names: tuple[str, ...]) -> t
 def mirror_axes(fingerprint: Fingerprint) -> tuple[PatientAxis, ...]:
     """Left-right alone, and only where no structure is named after a side.
 
-    A mirrored left knee is a right knee; a knee upside down is none.
+    A mirrored left knee is a right knee; a knee upside down is not a knee.
     """
     return () if any(map(sides_in_name, fingerprint.structures)) else ("RL",)
 
@@ -113,7 +113,7 @@ def worth_pretraining(fingerprint: Fingerprint) -> bool:
 def worth_teaching(fingerprint: Fingerprint) -> bool:
     """True where the averaged network labels images: few have labels, and at least as many have none.
 
-    Of four labelled subjects, three are left to learn from in every fold.
+    With four labelled subjects, every fold still has three to learn from.
     """
     labelled = fingerprint.labelled_subjects
     return 4 <= labelled <= 40 and fingerprint.unlabelled >= labelled

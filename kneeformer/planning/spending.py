@@ -1,8 +1,8 @@
-"""The search that spends a machine on a dataset: encoder, tokens, crop and batch, chosen together.
+"""The search that spends a machine on a dataset: encoder, tokens, crop and batch are chosen together.
 
-The encoder follows from cases and compute. Then the crop that sees most of the volume is searched for, among
-tokens of several sizes and along a path of growing crops; memory and time that are left go into the batch and
-into finer tokens. The sets that are searched are the same on all machines: more memory never sees less.
+The encoder follows from the number of cases and the compute. Then the search finds the crop that sees most of
+the volume, among several token sizes and along a path of growing crops; remaining memory and time go into the
+batch and into finer tokens. All machines search the same sets, so more memory never sees less.
 """
 
 import math
@@ -16,13 +16,13 @@ from kneeformer.planning.rules import crop_share, stem_stages
 from kneeformer.planning.step_cost import StepCost, step_cost
 
 ENCODERS = ((192, 6), (288, 8), (384, 12), (576, 12), (768, 12), (864, 16))  # width, depth; heads of 48
-_PER_ROOT_OF_CASES = 4e6  # parameters of blocks: 21 million (384 x 12) from 29 cases on
-_PER_ROOT_OF_COMPUTE = 3e6  # of hours of two cores
+_PER_ROOT_OF_CASES = 4e6  # parameters of the blocks: 21 million (384 x 12) from 29 cases on
+_PER_ROOT_OF_COMPUTE = 3e6  # parameters of the blocks; compute in hours of two cores
 _LARGEST_TOKEN = 16  # voxels along an axis
 _FEWEST_TOKENS = 256  # of a whole volume, where its voxels allow
 _FEWEST_OF_A_CROP, _MOST_TOKENS = 128, 16384
 _SMALLEST_EDGE = 4  # voxels of the finest axis
-_EXTRAS = 0.25  # part of the longest step that may go into more than two crops, and into finer tokens
+_EXTRAS = 0.25  # part of the longest step for a batch of more than two crops, or for finer tokens
 _LARGEST_BATCH = 16
 
 
@@ -32,8 +32,8 @@ class Spent:
 
     Attributes:
         crop: voxels, whole tokens along each axis.
-        limit: what keeps a crop from seeing more.
-        cost: of a step, as a function of batch and crop.
+        limit: why a crop does not see more.
+        cost: cost of a step, as a function of batch and crop.
     """
 
     network: NetworkSettings
@@ -44,15 +44,15 @@ class Spent:
 
     @property
     def tokens(self) -> int:
-        """Of a crop."""
+        """Number of tokens of a crop."""
         return math.prod(self.crop) // math.prod(self.network.token)
 
 
 def spend(shape: Size, spacing: Spacing, cases: int, channels: int, outputs: int, budget: Budget) -> Spent:
     """Encoder, tokens, crop and batch for volumes of a shape and a spacing in mm, (z, y, x).
 
-    A GPU with so little memory that a CPU with as much would see more, by the smaller encoder that suits its
-    speed, gets the CPU's plan.
+    A GPU gets the plan of a CPU with the same memory if that sees more: with little memory, a CPU's smaller
+    encoder leaves room for larger crops.
 
     Args:
         cases: number of training cases.
@@ -103,27 +103,27 @@ class _Candidate:
         return self.token != other.token and all(a <= b for a, b in zip(self.token, other.token, strict=True))
 
     def trimmed(self, crop: Size, shape: Size) -> Size:
-        """A crop of coarser tokens without what of it lies outside the volume."""
+        """A crop made for coarser tokens, without its part outside the volume."""
         z, y, x = (min(c, t * math.ceil(n / t)) for c, n, t in zip(crop, shape, self.token, strict=True))
         return (z, y, x)
 
     def fits(self, batch: int, crop: Size) -> bool:
-        """The memory, and the tokens that attention is meant for."""
+        """True where a step fits the memory and the limit of tokens."""
         tokens = self.tokens(crop)
         memory = self.cost.memory_gb(batch, math.prod(crop), tokens)
         return tokens <= _MOST_TOKENS and memory <= self.budget.memory_gb
 
     def share_of_longest(self, batch: int, crop: Size) -> float:
-        """Time of a step, as a part of the longest there may be."""
+        """Time of a step as a share of the longest allowed one."""
         seconds = self.cost.seconds(batch, math.prod(crop), self.tokens(crop)) / self.budget.speed
         return seconds / self.budget.longest_step
 
     def is_extra(self, batch: int, crop: Size) -> bool:
-        """A step fits in a part of the time: all of it is for seeing more, else steps are better."""
+        """True where a step takes at most _EXTRAS of the longest time; beyond that, more steps are better."""
         return self.fits(batch, crop) and self.share_of_longest(batch, crop) <= _EXTRAS
 
     def largest_crop(self, shape: Size, spacing: Spacing) -> Size:
-        """The last of a path of which one fits the memory, and two the time of a step; the first if none."""
+        """The last crop of the path of which one fits the memory and two the time; else the first."""
         path = _path(shape, spacing, self.token)
         fitting = bisect_left(
             path, True, key=lambda crop: not self.fits(1, crop) or self.share_of_longest(2, crop) > 1
@@ -131,7 +131,7 @@ class _Candidate:
         return path[max(0, fitting - 1)]
 
     def limit(self, crop: Size, shape: Size) -> Limit:
-        """The reason why the largest crop is no larger."""
+        """The limit that keeps the largest crop from being larger."""
         if crop_share(crop, shape) == 1:
             return "volume"
         more = self.cost.memory_gb(1, *(round(1.1 * n) for n in (math.prod(crop), self.tokens(crop))))
@@ -140,7 +140,7 @@ class _Candidate:
         return "tokens" if 1.1 * self.tokens(crop) > _MOST_TOKENS else "time"
 
     def batch(self, crop: Size, cases: int) -> int:
-        """Two crops where the memory holds them; more, up to 16 and the number of cases, as an extra."""
+        """Two crops if the memory holds them; more, up to 16 and the number of cases, if they are cheap."""
         if not self.fits(2, crop):
             return 1
         more = range(3, min(_LARGEST_BATCH, cases) + 1)
@@ -148,7 +148,7 @@ class _Candidate:
 
 
 def transformer(spacing: Spacing, token: Size, cases: int, budget: Budget) -> NetworkSettings:
-    """The largest encoder that cases and compute allow, behind a stem of a twelfth of its width."""
+    """The largest encoder that cases and compute allow, with a stem that starts at a twelfth of its width."""
     parameters = min(_PER_ROOT_OF_CASES * math.sqrt(cases), _PER_ROOT_OF_COMPUTE * math.sqrt(budget.compute))
     width, depth = ENCODERS[0]
     for wider, deeper in ENCODERS:
@@ -164,10 +164,10 @@ def transformer(spacing: Spacing, token: Size, cases: int, budget: Budget) -> Ne
 
 
 def token_sizes(shape: Size, spacing: Spacing) -> list[Size]:
-    """Voxels of a token, powers of two as near to a cube in mm as they come; coarsest first.
+    """Token sizes in voxels, powers of two as close to a cube in mm as possible, coarsest first.
 
-    The edge goes down by sixth roots of two, from where a volume has 256 tokens, but at most a step more than
-    16 voxels of the finest axis, to four voxels of it.
+    The edge falls by sixth roots of two: from 256 tokens per volume, but at most one step above 16 voxels of
+    the finest axis, to four voxels of it.
     """
     volume = math.prod(n * mm for n, mm in zip(shape, spacing, strict=True))
     longest = min((volume / _FEWEST_TOKENS) ** (1 / 3), _LARGEST_TOKEN * min(spacing) * 2 ** (1 / 6))
@@ -185,10 +185,10 @@ def _token(edge: float, shape: Size, spacing: Spacing) -> Size:
 
 
 def _path(shape: Size, spacing: Spacing, token: Size) -> list[Size]:
-    """Crops from one token up to the whole volume: the side that is shortest in mm grows by a token."""
+    """Crops from one token to the whole volume; at each step the side that is shortest in mm grows."""
     whole = [math.ceil(n / t) for n, t in zip(shape, token, strict=True)]
     if math.prod(whole) == 1:
-        whole[2] = 2  # of a single token nothing can be hidden
+        whole[2] = 2  # pre-training cannot hide a part of a single token
     edges = [t * mm for t, mm in zip(token, spacing, strict=True)]
     growing = sorted((n * edges[axis], -axis) for axis in range(3) for n in range(1, whole[axis]))
     crop, path = list(token), [token]

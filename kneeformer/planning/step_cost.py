@@ -1,33 +1,33 @@
-"""Memory and time of a training step by formula: what the search for a plan weighs, and a step corrects."""
+"""Memory and time of a training step by formula; a measured step corrects them."""
 
 import math
 from dataclasses import dataclass
 
 from kneeformer.config import NetworkSettings
 
-# Bytes that are held for the backward pass, fitted to 14 networks (documentation/benchmarks.md).
-_PER_MAP_VALUE = 2.1  # of a convolution, its normalisation, their sum
-_PER_TOKEN_VALUE = 40.0  # of a transformer block: a channel of a token
-_PER_OUTPUT = 9.0  # of the loss: a class of a voxel
-_BACKWARD = 1.25  # gradients on their way
+# Bytes held for the backward pass, fitted to 14 networks (documentation/benchmarks.md).
+_PER_MAP_VALUE = 2.1  # per value of a convolution, its normalisation or their sum
+_PER_TOKEN_VALUE = 40.0  # per block, token and channel
+_PER_OUTPUT = 9.0  # of the loss, per voxel and class
+_BACKWARD = 1.25  # factor for gradients in flight
 _PER_PARAMETER = 18.0  # weight, gradient, two moments, half-precision copy
 _FIXED_GB = 0.5  # the program itself
 
-# Seconds on two cores that compute bfloat16, forward and backward, fitted likewise.
-_MAP_SECONDS = 1.6e-9  # a value of a map
-_PRODUCT_SECONDS = 5e-12  # an operation of a convolution or a linear layer, counted forward
-_ATTENTION_SECONDS = 2.1e-11  # an operation of attention
-_TOKEN_SECONDS = 5.5e-8  # a channel of a token in a block
-_PARAMETER_SECONDS = 6e-9  # the optimiser
+# Seconds on two cores with bfloat16, forward and backward, fitted to the same networks.
+_MAP_SECONDS = 1.6e-9  # per value of a feature map
+_PRODUCT_SECONDS = 5e-12  # per operation of a convolution or a linear layer, counted forward
+_ATTENTION_SECONDS = 2.1e-11  # per operation of attention
+_TOKEN_SECONDS = 5.5e-8  # per block, token and channel
+_PARAMETER_SECONDS = 6e-9  # of the optimiser
 
-_STRIDED_MAPS, _PLAIN_MAPS, _DECODER_MAPS = 5, 2, 4  # values kept of a stage, a channel of a voxel
+_STRIDED_MAPS, _PLAIN_MAPS, _DECODER_MAPS = 5, 2, 4  # values kept per stage, voxel and channel
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of a network: what a step costs, as a function of batch, and of voxels and tokens a crop.
+    """Cost of a network's training step, as a function of the batch and of voxels and tokens per crop.
 
-    Memory grows with voxels and tokens (attention keeps no matrix of pairs), time with pairs of tokens too.
+    Memory grows with voxels and tokens (attention stores no matrix of pairs), time also with pairs of tokens.
     """
 
     parameters: int
@@ -42,22 +42,22 @@ class StepCost:
         return _FIXED_GB + (_PER_PARAMETER * self.parameters + _BACKWARD * batch * crop) / 2**30
 
     def seconds(self, batch: int, voxels: int, tokens: int) -> float:
-        """On the reference machine: two cores that compute bfloat16."""
+        """Seconds on the reference machine: two cores with bfloat16."""
         per_token = self.seconds_per_token + self.seconds_per_pair * tokens
         crop = self.seconds_per_voxel * voxels + per_token * tokens
         return _PARAMETER_SECONDS * self.parameters + batch * crop
 
 
 def step_cost(network: NetworkSettings, channels: int, outputs: int, bfloat16: bool = True) -> StepCost:
-    """The cost of a step of segmentation with that network's CNN decoder.
+    """The cost of a segmentation step of a network with the CNN decoder.
 
     Args:
         channels: of an image.
         outputs: classes or regions that are predicted.
-        bfloat16: features are kept in half precision.
+        bfloat16: whether features are kept in half precision.
     """
     values, operations, weights = 0.0, 0.0, float(outputs * network.stem[0].channels)
-    share, before = 1.0, channels  # voxels to a voxel of the image; channels
+    share, before = 1.0, channels  # voxels per voxel of the image; channels
     for number, stage in enumerate(network.stem):
         finer, share = share, share / math.prod(stage.stride)
         kernel = math.prod(stage.kernel)

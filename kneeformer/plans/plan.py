@@ -45,7 +45,7 @@ class Plan(Settings):
         return self
 
     def previous_stages(self, name: str) -> list[str]:
-        """Names of the stages before a configuration, nearest first; a circle is gone round once."""
+        """Names of the stages before a configuration, nearest first; a circle is followed once."""
         found: list[str] = []
         stage = self.configurations[name].previous_stage
         while stage is not None and stage in self.configurations and stage not in found:
@@ -54,7 +54,7 @@ class Plan(Settings):
         return found
 
     def configuration(self, name: str) -> Configuration:
-        """Raises KneeformerError: the plan has none of that name."""
+        """A configuration by name. Raises KneeformerError: the plan has none of that name."""
         if name not in self.configurations:
             raise KneeformerError(
                 f"{self.plans_name} has no configuration {name!r}; it has {', '.join(self.configurations)}"
@@ -62,7 +62,7 @@ class Plan(Settings):
         return self.configurations[name]
 
     def to_text(self) -> str:
-        """JSON; a configuration that inherits is written as what differs from its parent."""
+        """The plan as JSON; a configuration that inherits is written as its differences from its parent."""
         content = self.model_dump(mode="json")
         whole = content["configurations"]
         content["configurations"] = {
@@ -79,9 +79,9 @@ class Plan(Settings):
         return self.model_copy(update={"configurations": bare})
 
     def compatibility_key(self) -> tuple[object, ...]:
-        """Of the plan of one trained model: what its folds must share to be averaged.
+        """Settings that the folds of one trained model must share to be averaged.
 
-        The scheme has the structures in the order of the network's outputs; dicts of labels are equal in any.
+        The scheme is one of them for the order of the network's outputs: dicts compare equal in any order.
         """
         (configuration,) = self.configurations.values()
         return self.dataset, self.dataset.scheme, configuration.compatibility_key()

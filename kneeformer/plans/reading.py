@@ -1,4 +1,4 @@
-"""Reading a plan: inheritance resolved, changes of one run applied, faults with key and choices."""
+"""Reading of plans: resolves inheritance, applies the changes of a run, and reports faults by their key."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def read_plan(file: Path, remedy: str = "make it with kf_plan_and_preprocess (-d
     """Read and check a plan file.
 
     Args:
-        remedy: what to do where there is no plan.
+        remedy: advice if there is no plan.
 
     Raises:
         KneeformerError: missing, not JSON, with a key twice in one object, or wrong; every fault with the
@@ -35,7 +35,7 @@ def read_plan(file: Path, remedy: str = "make it with kf_plan_and_preprocess (-d
 
 
 def read_dataset_plan(folders: Folders, dataset: str, plans: str) -> Plan:
-    """The plan by which a dataset is prepared and trained.
+    """Read the plan by which a dataset is prepared and trained.
 
     Raises:
         KneeformerError: as `read_plan`; or it is the plan of another dataset.
@@ -51,7 +51,7 @@ def read_dataset_plan(folders: Folders, dataset: str, plans: str) -> Plan:
 
 
 def read_fold_plan(folder: Path) -> Plan:
-    """The plan of one configuration by which a fold was trained.
+    """Read the plan, of one configuration, by which a fold was trained.
 
     Raises:
         KneeformerError: as `read_plan`; or it has several configurations.
@@ -75,7 +75,7 @@ def parse_plan(content: Any, source: str) -> Plan:
 
 
 def _checked(content: Any) -> Plan:
-    """The plan, each configuration checked by the settings of its task: all of their faults at once."""
+    """The plan, each configuration checked by its task's settings. Raises KneeformerError: all faults."""
     configurations, faults = _configurations(content), []
     checked: dict[str, Configuration] = {}
     for name in configurations:
@@ -94,7 +94,7 @@ def _checked(content: Any) -> Plan:
 
 
 def _configurations(content: Any) -> dict[str, dict[str, Any]]:
-    """Raises KneeformerError: of another version, or there are none."""
+    """The configurations. Raises KneeformerError: there are none, or the plan has another version."""
     if not isinstance(content, dict) or not isinstance(content.get("configurations"), dict):
         raise KneeformerError("not a plan: it has no configurations")
     version, known = content.get("version", VERSION), VERSION
@@ -138,11 +138,11 @@ def override(plan: Plan, name: str, assignments: list[str]) -> Plan:
 
 
 def describe(faults: ValidationError, model: type[BaseModel], before: str = "") -> str:
-    """One line a fault: path of the key, what is wrong, and the choices.
+    """One line per fault: path of the key, what is wrong, and the choices.
 
     Args:
-        model: what was checked.
-        before: its own path.
+        model: class of the checked settings.
+        before: path of these settings.
     """
     lines = []
     for fault in faults.errors():
@@ -163,7 +163,7 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
 
 
 def _choices(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """The settings there are where the key at `location` stands."""
+    """The valid settings beside the key at `location`."""
     place: Any = model
     for key in location[:-1]:
         if isinstance(key, str) and place is not None:
@@ -191,7 +191,7 @@ def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -
     if parent is None:
         return own
     inherited = _resolve(parent, configurations, (*seen, name))
-    if inherited.get("previous_stage") == name:  # what comes before its parent does not come before itself
+    if inherited.get("previous_stage") == name:  # it comes before its parent, and not before itself
         inherited = {**inherited, "previous_stage": None}
     merged: dict[str, Any] = _merge(inherited, own)
     return merged

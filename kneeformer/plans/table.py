@@ -1,4 +1,4 @@
-"""The plan in words: what is recommended, what precedes it, what it costs, and why it is as it is."""
+"""The plan as text: the recommended configuration, its previous stages, their costs and the reasons."""
 
 from textwrap import wrap
 
@@ -13,8 +13,8 @@ _HEADER = ("configuration", "task", "previous stage", "crop covers", "parameters
 def plan_table(plan: Plan) -> str:
     """Lines of text, at most 110 characters wide where names are short.
 
-    A row for the recommended configuration and each stage before it; the names of the others. Where none is
-    recommended, a row for each.
+    The recommended configuration and each stage before it have a row, the others are named. If none is
+    recommended, each has a row.
     """
     name = recommended(plan)
     shown = [*plan.configurations] if name is None else [name, *plan.previous_stages(name)]
@@ -32,14 +32,14 @@ def plan_table(plan: Plan) -> str:
 
 
 def recommended(plan: Plan) -> str | None:
-    """The configuration to begin with, by the task of the plan's first one; None where it is not planned."""
+    """The configuration to begin with, by the task of the plan's first one; None if the plan lacks it."""
     first = next(iter(plan.configurations.values()))
     name = registered(first.task).recommended
     return name if name in plan.configurations else None
 
 
 def training_hours(configuration: Configuration) -> float | None:
-    """Of all steps, by the measured one or the estimate; None where neither is known."""
+    """Hours of all steps, measured or else estimated; None if neither is known."""
     cost, _ = _cost(configuration)
     if cost is None or not configuration.by_steps:
         return None
@@ -69,7 +69,7 @@ def _length(configuration: Configuration) -> str:
 
 
 def decisions(configuration: Configuration) -> list[tuple[str, str]]:
-    """Return why a configuration is as it is: of each setting its name and the reason in words."""
+    """Names of settings of a configuration, each with its value and reason in words."""
     rows = configuration.decisions()
     cost, how = _cost(configuration)
     hours = training_hours(configuration)
@@ -91,6 +91,6 @@ def _cost(configuration: Configuration) -> tuple[Cost | None, str]:
 
 
 def duration(hours: float) -> str:
-    """Hours in words: minutes where they are few."""
+    """Hours in words; fewer than two as minutes."""
     minutes = round(60 * hours)
     return "a minute" if minutes < 2 else f"{minutes} min" if hours < 2 else f"{hours:.0f} h"

@@ -1,4 +1,4 @@
-"""Comparisons of configurations as Markdown and for a spreadsheet."""
+"""Comparisons of configurations as Markdown and as comma-separated values."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def interval_text(interval: Interval, form: str) -> str:
-    """ "mean (low to high)", the mean alone where there is no interval, or "-"."""
+    """Text "mean (low to high)", the mean alone without an interval, or "-"."""
     mean, low, high = (format(value, form) for value in interval)
     if math.isnan(interval.mean):
         return "-"
@@ -31,11 +31,11 @@ def means_table(
     titles: Sequence[str],
     leading: Mapping[str, Sequence[str]],
 ) -> str:
-    """Means with intervals: a row a configuration, a column a region and metric.
+    """Means with intervals: one row per configuration, one column per region and metric.
 
     Args:
         titles: of the first columns.
-        leading: of each configuration the cells of the first columns, in the order of the rows.
+        leading: cells of the first columns for each configuration, in the order of the rows.
     """
     found = {(e.configuration, e.region, e.metric.name): e for e in estimates if e.statistic == "mean"}
     regions = dict.fromkeys(region for region, _ in columns)
@@ -49,7 +49,7 @@ def means_table(
 
 
 def paired_table(estimates: Sequence[ComparedScore], to: str) -> str:
-    """Ratio and difference of every configuration to another one."""
+    """Ratio and difference of every configuration to the configuration `to`."""
     found = {(e.configuration, e.statistic): e for e in estimates if e.to == to}
     names = dict.fromkeys(e.configuration for e in estimates if e.to == to)
     some = next(iter(found.values()))
@@ -66,7 +66,7 @@ def paired_table(estimates: Sequence[ComparedScore], to: str) -> str:
 
 
 def comparison_csv(estimates: Iterable[ComparedScore]) -> str:
-    """Comma-separated values, a line an estimate."""
+    """Comma-separated values, one line per estimate."""
     return csv_text(
         ["configuration", "region", "metric", "statistic", "to", "value", "low", "high", "subjects"],
         (

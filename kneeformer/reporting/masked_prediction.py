@@ -1,4 +1,4 @@
-"""Slices of a volume, of what is hidden of it, and of what is predicted there."""
+"""A picture of masked pre-training: slices of a volume, masked and predicted."""
 
 from pathlib import Path
 

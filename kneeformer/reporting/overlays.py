@@ -16,7 +16,7 @@ from kneeformer.reporting.views import View, fullest_slice
 
 Rgb = tuple[float, float, float]
 
-_HUE = 0.055  # of the circle, between structures that Slicer gives one colour
+_HUE = 0.055  # of the circle, between structures that have the same colour in Slicer
 _TINT = 0.22  # opacity inside a contour
 _SIDES = (("from the front", 0.0), ("from the patient's left", 90.0), ("from the back", 180.0))
 
@@ -30,14 +30,13 @@ def draw_overlay(
     warnings: Sequence[str] = (),
     surfaces: bool = False,
 ) -> None:
-    """A PNG of the sagittal, coronal and axial slice that hold most structure, to one scale in mm.
+    """Draw a PNG of the sagittal, coronal and axial slice that show most structure, at one scale in mm.
 
-    Contours are tinted inside; those of the reference are dotted and white. The title is the name of the
-    file.
+    Contours are tinted inside; those of the reference are dotted and white. The title is the file name.
 
     Args:
         labels, reference: (z, y, x) on the grid of the scan.
-        surfaces: render the structures below, which takes a second or two.
+        surfaces: also render the structures below, which takes a second or two.
     """
     views, colours = View.all_of(scan.grid), structure_colours(scheme)
     at = [fullest_slice(labels if labels.any() or reference is None else reference, v.axis) for v in views]
@@ -72,7 +71,7 @@ def draw_overlay(
 
 
 def structure_colours(scheme: LabelScheme) -> dict[str, Rgb]:
-    """Colours of structures as they have them in 3D Slicer, those of one colour turned apart in hue."""
+    """Colours of structures as in 3D Slicer; equal colours are shifted in hue."""
     found: dict[str, Rgb] = {}
     taken: list[Rgb] = []
     for number, name in enumerate(scheme.names):
@@ -85,7 +84,7 @@ def structure_colours(scheme: LabelScheme) -> dict[str, Rgb]:
 
 
 def _surfaces(labels: np.ndarray, grid: Grid, scheme: LabelScheme) -> list[Surface]:
-    """Of each structure that is there."""
+    """Surfaces of the structures that are not empty."""
     masks = {name: scheme.structure(labels, name) for name in scheme.names}
     colours = structure_colours(scheme)
     return [

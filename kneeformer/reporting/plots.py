@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TOGETHER = 6  # curves that are distinguishable in one panel
+TOGETHER = 6  # curves that one panel can show
 COLUMNS = 3
 X, Y = "labelled subjects", "mean Dice on validation subjects (95 % CI)"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A named line of points: what it was measured at, and mean, low and high of the score there.
+    """A named line of points: place, and mean, low and high of the score there.
 
-    `variant` says of what; "" is what was planned, beside which the others are shown.
+    Attributes:
+        variant: what differs from the plan; "" if nothing does.
     """
 
     name: str
@@ -31,9 +32,9 @@ class Curve:
 
 
 def draw_label_curves(curves: list[Curve], picture: Path) -> None:
-    """A PNG of mean Dice against the number of labelled subjects, a line with error bars a curve.
+    """Draw a PNG of mean Dice by number of labelled subjects, with one line with error bars per curve.
 
-    Many curves get a small panel a variant, in which those of the planned one are dashed lines.
+    Many curves are split into one small panel per variant, with the planned ones as dashed lines.
     """
     from matplotlib.figure import Figure
 
@@ -61,7 +62,7 @@ def _draw_together(figure: "Figure", curves: list[Curve], places: list[str]) -> 
 
 
 def _draw_panels(figure: "Figure", grid: np.ndarray, curves: list[Curve], places: list[str]) -> None:
-    """A panel a variant; a colour a name, the same in all panels."""
+    """Draw one panel per variant; a name has the same colour in all panels."""
     variants = list(dict.fromkeys(curve.variant for curve in curves))
     colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(curve.name for curve in curves))}
     for axes, variant in zip(grid.flat, variants, strict=False):
@@ -89,13 +90,13 @@ def _prepare(axes: "Axes", places: list[str]) -> None:
 
 
 def _add(axes: "Axes", curve: Curve, places: list[str], shift: float, colour: str, name: str) -> None:
-    """A curve with its error bars, shifted so that those of several stand beside each other."""
+    """Draw a curve with error bars, shifted so that several do not overlap."""
     x, mean, reach = _positions(curve, places)
     axes.errorbar(x + shift, mean, yerr=reach, color=colour, marker="o", ms=4, capsize=3, label=name)
 
 
 def _positions(curve: Curve, places: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of the place and mean of each point, from left to right, and (2, points) reach of its bar."""
+    """Place number and mean of each point, from left to right, and (2, points) lengths of the error bars."""
     points = sorted(curve.points, key=lambda point: places.index(point[0]))
     mean, low, high = np.array([score for _, score in points]).T
     reach = np.maximum([mean - low, high - mean], 0)  # equal scores may round below 0; NaN stays

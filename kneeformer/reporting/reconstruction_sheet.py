@@ -1,4 +1,4 @@
-"""A picture of reconstructions: the fully sampled image, those from fewer samples, and where they err."""
+"""A picture of reconstructions: the fully sampled image, reconstructions, and their errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,20 +9,20 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.reporting.sheet import Sheet, caption, show_plane, size_mm, window_of
 from kneeformer.reporting.views import View
 
-_TIMES = 5  # an error is shown as so many times brighter
+_TIMES = 5  # factor by which errors are brightened
 
 
 def draw_reconstructions(
     found: Mapping[str, np.ndarray], grid: Grid, reference: np.ndarray | None, picture: Path, oriented: bool
 ) -> None:
-    """A PNG of the middle slice: the fully sampled image, each reconstruction, and below them their errors.
+    """Draw a PNG of the middle slice: the fully sampled image, each reconstruction, and their errors below.
 
-    Without the fully sampled image there are only the reconstructions.
+    Without the fully sampled image only reconstructions are shown.
 
     Args:
-        found: magnitudes by what is said of them, (z, y, x) on the grid, or the middle slice alone,
-            (1, y, x); the reference as these.
-        oriented: the grid tells how the patient lay; else no plane and no ends are named.
+        found: magnitudes by title: (z, y, x) on the grid, or the middle slice alone, (1, y, x).
+        reference: of the same shape.
+        oriented: whether the grid tells how the patient lay; otherwise no plane and no ends are named.
     """
     view = View.of(grid, 0)
     volumes = {**({} if reference is None else {"fully sampled": reference}), **found}

@@ -1,4 +1,4 @@
-"""Surfaces in three dimensions as still pictures, shaded by matplotlib alone: no display, no GPU."""
+"""Still pictures of surfaces, shaded by matplotlib alone: without display or GPU."""
 
 import math
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from kneeformer.geometry.smooth_structure import smooth_structure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FACES, _VOXEL_MM = 40_000, 0.9  # no picture shows more, or finer ones
-_RUGGED = 60_000  # voxel faces at a mask's border, of which there are more in noise alone and in long bones
+_FACES, _VOXEL_MM = 40_000, 0.9  # a picture shows no more and no finer ones
+_RUGGED = 60_000  # voxel faces at a mask's border; only noise and long bones have more
 _KEY, _FILL = np.array([-0.45, -0.75, 0.55]), np.array([0.8, -0.5, -0.1])  # lights: right, back, up
 _AMBIENT, _DIFFUSE, _FILLED, _GLOSS = 0.30, 0.62, 0.18, 0.16
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A surface to be rendered.
+    """A surface to render.
 
     Attributes:
         colours: (vertices, 3) or (3,), red, green and blue from 0 to 1.
@@ -34,7 +34,7 @@ class Surface:
 
 
 def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
-    """The surface of a mask (z, y, x), not empty, as fine as a picture can show it; for nothing else."""
+    """The surface of a mask (z, y, x), not empty, as fine as a picture can show; only for pictures."""
     part, coarse = _coarser(mask, grid, _VOXEL_MM)
     rugged = math.sqrt(_border_faces(part) / _RUGGED)
     if rugged > 1:
@@ -43,7 +43,7 @@ def smooth_surface(mask: np.ndarray, grid: Grid) -> Mesh:
 
 
 def _coarser(mask: np.ndarray, grid: Grid, mm: float) -> tuple[np.ndarray, Grid]:
-    """Voxels that are `mm` apart, or as the grid has them, and their grid; all where none would be left."""
+    """The mask thinned to voxels about `mm` apart, with its grid; unchanged if none would be left."""
     steps = [max(1, int(mm / spacing)) for spacing in grid.spacing]
     part = mask[:: steps[0], :: steps[1], :: steps[2]]
     if not part.any():
@@ -59,14 +59,14 @@ def _border_faces(mask: np.ndarray) -> int:
 
 
 def extent_mm(surfaces: Sequence[Surface], degrees: float) -> tuple[float, float]:
-    """Height and width of what `render` shows, a margin included."""
+    """Height and width of what `render` shows, with a margin."""
     points = np.concatenate([_seen(s.mesh.vertices, degrees) for s in surfaces])
     wide, _, high = np.ptp(points, axis=0) * 1.08
     return float(high), float(wide)
 
 
 def degrees_towards(vertices: np.ndarray, part: np.ndarray) -> float:
-    """Degrees, as `render` takes them, from which a part of a surface is in front; 0 where there is none.
+    """Degrees, as in `render`, at which a part of a surface faces the observer; 0 if the part is empty.
 
     Args:
         vertices: (n, 3) LPS mm.
@@ -79,13 +79,13 @@ def degrees_towards(vertices: np.ndarray, part: np.ndarray) -> float:
 
 
 def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:
-    """Surfaces as seen by someone who stands before the patient, in parallel projection.
+    """Draw surfaces in parallel projection, as an observer standing in front of the patient sees them.
 
-    Each triangle is shaded from corner to corner (Gouraud, 1971), those that are farther away first.
+    Triangles are shaded from corner to corner (Gouraud, 1971) and drawn from far to near.
 
     Args:
-        degrees: by which the observer walks around the patient towards the patient's left: 0 sees the
-            front, 90 the left side, 180 the back.
+        degrees: angle by which the observer walks around the patient, towards the patient's left: 0 shows
+            the front, 90 the left side, 180 the back.
     """
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
@@ -103,9 +103,9 @@ def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:
     triangles = triangles[across[:, 0] * up[:, 1] > across[:, 1] * up[:, 0]]  # those that face the observer
     far_first = np.argsort(-at[triangles, 1].mean(1))
     drawing = TriMesh(Triangulation(at[:, 0], at[:, 2], triangles[far_first]))
-    shades: Any = np.concatenate(colours)  # an array is taken, which its types do not say
+    shades: Any = np.concatenate(colours)  # it takes an array, although its types do not say so
     drawing.set_facecolor(shades)
-    axes.add_collection(drawing, autolim=False)  # its limits are set below, which saves a path a triangle
+    axes.add_collection(drawing, autolim=False)  # limits are set below, which saves one path per triangle
     low, high = at.min(0), at.max(0)
     margin = 0.04 * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
@@ -113,7 +113,7 @@ def render(axes: "Axes", surfaces: Sequence[Surface], degrees: float) -> None:
 
 
 def _seen(vectors: np.ndarray, degrees: float) -> np.ndarray:
-    """(n, 3) LPS vectors as the observer has them: to the right, away, up."""
+    """(n, 3) LPS vectors in the observer's axes: to the right, away, up."""
     angle = np.deg2rad(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     turned = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
@@ -121,7 +121,7 @@ def _seen(vectors: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _vertex_normals(mesh: Mesh) -> np.ndarray:
-    """(vertices, 3) of length 1: means of the faces around, weighed by their areas."""
+    """(vertices, 3) unit normals: means over the faces of each vertex, weighted by area."""
     sums = np.zeros_like(mesh.vertices)
     for corner in range(3):
         for axis in range(3):

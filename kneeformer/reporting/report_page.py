@@ -1,4 +1,4 @@
-"""The report page: what it may hold, and one HTML file of it that needs nothing else."""
+"""The report page: its parts, and its writing as one self-contained HTML file."""
 
 import base64
 import importlib.util
@@ -13,7 +13,7 @@ from typing import Any
 
 from kneeformer.data.files import write_text
 
-_WIDEST, _QUALITY = 1000, 82  # pixels of a picture in the page, and how it is compressed
+_WIDEST, _QUALITY = 1000, 82  # width of a picture in pixels, and quality of its compression
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Table:
     """Rows of text; the first cell of each names it.
 
     Attributes:
-        foot: one row more, of means; () without.
-        is_prose: cells are sentences, no numbers.
+        foot: a last row of means; () without one.
+        is_prose: whether cells are sentences instead of numbers.
     """
 
     caption: str
@@ -35,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a data URI, with what it shows in words."""
+    """A picture as a data URI, with a description."""
 
     uri: str
     alt: str
@@ -53,7 +53,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Scene:
-    """Surfaces to turn, as a figure of plotly (data and layout)."""
+    """Interactive surfaces, as a plotly figure (data and layout)."""
 
     figure: Mapping[str, Any]
     alt: str
@@ -65,9 +65,9 @@ class Section:
     """A part of the page.
 
     Attributes:
-        code: settings or a log as a file holds them, folded below `code_title`.
-        volumes: as `slice_viewer.viewer_data` makes them.
-        is_case: one of many alike, in a frame.
+        code: text of settings or a log, folded below `code_title`.
+        volumes: made by `slice_viewer.viewer_data`.
+        is_case: whether it shows a case, in a frame.
     """
 
     title: str
@@ -84,18 +84,18 @@ class Section:
 
     @cached_property
     def bytes(self) -> int:
-        """Size in the page, about."""
+        """Approximate size in the page."""
         parts = [*self.volumes, *(s.figure for s in self.scenes), *(p.uri for p in self.pictures)]
         return sum(len(json.dumps(part)) for part in parts) + sum(len(c.svg) for c in self.charts)
 
 
 @dataclass(frozen=True)
 class Page:
-    """All of a report.
+    """A whole report.
 
     Attributes:
-        kind: of report, above the title.
-        facts: name and value, below it.
+        kind: kind of report, shown above the title.
+        facts: names and values, shown below it.
     """
 
     title: str
@@ -107,9 +107,9 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write a page as one HTML file. Text is escaped, whatever it holds.
+    """Write a page as one HTML file, with all text escaped.
 
-    Scenes need plotly; where it is not installed they are left out.
+    Scenes are left out if plotly is not installed.
     """
     from jinja2 import Environment, FunctionLoader
 
@@ -125,12 +125,12 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def has_viewer() -> bool:
-    """True where plotly is installed, which turns surfaces."""
+    """True where plotly is installed, which shows interactive surfaces."""
     return importlib.util.find_spec("plotly") is not None
 
 
 def picture_of(path: Path, alt: str, caption: str = "") -> Picture:
-    """A picture file in the size of the page, compressed for it."""
+    """A picture file, scaled and compressed for the page."""
     from PIL import Image
 
     with Image.open(path) as opened:
@@ -143,7 +143,7 @@ def picture_of(path: Path, alt: str, caption: str = "") -> Picture:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Bytes of a MIME type as a URI."""
+    """Bytes of a MIME type as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

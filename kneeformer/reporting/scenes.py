@@ -1,4 +1,4 @@
-"""Surfaces to turn in the report page, as figures of plotly."""
+"""Interactive surfaces of the report page, as plotly figures."""
 
 import base64
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from kneeformer.geometry.decimation import simplified
 from kneeformer.geometry.mesh import Mesh
 from kneeformer.reporting.report_page import Scene
 
-_FACES = 9_000  # of a surface: as many as turn smoothly without a GPU
-_FAR = 1.7  # of the observer, in sizes of the scene
+_FACES = 9_000  # of a surface: more do not turn smoothly without a GPU
+_FAR = 1.7  # distance of the observer, in sizes of the scene
 _LIGHT = {"ambient": 0.5, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6, "fresnel": 0.1}
 
 
 @dataclass(frozen=True)
 class NamedSurface:
-    """A surface of the legend.
+    """A surface with an entry in the legend.
 
     Attributes:
         colour: red, green and blue from 0 to 1.
-        values: of each vertex, coloured from 0 to `most`; None: all of one colour.
+        values: of each vertex, coloured from 0 to `most`; None uses `colour` throughout.
         shown: at first; a click in the legend shows or hides it.
     """
 
@@ -35,15 +35,15 @@ class NamedSurface:
 
 
 def thinned(mesh: Mesh) -> Mesh:
-    """The same surface with no more faces than a page can turn."""
+    """The surface with no more faces than a page can turn smoothly."""
     return simplified(mesh, _FACES)
 
 
 def surface_scene(surfaces: Sequence[NamedSurface], title: str, degrees: float = 20) -> Scene:
-    """Surfaces in patient space (mm), in perspective.
+    """A scene of surfaces in patient space (mm), in perspective.
 
     Args:
-        degrees: by which the observer walks around the patient, as `renders.render` takes them.
+        degrees: direction of the observer, as in `renders.render`.
     """
     angle = np.deg2rad(degrees)
     eye = {"x": _FAR * float(np.sin(angle)), "y": -_FAR * float(np.cos(angle)), "z": 0.3}

@@ -1,4 +1,4 @@
-"""Scores in the report page: a table of structures with intervals, and one of cases, the worst first."""
+"""Scores in the report page: a table of structures, with intervals, and one of cases, worst first."""
 
 import math
 
@@ -39,7 +39,7 @@ def case_table(summary: Summary) -> Table:
 
 
 def worst_first(summary: Summary) -> list[CaseScores]:
-    """Cases by the mean of their leading metric; those in which it is undefined last."""
+    """Cases sorted by the mean of the leading metric, worst first, undefined last."""
     sign = -1 if summary.metrics[shown_metrics(summary)[0]].better == "lower" else 1
     means = {case.case: sign * _mean(case, summary) for case in summary.metric_per_case}
     return sorted(summary.metric_per_case, key=lambda c: (math.isnan(means[c.case]), means[c.case], c.case))

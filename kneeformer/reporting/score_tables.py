@@ -1,4 +1,4 @@
-"""Summaries of scores as a table for a terminal and as one for a spreadsheet; any task's, any metrics."""
+"""Tables of scores, of any task, for a terminal and for a spreadsheet."""
 
 import csv
 import io
@@ -17,12 +17,12 @@ from kneeformer.metrics.score_table import WHOLE, ScoreTable
 from kneeformer.metrics.summary import Intervals, Summary
 
 WIDTH = 100  # columns of a terminal
-_NAMES = 24  # columns that names of structures may take before they are folded
+_NAMES = 24  # columns for names of structures; longer names are folded
 _DIGITS = 6  # significant ones, in a spreadsheet
 
 
 class ScoreColumn(NamedTuple):
-    """A column of a table of means: its cells, a part a row, and the mean of several structures."""
+    """A column of a table of means: one cell per part, and the mean over several structures."""
 
     title: str
     cells: Sequence[str]
@@ -30,11 +30,11 @@ class ScoreColumn(NamedTuple):
 
 
 def terminal_table(summary: Summary) -> str:
-    """The means as plain text, a row a structure and region, the mean of several structures at the foot.
+    """The means as plain text, one row per structure and region, with the mean over structures at the foot.
 
-    Of the metrics of which one value is better than another the first ones are shown, as many as fit into
-    100 columns. "Cases" are those in which the first metric is defined. Where slices lie in several planes,
-    a second table has the first metric of each plane.
+    It shows the first metrics that have a better direction, as many as fit into 100 columns. "Cases" counts
+    those in which the first metric is defined. If slices lie in several planes, a second table has the first
+    metric for each plane.
     """
     columns = [*score_columns(summary)]
     names = min(_NAMES, max(len(name) for name in summary.parts))
@@ -52,7 +52,7 @@ def terminal_table(summary: Summary) -> str:
 
 
 def _by_plane(summary: Summary) -> Iterator[str]:
-    """The first metric's means over the cases of each plane, where there are several."""
+    """The first metric's means over the cases of each plane, if there are several."""
     first, *_ = shown_metrics(summary)
     metric = summary.metrics[first]
     planes = sorted({case.plane for case in summary.metric_per_case})
@@ -75,9 +75,9 @@ def _mean_of(values: Sequence[float]) -> float:
 
 
 def spreadsheet(table: ScoreTable) -> str:
-    """Comma-separated values: a row a case, structure and region, a column a metric.
+    """Comma-separated values: one row per case, structure and region, one column per metric.
 
-    Six significant digits; what is undefined, or no metric of the region, is an empty cell.
+    Numbers have six significant digits; undefined values are empty cells.
     """
     cells = {(row.case, row.part, row.metric.name): row.value for row in table.rows}
     names, parts = [*table.metrics], table.parts
@@ -97,7 +97,7 @@ def spreadsheet(table: ScoreTable) -> str:
 
 
 def csv_text(titles: Sequence[str], rows: Iterable[Iterable[str | float]]) -> str:
-    """Comma-separated values, numbers in six significant digits, NaN an empty cell."""
+    """Comma-separated values; numbers have six significant digits, NaN is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
@@ -106,14 +106,14 @@ def csv_text(titles: Sequence[str], rows: Iterable[Iterable[str | float]]) -> st
 
 
 def plain_text(grid: Table) -> str:
-    """A table as plain text of 100 columns; names stand as they are, "[bold]" and ":knee:" too."""
+    """A table as plain text of 100 columns; "[bold]" and ":knee:" in names are kept as they are."""
     page = io.StringIO()
     Console(file=page, width=WIDTH, color_system=None, markup=False, emoji=False).print(grid)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
 def score_columns(summary: Summary) -> Iterator[ScoreColumn]:
-    """All that could be shown, the first metric with its interval."""
+    """All columns that a table could show; the first metric has an interval."""
     first, *_ = names = shown_metrics(summary)
     yield ScoreColumn("Cases", [str(n[first]) for n in summary.counted.values()], str(summary.cases))
     for name in names:
@@ -128,17 +128,17 @@ def score_columns(summary: Summary) -> Iterator[ScoreColumn]:
 
 
 def _heading(title: str) -> str:
-    """A word a line: "Volume / Error", "HD95 / mm"."""
+    """One line per word: "Volume / Error", "HD95 / mm"."""
     return re.sub("(?<=[a-z]{3})(?=[A-Z])| ", "\n", title)
 
 
 def shown_metrics(summary: Summary) -> list[str]:
-    """Return the metrics of which one value is better than another; the first one leads."""
+    """Names of the metrics that have a better direction, the leading one first."""
     return [n for n, m in summary.metrics.items() if m.better is not None and m.mean is not None]
 
 
 def leading_keys(summary: Summary) -> list[str]:
-    """The keys of the structures in the region that leads."""
+    """Keys of the structures in the leading region."""
     first, *_ = summary.parts.values()
     return [key for key, part in summary.parts.items() if part.region == first.region]
 
@@ -154,10 +154,10 @@ def _width(column: ScoreColumn) -> int:
 
 
 def score_notes(summary: Summary, left_out: Sequence[str] = ()) -> Iterator[str]:
-    """Yield what a reader of the means must know: of how many subjects they are, and of which region.
+    """Yield notes below a table of means: number of cases and subjects, region, left-out columns.
 
     Args:
-        left_out: titles of columns that the table has no room for.
+        left_out: titles of columns without room in the table.
     """
     cases = "1 case" if summary.cases == 1 else f"{summary.cases} cases"
     first, *names = shown_metrics(summary)

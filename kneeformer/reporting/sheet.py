@@ -1,4 +1,4 @@
-"""A dark sheet of panels, as on a reading station: planes with letters and scale bars, and renders."""
+"""A dark sheet of panels, as on a reading station: planes with letters and scale bars, and renderings."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class Sheet:
     """Rows of panels below a title, with a legend and notes at the foot.
 
     Attributes:
-        axes: of each row the panels, in the order in which their sizes were given.
+        axes: panels of each row, in the order of their sizes.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Sheet:
         legend: Mapping[str, Colour] | None = None,
         notes: Iterable[str] = (),
     ) -> None:
-        """A sheet to draw on.
+        """Lay out a sheet to draw on.
 
         Args:
-            rows: height and width of each panel; those of a row are to one scale.
-            legend: names and their colours.
-            notes: warnings, printed in amber; long ones are broken into lines.
+            rows: height and width of each panel; the panels of a row have one scale.
+            legend: names with their colours.
+            notes: warnings, printed in amber; long ones are wrapped.
         """
         from matplotlib.figure import Figure
 
@@ -67,7 +67,7 @@ class Sheet:
             top += _LINE
 
     def save(self, picture: Path) -> None:
-        """Write it as PNG."""
+        """Write the sheet as PNG."""
         with written_whole(picture) as beside:
             self.figure.savefig(beside, format="png", facecolor=PAPER, pil_kwargs={"compress_level": 3})
 
@@ -87,7 +87,7 @@ class Sheet:
         return panels
 
     def _text(self, x: float, y: float, text: str, colour: Colour, size: float) -> None:
-        """Inches from the left and from the top, to the middle of the line."""
+        """Write a line of text; x and y are inches from the left and from the top to its middle."""
         self.figure.text(
             x / _WIDTH,
             1 - y / self.height,
@@ -114,13 +114,13 @@ def show_plane(
     name: str = "",
     ends: bool = True,
 ) -> None:
-    """A slice in mm, with the name of its plane, the letters of its ends and a scale bar.
+    """Draw a slice in mm, with the name of its plane, the letters of its ends and a scale bar.
 
     Args:
-        pixels: (rows, columns), as `View.slices` gives them.
+        pixels: (rows, columns), from `View.slices`.
         window: values of black and white.
-        name: in place of the plane's.
-        ends: with the letters of its ends.
+        name: title instead of that of the plane.
+        ends: whether to write the letters of the ends.
     """
     height, width = size_mm(view, pixels)
     axes.imshow(
@@ -145,25 +145,25 @@ def show_plane(
 
 
 def outline(axes: "Axes", view: View, mask: np.ndarray, colour: Colour, style: str = "solid") -> None:
-    """The contour of a mask in a slice that `show_plane` shows; nothing of an empty or full one.
+    """Draw the contour of a mask on a slice of `show_plane`.
 
     Args:
         mask: (rows, columns) bool.
     """
     if not mask.any():
         return
-    padded = np.pad(mask, 1).astype(np.float32)  # closed where the border cuts it
+    padded = np.pad(mask, 1).astype(np.float32)  # closes contours at the border
     y, x = ((np.arange(n) - 0.5) * mm for n, mm in zip(padded.shape, view.pixel_mm, strict=True))
     axes.contour(x, y, padded, [0.5], colors=[colour], linewidths=1.4, linestyles=style)
 
 
 def caption(axes: "Axes", text: str) -> None:
-    """Text in the upper left corner of a panel."""
+    """Write text in the upper left corner of a panel."""
     _write(axes, 0.03, 0.97, text, INK, 10, "left", "top")
 
 
 def window_of(volume: np.ndarray) -> tuple[float, float]:
-    """Values of black and white of a scan without a scale: its half and its 99.5th percentile."""
+    """Values of black and white for a scan: its 0.5th and 99.5th percentile."""
     low, high = np.percentile(volume[::2, ::2, ::2], (0.5, 99.5))
     return float(low), float(high if high > low else low + 1e-6)
 
@@ -192,13 +192,13 @@ def _write(
 
 
 def _scale(row: Sequence[tuple[float, float]]) -> float:
-    """Inches for a unit of a row's sizes, so that it fits the sheet."""
+    """Inches per unit of a row's sizes, so that the row fits the sheet."""
     wide = (_WIDTH - _GAP * (len(row) + 1)) / sum(w for _, w in row)
     return min(wide, _TALLEST / max(h for h, _ in row))
 
 
 def _legend_lines(legend: Mapping[str, Colour]) -> list[list[tuple[str, Colour]]]:
-    """The entries, as many a line as fit."""
+    """The entries of the legend, in lines of as many as fit."""
     lines: list[list[tuple[str, Colour]]] = []
     left = _WIDTH
     for name, colour in legend.items():

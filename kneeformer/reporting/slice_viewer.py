@@ -1,4 +1,4 @@
-"""Volumes for the slice viewer of the report page: eight bits a voxel, as tiles of a picture."""
+"""Volumes for the slice viewer of the report page: 8 bits per voxel, slices as tiles of a picture."""
 
 import io
 import math
@@ -22,12 +22,12 @@ _QUALITY = 80  # of the scan's JPEG; labels are exact
 
 @dataclass(frozen=True)
 class Heat:
-    """A map of numbers from 0 on, as of an error or of uncertainty.
+    """A map of numbers from 0 up, such as errors or uncertainties.
 
     Attributes:
         values: (z, y, x).
-        most: what is shown brightest.
-        unit: of it.
+        most: value shown brightest.
+        unit: of the values.
     """
 
     name: str
@@ -44,7 +44,7 @@ def viewer_data(
     structures: Mapping[int, tuple[str, Rgb]] | None = None,
     heat: Heat | None = None,
 ) -> dict[str, Any]:
-    """Return what the viewer reads, for JSON. Long axes are thinned to every n-th voxel.
+    """Return the data of the viewer, for JSON. Long axes keep every n-th voxel only.
 
     Args:
         scan, labels: (z, y, x) on the grid.
@@ -82,7 +82,7 @@ def _heat(heat: Heat, values: np.ndarray) -> dict[str, Any]:
 
 
 def _bytes(values: np.ndarray, most: float) -> np.ndarray:
-    """0 to `most` as 0 to 255."""
+    """Scale 0 to `most` to 0 to 255."""
     return (values * (255 / most)).clip(0, 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""progress.png: how a training goes."""
+"""The curves of a training: progress.png, and the chart of the report."""
 
 import io
 from pathlib import Path
@@ -16,15 +16,15 @@ DOTS_PER_INCH = 100
 def draw_training_curves(lines: list[dict[str, Any]], picture: Path) -> None:
     """Draw loss, scores of validation crops and learning rate against steps, from the lines of a log.
 
-    It is drawn again and again while training runs, so its layout is fixed: fitting it to its texts would
-    double the time.
+    It is drawn many times during a training, so its layout is fixed: fitting it to the texts would double
+    the time.
     """
     with written_whole(picture) as beside:
         _curves(lines).savefig(beside, format="png")
 
 
 def training_curves_svg(lines: list[dict[str, Any]]) -> str:
-    """The same as SVG without a background, what is black in the colour of the text around it."""
+    """The same curves as SVG, without a background and with black as the colour of the surrounding text."""
     from matplotlib import rc_context
 
     figure, text = _curves(lines), io.StringIO()
@@ -67,7 +67,7 @@ def _curves(lines: list[dict[str, Any]]) -> "Figure":
 
 
 def _running_mean(values: list[float], weight: float = 0.9) -> list[float]:
-    """The exponential running mean: each value weighs 1 - `weight`, all before it `weight`."""
+    """The exponential running mean: the earlier mean has `weight`, each new value the rest."""
     smoothed: list[float] = []
     for value in values:
         smoothed.append(value if not smoothed else weight * smoothed[-1] + (1 - weight) * value)

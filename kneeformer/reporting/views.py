@@ -1,4 +1,4 @@
-"""Planes through a volume in radiological orientation: which way they lie, and millimetres along them."""
+"""Planes through a volume in radiological orientation, with their directions and pixel sizes."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ _TOWARDS = "LPI"  # where rows and columns lead along the patient's x, y and z
 class View:
     """Slices of a volume along one of its axes, in radiological orientation.
 
-    Rows run down to the feet, or to the back in an axial slice; columns to the patient's left, or to the
-    back in a sagittal one. An oblique volume is seen along its own axes, which are called after the
-    patient's axes that they lie nearest to.
+    Rows run towards the feet, or towards the back in an axial slice; columns run towards the patient's left,
+    or towards the back in a sagittal slice. An oblique volume is shown along its own axes, named after the
+    nearest axes of the patient.
 
     Attributes:
         plane: sagittal, coronal or axial.
         order: the array axes of slices, rows and columns.
         flipped: whether rows and columns run against their array axes.
         pixel_mm: height and width of a pixel.
-        ends: letters of what lies at the top, bottom, left and right.
+        ends: letters of the directions at the top, bottom, left and right.
     """
 
     plane: str
@@ -69,10 +69,10 @@ class View:
 
 
 def fullest_slice(labels: np.ndarray, axis: int) -> int:
-    """The slice across an axis that holds most of all structures, of each in shares of its fullest slice.
+    """The slice across an axis that shows most of all structures, each relative to its own fullest slice.
 
     Args:
-        labels: (z, y, x) label map, 0 background; where it is empty, the middle slice.
+        labels: (z, y, x) label map, 0 background; an empty one gives the middle slice.
     """
     others = tuple(a for a in range(3) if a != axis)
     shares = np.zeros(labels.shape[axis])
@@ -83,6 +83,6 @@ def fullest_slice(labels: np.ndarray, axis: int) -> int:
 
 
 def _from_to(patient_axis: int) -> tuple[str, str]:
-    """Return the ends of an axis of the patient that a row or column comes from and leads to."""
+    """The ends of a patient axis that a row or column comes from and leads to."""
     to = _TOWARDS[patient_axis]
     return ENDS[patient_axis].replace(to, ""), to

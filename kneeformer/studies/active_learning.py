@@ -1,4 +1,4 @@
-"""Choice of images to label next: those a network is unsure of, and unlike each other.
+"""Active learning: which images to label next, by uncertainty and by difference from each other.
 
 After Yang et al., "Suggestive Annotation" (2017), and Sener and Savarese, "Core-Set" (2018).
 """
@@ -13,7 +13,7 @@ from kneeformer.geometry.orientation import turn
 
 _FOREGROUND = 0.1  # probability from which a voxel may belong to a structure
 _CELLS = 8  # of a small image, along each axis
-_ORIENTATION = "SPL"  # of small images: any one, the same for all
+_ORIENTATION = "SPL"  # of small images, the same for all
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Suggestion:
 
     Attributes:
         uncertainty: of the network, 0 to 1.
-        distance: of its small image to the nearest labelled or earlier suggested one.
+        distance: of its small image to the nearest labelled or previously suggested one.
     """
 
     case: str
@@ -31,10 +31,10 @@ class Suggestion:
 
 
 def uncertainty(probabilities: np.ndarray, regions: bool) -> float:
-    """Mean entropy over the voxels that may belong to a structure, 1 that of equal odds; 1 where none may.
+    """Mean entropy of the voxels that may belong to a structure, 1 for equal odds; 1 if there are none.
 
     Args:
-        probabilities: (outputs, z, y, x); of regions each by itself, else the first is the background's.
+        probabilities: (outputs, z, y, x): of each region, or of exclusive labels with background first.
         regions: whether outputs overlap.
     """
     p = probabilities.astype(np.float32)
@@ -48,7 +48,7 @@ def uncertainty(probabilities: np.ndarray, regions: bool) -> float:
 
 
 def small_image(image: np.ndarray, orientation: str) -> np.ndarray:
-    """(512,) an image (z, y, x) averaged in 8 x 8 x 8 cells along the patient's axes; mean 0, deviation 1."""
+    """(512,) means of an image (z, y, x) in 8 x 8 x 8 cells along the patient's axes, standardised."""
     cells = turn(image, orientation, _ORIENTATION).astype(np.float64)
     for axis in range(3):
         edges = np.linspace(0, cells.shape[axis], _CELLS + 1)
@@ -66,7 +66,7 @@ def suggest(
     labelled: Sequence[np.ndarray],
     number: int,
 ) -> list[Suggestion]:
-    """Of the cases that are twice the number and least certain, those farthest from all known, one by one.
+    """Choose cases: among twice as many of the least certain, one by one the farthest from all known ones.
 
     Args:
         uncertain: uncertainty by case.

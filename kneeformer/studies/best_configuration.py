@@ -1,4 +1,4 @@
-"""Best trained configuration of a dataset, or ensemble of two, on the same validation cases."""
+"""The best trained configuration of a dataset, or ensemble of two, on the same validation cases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class Candidates:
     """Configurations and folds to compare.
 
     Attributes:
-        configurations: None takes all of each plan but those that only prepare others.
-        folds: None takes those that as many configurations as possible have in common.
-        ranking_only: compare the scores that are there, without ensembles and post-processing.
-        plans: one or several; of several a configuration is called as its folder, PLANS__CONFIGURATION.
+        configurations: None takes all of each plan that predict cases.
+        folds: None takes those that most configurations have in common.
+        plans: one or several; with several, a configuration is called PLANS__CONFIGURATION, as its folder.
+        ranking_only: compare existing scores, without ensembles and post-processing.
     """
 
     dataset: str
@@ -66,18 +66,18 @@ class Candidate:
 def find_best_configuration(
     folders: Folders, wanted: Candidates, watch: Progress = lambda *_: None
 ) -> tuple[str, Path]:
-    """Compare what is trained and validated; nothing is trained.
+    """Compare the configurations that are trained and validated; train nothing.
 
-    Configurations that predict label maps are compared with their ensembles and post-processed, where their
-    dataset is in kf_raw.
+    Those that predict label maps are also compared as ensembles and with post-processing, if the dataset is
+    in kf_raw.
 
     Returns:
-        What to read of it, and the folder of best_configuration.json, table.md and prediction_commands.txt:
-        best_configuration in the dataset's results.
+        A report, and the folder best_configuration in the dataset's results, which holds
+        best_configuration.json, table.md and prediction_commands.txt.
 
     Raises:
-        KneeformerError: nothing can be compared, with the commands that would train it; a fold was validated
-            on other cases or regions, or trained by another plan, than the folds beside it.
+        KneeformerError: nothing can be compared (the message has the commands to train it); a fold was
+            validated on other cases or regions, or trained by another plan, than the others.
     """
     require_writable(home_of(folders, wanted.dataset))
     planned = _planned(folders, wanted)
@@ -131,7 +131,7 @@ def _choice(
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Candidate]:
-    """The candidates by what they are called, plan by plan. Raises KneeformerError: of different tasks."""
+    """The candidates by name, plan by plan. Raises KneeformerError: they are of different tasks."""
     planned = {
         wanted.called(plans, name): Candidate(wanted.dataset, plans, name, configuration)
         for plans in wanted.plans
@@ -146,9 +146,10 @@ def _planned(folders: Folders, wanted: Candidates) -> dict[str, Candidate]:
 
 
 def _planned_in(folders: Folders, wanted: Candidates, plans: str) -> dict[str, Configuration]:
-    """Those of one plan, in its order or that of the request: by default, of its first one's task.
+    """The candidates of one plan, in its order or in that of the request.
 
-    A plan of completions offers a segmentation as well, whose Dice says nothing beside their RMSD.
+    By default these are of one task: a plan of completions also has a segmentation, whose Dice cannot be
+    compared with their RMSD.
     """
     plan = read_dataset_plan(folders, wanted.dataset, plans)
     there = {n: c for n, c in plan.configurations.items() if registered(c.task).evaluation is not None}
@@ -163,7 +164,7 @@ def _planned_in(folders: Folders, wanted: Candidates, plans: str) -> dict[str, C
 
 
 def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
-    """Raises KneeformerError: the splits are wrong, or have no such fold as requested."""
+    """The splits. Raises KneeformerError: they are wrong, or lack a requested fold."""
     splits = dataset_splits(folders, wanted.dataset)
     for fold in wanted.folds or ():
         fold_cases(splits, fold_name(fold))
@@ -173,7 +174,7 @@ def _splits(folders: Folders, wanted: Candidates) -> list[Split]:
 def _validated(
     folders: Folders, wanted: Candidates, planned: Mapping[str, Candidate]
 ) -> dict[str, tuple[int, ...]]:
-    """Validated folds of each candidate; of these the requested ones, if any are requested."""
+    """Validated folds of each candidate, among those requested."""
     found = {n: validated_folds(folders, wanted.dataset, c.name, c.plans) for n, c in planned.items()}
     requested = wanted.folds
     return {n: tuple(k for k in folds if requested is None or k in requested) for n, folds in found.items()}
@@ -191,7 +192,7 @@ def _scores(
     chosen: Comparable,
     splits: list[Split],
 ) -> dict[str, ScoreTable]:
-    """Of each configuration the validation cases of the compared folds."""
+    """The scores of each configuration on the validation cases of the compared folds."""
     folds: dict[str, list[ValidatedFold]] = {name: [] for name in chosen.configurations}
     for name, own in folds.items():
         _refuse_mixed_plans(folders, [planned[name].request(k) for k in chosen.validated[name]])
@@ -204,7 +205,7 @@ def _scores(
 
 
 def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
-    """Folds of one configuration are one model where kf_predict can average them."""
+    """Raises KneeformerError: kf_predict could not average the folds, which were trained by other plans."""
     first, *others = requests
     key = read_fold_plan(first.folder(folders)).compatibility_key()
     for other in others:
@@ -216,7 +217,7 @@ def _refuse_mixed_plans(folders: Folders, requests: list[Request]) -> None:
 
 
 def _prediction(members: list[Candidate], chosen: dict[str, tuple[int, ...]], processed: bool) -> str:
-    """The command that predicts the dataset's test cases by all validated folds of what is chosen."""
+    """The command that predicts the dataset's test cases with all validated folds of the chosen models."""
     best, *more = members
     dataset, folds = quote(best.dataset), next(iter(chosen.values()))
     raw, results = f'"$kf_raw"/{dataset}', f'"$kf_results"/{dataset}'

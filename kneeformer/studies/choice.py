@@ -1,6 +1,4 @@
-"""The choice to predict with: the best configuration, or an ensemble that is significantly better, and its
-post-processing.
-"""
+"""The choice of a model: the best configuration, or a significantly better ensemble, and post-processing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,12 @@ Folds = Sequence[tuple[str, list[str]]]  # name and validation cases of each
 
 @dataclass(frozen=True)
 class Choice:
-    """Attributes:
-    scores: of all that was compared, ensembles too, by name.
-    members: the configuration, or the two of an ensemble.
-    post_processing: structures of which only the largest components are kept.
+    """The model to predict with.
+
+    Attributes:
+        scores: of all that was compared, by name, including ensembles.
+        members: the configuration, or the two of an ensemble.
+        post_processing: structures of which only the largest components are kept.
     """
 
     scores: Mapping[str, ScoreTable]
@@ -32,7 +32,7 @@ class Choice:
 
 
 def best_of(scores: Mapping[str, ScoreTable], leading: LeadingScore) -> Choice:
-    """The best configuration by its scores alone."""
+    """Choose the best configuration by its scores alone."""
     return Choice(scores, (rank(scores, leading)[0].configuration,))
 
 
@@ -47,8 +47,8 @@ def choose(
 ) -> Choice:
     """Compare configurations that predict label maps with ensembles of two, and post-process the choice.
 
-    An ensemble takes twice the time: it is chosen where the paired interval of its difference to the best
-    configuration excludes 0.
+    An ensemble takes twice the time. It is chosen only where the paired interval of its difference to the
+    best configuration excludes 0.
 
     Args:
         scores: of the configurations, on the validation cases of the folds.

@@ -1,4 +1,4 @@
-"""The model that was chosen for a dataset, in files that kf_predict --best reads."""
+"""The files of the model chosen for a dataset, which kf_predict --best reads."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ class BestConfiguration(Record):
     """Contents of best_configuration.json.
 
     Attributes:
-        score: by which the configurations are ranked.
-        cases: validation cases of the folds, the same of each configuration.
+        score: name of the score that ranks the configurations.
+        cases: number of validation cases, the same for each configuration.
         ranking: the best first.
         chosen: the configuration to predict with, or those of an ensemble, each with its validated folds.
         post_processing: structures of which only the largest components are kept.
-        left_out: what is not compared, and why.
+        left_out: lines about what is not compared, and why.
         to_compare_more: commands that train or validate what is missing.
         prediction: the command that predicts with the best.
     """
@@ -44,18 +44,18 @@ class BestConfiguration(Record):
     prediction: str
 
     def models(self, results: Path) -> dict[Path, tuple[int, ...]]:
-        """The folders of what is chosen, each with its folds."""
+        """The folders of the chosen models, each with its folds."""
         before = f"{self.plans[0]}__" if len(self.plans) == 1 else ""
         return {results / self.dataset / f"{before}{name}": folds for name, folds in self.chosen.items()}
 
     def description(self) -> str:
-        """Return the choice in a line."""
+        """One line about the choice."""
         text = " and ".join(self.chosen) + ", averaged" * (len(self.chosen) > 1)
         kept = [f"{k.structure} (largest {k.components})" for k in self.post_processing]
         return text + (f"; components kept: {', '.join(kept)}" if kept else "")
 
     def report(self, table: str) -> str:
-        """The table of the ranking, and what else there is to say."""
+        """The table of the ranking, the choice, and what was left out."""
         parts = [table, f"Chosen: {self.description()}."]
         if self.post_processing:
             parts.append(
@@ -114,7 +114,7 @@ def home_of(folders: Folders, dataset: str) -> Path:
 
 
 def write_best(folders: Folders, found: BestConfiguration, report: str) -> Path:
-    """Write best_configuration.json, table.md and prediction_commands.txt; the folder they are in."""
+    """Write best_configuration.json, table.md and prediction_commands.txt, and return their folder."""
     home = home_of(folders, found.dataset)
     write_text(home / "best_configuration.json", found.model_dump_json(indent=2) + "\n")
     write_text(home / "table.md", report)

@@ -1,4 +1,4 @@
-"""Configurations that can be compared on the same folds, and commands so that more can. Needs no torch."""
+"""Configurations that can be compared on the same folds, and what others lack for it. Needs no torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Comparable:
     """Configurations that are all validated on the same folds.
 
     Attributes:
-        validated: folds of every candidate, of those that are compared and of those that are not.
+        validated: folds of every candidate, compared or not.
     """
 
     validated: Mapping[str, tuple[int, ...]]
@@ -25,8 +25,9 @@ class Comparable:
     def choose(
         cls, validated: Mapping[str, tuple[int, ...]], requested: tuple[int, ...] | None
     ) -> "Comparable":
-        """The folds that are requested, and who has them all; or as many configurations as have a fold in
-        common, on all the folds that they have in common.
+        """Choose the configurations that have all requested folds.
+
+        Without a request, choose the most configurations that share a fold, on all folds that they share.
         """
         if requested is not None:
             return cls(
@@ -40,7 +41,7 @@ class Comparable:
         )
 
     def left_out(self) -> Iterator[str]:
-        """Lines that say what is not compared, and why."""
+        """Lines about what is not compared, and why."""
         for name, folds in self.validated.items():
             if name not in self.configurations:
                 lacking = [fold for fold in self.folds if fold not in folds]
@@ -49,20 +50,20 @@ class Comparable:
                 yield f"{_text(more)} of {name}: not trained and validated in every other"
 
     def lacking(self, requested: tuple[int, ...] | None) -> Iterator[tuple[str, int]]:
-        """Configuration and fold of all that would have to be validated to compare all on every fold."""
+        """Configuration and fold of each validation that is missing to compare all on every fold."""
         there = requested or sorted({fold for folds in self.validated.values() for fold in folds}) or (0,)
         return ((name, k) for name, folds in self.validated.items() for k in there if k not in folds)
 
 
 def validated_folds(folders: Folders, dataset: str, configuration: str, plans: str) -> tuple[int, ...]:
-    """Numbers of the folds that are trained and validated, in order; "all" validates nothing."""
+    """Sorted numbers of the folds that are trained and validated; the fold "all" validates nothing."""
     there = filter(is_validated, folders.model(dataset, configuration, plans).glob("fold_*"))
     numbers = [folder.name.removeprefix("fold_") for folder in there]
     return tuple(sorted(int(number) for number in numbers if number.isdigit()))
 
 
 def command_to_validate(folders: Folders, request: Request) -> str:
-    """Return the command that gets a fold validated: train it, resume it, or validate it alone."""
+    """The command that leads to a validated fold: it trains, resumes or only validates."""
     flags = {FoldState.TRAINED: ["--val"], FoldState.STOPPED: ["--c"]}
     return request.command(*flags.get(FoldState.of(request.folder(folders)), []))
 

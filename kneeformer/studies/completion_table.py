@@ -36,7 +36,7 @@ from kneeformer.workflows.raw_data import dataset_splits
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import split_of
 
-BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # what a prior is to be better than
+BASELINES = ("3d_prototype", "3d_nearest", "3d_mirrored")  # that a prior should beat
 
 _HIDDEN = (RMSD, DICE, BOUNDARY_DICE, HD95, ASSD, D_SSIM[11], PSNR, RMSE)
 _COLUMNS = (*((HIDDEN, metric) for metric in _HIDDEN), (COMPOSITE, RMSD), (COMPOSITE, PSNR))
@@ -69,17 +69,17 @@ class Completions:
 def compare_completions(
     folders: Folders, wanted: Completions, watch_training: Callable[[ProgressEvent], None], watch: Progress
 ) -> tuple[str, Path]:
-    """Train whatever is not trained yet, and compare all; table.csv and table.md.
+    """Train what is not trained yet, and compare all; write table.csv and table.md.
 
-    What is trained is taken as it is. Beside hidden regions, whole bones are scored as the tibia paper
-    reports them: whole_bones.csv and whole_bones.md.
+    Existing trainings are used as they are. Whole bones are scored as well, as in the tibia paper, in
+    whole_bones.csv and whole_bones.md.
 
     Returns:
-        table.md, and the folder: PLANS__completion_table in the dataset's results.
+        Text of table.md, and the folder PLANS__completion_table in the dataset's results.
 
     Raises:
-        KneeformerError: the plan has no configurations that complete bones, or not those; no such fold; a
-            fold was validated on other cases or other regions than the others; files of it are missing.
+        KneeformerError: the plan lacks configurations that complete bones, or a fold; a fold was validated on
+            other cases or regions than the others; files are missing.
     """
     home = folders.model(wanted.dataset, "completion_table", wanted.plans)
     require_writable(home)
@@ -87,7 +87,7 @@ def compare_completions(
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
     splits = {t.request.fold: split_of(folders, t.request)["val"] for t in _all(trainings)}
     found: dict[ExistingTraining, ValidatedFold] = {}
-    for training in sorted(_all(trainings), key=lambda t: not t.validated):  # its faults cost no training
+    for training in sorted(_all(trainings), key=lambda t: not t.validated):  # faults first
         if not training.validated:
             training.train(watch_training, watch)
         fold = ValidatedFold.read(folders, training.request)
@@ -105,7 +105,7 @@ def compare_completions(
 
 
 def completion_markdown(compared: Sequence[ComparedScore]) -> str:
-    """The table as people read it; the hidden region leads."""
+    """The table in Markdown; the hidden region comes first."""
     names = dict.fromkeys(row.configuration for row in compared)
     tables = [means_table(compared, _COLUMNS, ["configuration"], {name: [name] for name in names})]
     tables += [paired_table(compared, to) for to in dict.fromkeys(row.to for row in compared if row.to)]
@@ -113,10 +113,10 @@ def completion_markdown(compared: Sequence[ComparedScore]) -> str:
 
 
 def whole_bone_markdown(compared: Sequence[ComparedScore], registrations: Mapping[str, str]) -> str:
-    """A table for each way to hide, in it a block a registration, in the order in which they come.
+    """A table for each masking, with one block of rows per registration.
 
     Args:
-        registrations: configuration -> the registration that it comes after.
+        registrations: configuration -> its registration.
     """
     names = list(dict.fromkeys(row.configuration for row in compared))
     blocks = list(dict.fromkeys(registrations[name] for name in names))
@@ -158,7 +158,7 @@ def _compare_whole_bones(
 
 
 def _completing(folders: Folders, wanted: Completions) -> dict[str, Configuration]:
-    """Those to compare, in the order of the plan or of the request."""
+    """The configurations to compare, in the order of the plan or of the request."""
     plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
     there = {
         name: configuration

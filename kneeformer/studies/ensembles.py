@@ -1,4 +1,4 @@
-"""Pairs of configurations as ensembles: their mean probabilities, validated as a configuration is."""
+"""Ensembles of two configurations: the mean of their probabilities, validated like a configuration."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -27,7 +27,7 @@ def validate_pairs(
     home: Path,
     watch: Progress,
 ) -> dict[Pair, ScoreTable]:
-    """Scores of each pair of configurations on the validation cases; their label maps are kept.
+    """Score each pair of configurations on the validation cases, and keep their label maps.
 
     A pair that was validated after both of its members is not predicted again.
 
@@ -37,7 +37,7 @@ def validate_pairs(
         home: folder of the pairs' folders, each with label maps, summary.json and summary.csv.
 
     Raises:
-        KneeformerError: a case cannot be read, folds have other plans, or as `refuse_mixed_outputs`.
+        KneeformerError: a case cannot be read, the plans of folds differ, or as `refuse_mixed_outputs`.
     """
     wanted = {case for _, names in folds for case in names}
     cases = {case.name: case for case in dataset.training_cases() if case.name in wanted}
@@ -59,7 +59,7 @@ def validate_pairs(
 
 
 def name_of(pair: Sequence[str]) -> str:
-    """ "3d_vit+3d_vit_linear"."""
+    """Name of a pair, such as "3d_vit+3d_vit_linear"."""
     return "+".join(pair)
 
 

@@ -1,4 +1,4 @@
-"""A training that may exist already, finished or stopped, and its differences to the request."""
+"""A training that may exist already, finished or stopped, and its differences from the request."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -44,23 +44,23 @@ class ExistingTraining:
         return is_validated(self.folder)
 
     def train(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> None:
-        """To its end, or validate it where it is there."""
+        """Train to the end and validate; only validate if it is trained."""
         request = replace(self.request, resume=self.stopped, validate_only=self.finished)
         if self.stopped:  # it has its weights, wherever those lay that it began with
             request = replace(request, pretrained_weights=None)
         train_fold(self.folders, request, watch_training, watch)
 
     def summary(self, watch_training: Callable[[ProgressEvent], None], watch: Progress) -> Summary:
-        """Of its validation, before which it is trained where it is not."""
+        """The scores of its validation, after training it if necessary."""
         if not self.validated:
             self.train(watch_training, watch)
         return read_summary(self.folder / "validation")
 
     def differences(self) -> list[str]:
-        """List the differences between the stored training and the request; empty where none is stored.
+        """List the differences between the stored training and the request; none if nothing is stored.
 
-        Settings are compared as they came out, so that naming the plan's own value is no difference, and an
-        edited plan is one. So are splits that hold out other cases than it was validated on.
+        The resulting settings are compared: naming the plan's own value is no difference, an edited plan is
+        one, and so are splits that hold out other cases than those it was validated on.
         """
         if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
             return []
@@ -85,13 +85,13 @@ class ExistingTraining:
         return {*read_summary(self.folder / "validation").table.cases}
 
     def _is_what_followed(self, run: Run) -> bool:
-        """True where a training began with the weights that are here, and they are those requested."""
+        """True where a training began with these weights, and they are those requested."""
         if not self.finished or self.differences():
             return False
         return read_run(self.folder).started <= run.started
 
     def _run(self) -> dict[str, Any]:
-        """Return run.json as the request would write it, without settings."""
+        """The entries of run.json that the request would write, without settings."""
         request = self.request
         return {
             "minutes": request.minutes,
@@ -112,7 +112,7 @@ class ExistingTraining:
 
 
 def refuse_made_otherwise(trainings: Iterable[ExistingTraining]) -> None:
-    """Raises KneeformerError: trainings are there that were made otherwise; every one is listed."""
+    """Raises KneeformerError: existing trainings differ from the request; all are listed."""
     found = {t.folder: differences for t in trainings if (differences := t.differences())}
     if found:
         lines = "\n".join(f"  {folder}: {'; '.join(said)}" for folder, said in found.items())
@@ -123,7 +123,7 @@ def refuse_made_otherwise(trainings: Iterable[ExistingTraining]) -> None:
 
 
 def _flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings by the path of their key, as --set names them."""
+    """Nested settings by the path of their key, as in --set."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         found |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}

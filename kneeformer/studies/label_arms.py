@@ -8,11 +8,11 @@ class Arm:
     """One way to train with few labels.
 
     Attributes:
-        settings: as --set says them.
-        teaches: whether it learns from images without labels by a teacher.
+        settings: as --set takes them.
+        teaches: whether a teacher labels images without labels for it.
         pretraining: settings of the pre-training that it starts from; None starts from random weights.
-        beside: arms whose best one it is compared with.
-        ablation: what is varied, if it is; one panel of the plot.
+        beside: arms to compare with; the best of them counts.
+        ablation: what is varied, for a panel of the plot; "" if nothing is.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Arm:
 _SCRATCH = ("training.averaged_share=0.0", "teacher=null")
 _AVERAGED = "training.averaged_share=0.1"
 _TEACHER = (_AVERAGED, "teacher={}")
-_WITHOUT_IMAGES = ("A", "B")  # arms that never see an image without labels
+_WITHOUT_IMAGES = ("A", "B")  # arms that use no images without labels
 
 ARMS = {
     "A": Arm("from scratch", _SCRATCH),
@@ -42,7 +42,7 @@ def _pretrained_by(ablation: str, setting: str) -> Arm:
 
 
 def _pair(ablation: str, name: str, setting: str, pretraining: tuple[str, ...]) -> dict[str, Arm]:
-    """The arms A and D of another network."""
+    """The arms A and D with another network."""
     settings = (*_SCRATCH, setting)
     beside = Arm("from scratch", settings, ablation=ablation)
     started = Arm("pre-trained", settings, pretraining=pretraining, beside=(f"A_{name}",), ablation=ablation)

@@ -1,4 +1,4 @@
-"""The study of few labels in detail: scores of each structure, and pseudo-labels round by round."""
+"""Details of the label study: scores of each structure, and of pseudo-labels in each round."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,11 @@ from kneeformer.studies.label_table import Group, by_subject
 
 
 def structures_csv(tables: Mapping[Group, Sequence[ScoreTable]]) -> str:
-    """Dice and HD95 of each structure, with intervals over seeds and subjects; a table of scores a seed."""
+    """Dice and HD95 of each structure, with intervals over seeds and subjects.
+
+    Args:
+        tables: one per seed, by labels and arm.
+    """
     return csv_text(
         ["labels", "arm", "structure", "metric", "mean", "low", "high"],
         (
@@ -36,10 +40,10 @@ def _interval(seeds: Iterable[ScoreTable], structure: str, metric: str) -> tuple
 
 
 def pseudo_labels_csv(trainings: Mapping[Group, Sequence[Path]], prepared: Path, scheme: LabelScheme) -> str:
-    """Dice of pseudo-labels with the labels that the study hides, over the voxels that are trusted.
+    """Dice of pseudo-labels, over trusted voxels, with the labels that the study hides.
 
     Args:
-        trainings: folders of trainings, one a seed.
+        trainings: folders of trainings, one per seed.
         prepared: folder of the prepared cases.
     """
     return csv_text(
@@ -55,7 +59,7 @@ def pseudo_labels_csv(trainings: Mapping[Group, Sequence[Path]], prepared: Path,
 
 
 def _of_round(folder: Path, prepared: Path, scheme: LabelScheme) -> Iterator[tuple[str, list[float]]]:
-    """Each structure: the number of images whose labels are known, and mean and interval of their Dice."""
+    """For each structure the number of images with known labels, and mean and interval of their Dice."""
     names = sorted(file.stem for file in folder.glob(record_file(folder, "*").name))
     dices = [found for name in names if (found := _of_image(folder, prepared, name, scheme))]
     for structure in scheme.names if dices else ():

@@ -1,4 +1,4 @@
-"""Study of few labels: averaged weights, a teacher and pre-training on the same subjects."""
+"""The label study: averaged weights, a teacher and pre-training, with few labels of the same subjects."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,13 +35,13 @@ class LabelStudy:
     """Trainings to compare; None stands for the plan's value.
 
     Attributes:
-        labels: numbers of labelled subjects; None is all of the fold. The others' images have no labels.
-        arms: of ALL_ARMS.
-        seeds: each draws its own subjects, the fewer among the more, the same for all arms.
-        epochs: of every training with labels: equal numbers of steps.
-        minutes: of every training with labels and the pre-training before it: equal time.
-        pretraining_epochs, pretraining_minutes: of the previous stage.
-        pretrain_from: a dataset whose images the previous stage learns from as well.
+        labels: numbers of labelled subjects; None is all of the fold. Other subjects lose their labels.
+        arms: names in ALL_ARMS.
+        seeds: each draws its own subjects, the same for all arms; smaller sets are part of larger ones.
+        epochs: of each training with labels, for equal numbers of steps.
+        minutes: of each training with labels, its pre-training included, for equal time.
+        pretraining_epochs, pretraining_minutes: of the pre-training.
+        pretrain_from: a second dataset whose images the pre-training learns from as well.
     """
 
     dataset: str
@@ -67,11 +67,11 @@ class LabelStudy:
 
 @dataclass(frozen=True)
 class Planned:
-    """The trainings of a study, by what comes first.
+    """The trainings of a study.
 
     Attributes:
         before: pre-trainings, by their settings.
-        trainings: one a seed, by labels and arm.
+        trainings: one per seed, by labels and arm.
     """
 
     before: dict[tuple[str, ...], ExistingTraining]
@@ -81,16 +81,16 @@ class Planned:
 def run_label_study(
     folders: Folders, study: LabelStudy, watch_training: Callable[[ProgressEvent], None], watch: Progress
 ) -> tuple[list[Row], Path]:
-    """Train whatever is not trained yet, and compare; tables and curves.png in the folder.
+    """Train what is not trained yet, and compare; write tables and curves.png.
 
-    A study that was stopped goes on where it was.
+    A stopped study is resumed.
 
     Returns:
-        The table, and the folder: label_study/BUDGET in the dataset's results.
+        The rows of the table, and the folder label_study/BUDGET in the dataset's results.
 
     Raises:
-        KneeformerError: the fold cannot be compared at these labels, pre-training takes all of the minutes,
-            or there are trainings with other settings than the study's; all before any work.
+        KneeformerError: the fold has too few subjects, pre-training takes all of the minutes, or existing
+            trainings have other settings; all before any work.
     """
     home = folders.results / study.dataset / "label_study" / study.budget
     require_writable(home)
@@ -128,7 +128,7 @@ def run_label_study(
 def planned_trainings(folders: Folders, home: Path, study: LabelStudy, wanted: Request) -> Planned:
     """The trainings of a study.
 
-    A teacher is left out where every subject has labels and imagesUn holds none without.
+    Arms with a teacher are left out where there are no images without labels.
     """
     arms = {name: ALL_ARMS[name] for name in study.arms}
     unlabelled = bool(Dataset.open(folders.raw / study.dataset).unlabelled_cases())
@@ -180,7 +180,7 @@ def _training(
     start: ExistingTraining | None,
     request: Request,
 ) -> ExistingTraining:
-    """One training of an arm; what came before it is charged to its minutes."""
+    """One training of an arm; its pre-training counts in its minutes."""
     minutes = study.minutes
     if minutes is not None and start is not None:
         minutes -= study.pretraining_minutes or 0.0
@@ -196,7 +196,7 @@ def _training(
 
 
 def _pretraining_stage(folders: Folders, wanted: Request) -> str | None:
-    """The stage before a configuration, or the first of its plan that learns without labels; None without."""
+    """The previous stage of a configuration, else the first of its plan that needs no labels, or None."""
     plan = read_dataset_plan(folders, wanted.dataset, wanted.plans)
     return plan.configuration(wanted.configuration).previous_stage or next(
         (n for n, c in plan.configurations.items() if not task_named(c.task).needs_labels), None
@@ -204,12 +204,12 @@ def _pretraining_stage(folders: Folders, wanted: Request) -> str | None:
 
 
 def _in_order(labels: Iterable[int | None]) -> tuple[int | None, ...]:
-    """Each number once, the fewest first; None, all of them, last."""
+    """Sorted distinct numbers; None, which is all, comes last."""
     return tuple(sorted(set(labels), key=lambda n: (n is None, n)))
 
 
 def _refuse_labels(folders: Folders, wanted: Request, labels: Sequence[int | None]) -> None:
-    """Raises KneeformerError: the fold holds nobody out, or has fewer subjects."""
+    """Raises KneeformerError: the fold has no validation subjects, or too few training subjects."""
     if fold_name(wanted.fold) == "fold_all":
         raise KneeformerError(
             "the fold all trains on every case and leaves none to compare on; choose another with -f"

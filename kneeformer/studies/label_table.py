@@ -1,4 +1,4 @@
-"""The table and the plot of the study of few labels."""
+"""The table and the plot of the label study."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ class Row:
     """One line of the table: mean Dice over seeds and subjects.
 
     Attributes:
-        gain: in points, over the best arm that this one is compared with; None where there is none.
+        gain: in Dice points, over the best arm that this one is compared with; None without one.
     """
 
     labels: int | None
@@ -46,7 +46,7 @@ def by_subject(table: ScoreTable, metric: str) -> np.ndarray:
 
 
 def compared(scores: Scores) -> Iterator[Row]:
-    """The rows, each arm beside the best at its labels of those it is compared with."""
+    """The rows, with the gain of each arm over the best one that it is compared with at its labels."""
     for (labels, name), values in scores.items():
         others = [s for (n, other), s in scores.items() if n == labels and other in ALL_ARMS[name].beside]
         gain = None
@@ -57,7 +57,7 @@ def compared(scores: Scores) -> Iterator[Row]:
 
 
 def label_csv(rows: Sequence[Row]) -> str:
-    """The table for a spreadsheet."""
+    """The table as comma-separated values."""
     nothing = Interval(math.nan, math.nan, math.nan)
     titles = ["labels", "arm", "name", "seeds", "dice", "low", "high", "gain", "gain_low", "gain_high"]
     return csv_text(
@@ -70,7 +70,7 @@ def label_csv(rows: Sequence[Row]) -> str:
 
 
 def label_markdown(rows: Sequence[Row]) -> str:
-    """The table as people read it."""
+    """The table in Markdown."""
     titles = ["labelled subjects", "arm", "seeds", "mean Dice (95 % CI)"]
     cells = (
         [
@@ -89,7 +89,7 @@ def _name(arm: str) -> str:
 
 
 def draw(scores: Scores, picture: Path) -> None:
-    """A PNG of Dice over the number of labels, a curve for each arm, a panel for each ablation."""
+    """Draw a PNG of Dice by number of labels, with one curve per arm and one panel per ablation."""
     points: dict[str, list[tuple[str, tuple[float, float, float]]]] = {}
     for (labels, name), values in scores.items():
         points.setdefault(name, []).append((str(labels or "all"), seeds_and_subjects_interval(values)))

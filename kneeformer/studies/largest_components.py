@@ -1,4 +1,4 @@
-"""Structures that are better with their largest components alone: as many as the training labels have."""
+"""Structures whose Dice improves when only their largest components are kept."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,10 +21,10 @@ Pair = tuple[Path, Path]  # files of reference and prediction
 
 
 class Kept(Record):
-    """A structure of which so many of the largest components are kept.
+    """A structure of which only the largest `components` are kept.
 
     Attributes:
-        difference: of its Dice, with less without, and the 95 % interval over subjects, `low` to `high`.
+        difference: gain in Dice, with its 95 % interval over subjects, `low` to `high`.
     """
 
     structure: str
@@ -37,13 +37,13 @@ class Kept(Record):
 def helpful_components(
     dataset: Dataset, predictions: Mapping[str, Path], watch: Progress
 ) -> tuple[Kept, ...]:
-    """The structures whose Dice is significantly better on validation where only the largest are kept.
+    """The structures whose validation Dice is significantly better with only their largest components.
 
-    How many are kept is the most that any training label has of the structure, noise left out: two of the
-    cartilage of both tibial plateaus. None of overlapping regions, whose voxels are of several structures.
+    As many are kept as the training label with the most has, apart from noise: for example two of the
+    tibial cartilage. Overlapping regions are left alone, since their voxels belong to several structures.
 
     Args:
-        predictions: file of the label map of each validation case.
+        predictions: label map of each validation case.
     """
     scheme = dataset.description.scheme
     if scheme.has_regions:
@@ -66,7 +66,7 @@ def helpful_components(
 def _each(
     function: Callable[[Item], Result], items: Sequence[Item], what: str, watch: Progress
 ) -> list[Result]:
-    """The results of all items, in child processes. Raises what any of them raises."""
+    """Results of all items, computed in child processes. Raises what any of them raises."""
     outcomes = run_each(
         function,
         items,
@@ -86,7 +86,7 @@ def _components(scheme: LabelScheme, label: Path) -> dict[str, int]:
 
 
 def _gains(scheme: LabelScheme, most: Mapping[str, int], pair: Pair) -> dict[str, float]:
-    """Of each structure the Dice with its largest components alone, less that with all."""
+    """Dice of each structure with its largest components alone, minus that with all."""
     drawn, predicted = map(read_label_map, pair)
     truth, found = drawn.array, predicted.reoriented_to(drawn.grid).array
     counted, gains = scheme.scored(truth), {}

@@ -1,4 +1,4 @@
-"""Scores of a trained fold on its prepared validation cases: computed once, stored in its folder."""
+"""Scores of a trained fold on its prepared validation cases, computed once and stored in its folder."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,15 +16,15 @@ from kneeformer.workflows.predict import Predictor
 def score_prepared_cases(
     fold: Path, prepared: Path, subjects: Mapping[str, str], device: str | None, watch: Progress
 ) -> ScoreTable:
-    """The scores of `PredictiveTask.score_prepared`, read where they are stored, else computed.
+    """The scores of `PredictiveTask.score_prepared`, read if they are stored, else computed.
 
-    They are stored in validation/prepared, which a training of the fold clears; they are computed again where
-    cases were prepared since, or other ones are validated.
+    They are stored in validation/prepared, which a new training of the fold removes, and computed again if
+    cases were prepared since or others are validated.
 
     Args:
-        fold: its folder.
-        prepared: folder of prepared cases.
-        subjects: of each validation case the subject.
+        fold: folder of the fold.
+        prepared: folder of the prepared cases.
+        subjects: subject of each validation case.
 
     Raises:
         KneeformerError: cases are not prepared.

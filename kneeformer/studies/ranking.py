@@ -1,4 +1,4 @@
-"""Configurations ranked by the score that leads their task, on the same cases, subject by subject."""
+"""Configurations ranked by the leading score of their task, on the same subjects."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from kneeformer.tasks.evaluation import LeadingScore
 
 
 class Estimate(Record):
-    """A mean over subjects and its 95 % bootstrap interval, which is NaN with fewer than two."""
+    """A mean over subjects and its 95 % bootstrap interval, which is NaN with fewer than two subjects."""
 
     mean: Number
     low: Number
@@ -31,8 +31,8 @@ class Ranked(Record):
     """One configuration.
 
     Attributes:
-        difference: this one less the best, of the same subjects; None of the best itself.
-        subjects: mean score over the cases of each.
+        difference: to the best one, over the same subjects; None for the best itself.
+        subjects: mean score over the cases of each subject.
     """
 
     configuration: str
@@ -42,12 +42,12 @@ class Ranked(Record):
 
 
 def rank(scores: Mapping[str, ScoreTable], leading: LeadingScore) -> list[Ranked]:
-    """The best first; of equal ones, the first of `scores`.
+    """Rank configurations, the best first; equal ones keep their order.
 
-    A subject counts once, and only where its score is defined in every configuration.
+    A subject counts once, and only if its score is defined in every configuration.
 
     Args:
-        scores: of each configuration the same cases.
+        scores: of the same cases for each configuration.
 
     Raises:
         KneeformerError: there is no such subject.
@@ -71,7 +71,7 @@ def rank(scores: Mapping[str, ScoreTable], leading: LeadingScore) -> list[Ranked
 
 
 def ranking_table(ranking: Sequence[Ranked], leading: LeadingScore, folds: Sequence[int], cases: int) -> str:
-    """Markdown: a row a configuration, and what it means."""
+    """A Markdown table with one row per configuration, and the conclusion."""
     best, *others = ranking
     where = (" ".join(map(str, folds)), str(cases))
     titles = (f"{leading.title} (95 % CI)", f"difference to {best.configuration} (95 % CI)")

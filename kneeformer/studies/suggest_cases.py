@@ -1,4 +1,4 @@
-"""Suggest the scans of imagesUn that should be labelled next, with draft labels."""
+"""Suggest scans of imagesUn to label next, with draft labels."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ TABLE = "suggestions.csv"
 def suggest_cases(
     predictor: Predictor, dataset: Dataset, number: int, output: Path, watch: Progress
 ) -> list[Suggestion]:
-    """Suggest scans to label, and write a table of them, and each one's predicted labels and picture.
+    """Suggest scans to label; write a table of them, and predicted labels and a picture of each.
 
     A scan that cannot be read is logged and left out.
 
@@ -67,9 +67,7 @@ def suggest_cases(
 def suggest_among(
     predictor: Predictor, labelled: Sequence[Case], unlabelled: Sequence[Case], number: int, watch: Progress
 ) -> list[Suggestion]:
-    """The scans to label next, the most useful first. One that cannot be read, or holds
-    NaN, is logged and left out.
-    """
+    """The scans to label next, the most useful first; unreadable ones are logged and left out."""
     known, uncertain, images = [], {}, {}
     for i, case in enumerate((*labelled, *unlabelled)):
         watch("Predicting scans", i, len(labelled) + len(unlabelled))

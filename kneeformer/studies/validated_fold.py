@@ -1,4 +1,4 @@
-"""A validated fold, and whether it can be compared with others. Needs no torch."""
+"""The scores of a validated fold, and whether they can be compared with others. Needs no torch."""
 
 import logging
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class ValidatedFold:
 
     @classmethod
     def read(cls, folders: Folders, request: Request) -> "ValidatedFold":
-        """The scores there are, with a warning where reference label maps were changed since.
+        """Read the scores of a fold; warn if reference label maps have changed since.
 
         Raises:
             KneeformerError: its summary is missing or damaged.
@@ -41,7 +41,7 @@ class ValidatedFold:
 
 
 def _changed_since(folders: Folders, request: Request, scored: Iterable[str], summary: Path) -> list[str]:
-    """The scored cases whose label maps are newer than the summary; none where the raw data is not there."""
+    """Scored cases whose label maps are newer than the summary; none without the raw data."""
     dataset, cases = raw_dataset(folders, request.dataset), set(scored)
     if dataset is None:
         return []
@@ -51,19 +51,19 @@ def _changed_since(folders: Folders, request: Request, scored: Iterable[str], su
 
 
 def is_validated(folder: Path) -> bool:
-    """True where a fold is trained to its end, and validated since."""
+    """True where a fold is trained to its end and validated."""
     return (folder / FINAL).is_file() and (folder / "validation" / "summary.json").is_file()
 
 
 def refuse_other_masks(fold: ValidatedFold, cases: Iterable[str], others: Iterable[ValidatedFold]) -> None:
-    """Folds can be compared where their cases and masks are the same.
+    """Refuse to compare folds of different cases or masks.
 
     Args:
-        cases: those that the fold validates on by the dataset's splits.
+        cases: validation cases of the fold in the dataset's splits.
 
     Raises:
-        KneeformerError: the fold was validated on other cases; or another configuration's cases of that
-            fold had other masks.
+        KneeformerError: the fold was validated on other cases; or another configuration was validated on
+            the same fold with other masks.
     """
     if set(fold.scores.cases) != set(cases):
         raise KneeformerError(

@@ -12,7 +12,7 @@ PREDICTED_BY = "predicted_by.json"
 
 
 def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float | None:
-    """When this model began to predict into a folder: infinite if the record names another one.
+    """Time at which this model began to predict into a folder; infinite if the record names another.
 
     None if the record is missing or damaged.
 
