@@ -135,7 +135,7 @@ def test_what_cannot_be_a_dataset_is_refused_and_leaves_nothing(tmp_path: Path) 
     with pytest.raises(KneeformerError, match="no DICOM series"):
         imported(tmp_path / "archive", target)
     save(tmp_path / "archive" / "1", slices(scan(), Modality="CT"))
-    with pytest.raises(KneeformerError, match="channels PD, pd: two of one name"):
+    with pytest.raises(KneeformerError, match="channels PD, pd: two have one name"):
         imported(tmp_path / "archive", target, channels=("PD", "pd"))
     with pytest.raises(KneeformerError, match="no segment is called femur"):
         imported(tmp_path / "archive", target, ["femur"])
