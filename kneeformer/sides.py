@@ -8,12 +8,17 @@ from typing import Literal
 
 Side = Literal["left", "right"]
 
-_SIDES: dict[str, Side] = {
-    **dict.fromkeys(("left", "links", "linke", "linker", "linkes", "gauche"), "left"),
-    **dict.fromkeys(("right", "rechts", "rechte", "rechter", "rechtes", "droit", "droite"), "right"),
-    **dict.fromkeys(("l", "lt", "lk"), "left"),
-    **dict.fromkeys(("r", "rt", "rk"), "right"),
-}
+_LEFT = (
+    *("left", "l", "lt", "lk"),
+    *("links", "linke", "linker", "linkes", "li"),
+    *("gauche", "sinistra", "sinistro", "sx", "izquierda", "izquierdo", "izq", "esquerda", "esquerdo"),
+)
+_RIGHT = (
+    *("right", "r", "rt", "rk"),
+    *("rechts", "rechte", "rechter", "rechtes", "re"),
+    *("droit", "droite", "destra", "destro", "dx", "derecha", "derecho", "dcha", "direita", "direito"),
+)
+_SIDES: dict[str, Side] = {**dict.fromkeys(_LEFT, "left"), **dict.fromkeys(_RIGHT, "right")}
 _BONES = "ankle|femur|fibula|hip|humerus|knee|patella|radius|tibia|ulna"
 _GROWN_TOGETHER = re.compile(rf"(left|right|l|r)({_BONES})|({_BONES})(left|right)", re.IGNORECASE)
 
@@ -45,9 +50,10 @@ class _Word:
 def side_in_name(name: str) -> Side | None:
     """The one side in a name: "R_12" and "FemurRight" are right; "12" and "L_R" have none.
 
-    A side is a word (left, links, gauche, L, LT, LK, left knee, and their opposites) between separators, a
-    change of case or digits: "12 left", "12.L", "12L", "LFemur", "femurL"; or grown together with the name of
-    a bone: "lfemur", "KNEELEFT". A letter before digits is no side: "L3" is a vertebra, "R2star" a map.
+    A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
+    their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
+    "femurL"; or grown together with the name of a bone: "lfemur", "KNEELEFT". A letter before digits is no
+    side: "L3" is a vertebra, "R2star" a map.
 
     In doubt, a name has a side. A side that is none merges two subjects or forgoes one augmentation, which
     costs little. A side that is missed lets one person both train and validate, or mirrors left structures
