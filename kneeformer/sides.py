@@ -52,6 +52,8 @@ def side_in_name(name: str) -> Side | None:
 
     A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
     their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
+    A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
+    their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
     "femurL"; or grown together with the name of a bone: "lfemur", "KNEELEFT". A letter before digits is no
     side: "L3" is a vertebra, "R2star" a map.
 

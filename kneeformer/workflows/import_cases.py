@@ -18,6 +18,7 @@ from kneeformer.geometry.regrid import pasted, resampled, whole_shift
 from kneeformer.progress import Progress
 from kneeformer.sides import Side
 from kneeformer.workflows.named_structures import (
+    BACKGROUND,
     NamedStructure,
     labels_of,
     masks_of,
@@ -122,6 +123,7 @@ def _structures(
     files = [case.segmentation for case in cases if case.segmentation is not None]
     segments = [_segments(file) for file in files]
     structures = named_structures(segments)
+    notes += _left_out(segments)
     if wanted is not None:
         known = {s.key for s in structures}
         if missing := [name for name in wanted if plain_name(name) not in known]:
@@ -138,6 +140,12 @@ def _structures(
     if any(segment.layer for of_file in segments for segment in of_file):
         structures = with_parts(structures, map(_segmentation, files))
     return structures
+
+
+def _left_out(files: Sequence[Sequence[Segment]]) -> list[str]:
+    """A line where segments are background by their names."""
+    found = [s.name for of_file in files for s in of_file if plain_name(s.name) == BACKGROUND]
+    return [f"{found[0]}: is background, in {len(found)} cases, and no structure"] if found else []
 
 
 def _import(case: ImportedCase, folder: Path, structures: Sequence[NamedStructure], notes: list[str]) -> str:

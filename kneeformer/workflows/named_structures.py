@@ -11,6 +11,7 @@ from kneeformer.data.segmentation_file import Segment, Segmentation
 from kneeformer.data.terminology import Colour
 from kneeformer.labels import LabelValues
 
+BACKGROUND, IGNORE = "background", "ignore"  # of dataset.json: no structures
 _PART = 0.95  # share of a part's voxels that lie in the whole
 
 
@@ -35,7 +36,7 @@ class NamedStructure:
 
 
 def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]:
-    """The structures of all files, by value.
+    """The structures of all files, by value; with voxels to ignore, above them, and without background.
 
     Values are those of the files if the files agree and no two structures share one; else 1, 2, ... in the
     order in which names are found.
@@ -44,7 +45,8 @@ def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]
     values, cases = defaultdict[str, set[int]](set), Counter[str]()
     for segments in files:
         for segment in segments:
-            key = plain_name(segment.name)
+            if (key := plain_name(segment.name)) == BACKGROUND:
+                continue
             first.setdefault(key, segment)
             values[key].add(segment.value)
             cases[key] += 1
@@ -52,6 +54,9 @@ def named_structures(files: Iterable[Sequence[Segment]]) -> list[NamedStructure]
     agree = all(len(v) == 1 for v in values.values()) and len(set(own.values())) == len(own)
     if not agree or 0 in own.values():
         own = {key: number for number, key in enumerate(first, 1)}
+    if IGNORE in own:
+        own[IGNORE] = max((value for key, value in own.items() if key != IGNORE), default=0) + 1
+        first[IGNORE] = replace(first[IGNORE], name=IGNORE)
     found = [NamedStructure(k, s.name, own[k], cases[k], s.colour) for k, s in first.items()]
     return sorted(found, key=lambda s: s.value)
 
@@ -61,11 +66,13 @@ def with_parts(
 ) -> list[NamedStructure]:
     """The structures with `parts_of` filled in, those that contain others first.
 
-    A structure is a part of a larger one if 95 % of its voxels, over all segmentations, lie in it.
+    A structure is a part of a larger one if 95 % of its voxels, over all segmentations, lie in it. Voxels to
+    ignore are a part of none.
     """
     sizes, shared = Counter[str](), Counter[tuple[str, str]]()
     for segmentation in segmentations:
         masks = masks_of(segmentation)
+        masks.pop(IGNORE, None)
         for key, mask in masks.items():
             sizes[key] += int(np.count_nonzero(mask))
             for other, beside in masks.items():
@@ -81,7 +88,7 @@ def with_parts(
         ]
         around.sort(key=lambda k: -sizes[k])
         found.append(replace(structure, parts_of=tuple(around)))
-    return sorted(found, key=lambda s: (len(s.parts_of), s.value))
+    return sorted(found, key=lambda s: (s.key == IGNORE, len(s.parts_of), s.value))
 
 
 def labels_of(structures: Sequence[NamedStructure]) -> tuple[LabelValues, list[int] | None]:
@@ -91,7 +98,7 @@ def labels_of(structures: Sequence[NamedStructure]) -> tuple[LabelValues, list[i
         inside = [s.value for s in structures if structure.key in s.parts_of]
         labels[structure.name] = [structure.value, *inside] if inside else structure.value
     regions = any(isinstance(value, list) for value in labels.values())
-    return labels, [s.value for s in structures] if regions else None
+    return labels, [s.value for s in structures if s.key != IGNORE] if regions else None
 
 
 def painted(

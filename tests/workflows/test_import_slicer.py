@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from faulty_disks import largest_file
 
+from kneeformer.data.check import check_case, check_layout
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.disk import DiskError
 from kneeformer.data.images import read_image, write_image
@@ -93,6 +94,27 @@ def test_swapped_values_are_put_right(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(target / "labelsTr" / "A.nrrd").array, voxels())
     swapped = np.choose(voxels(), [0, 2, 1])
     np.testing.assert_array_equal(read_image(target / "labelsTr" / "B.nrrd").array, swapped)
+
+
+def test_segments_called_background_and_ignore_mean_that(tmp_path: Path) -> None:
+    """What Slicer numbers 1 and 2 is no structure: 0, and above the last one, as dataset.json has it."""
+    source, target = tmp_path / "slicer", tmp_path / "raw" / "Dataset007_Knee"
+    labels = voxels() + np.uint8(1)
+    labels[0] = 0
+    labels[5] = 4
+    segments = [Segment("Background", 1), Segment("Ignore", 2), Segment("tibia", 3), Segment("Femur", 4)]
+    for name in ("A", "B"):
+        volume(source, f"{name}.nrrd")
+        write_segmentation(source / f"{name}.seg.nrrd", labels, GRID, segments)
+    done = imported(source, target)
+    assert "Background: is background, in 2 cases, and no structure" in done.notes
+    dataset = Dataset.open(target)
+    assert dataset.description.labels == {"background": 0, "tibia": 3, "Femur": 4, "ignore": 5}
+    assert dataset.description.scheme.ignore == 5
+    found = read_image(target / "labelsTr" / "A.nrrd").array
+    np.testing.assert_array_equal(found, np.array([0, 0, 5, 3, 4], np.uint8)[labels])
+    assert check_layout(dataset) == []
+    assert [check_case(c, dataset.description).problems for c in dataset.training_cases()] == [[], []]
 
 
 def two_layers(file: Path, first: np.ndarray, second: np.ndarray) -> None:
