@@ -95,7 +95,9 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=seed, default=None, metavar="S", help="default: 0")
+    parser.add_argument(
+        "--seed", type=seed, default=None, metavar="S", help="seed of the training (default: 0)"
+    )
     parser.add_argument(
         "--set",
         dest="settings",
