@@ -10,10 +10,10 @@ Affine = npt.NDArray[np.float64]  # (4, 4), acts on column vectors (x, y, z, 1) 
 
 
 def rotation(degrees: Vector) -> npt.NDArray[np.float64]:
-    """(3, 3) rotation about the first axis, then the second, then the third: none of them turns with it."""
+    """(3, 3) rotation about the first axis, then the second, then the third, all of them fixed in space."""
     return np.asarray(scipy.spatial.transform.Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
 def transformed(points: np.ndarray, matrix: np.ndarray) -> npt.NDArray[np.float64]:
-    """(..., 3) points carried through a (4, 4) matrix."""
+    """(..., 3) points mapped by a (4, 4) matrix."""
     return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])

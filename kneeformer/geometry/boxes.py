@@ -1,4 +1,4 @@
-"""Boxes of a grid: the part of a volume that is worked on, and its way back."""
+"""Boxes of a grid: cutting a part from a volume, and pasting it back."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Box = tuple[tuple[int, int], ...]  # first and last-plus-one voxel along each ax
 
 
 def bounding_box(mask: np.ndarray) -> Box:
-    """The smallest box around the true voxels of a mask of any dimensions; the whole of an empty one."""
+    """The smallest box around the true voxels of a mask of any dimensions; all of it if it is empty."""
     held = [np.flatnonzero(mask.any(_others(axis, mask.ndim))) for axis in range(mask.ndim)]
     if not len(held[0]):
         return whole_box(mask.shape)
@@ -18,12 +18,12 @@ def bounding_box(mask: np.ndarray) -> Box:
 
 
 def whole_box(shape: Sequence[int]) -> Box:
-    """All of a grid of some shape."""
+    """The box of a whole grid."""
     return tuple((0, n) for n in shape)
 
 
 def grown(box: Box, margins: Sequence[int], shape: Sequence[int]) -> Box:
-    """The box with so many voxels more on both sides of each axis, as far as its grid of some shape goes."""
+    """The box, grown by margins in voxels on both sides of each axis, within a grid of `shape`."""
     return tuple(
         (max(0, first - margin), min(size, last + margin))
         for (first, last), margin, size in zip(box, margins, shape, strict=True)
@@ -42,7 +42,7 @@ def slices(box: Box) -> tuple[slice, ...]:
 
 
 def around(mask: np.ndarray, voxels: int) -> tuple[slice, ...]:
-    """The box around a mask and some voxels more on every side, as an index; all of an empty one."""
+    """The box around a mask, grown by `voxels` on every side, as an index; all of an empty mask."""
     return slices(grown(bounding_box(mask), mask.ndim * (voxels,), mask.shape))
 
 

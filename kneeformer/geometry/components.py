@@ -3,18 +3,18 @@
 import cc3d
 import numpy as np
 
-_SMALL = 0.02  # parts smaller than this share of the largest are a segmentation's faults
+_SMALL = 0.02  # share of the largest component below which one is an error of a segmentation
 _NOISE = 0.01  # share of a structure below which a component is noise of the annotation
 
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:
-    """A (z, y, x) bool mask without its smallest parts: what a segmentation leaves behind, not a fracture."""
+    """A (z, y, x) bool mask without components that are too small to be fragments of a fracture."""
     components, sizes = _components(mask)
     return np.asarray((sizes >= _SMALL * sizes.max())[components]) if np.count_nonzero(sizes) > 1 else mask
 
 
 def largest_components(mask: np.ndarray, number: int) -> np.ndarray:
-    """A (z, y, x) bool mask with so many of its largest components, or all that it has."""
+    """A (z, y, x) bool mask with only its largest components, at most `number`."""
     components, sizes = _components(mask)
     if np.count_nonzero(sizes) <= number:
         return mask
@@ -24,13 +24,13 @@ def largest_components(mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def count_components(mask: np.ndarray, share: float = _NOISE) -> int:
-    """Number of components of a (z, y, x) bool mask that hold at least a share of its voxels: no noise."""
+    """Number of components of a (z, y, x) bool mask with at least a share of its voxels; others are noise."""
     _, sizes = _components(mask)
     return int(np.count_nonzero(sizes[sizes > 0] >= share * sizes.sum()))
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of the component of each voxel, from 1, and the voxels of each; of 0 none."""
+    """Component number of each voxel, from 1, and number of voxels by component, 0 for the background."""
     components = cc3d.connected_components(mask)
     sizes = np.bincount(components.ravel())
     sizes[0] = 0

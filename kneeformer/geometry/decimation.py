@@ -1,4 +1,4 @@
-"""Fewer triangles for the same surface."""
+"""Reduction of the triangles of a surface."""
 
 import fast_simplification
 import numpy as np
@@ -6,16 +6,16 @@ import scipy
 
 from kneeformer.geometry.mesh import Mesh
 
-_CHANGED = 0.1  # of its volume, at most, by fewer faces
-_APART = 0.02  # of the way to their neighbours, that vertices of one place are moved
+_CHANGED = 0.1  # share by which the volume may change
+_APART = 0.02  # share of the way to their neighbours by which coinciding vertices are moved
 
 
 def decimated(mesh: Mesh, faces: int) -> Mesh:
-    """About so many faces, by collapse of edges with quadric errors (Garland and Heckbert, 1997).
+    """A mesh of about `faces` faces, by edge collapse with quadric errors (Garland and Heckbert, 1997).
 
-    Where thin sheets collapse onto each other, four faces meet at an edge; there they are taken apart. Should
-    the surface not become watertight by that, or its volume change by more than a tenth, a quarter more
-    faces are tried, at last the mesh itself.
+    Where thin sheets collapse onto each other, four faces meet at an edge and are separated. If the surface
+    is not watertight then, or its volume changes by more than a tenth, a quarter more faces are tried, up to
+    the mesh itself.
     """
     volume = mesh.signed_volume_mm3
     while faces < len(mesh.faces):
@@ -29,7 +29,7 @@ def decimated(mesh: Mesh, faces: int) -> Mesh:
 
 
 def simplified(mesh: Mesh, faces: int) -> Mesh:
-    """About so many faces for a picture: edges of four faces may remain, where thin sheets collapse."""
+    """A mesh of about `faces` faces for a picture; edges of four faces may remain where sheets collapse."""
     if faces >= len(mesh.faces):
         return mesh
     middle = mesh.vertices.mean(0)  # float32 is finest near zero
@@ -44,15 +44,15 @@ def _volume(mesh: Mesh) -> float:
 
 
 def _without_fins(mesh: Mesh) -> Mesh:
-    """Without two faces that are each other's backs: nothing is between them."""
+    """The mesh without pairs of faces that lie back to back, with nothing between them."""
     _, same, count = np.unique(np.sort(mesh.faces, axis=1), axis=0, return_inverse=True, return_counts=True)
     return Mesh(mesh.vertices, mesh.faces[count[same.ravel()] == 1])
 
 
 def _taken_apart(mesh: Mesh) -> Mesh:
-    """Each fan of faces around a vertex gets a vertex of its own; those of one place move into their fans.
+    """Give each fan of faces around a vertex its own vertex; coinciding ones move apart, into their fans.
 
-    At an edge of four faces those two are neighbours that have the object between them.
+    At an edge of four faces, two are neighbours if the object lies between them.
     """
     one, other = _neighbours(mesh)
     following = np.arange(mesh.faces.size).reshape(-1, 3)[:, [1, 2, 0]].ravel()  # corner at an edge's end
@@ -71,7 +71,7 @@ def _taken_apart(mesh: Mesh) -> Mesh:
 
 
 def _neighbours(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of directed edges, as rows of all the faces' edges, that neighbouring faces have in common."""
+    """Pairs of directed edges that neighbouring faces share, as rows of all faces' edges."""
     start, end = mesh.faces.ravel(), np.roll(mesh.faces, -1, axis=1).ravel()
     forward = np.flatnonzero(start < end)
     backward = np.flatnonzero(start > end)
@@ -90,7 +90,7 @@ def _neighbours(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _angles(mesh: Mesh, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(3m,) radians of each face around each of its edges, taken from the lower vertex to the higher."""
+    """(3m,) radians of each face around each of its edges, which run from the lower vertex to the higher."""
     third = np.roll(mesh.faces, -2, axis=1).ravel()
     low, high = mesh.vertices[np.minimum(start, end)], mesh.vertices[np.maximum(start, end)]
     axis = high - low

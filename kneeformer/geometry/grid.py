@@ -39,7 +39,7 @@ class Grid:
 
     @classmethod
     def along_patient(cls, shape: Size, spacing: Spacing, orientation: str) -> "Grid":
-        """A grid along the patient's axes, of an orientation as `Grid.orientation` tells it."""
+        """A grid along the patient's axes, with an orientation as in `Grid.orientation`."""
         direction = axis_directions(orientation)[:, ::-1]
         return cls(shape, spacing, direction=tuple(direction.ravel().tolist()))
 
@@ -55,9 +55,7 @@ class Grid:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel: the determinant of the steps which, as they are at right angles, is the product
-        of the spacings; above zero in left-handed grids too.
-        """
+        """Volume of a voxel, above zero in left-handed grids too: steps at right angles span a box."""
         return math.prod(self.spacing)
 
     def to_patient(self) -> Affine:
@@ -67,7 +65,7 @@ class Grid:
         return matrix
 
     def to_index(self) -> Affine:
-        """(4, 4) float64: patient coordinates (x, y, z, 1) in mm to an index (z, y, x, 1), not rounded."""
+        """(4, 4) float64: patient coordinates (x, y, z, 1) in mm to a fractional index (z, y, x, 1)."""
         return np.asarray(np.linalg.inv(self.to_patient()))
 
     def voxel_centres(self) -> np.ndarray:
@@ -82,7 +80,7 @@ class Grid:
         return np.asarray(self.origin + (index_xyz * np.array(self.spacing[::-1])) @ self.cosines.T)
 
     def box_around(self, points: np.ndarray) -> Box:
-        """The smallest box of the grid's voxels around (n, 3) patient points (x, y, z) in mm."""
+        """The smallest box of voxels around (n, 3) patient points (x, y, z) in mm, within the grid."""
         index = transformed(points, self.to_index())
         return tuple(
             (max(0, int(np.floor(low))), min(size, int(np.ceil(high)) + 1))
@@ -96,14 +94,14 @@ class Grid:
         return Grid(box_shape(box), self.spacing, (x, y, z), self.direction)
 
     def resampled(self, shape: Size) -> "Grid":
-        """A grid of other voxels with the same outer faces, as kneeformer.geometry.resampling has it."""
+        """A grid of another shape with the same outer faces: see kneeformer.geometry.resampling."""
         first = np.array([new_centres(old, new)[0] for old, new in zip(self.shape, shape, strict=True)])
         x, y, z = transformed(first, self.to_patient()).tolist()
         thick, high, wide = (s * o / n for s, o, n in zip(self.spacing, self.shape, shape, strict=True))
         return Grid(shape, (thick, high, wide), (x, y, z), self.direction)
 
     def mismatch(self, other: "Grid") -> str | None:
-        """Describe the difference to another grid; None where both hold the same voxels of the patient."""
+        """Describe the difference from another grid; None where both have the same voxels in the patient."""
         if self.shape != other.shape:
             return f"size {_text(self.shape)} against {_text(other.shape)} voxels"
         if not np.allclose(self.spacing, other.spacing, rtol=1e-4, atol=1e-5):
@@ -116,14 +114,14 @@ class Grid:
     def orientation(self) -> str:
         """Orientation of the array axes (z, y, x), as "SPL": see kneeformer.geometry.orientation.
 
-        Of an oblique grid: along the patient's axes that it lies nearest to.
+        An oblique grid takes the nearest axes of the patient.
         """
         cosines = self.cosines[:, ::-1]  # patient (x, y, z) by array axis (z, y, x)
         axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[p[a], a]) for a in range(3)))
         return "".join(ENDS[axis][int(cosines[axis, a] > 0)] for a, axis in enumerate(axes))
 
     def turned(self, orientation: str) -> "Grid":
-        """The same voxels as an array of another orientation, as `turn` gives it: no voxel moves."""
+        """The grid of the same voxels as an array of another orientation, turned by `turn`."""
         axes, flipped = turning(self.orientation(), orientation)
         steps = self.cosines[:, ::-1][:, axes] * np.where(flipped, -1.0, 1.0)
         shape, spacing = permuted(self.shape, axes), permuted(self.spacing, axes)

@@ -5,7 +5,7 @@ import scipy
 
 
 def longest_axis(points: np.ndarray) -> np.ndarray:
-    """(3,) float64 of length one: the first principal axis of (n, 3) points, whichever way it runs."""
+    """(3,) float64 unit vector: the first principal axis of (n, 3) points, in either direction."""
     centred = points - points.mean(0)
     return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, -1])
 
@@ -13,8 +13,7 @@ def longest_axis(points: np.ndarray) -> np.ndarray:
 def straightening(points: np.ndarray) -> np.ndarray:
     """(3, 3) float64 rotation that turns the longest axis of (n, 3) points onto the nearest coordinate axis.
 
-    It is the smallest such turn: the longest principal axis of the points, whichever way it runs, is turned
-    about what is perpendicular to both, and never by more than 55 degrees.
+    It is the smallest such rotation, about the axis perpendicular to both, and never more than 55 degrees.
     """
     longest = longest_axis(points)
     nearest = int(np.argmax(np.abs(longest)))

@@ -11,12 +11,12 @@ from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 
-_APART = 1e-3  # voxels, about: no vertex is closer to a voxel's centre, so none fall together in float32
+_APART = 1e-3  # voxels, about, that vertices keep from voxel centres, so that float32 merges none
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles in patient space, wound so that their normals point out of the object.
+    """Triangles in patient space, with normals that point out of the object.
 
     Attributes:
         vertices: (n, 3) float64, (x, y, z) in LPS mm.
@@ -28,12 +28,12 @@ class Mesh:
 
     @property
     def triangles(self) -> np.ndarray:
-        """(m, 3, 3) float64 mm: faces, their corners, (x, y, z)."""
+        """(m, 3, 3) float64 mm: (face, corner, coordinate)."""
         return np.asarray(self.vertices[self.faces])
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """(m, 3) float64 mm2: outward, each as long as twice its face's area."""
+        """(m, 3) float64 mm2: outward normals with lengths of twice the faces' areas."""
         a, b, c = self.triangles.transpose(1, 0, 2)
         return np.cross(b - a, c - a)
 
@@ -44,13 +44,13 @@ class Mesh:
 
     @property
     def signed_volume_mm3(self) -> float:
-        """Volume inside a closed surface, by the divergence theorem; negative where it is inside out."""
+        """Volume inside a closed surface, by the divergence theorem; negative if it is inside out."""
         centred = self.triangles[:, 0] - self.vertices.mean(0)
         return float((centred * self.normals).sum() / 6)
 
     @property
     def centre_of_volume(self) -> np.ndarray:
-        """(3,) float64 mm: centre of gravity of what a closed surface encloses."""
+        """(3,) float64 mm: centroid of the volume inside a closed surface."""
         middle = self.vertices.mean(0)
         corners = self.triangles - middle
         shares = (corners[:, 0] * self.normals).sum(1)  # of a tetrahedron with `middle`, times six
@@ -58,14 +58,14 @@ class Mesh:
 
     @property
     def is_watertight(self) -> bool:
-        """Every edge belongs to exactly two faces, which run along it in opposite directions."""
+        """True where every edge belongs to exactly two faces, which run along it in opposite directions."""
         start, end = self.faces, np.roll(self.faces, -1, axis=1)
         forth = np.sort((start * len(self.vertices) + end).ravel())
         back = np.sort((end * len(self.vertices) + start).ravel())
         return bool((np.diff(forth) > 0).all() and np.array_equal(forth, back))
 
     def transformed(self, matrix: np.ndarray) -> "Mesh":
-        """Moved by an affine map; a map that mirrors turns the faces, so that normals still point outward.
+        """The mesh moved by an affine map; if that mirrors, faces are reversed to keep normals outward.
 
         Args:
             matrix: (4, 4), on (x, y, z, 1) in mm.
@@ -78,12 +78,11 @@ class Mesh:
 def surface_of(field: np.ndarray, level: float, grid: Grid) -> Mesh:
     """The surface between the voxels above a level and the others, by marching cubes.
 
-    Closed always: outside the volume there is no object, and one that the border cuts ends at the outer
-    faces of its last voxels. All components are kept, and cavities, whose volume counts as negative. Of
-    the two algorithms of scikit-image it is Lorensen and Cline's (1987), whose table leaves neither holes
-    nor edges of four faces; where two voxels of the object meet by an edge alone it separates them.
-    Values within a thousandth of the usual step across the surface are taken to be that far off the
-    level: this moves vertices by about 0.001 voxels and leaves no two of them at one place.
+    The surface is always closed: an object that the border cuts ends at the outer faces of its last voxels.
+    All components are kept, and cavities, which have negative volumes. The algorithm is that of Lorensen and
+    Cline (1987), whose table in scikit-image leaves neither holes nor edges of four faces; it separates two
+    voxels that share only an edge. Values closer to the level than a thousandth of the usual step across the
+    surface are moved to that distance. This shifts vertices by about 0.001 voxels and keeps them distinct.
 
     Args:
         field: (z, y, x) bool or finite real numbers; a mask's level is 0.5.
@@ -104,12 +103,12 @@ def surface_of(field: np.ndarray, level: float, grid: Grid) -> Mesh:
         _off_the_level(_closed(above)), 0.0, method="lorensen"
     )
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)
-    outward = faces[:, ::-1].astype(np.int64)  # as they come, they point inward in (z, y, x)
+    outward = faces[:, ::-1].astype(np.int64)  # scikit-image's normals point inward in (z, y, x)
     return Mesh(index, outward).transformed(grid.to_patient())
 
 
 def _closed(above: np.ndarray) -> np.ndarray:
-    """One voxel more on every side, as far below zero as the last voxel inside is above it."""
+    """The volume with a margin of one voxel, as far below zero as the border voxels are above it."""
     padded = np.pad(above, 1, mode="edge")
     for axis in range(3):
         ends = np.moveaxis(padded, axis, 0)
@@ -118,7 +117,7 @@ def _closed(above: np.ndarray) -> np.ndarray:
 
 
 def _off_the_level(above: np.ndarray) -> np.ndarray:
-    """Nothing too close to zero, and all on their own side of it; zero itself lies outside."""
+    """The values moved away from zero, each on its own side; zero itself lies outside."""
     inside = above > 0
     steps = np.abs(np.diff(above, axis=0)[np.diff(inside, axis=0)])
     least = np.float32(_APART * np.median(steps))

@@ -1,7 +1,7 @@
 """Orientation of array axes in the patient, and the orientation in which a dataset is prepared.
 
-An orientation names where the array axes (z, y, x) lead: a letter each of R L, A P and I S. "SPL" is an axial
-scan in LPS: slices from inferior to superior, rows to posterior, columns to left.
+An orientation gives the directions of the array axes (z, y, x), one letter each of R/L, A/P and I/S. "SPL" is
+an axial scan in LPS: slices run to superior, rows to posterior, columns to left.
 """
 
 from collections import Counter
@@ -20,24 +20,24 @@ _THICK = 2.0  # times coarser than both other axes: the slices of a two-dimensio
 
 
 def checked_orientation(text: str) -> str:
-    """The orientation that a text names. Raises ValueError: it names none."""
+    """The orientation that a text names. Raises ValueError: the text is no orientation."""
     if sorted(patient_axes(text)) != [0, 1, 2]:
         raise ValueError(f"{text!r} is no orientation: it takes a letter each of R L, A P and I S, as SPL")
     return text
 
 
 def patient_axes(orientation: str) -> tuple[int, ...]:
-    """For each array axis the patient's axis that it runs along: 0, 1 or 2 for x, y or z."""
+    """The patient axis along which each array axis runs: 0, 1 or 2 for x, y or z."""
     return tuple(next((a for a, ends in enumerate(ENDS) if end in ends), -1) for end in orientation)
 
 
 def array_axes(orientation: str, ends: Sequence[str]) -> tuple[int, ...]:
-    """The array axes that run along some of the patient's, which are named by both ends, as in ENDS."""
+    """The array axes along some of the patient's axes, which are given as in ENDS."""
     return tuple(axis for axis, letter in enumerate(orientation) if any(letter in pair for pair in ends))
 
 
 def axis_directions(orientation: str) -> np.ndarray:
-    """(3, 3) float64: column a is where array axis a leads, along the patient's (x, y, z) in LPS."""
+    """(3, 3) float64: column a is the direction of array axis a, along the patient's (x, y, z) in LPS."""
     directions = np.zeros((3, 3))
     for axis, (patient, letter) in enumerate(zip(patient_axes(orientation), orientation, strict=True)):
         directions[patient, axis] = 1.0 if letter == ENDS[patient][1] else -1.0
@@ -45,8 +45,8 @@ def axis_directions(orientation: str) -> np.ndarray:
 
 
 def crop_to_patient(orientation: str, spacing: Spacing, centre_mm: np.ndarray) -> np.ndarray:
-    """(3, 4) float32: voxels from a crop's middle along its own axes (z, y, x), with a 1 behind, to mm from
-    the middle of its volume along the patient's (x, y, z).
+    """(3, 4) float32: voxels (z, y, x, 1) from a crop's middle, to mm along the patient's (x, y, z) from the
+    middle of its volume.
 
     Args:
         spacing: mm along (z, y, x).
@@ -57,19 +57,19 @@ def crop_to_patient(orientation: str, spacing: Spacing, centre_mm: np.ndarray) -
 
 
 def turning(old: str, new: str) -> tuple[list[int], list[bool]]:
-    """For each axis of a new orientation: the old axis that it was, and whether it runs the other way."""
+    """The old axis of each axis of a new orientation, and whether its direction is reversed."""
     lines = patient_axes(old)
     axes = [lines.index(line) for line in patient_axes(new)]
     return axes, [old[a] != letter for a, letter in zip(axes, new, strict=True)]
 
 
 def permuted(values: tuple[Number, Number, Number], axes: list[int]) -> tuple[Number, Number, Number]:
-    """Return values of three axes in another order of the axes."""
+    """The values of three axes in another order of the axes."""
     return (values[axes[0]], values[axes[1]], values[axes[2]])
 
 
 def turn(array: np.ndarray, old: str, new: str) -> np.ndarray:
-    """An array (..., z, y, x) of one orientation in another one: a view, no voxel changes.
+    """A view of an array (..., z, y, x) in another orientation.
 
     `turn(turn(array, old, new), new, old)` is the array again.
     """
@@ -80,21 +80,21 @@ def turn(array: np.ndarray, old: str, new: str) -> np.ndarray:
 
 
 def slice_axis(spacing: Spacing) -> int | None:
-    """The array axis of thick slices, over twice as coarse as both others; None where there are none."""
+    """The array axis of thick slices, more than twice as coarse as both others, or None."""
     *others, coarsest = sorted(range(3), key=lambda a: spacing[a])
     return coarsest if spacing[coarsest] > _THICK * max(spacing[a] for a in others) else None
 
 
 def slice_plane(orientation: str, spacing: Spacing) -> str | None:
-    """The plane of thick slices: sagittal, coronal or axial; None where there are none."""
+    """The plane of thick slices: sagittal, coronal or axial; None without thick slices."""
     thick = slice_axis(spacing)
     return None if thick is None else PLANES[patient_axes(orientation)[thick]]
 
 
 def common_orientations(scans: Iterable[tuple[str, Spacing]]) -> tuple[str, ...]:
-    """The orientations in which a dataset is prepared: one for each plane of its slices, most frequent first.
+    """The orientations in which a dataset is prepared: one per plane of slices, the most frequent first.
 
-    Of a plane, that in which most of its scans are stored, with the axis of thick slices first.
+    For each plane it is that of most scans, with the axis of thick slices first.
 
     Args:
         scans: orientation and spacing (z, y, x) of each.
@@ -108,10 +108,10 @@ def common_orientations(scans: Iterable[tuple[str, Spacing]]) -> tuple[str, ...]
 
 
 def orientation_for(orientation: str, spacing: Spacing, prepared: Sequence[str]) -> str:
-    """The one of a dataset's orientations in which a scan is prepared.
+    """The orientation, among those of a dataset, in which a scan is prepared.
 
-    A scan of thick slices goes into that whose slices lie in the same plane, so that slices stay slices; any
-    other scan, and one of a plane that the dataset does not have, into the first.
+    A scan of thick slices takes that of the same plane, so that slices stay slices; any other scan, and one
+    of a plane that the dataset lacks, takes the first.
     """
     thick = slice_axis(spacing)
     if thick is None:

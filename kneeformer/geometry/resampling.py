@@ -1,4 +1,4 @@
-"""Voxels of one axis on another that covers the same millimetres: the outer faces of both lie together."""
+"""Resampling along an axis: old and new voxels cover the same millimetres, with the same outer faces."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from kneeformer.geometry.aliases import Size, Spacing
 
-_SLICES = 1.5  # times thicker or thinner than planned: so different slices keep their thickness
+_SLICES = 1.5  # slices thicker or thinner than planned by up to this factor are kept
 
 
 def resampled_spacing(scan: Spacing, target: Spacing, thick_axis: int | None) -> Spacing:
     """The spacing (z, y, x) to which a scan is resampled: the target, but thick slices stay as they are.
 
-    Between thick slices anatomy cannot be interpolated. Those over 1.5 times thicker or thinner than the
-    target are too unlike those of other scans, and are resampled.
+    Anatomy between thick slices cannot be interpolated. Only slices that are more than 1.5 times thicker or
+    thinner than the target are resampled: they differ too much from those of other scans.
     """
     if thick_axis is None or not 1 / _SLICES <= scan[thick_axis] / target[thick_axis] <= _SLICES:
         return target
@@ -23,7 +23,7 @@ def resampled_spacing(scan: Spacing, target: Spacing, thick_axis: int | None) ->
 
 
 def new_shape(shape: Size, spacing: Sequence[float], target: Sequence[float]) -> Size:
-    """Voxels along (z, y, x) that cover the same millimetres at the `target` spacing; at least one."""
+    """Number of voxels along (z, y, x) that cover the same millimetres at `target` spacing; at least one."""
     z, y, x = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, target, strict=True))
     return (z, y, x)
 

@@ -1,4 +1,4 @@
-"""A structure of a label map as a smooth signed distance: between its slices, too, and of its own volume."""
+"""A structure of a label map as a smooth signed distance, also between slices, with its volume kept."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.mesh import Mesh, surface_of
 from kneeformer.geometry.resampling import new_centres
 
-_SMOOTHED = 1.5  # in-plane voxels: what steps a mask has
-_MARGIN = 4  # voxels around the structure: as far as smoothing reaches
-_OTHER_SLICE_MM = 1e6  # further than any contour of the same slice
+_SMOOTHED = 1.5  # in-plane voxels, which removes the steps of a mask
+_MARGIN = 4  # voxels around the structure that smoothing reaches
+_OTHER_SLICE_MM = 1e6  # farther than any contour in the same slice
 _STEPS = 8  # at most, to find the level of a volume
-_KEPT = 0.1  # voxels: so far a voxel's centre stays from the surface, on its own side
+_KEPT = 0.1  # voxels that a voxel's centre stays from the surface, on its own side
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class SmoothStructure:
 
     Attributes:
         depth: (z, y, x) float32 mm below its surface, negative above it.
-        bone_depth: the same of the bone that it covers; None where it covers none.
-        grid: where the grid lies.
+        bone_depth: the same for the bone that it covers; None if it covers none.
+        grid: of both.
     """
 
     depth: np.ndarray
@@ -37,7 +37,7 @@ class SmoothStructure:
 
     @cached_property
     def surface(self) -> Mesh:
-        """In patient coordinates; closed, by the border where that cuts the structure."""
+        """The surface in patient coordinates; closed at the border if that cuts the structure."""
         return surface_of(self.depth, 0.0, self.grid)
 
 
@@ -46,22 +46,21 @@ def smooth_structure(
 ) -> SmoothStructure:
     """Smooth a structure without shrinking it.
 
-    1. Signed distance to the border of the mask. Where slices are thick it is that within each slice,
-       interpolated linearly from slice to slice (shape-based interpolation: Raya and Udupa, 1990). It counts
-       up to one slice, so that what ends between two slices ends half-way.
-    2. A layer on a bone, as cartilage, lies between two solids: bone with layer, and bone. These are
-       interpolated, for a thin layer that is oblique to the slices does not overlap itself from one to the
-       next.
+    1. Signed distance to the border of the mask. Thick slices have distances within each slice, interpolated
+       linearly between slices (shape-based interpolation: Raya and Udupa, 1990) and limited to the slice
+       spacing, so that what ends between two slices ends half-way.
+    2. A layer on a bone, such as cartilage, lies between two solids: bone with layer, and bone. These are
+       interpolated instead, since a thin layer oblique to the slices does not overlap itself in the next.
     3. A Gaussian of one and a half in-plane voxels, the same in mm across the slices.
     4. Voxels on which two neighbouring slices agree, and every voxel's centre, are kept on their own side of
-       the surface: nothing thin is lost or merged, and no surface is more than a voxel off.
-    5. The level, before 4., at which the surface holds the volume of the mask's voxels.
+       the surface: nothing thin is lost or merged, and no surface is off by more than a voxel.
+    5. The level, chosen before 4., at which the surface encloses the volume of the mask's voxels.
 
     Args:
         mask: (z, y, x) bool, not empty.
         bone: (z, y, x) bool of the bone that the structure covers.
-        volume_error: share of the volume by which the surface may be off; infinite for the first level,
-            whose surface is not made to measure it.
+        volume_error: share by which the volume may be off; infinity takes the first level without measuring
+            its surface.
     """
     box = grown(bounding_box(mask), (_MARGIN,) * 3, mask.shape)
     factor = slices_from_one(grid.spacing)
@@ -92,10 +91,10 @@ def smooth_structure(
 def _of_volume(
     raised: Callable[[float], SmoothStructure], volume_mm3: float, error: float
 ) -> SmoothStructure:
-    """The structure raised by as many mm as give its surface a volume: Newton's method, and bisection.
+    """The structure, raised by the mm that give its surface a volume, by Newton's method and bisection.
 
-    Voxels whose centres are kept do not move with the level, which matters where a structure is thin. The
-    area of the surface is how its volume grows with the level; where much is kept, it grows less.
+    The volume grows with the level by the area of the surface, or less where voxel centres are kept, as in
+    thin structures.
     """
     mm, low, high = 0.0, -math.inf, math.inf
     tried: list[tuple[float, SmoothStructure]] = []
@@ -114,13 +113,13 @@ def _of_volume(
 
 
 def slices_from_one(spacing: Spacing) -> int:
-    """The least odd number of thinner slices that are at most as thick as two voxels are wide."""
+    """The smallest odd number of thinner slices that are at most twice as thick as voxels are wide."""
     number = math.ceil(max(spacing) / (2 * sorted(spacing)[1]) - 1e-6)
     return number + 1 - number % 2
 
 
 def _depth_between(mask: np.ndarray, spacing: Spacing, factor: int) -> np.ndarray:
-    """Signed distance in mm, float32, at most one slice, with `factor` slices for one."""
+    """float32 signed distance in mm, limited to the slice spacing, with `factor` slices for each one."""
     thick = int(np.argmax(spacing))
     apart = [_OTHER_SLICE_MM if factor > 1 and axis == thick else s for axis, s in enumerate(spacing)]
     half = min(spacing) / 2  # the border is half-way between voxels
@@ -132,32 +131,32 @@ def _depth_between(mask: np.ndarray, spacing: Spacing, factor: int) -> np.ndarra
 
 
 def _distance(mask: np.ndarray, spacing: list[float]) -> np.ndarray:
-    """Of each voxel of a mask to the nearest one that is not in it, in mm."""
+    """Distance in mm from each voxel of a mask to the nearest voxel outside."""
     if mask.all():
         return np.full(mask.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing))
 
 
 def _neighbours(number: int, factor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each thinner slice the slice before it and that behind it, and the share of the latter."""
+    """The slices before and behind each thinner slice, and the weight of the latter."""
     place = new_centres(number, number * factor).clip(0, number - 1)
     below, above = np.floor(place + 1e-9).astype(int), np.ceil(place - 1e-9).astype(int)
     return below, above, (place - below).astype(np.float32)
 
 
 def _in_both(mask: np.ndarray, thick: int, factor: int) -> np.ndarray:
-    """For each voxel of the thinner slices, whether it lies in the mask in both slices next to it."""
+    """True for voxels of thinner slices that lie in the mask in both neighbouring slices."""
     below, above, _ = _neighbours(mask.shape[thick], factor)
     return np.asarray(mask.take(below, thick) & mask.take(above, thick))
 
 
 def _level_around(depth: np.ndarray, voxels: int) -> float:
-    """The level above which there are so many voxels."""
+    """The level that a given number of voxels reaches."""
     return float(np.partition(depth, -voxels, axis=None)[-voxels])
 
 
 def _refined(grid: Grid, box: Box, factor: int) -> Grid:
-    """The grid of a box of voxels, with `factor` slices for one."""
+    """The grid of a box of voxels, with `factor` slices for each one."""
     part, thick = grid.cut(box), int(np.argmax(grid.spacing))
     z, y, x = (n * factor if axis == thick else n for axis, n in enumerate(part.shape))
     return part.resampled((z, y, x))

@@ -8,11 +8,11 @@ from kneeformer.kspace.fourier import root_sum_of_squares
 def low_resolution(kspace: np.ndarray, axes: tuple[int, ...], width: int) -> np.ndarray:
     """Coil images of the middle `width` samples along rows and columns, Hann-weighted.
 
-    So few samples are summed as waves: a fast Fourier transform would spend its time on zeros.
+    The few samples are summed as waves; a fast Fourier transform would mostly transform zeros.
 
     Args:
         kspace: (coils, slices, rows, columns): k-space along `axes`, an image along all others.
-        axes: that are phase-encoded, counted from the end: (-1,), or (-2, -1).
+        axes: phase-encoded axes, counted from the end: (-1,), or (-2, -1).
 
     Returns:
         (coils, slices, rows, columns) complex images.
@@ -46,7 +46,7 @@ def _middle(size: int, width: int) -> np.ndarray:
 
 
 def _waves(size: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(size, samples) the image of each sample of `_middle`, and (samples,) their Hann weights."""
+    """(size, samples) images of the samples of `_middle`, and their (samples,) Hann weights."""
     frequencies = _middle(size, width) - size // 2
     waves = np.exp(2j * np.pi / size * np.outer(np.arange(size) - size // 2, frequencies)) / np.sqrt(size)
     return waves, 0.5 + 0.5 * np.cos(np.pi * frequencies / (width / 2))

@@ -31,12 +31,12 @@ def fastmri_mask(
         (columns,) bool.
 
     Raises:
-        KneeformerError: no such kind, or a centre that leaves this acceleration nothing to draw.
+        KneeformerError: no such kind, or the centre alone exceeds this acceleration's samples.
     """
     if kind not in FASTMRI_KINDS:
         raise KneeformerError(f"mask {kind!r} is not one of {', '.join(FASTMRI_KINDS)}")
     rng = np.random.RandomState(list(seed))
-    rng.randint(1)  # fastMRI draws one of several accelerations here, of one as well
+    rng.randint(1)  # fastMRI draws an acceleration here, even from one
     centre = round(columns * centre_fraction)
     if not 0 < centre * acceleration < columns:
         raise KneeformerError(
@@ -69,7 +69,7 @@ def _equispaced(rng: np.random.RandomState, columns: int, acceleration: int, cen
 def _equispaced_fraction(
     rng: np.random.RandomState, columns: int, acceleration: int, centre: int
 ) -> np.ndarray:
-    """A spacing that is no whole number, so that the centre's lines are made up for."""
+    """Lines at a fractional spacing that makes up for those of the centre."""
     spacing = acceleration * (centre - columns) / (centre * acceleration - columns)
     offset = rng.randint(0, round(spacing))
     mask = np.zeros(columns, bool)

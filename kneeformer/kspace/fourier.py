@@ -12,10 +12,8 @@ IN_PLANE, VOLUME = (-2, -1), (-3, -2, -1)
 def to_kspace(image: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
     """Centred orthonormal Fourier transform of an array of any shape over `axes`.
 
-    complex64 of float32 and complex64, complex128 of float64 and complex128.
-
-    The middle of an axis of n samples is n // 2, of odd n too. Two axes make it 2D, three 3D; the readout
-    alone or the phase encoding alone may be transformed as well.
+    The result is complex64 for float32 and complex64, complex128 for float64 and complex128. The middle of an
+    axis of n samples is n // 2, also for odd n. Any axes may be transformed: two, three, or only the readout.
     """
     return np.asarray(
         scipy.fft.fftshift(scipy.fft.fftn(scipy.fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes)
@@ -30,10 +28,10 @@ def to_image(kspace: np.ndarray, axes: Sequence[int] = IN_PLANE) -> np.ndarray:
 
 
 def centre_crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The middle of the last axes, from (n - size) // 2 on, as fastMRI crops its reconstructions.
+    """The middle of the last axes, from (n - size) // 2 on, as in fastMRI.
 
     Raises:
-        ValueError: the array is smaller than that.
+        ValueError: the array is smaller than `shape`.
     """
     sizes = array.shape[-len(shape) :]
     if any(n < size for n, size in zip(sizes, shape, strict=True)):
@@ -50,11 +48,11 @@ def root_sum_of_squares(coil_images: np.ndarray) -> np.ndarray:
 
 
 def zero_filled(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The magnitude image of what was measured, (slices, rows, columns), cut to `shape`.
+    """The magnitude image (slices, rows, columns) of the measured samples, cut to `shape`.
 
     Args:
-        kspace: (coils, slices, rows, columns) complex, samples along rows and columns; or of a 3D scan
-            (coils, 1, partitions, rows, columns), samples along all three.
+        kspace: (coils, slices, rows, columns) complex samples along rows and columns; or, for a 3D scan,
+            (coils, 1, partitions, rows, columns) samples along all three.
     """
     axes = VOLUME if is_3d(kspace) else IN_PLANE
     slices = [root_sum_of_squares(to_image(kspace[:, z], axes)) for z in range(kspace.shape[1])]
@@ -70,5 +68,5 @@ def zero_filled_middle(kspace: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def is_3d(kspace: np.ndarray) -> bool:
-    """True of (coils, 1, partitions, rows, columns): a slab that is phase-encoded along two axes."""
+    """True for k-space of a 3D scan, (coils, 1, partitions, rows, columns), encoded along two axes."""
     return kspace.ndim == 5

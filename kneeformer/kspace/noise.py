@@ -1,4 +1,4 @@
-"""Noise of measured k-space, from the samples that hold least of the image."""
+"""The noise level of k-space, from the samples with the least signal."""
 
 import math
 
@@ -13,8 +13,8 @@ _QUANTILE = 0.25  # of the squared samples: most of the image lies above
 def noise_level(kspace: np.ndarray) -> np.ndarray:
     """(coils,) standard deviation of the complex noise of each coil: sqrt(E |n|^2).
 
-    The squares of complex Gaussian noise have an exponential distribution, whose quartile tells its mean.
-    Samples of the outer columns that hold image as well can but raise it.
+    The squares of complex Gaussian noise have an exponential distribution, whose quartile gives its mean.
+    Signal in the outer columns can only raise the estimate.
 
     Args:
         kspace: (coils, slices, rows, columns): image or k-space along rows, k-space along columns, exactly

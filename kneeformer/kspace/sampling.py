@@ -1,4 +1,4 @@
-"""Sampling masks of an exact number of samples, and how much they really accelerate a scan.
+"""Sampling masks with an exact number of samples, and their true acceleration.
 
 A mask is boolean over the phase-encoding axes: (columns,) where one axis is encoded in steps, (slices,
 columns) where two are, as in 3D scans. `acquired` is that of the file: padding and what a scanner left out
@@ -15,8 +15,8 @@ from kneeformer.kspace.fastmri_masks import FASTMRI_KINDS, centre_lines, fastmri
 
 FEWEST_CENTRE_LINES = 6
 LARGEST_CALIBRATION = 24  # samples along each axis of a 3D scan
-FULLY_SAMPLED = 1.1  # the highest apparent acceleration of a file that tells the truth
-_FULLY_SAMPLED_3D = 1.4  # the same of two encoded axes: scanners leave out the corners, which makes 4 / pi
+FULLY_SAMPLED = 1.1  # the highest apparent acceleration that counts as fully sampled
+_FULLY_SAMPLED_3D = 1.4  # the same for two encoded axes: scanners that omit the corners have 4 / pi
 _CENTRE_SHARE = 0.32  # of the measured samples: 0.08 of the columns at 4x, 0.04 at 8x
 MASK_KINDS = ("random", "equispaced", "poisson_disc", *(f"fastmri_{kind}" for kind in FASTMRI_KINDS))
 
@@ -24,11 +24,12 @@ MASK_KINDS = ("random", "equispaced", "poisson_disc", *(f"fastmri_{kind}" for ki
 def draw_mask(kind: str, acquired: np.ndarray, acceleration: float, seed: Sequence[int]) -> np.ndarray:
     """A mask of one of MASK_KINDS that measures about 1 / acceleration of what was acquired.
 
-    "random" and "equispaced" measure exactly round(acquired / acceleration) columns, but never fewer than the
-    centre; "poisson_disc" so many samples of two axes; those of fastMRI what it draws, without the padding.
+    "random" and "equispaced" measure exactly round(acquired / acceleration) columns, but at least the centre;
+    "poisson_disc" measures that number of samples of two axes; those of fastMRI keep what fastMRI draws,
+    without padding.
 
     Raises:
-        KneeformerError: the kind is not one of them or not of so many axes, or the acceleration is below 1.
+        KneeformerError: no such kind, another number of axes than it needs, or an acceleration below 1.
     """
     if kind not in MASK_KINDS:
         raise KneeformerError(f"mask {kind!r} is not one of {', '.join(MASK_KINDS)}")
@@ -50,20 +51,22 @@ def draw_mask(kind: str, acquired: np.ndarray, acceleration: float, seed: Sequen
 
 
 def true_acceleration(mask: np.ndarray, acquired: np.ndarray) -> float:
-    """Acquired samples over those that the mask keeps, both bool of one shape: padding is no saving."""
+    """Acquired samples over those that the mask keeps, both bool of one shape; padding does not count."""
     return float(acquired.sum() / (mask & acquired).sum())
 
 
 def measured_columns(kspace: np.ndarray) -> np.ndarray:
-    """(columns,) bool: those of (coils, slices, rows, columns) that hold anything but exact zeros."""
+    """(columns,) bool: columns of (coils, slices, rows, columns) with any sample that is not exactly zero."""
     return np.asarray(kspace.any((0, 1, 2)))
 
 
 def apparent_acceleration(mask: np.ndarray) -> float:
-    """Samples between the first and the last measured one of each axis, over those that were measured.
+    """Samples from the first to the last measured one of each axis, over those that were measured.
 
-    What can be said of a file alone, whatever else a scanner could have acquired; `mask` over the
-    phase-encoding axes.
+    It is the acceleration that a file alone shows.
+
+    Args:
+        mask: bool over the phase-encoding axes.
     """
     if not mask.any():
         return float("inf")
@@ -72,12 +75,12 @@ def apparent_acceleration(mask: np.ndarray) -> float:
 
 
 def is_fully_sampled(mask: np.ndarray) -> bool:
-    """True where a mask over one or two encoded axes leaves out no more than a full acquisition does."""
+    """True where a mask over one or two encoded axes leaves out no more than a full acquisition."""
     return apparent_acceleration(mask) <= (FULLY_SAMPLED if mask.ndim == 1 else _FULLY_SAMPLED_3D)
 
 
 def centre_width(mask: np.ndarray) -> int:
-    """Neighbouring columns around the zero frequency that are all measured; (columns,) bool."""
+    """Number of measured columns around the zero frequency without a gap; mask (columns,) bool."""
     count = 0
     while count < len(mask) and mask[centre_lines(len(mask), count + 1)].all():
         count += 1
@@ -103,8 +106,8 @@ def poisson_disc(
 ) -> np.ndarray:
     """A variable-density Poisson-disc mask with a fully measured centre (Vasanawala et al. 2011).
 
-    Samples keep a distance that grows from the centre outwards, (1 + decay x radius) times the smallest,
-    which is the largest that still gives the number of samples wanted.
+    The distance between samples grows outwards, (1 + decay x radius) times the smallest one, which is as
+    large as the wanted number of samples allows.
 
     Args:
         acquired: (slices, columns) bool.
@@ -130,7 +133,7 @@ def poisson_disc(
 
 
 def _darts(order: np.ndarray, distance: np.ndarray, wanted: int) -> np.ndarray:
-    """The first `wanted` of the flat indices in `order` that no earlier one forbids by its distance."""
+    """The first `wanted` flat indices in `order` that keep their distance from all earlier ones."""
     free = np.ones(distance.shape, bool)
     slices, columns = (np.arange(n) for n in distance.shape)
     chosen: list[int] = []

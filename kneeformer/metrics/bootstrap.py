@@ -1,8 +1,8 @@
-"""Confidence intervals of means, by the bootstrap: random factors are resampled.
+"""Confidence intervals of means, by bootstrap over random factors.
 
 One factor, the subjects, gives the cluster bootstrap (Davison and Hinkley 1997, 3.8): a subject is drawn with
-all its cases, because two scans of one knee are not two independent observations. Several factors, as the
-subjects and the seeds of trainings, are drawn each for itself (pigeonhole bootstrap: Owen 2007).
+all its cases, because two scans of one knee are not independent. Several factors, such as subjects and seeds
+of trainings, are drawn independently (pigeonhole bootstrap: Owen 2007).
 """
 
 import math
@@ -14,11 +14,11 @@ import numpy as np
 
 RESAMPLES = 2000
 SEED = 12345
-ENOUGH_SUBJECTS = 10  # with fewer, an interval of 95 % holds the mean of normal scores in less than 90 %
+ENOUGH_SUBJECTS = 10  # with fewer, a 95 % interval covers the mean of normal scores in less than 90 %
 
 
 class Interval(NamedTuple):
-    """A mean and its 95 % interval; the latter is NaN where fewer than two subjects tell of no spread."""
+    """A mean and its 95 % interval, which is NaN with fewer than two subjects."""
 
     mean: float
     low: float
@@ -29,7 +29,7 @@ def bootstrap_weights(*factors: Sequence[Hashable], seed: int = SEED) -> np.ndar
     """Count the draws of each observation in each resample.
 
     Args:
-        factors: of each observation its subject; and each other random factor, such as its seed.
+        factors: subject of each observation; then further random factors, such as its seed.
         seed: of the draws.
 
     Returns:
@@ -52,7 +52,7 @@ def weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         weights: (resamples, observations) float64.
 
     Returns:
-        (resamples, ...) float64, NaN where nothing that is drawn is defined.
+        (resamples, ...) float64, NaN where no drawn observation is defined.
     """
     defined = ~np.isnan(values)
     total = np.tensordot(weights, np.where(defined, values, 0.0), axes=1)
@@ -71,8 +71,8 @@ def mean_interval(values: Iterable[float], *factors: Sequence[Hashable], seed: i
     """Mean of observations, and its 95 % bootstrap interval; all NaN where nothing is defined.
 
     Args:
-        values: one an observation, NaN where undefined.
-        factors: as of `bootstrap_weights`; without them every observation is of a subject of its own.
+        values: one per observation, NaN where undefined.
+        factors: as in `bootstrap_weights`; without them every observation has its own subject.
     """
     observed = np.array([*values], np.float64)
     if not (~np.isnan(observed)).any():
@@ -83,7 +83,7 @@ def mean_interval(values: Iterable[float], *factors: Sequence[Hashable], seed: i
 
 
 def caution(subjects: int) -> str:
-    """A sentence where there is an interval, and of too few subjects to be trusted; else ""."""
+    """A warning if an interval rests on too few subjects; else ""."""
     if not 1 < subjects < ENOUGH_SUBJECTS:
         return ""
     return f"{subjects} subjects are few: bootstrap intervals of less than {ENOUGH_SUBJECTS} are too narrow"

@@ -1,4 +1,4 @@
-"""Thickness of cartilage: from the bone to the joint, at right angles to the bone."""
+"""Thickness of cartilage, measured at right angles to the bone."""
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -15,8 +15,8 @@ _FACING_BONE = 0.7  # cosine: 45 degrees
 def mean_thickness_mm(cartilage: SmoothStructure, surface: Mesh) -> float | None:
     """Mean thickness over the bone-cartilage interface, weighted by area (ThCtAB of Eckstein et al., 2006).
 
-    The interface are the faces that lie within a voxel of the bone's surface and face it. From each the
-    distance to the other side of the cartilage is measured along the bone's normal.
+    The interface is made of faces within a voxel of the bone's surface that face it. Thickness is the
+    distance from there to the other side of the cartilage, along the bone's normal.
 
     Args:
         surface: of the cartilage.
@@ -42,11 +42,11 @@ def mean_thickness_mm(cartilage: SmoothStructure, surface: Mesh) -> float | None
 
 
 def _through(cartilage: SmoothStructure, start: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """(n,) mm from each place to where a ray leaves the structure; NaN where it does not.
+    """(n,) mm from each place to the point where a ray leaves the structure; NaN if it does not.
 
     Args:
         start: (n, 3) voxels on the surface.
-        direction: (n, 3) voxels of a millimetre.
+        direction: (n, 3) voxels per millimetre.
     """
     found = np.full(len(start), np.nan)
     rays, before = np.arange(len(start)), np.zeros(len(start))

@@ -1,4 +1,4 @@
-"""Several configurations on the same cases: means over subjects, ratios and differences."""
+"""Comparison of configurations on the same cases: means over subjects, ratios and differences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from kneeformer.metrics.score_table import ScoreTable
 
 @dataclass(frozen=True)
 class ComparedScore:
-    """A mean over the subjects of whom the metric says something.
+    """A mean over the subjects for which the metric is defined.
 
     Attributes:
-        statistic: what of each subject is averaged: its score, or the ratio or difference (this one less the
-            other) to the score that it has with the configuration `to`.
+        statistic: what is averaged: a subject's score, or its ratio to, or difference from, the subject's
+            score with the configuration `to`.
         interval: 95 %, bootstrap over subjects; NaN with fewer than two.
     """
 
@@ -29,7 +29,7 @@ class ComparedScore:
 
 
 def means(scores: Mapping[str, ScoreTable]) -> list[ComparedScore]:
-    """Every metric that can be averaged, of every region of every configuration."""
+    """The mean of every averaged metric, for every region of every configuration."""
     found = []
     for name, table in scores.items():
         for region in table.regions:
@@ -46,7 +46,7 @@ def paired(
     """Ratio and difference of every configuration to the baselines among them, subject by subject.
 
     Args:
-        baselines: names of configurations; those that are not scored are left out.
+        baselines: names of configurations; those without scores are left out.
     """
     for baseline in baselines:
         if baseline not in scores:

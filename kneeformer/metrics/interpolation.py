@@ -1,4 +1,4 @@
-"""Filling hidden voxels without learning anything: the baselines of pre-training."""
+"""Interpolation of hidden voxels, a baseline of pre-training."""
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
@@ -7,14 +7,14 @@ from scipy.spatial import QhullError
 
 from kneeformer.geometry.aliases import Spacing
 
-_SHAKE = 1e-4  # voxels: on an exact lattice, where every cell is cut at will, a crop takes hours
+_SHAKE = 1e-4  # voxels of jitter: the triangulation of an exact lattice is ambiguous and takes hours
 
 
 def interpolate_hidden(image: np.ndarray, hidden: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     """The image with its hidden voxels interpolated linearly from the visible ones around them.
 
-    Linear within the tetrahedra of a Delaunay triangulation (in mm) of the visible voxels that touch hidden
-    ones; beyond these, the nearest. Their places are jittered a little, with a fixed seed.
+    It is linear in the tetrahedra of a Delaunay triangulation (in mm) of the visible voxels that touch hidden
+    ones, and takes the nearest beyond. Places are jittered a little, with a fixed seed.
 
     Args:
         image: (z, y, x); hidden voxels are not read.
@@ -32,7 +32,7 @@ def interpolate_hidden(image: np.ndarray, hidden: np.ndarray, spacing_mm: Spacin
     little = _SHAKE * np.array(spacing_mm)
     shaken = known + np.random.default_rng(0).uniform(-little, little, known.shape)
     middle = (known.min(0) + known.max(0)) / 2
-    within = wanted + np.clip(middle - wanted, -2 * little, 2 * little)  # what was on a border is inside
+    within = wanted + np.clip(middle - wanted, -2 * little, 2 * little)  # moves borders inside
     try:
         linear = LinearNDInterpolator(shaken, image[rim])(within)
     except QhullError:  # fewer than five

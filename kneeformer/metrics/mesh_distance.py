@@ -1,7 +1,7 @@
 """Distance between two triangle surfaces in mm, point to triangle.
 
-Distances of voxels (`surface`) come in steps of the grid; these do not, so that a surface that is off by a
-tenth of a voxel is seen to be.
+Unlike distances between voxels (`surface_distance`), these have no steps of the grid: they show a surface
+that is off by a tenth of a voxel.
 """
 
 import math
@@ -22,11 +22,11 @@ _ROUNDING_MM = 1e-9  # bounds closer than this are the same
 
 @dataclass(frozen=True)
 class _Cylinders:
-    """Round boxes around triangles or patches of them, one a row.
+    """Cylinders around triangles or patches of triangles, one per row.
 
     Attributes:
         centres: (n, 3) mm.
-        axes: (n, 3) of length one; zero is a box without a height, of which only the radius tells.
+        axes: (n, 3) unit vectors; zero stands for a ball.
         radii: (n,) mm, from the centre in any direction.
         heights: (n,) mm along the axis, above the centre and below it.
     """
@@ -37,7 +37,7 @@ class _Cylinders:
     heights: np.ndarray
 
     def bound(self, points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(k,) mm2: the squared distance of point i to what is in box rows[i] is no less."""
+        """(k,) mm2 lower bound of the squared distance from point i to the content of cylinder rows[i]."""
         offset, axes = points - self.centres[rows], self.axes[rows]
         along = _dot(offset, axes)
         beside = np.sqrt(np.maximum(_dot(offset, offset) - along**2, 0))
@@ -65,7 +65,7 @@ class _Surface:
         return np.asarray(np.add.reduceat(values, self.starts, axis=0))
 
     def _boxes(self, centres: np.ndarray, axes: np.ndarray, owner: np.ndarray) -> _Cylinders:
-        """The smallest boxes with these centres and axes; `owner` says in which each triangle is."""
+        """The smallest cylinders with these centres and axes; `owner` assigns a cylinder to each triangle."""
         offsets = self.triangles - centres[owner][:, None]
         radii, heights = np.zeros(len(centres)), np.zeros(len(centres))
         np.maximum.at(radii, owner, np.linalg.norm(offsets, axis=2).max(1))
@@ -73,7 +73,7 @@ class _Surface:
         return _Cylinders(centres, axes, radii, heights)
 
     def faces_of(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of `patches`, each as often as its patch has triangles, and the triangles."""
+        """Rows of `patches`, repeated for each triangle of the patch, and the triangles."""
         counts = self.counts[patches]
         owner = np.repeat(np.arange(len(patches)), counts)
         first = np.repeat(self.starts[patches] - (np.cumsum(counts) - counts), counts)
@@ -83,9 +83,9 @@ class _Surface:
 def distances_to_mesh(points: np.ndarray, mesh: Mesh) -> np.ndarray:
     """The exact distance from each point to the nearest place on a surface.
 
-    A centroid of the nearest patch of triangles gives an upper bound; of the patches in that reach, those
-    whose bounding cylinder is not too far, and of their triangles likewise, are measured. That is quick for
-    triangles of about one size, as marching cubes makes them, and right for any.
+    A centroid in the nearest patch of triangles gives an upper bound. Within it, patches and then triangles
+    are measured unless their bounding cylinder is farther. This is fast for triangles of similar size, as
+    from marching cubes, and exact for any.
 
     Args:
         points: (n, 3) LPS mm.
@@ -109,7 +109,7 @@ def distances_to_mesh(points: np.ndarray, mesh: Mesh) -> np.ndarray:
 
 
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points drawn evenly from a surface, each face by its area.
+    """Points drawn uniformly from a surface, faces weighted by area.
 
     Returns:
         (count, 3) float64 LPS mm.
@@ -129,13 +129,13 @@ def rmsd(
 
         RMSD = sqrt((sum d(a, B)^2 + sum d(b, A)^2) / (|a| + |b|))
 
-    with a and b points drawn evenly from the surfaces A and B. Symmetric but for the draw.
+    with a and b points drawn uniformly from the surfaces A and B. It is symmetric except for the draw.
 
     Args:
         first, second: surfaces with an area.
         samples: drawn from each of them.
         seed: of the draw.
-        within: tells which of the samples count; distances still run to the whole of the other surface.
+        within: which samples count; distances still run to the whole other surface.
 
     Returns:
         mm; NaN where no sample is within.
@@ -154,7 +154,7 @@ def rmsd(
 def _approach(
     points: np.ndarray, squared: np.ndarray, surface: _Surface, owner: np.ndarray, patch: np.ndarray
 ) -> None:
-    """Lower the squared distances of points `owner` to what lies in the patches beside them."""
+    """Lower the squared distances of points `owner` by the triangles in the patches of the same rows."""
     near = surface.patches.bound(points[owner], patch) < squared[owner]
     owner, patch = owner[near], patch[near]
     for rows in _chunks(surface.counts[patch]):
@@ -167,14 +167,14 @@ def _approach(
 
 
 def _chunks(counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Consecutive rows whose counts add up to _AT_ONCE, about, or that are larger alone."""
+    """Consecutive rows whose counts add up to about _AT_ONCE."""
     chunk = np.cumsum(counts) // _AT_ONCE
     rows = np.arange(len(counts))
     return (part for part in np.split(rows, np.flatnonzero(np.diff(chunk)) + 1) if len(part))
 
 
 def _squared(points: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """(n,) mm2: squared distance of each point to its own triangle: to its plane, else to an edge.
+    """(n,) mm2: squared distance of each point to its own triangle, either to its plane or to an edge.
 
     Args:
         points: (n, 3).
@@ -196,7 +196,7 @@ def _squared(points: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> 
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Of length one; zero stays zero."""
+    """Unit vectors; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0))
 

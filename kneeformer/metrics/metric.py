@@ -1,7 +1,6 @@
 """The specification of a metric, declared beside the function that computes it.
 
-Summaries, rankings, tables and reports learn from the specification all that they need, so that a task may
-bring metrics that nobody else knows.
+Summaries, rankings, tables and reports need only the specification, so that a task can bring its own metrics.
 """
 
 import math
@@ -15,17 +14,17 @@ NO_VOXELS = "undefined if the region has no voxels"
 
 
 class Metric(Record):
-    """A metric, and all that a reader of its values must know.
+    """A metric, and what a reader of its values must know.
 
     Attributes:
-        name: in files and tables, with the unit where it has one: HD95_mm.
-        meaning: its definition in a line.
-        unit: "" of ratios and counts.
-        better: which of two values is better; None where neither is, as of a volume.
-        empty: what it is where masks are empty, or the region has no voxels.
-        mean: over cases: of the values, of their absolute values (of a signed error, where those of both
-            signs would cancel), or None where a mean says nothing.
-        form: how a value is printed, as `format` takes it.
+        name: in files and tables, with the unit if it has one: HD95_mm.
+        meaning: its definition in one line.
+        unit: "" for ratios and counts.
+        better: which of two values is better; None if neither is, as for a volume.
+        empty: its value if masks are empty or the region has no voxels.
+        mean: what is averaged over cases: values, absolute values (for signed errors, which would cancel), or
+            None if a mean is meaningless.
+        form: format of printed values.
     """
 
     name: str
@@ -38,7 +37,7 @@ class Metric(Record):
 
     @property
     def title(self) -> str:
-        """Its name, with the unit apart: "HD95 mm"."""
+        """Its name, with the unit as a word: "HD95 mm"."""
         return f"{self.name.removesuffix(f'_{self.unit}')} {self.unit}".strip()
 
     def averaged(self, value: float) -> float:

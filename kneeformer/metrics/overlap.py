@@ -14,8 +14,8 @@ found          empty          0                             diagonal of the imag
 =============  =============  ============================  =====================  ====================
 
 NaN means that the case says nothing about the structure: it is left out of means and written as null.
-Where only one mask is empty the answer is wrong, and counts as the worst value there is, for precision
-and recall too (one of them is 0 / 0), so that all overlap metrics are averaged over the same cases.
+If only one mask is empty the prediction is wrong and gets the worst value, for precision and recall too (one
+of them is 0 / 0), so that all overlap metrics are averaged over the same cases.
 """
 
 import math
@@ -114,7 +114,7 @@ def recall(counts: Counts) -> float:
 def volume_error(counts: Counts) -> float:
     """(predicted - reference) / reference volume: 0.1 is 10 % too large, -1 is nothing found.
 
-    NaN where the reference is empty: no volume to relate to (the volumes themselves still tell).
+    NaN where the reference is empty: there is no volume to relate to.
     """
     return (counts.predicted - counts.reference) / counts.reference if counts.reference else math.nan
 

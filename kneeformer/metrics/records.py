@@ -1,4 +1,4 @@
-"""Numbers as they are kept in JSON: frozen, checked when they are read, NaN as null."""
+"""Numbers in JSON files: frozen, checked when they are read, NaN as null."""
 
 import math
 from typing import Annotated
@@ -10,6 +10,6 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 
 class Record(BaseModel):
-    """A file of numbers, or a part of one."""
+    """The content of a file of numbers, or of a part of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.metric import Metric, Values
 
-WHOLE = "whole"  # the region of scores of all there is
+WHOLE = "whole"  # the region that is the whole image
 
 
 class Part(NamedTuple):
@@ -20,7 +20,7 @@ class Part(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A row; NaN where the case says nothing about the metric (its empty-mask rule)."""
+    """A row of the table; the value is NaN where the metric is undefined (its empty-mask rule)."""
 
     case: str
     structure: str
@@ -40,12 +40,12 @@ def rows_of(case: str, part: Part, values: Values) -> Iterator[Score]:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores of a set of cases, in the order in which tables show parts and metrics: the first ones lead.
+    """Scores of a set of cases, in the order in which tables show parts and metrics, leading ones first.
 
     Attributes:
-        subjects: of each case the subject.
-        masks: of each case with a mask a digest of it; only scores of equal masks can be compared.
-        planes: of each case of thick slices their plane, as "sagittal".
+        subjects: subject of each case.
+        masks: digest of the mask of each case with one; only scores of equal masks can be compared.
+        planes: plane of each case with thick slices, such as "sagittal".
 
     Raises:
         KneeformerError: there is no row, or a case has other parts than the first.
@@ -78,32 +78,32 @@ class ScoreTable:
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """Names, sorted."""
+        """Sorted names."""
         return tuple(sorted({row.case for row in self.rows}))
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """In the order of the rows."""
+        """Distinct parts, in the order of the rows."""
         return tuple(dict.fromkeys(row.part for row in self.rows))
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """In the order of the rows."""
+        """Distinct regions, in the order of the rows."""
         return tuple(dict.fromkeys(row.region for row in self.rows))
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """By name, in the order of the rows."""
+        """Metrics by name, in the order of the rows."""
         return {row.metric.name: row.metric for row in self.rows}
 
     def metrics_in(self, region: str) -> dict[str, Metric]:
-        """Those of the parts in a region."""
+        """Metrics of the parts in a region, by name."""
         return {row.metric.name: row.metric for row in self.rows if row.region == region}
 
     def by_subject(self, metric: str, region: str) -> dict[str, float]:
-        """The score of each subject, sorted: the mean over its cases, of each the mean over its structures.
+        """The score of each subject, sorted: the mean over its cases of the mean over structures.
 
-        What is undefined is left out, and so are subjects of whom nothing is defined.
+        Undefined scores are left out, and so are subjects without any defined score.
         """
         of_case: dict[str, list[float]] = defaultdict(list)
         for row in self.rows:
@@ -116,7 +116,7 @@ class ScoreTable:
 
     @classmethod
     def joined(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
-        """Tables of different cases as one.
+        """Join tables of different cases.
 
         Raises:
             KneeformerError: a case is in two of them.

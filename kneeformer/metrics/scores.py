@@ -15,8 +15,8 @@ def score_case(
 ) -> dict[str, Values]:
     """The metrics of `score_masks` of every structure or region of the scheme.
 
-    Voxels the reference ignores become background in both label maps: they are in no count, no volume and
-    no surface, except that a structure cut by the ignored zone has its (shared) surface there.
+    Voxels that the reference ignores become background in both label maps, for counts, volumes and surfaces.
+    A structure that the ignored zone cuts has the same surface there in both.
 
     Args:
         reference: label map, integers, (z, y, x).
@@ -25,7 +25,7 @@ def score_case(
         scheme: names of the structures and their label values.
 
     Returns:
-        structure -> metric -> value; NaN where the case says nothing about it (the rule of `overlap`).
+        structure -> metric -> value; NaN where it is undefined (the rule of `overlap`).
 
     Raises:
         ValueError: the shapes differ.

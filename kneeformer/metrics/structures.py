@@ -20,7 +20,7 @@ class MeasuredStructure:
     """One structure of a label map.
 
     Attributes:
-        surface: None where the structure is empty.
+        surface: None if the structure is empty.
         facts: its measurements, for JSON; see documentation/reference/meshes.md.
     """
 
@@ -34,7 +34,7 @@ def measured_structures(
 ) -> Iterator[MeasuredStructure]:
     """Surface and measurements of each structure or region, in the order of the scheme.
 
-    Measured is the whole surface, before its faces are reduced to `faces`.
+    The surface is measured before its faces are reduced to `faces`.
 
     Args:
         labels: (z, y, x) label map.
@@ -64,14 +64,12 @@ def measured_structures(
 
 
 def is_cartilage(name: str) -> bool:
-    """True of a structure whose name says that it is cartilage."""
+    """True for a structure named as cartilage."""
     return "cartilage" in name.casefold()
 
 
 def _bone_under(name: str, mask: np.ndarray, labels: np.ndarray, scheme: LabelScheme) -> str | None:
-    """The structure, itself no cartilage and no region that holds it, that most voxels around a cartilage
-    belong to.
-    """
+    """The structure of most voxels around a cartilage, except cartilages and regions that contain it."""
     around = scipy.ndimage.binary_dilation(mask) & ~mask
     touching = labels[around]
     counts = {

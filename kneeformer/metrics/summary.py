@@ -23,8 +23,8 @@ class CaseScores(Record):
     """The rows of one case: part -> metric -> value.
 
     Attributes:
-        mask: a digest of the mask that it was predicted with, "" where there was none.
-        plane: of its slices, "" where they are not thick.
+        mask: digest of the mask of its prediction; "" without one.
+        plane: of thick slices; "" without these.
     """
 
     case: str
@@ -37,13 +37,12 @@ class CaseScores(Record):
 class Summary(Record):
     """Scores of a set of cases; keys as in nnU-Net's summary.json, structures by name.
 
-    A part is a structure in a region. In the region that leads, the first of the table, the key of a part is
-    its structure; in others "structure, region".
+    A part is a structure in a region. Its key is "structure" in the leading region, the first of the table,
+    and "structure, region" in others.
 
-    A mean is over the cases in which the metric is defined, and NaN where it is defined in none; `counted`
-    says how many those are. `foreground_mean` is the mean of the means of the leading region's structures,
-    each structure weighing the same. Intervals are 95 % bootstrap intervals over subjects, (low, high), and
-    NaN with fewer than two subjects.
+    A mean is taken over the cases in which the metric is defined, whose number is in `counted`; it is NaN if
+    there are none. `foreground_mean` is the mean of the means of the leading region's structures. Intervals
+    are 95 % bootstrap intervals over subjects, (low, high), and NaN with fewer than two subjects.
     """
 
     cases: int
@@ -71,7 +70,7 @@ class Summary(Record):
 
     @property
     def table(self) -> ScoreTable:
-        """The rows that it is of."""
+        """The table that it summarises."""
         rows = tuple(
             Score(case.case, *self.parts[key], self.metrics[name], value)
             for case in self.metric_per_case
@@ -129,7 +128,7 @@ def write_summary(summary: Summary, folder: Path) -> None:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Read what `write_summary` wrote.
+    """Read the summary.json that `write_summary` wrote.
 
     Raises:
         KneeformerError: summary.json is missing or is not a summary.
@@ -138,7 +137,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def _averaged_values(table: ScoreTable, metrics: Sequence[str]) -> np.ndarray:
-    """(cases, parts, metrics) float64 of what enters a mean, NaN where it is undefined or there is no row."""
+    """(cases, parts, metrics) float64 values for means, NaN where undefined or without a row."""
     places = [{name: i for i, name in enumerate(names)} for names in (table.cases, table.parts, metrics)]
     values = np.full([len(place) for place in places], math.nan)
     for row in table.rows:
@@ -166,7 +165,7 @@ def _per_case(table: ScoreTable, parts: Mapping[str, Part]) -> tuple[CaseScores,
 
 
 def _keys(table: ScoreTable) -> dict[str, Part]:
-    """The parts by their keys in the file."""
+    """The parts by their keys in summary.json."""
     leading = table.regions[0]
     return {
         part.structure if part.region == leading else f"{part.structure}, {part.region}": part
@@ -175,7 +174,7 @@ def _keys(table: ScoreTable) -> dict[str, Part]:
 
 
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is not NaN; NaN, without a warning, where nothing else is there."""
+    """Mean of the values that are not NaN; NaN, without a warning, if there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=axis))

@@ -1,4 +1,4 @@
-"""The contract of a task: all that differs between one kind of job and another."""
+"""The contract of a task: everything that differs between one kind of job and another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,16 +31,16 @@ Planned = TypeVar("Planned", bound=Configuration)
 class Task(ABC, Generic[Planned]):
     """One kind of job. Tasks hold no state and never import each other.
 
-    Networks of one that is no `PredictiveTask` pass their weights on; only `review` shows them.
+    A task that is no `PredictiveTask` only trains weights for others; `review` is all that shows them.
 
     Attributes:
         prepared_by: names of the tasks whose configurations may come before this one's.
-        needs_labels: False if training uses images alone, those of imagesUn included.
+        needs_labels: False if training uses images alone, including those of imagesUn.
         stores_labels: whether its prepared cases have label maps beside their images.
-        needs_float64: its networks compute in double precision.
-        shares_batches: whether several processes can take a step of it together: its batches are of shares of
-            the whole, and its losses of pooled sums (`networks.ranks`).
-        predicts: whether its networks are applied to cases, and validated on whole ones.
+        needs_float64: whether its networks compute in double precision.
+        shares_batches: whether several processes can share a step: each takes a part of the batch, and losses
+            pool their sums (`networks.ranks`).
+        predicts: whether its networks predict cases and are validated on whole ones.
     """
 
     predicts: ClassVar[bool] = False
@@ -56,13 +56,13 @@ class Task(ABC, Generic[Planned]):
     ) -> Mapping[str, Configuration]:
         """The configurations this task proposes for a dataset on a machine, by name.
 
-        One of them may belong to another task, which does a part of the work on its cases.
+        One of them may belong to another task that does a part of the work on its cases.
         """
 
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
     ) -> Mapping[str, Configuration]:
-        """Return configurations for a dataset of this task by the recipe of the published paper."""
+        """The configurations by the recipe of the published paper; by default those proposed."""
         return proposed
 
     def refuse_too_large(
@@ -75,7 +75,7 @@ class Task(ABC, Generic[Planned]):
 
     @abstractmethod
     def needed_gb(self, network: nn.Module, configuration: Planned, device: torch.device) -> float:
-        """Memory of a training step in GiB, by formula; of the network only sizes are read."""
+        """GiB of memory of a training step, by formula; only the sizes of the network are read."""
 
     def estimate_step(
         self,
@@ -84,28 +84,28 @@ class Task(ABC, Generic[Planned]):
         configuration: Planned,
         budget: Budget,
     ) -> Cost | None:
-        """Return the cost of a training step by formula; None where none is known.
+        """The cost of a training step by formula; None where none is known.
 
         Args:
-            network: of which only sizes are read.
-            budget: whose speed counts; its memory does not.
+            network: only its sizes are read.
+            budget: its speed counts, not its memory.
         """
         return None
 
     def measure_step(
         self, network: nn.Module, dataset: DatasetSettings, configuration: Planned, device: torch.device
     ) -> Cost | None:
-        """Return the measured cost of a training step on this machine; None where none can be measured."""
+        """The measured cost of a training step on this machine; None where it cannot be measured."""
         return None
 
     @abstractmethod
     def network(self, dataset: DatasetSettings, configuration: Planned) -> nn.Module:
-        """The network, from the plan alone: the same in training and in prediction."""
+        """The network, built from the plan alone: the same for training and prediction."""
 
     def begin(
         self, network: nn.Module, training: StoredCases, configuration: Planned, watch: Progress
     ) -> None:
-        """Fit what the network takes from the training cases before its first step; by default nothing.
+        """Fit the network to the training cases before its first step; by default do nothing.
 
         Args:
             network: on its device, with the weights of the previous stage.
@@ -126,17 +126,17 @@ class Task(ABC, Generic[Planned]):
         seed: int,
         training: bool,
     ) -> Dataset[Batch]:
-        """Batches from prepared cases, by number.
+        """Batches of prepared cases, by number.
 
         Args:
-            network: what `begin` has left, for those whose examples depend on it.
-            training: augmented batches without end, one a step; else the few validation batches, as they are.
+            network: after `begin`, for tasks whose examples depend on it.
+            training: True for endless augmented batches, one per step; False for the few validation batches.
         """
 
     def teacher(
         self, training: StoredCases, dataset: DatasetSettings, configuration: Planned, seed: int
     ) -> Teacher | None:
-        """Return the teacher of images without labels during a training; by default there is none."""
+        """The teacher that labels images during a training; by default None."""
         return None
 
     def review(
@@ -147,13 +147,13 @@ class Task(ABC, Generic[Planned]):
         configuration: Planned,
         output: Path,
     ) -> str:
-        """Write pictures and figures of a trained network to a folder; by default none.
+        """Write pictures and figures of a trained network to a folder; by default do nothing.
 
         Args:
             network: in evaluation mode on its device.
 
         Returns:
-            What to print of it.
+            Text to print.
         """
         return ""
 
@@ -162,11 +162,11 @@ class PredictiveTask(Task[Planned]):
     """A task whose networks are applied to cases, and scored against references.
 
     Attributes:
-        outputs: what follows a case's name in the names of all files that may be written of it; * stands for
-            the ending of the dataset.
+        outputs: suffixes, after the case's name, of all files that may be written; * stands for the ending
+            of the dataset.
         predicts_structures: whether its main volume is a label map of the dataset's structures.
-        requires_mask: whether a case comes with a mask: bone to keep, region to complete.
-        bone_finder: the configuration of a segmentation that finds the bone to keep where a mask marks none.
+        requires_mask: whether a case needs a mask: bone to keep, region to complete.
+        bone_finder: name of the segmentation that finds the bone to keep where a mask marks none.
     """
 
     outputs: ClassVar[tuple[str, ...]]
@@ -187,7 +187,7 @@ class PredictiveTask(Task[Planned]):
         return None
 
     def undersampled(self, scan: Scan, acceleration: float, name: str, configuration: Planned) -> Scan:
-        """The scan with the samples alone that a scan so many times faster measures; `name` seeds which.
+        """The scan with the samples that an accelerated scan would measure; `name` seeds their choice.
 
         Raises:
             KneeformerError: the task does not reconstruct.
@@ -195,7 +195,7 @@ class PredictiveTask(Task[Planned]):
         raise KneeformerError(f"task {configuration.task!r} does not reconstruct; omit --simulate")
 
     def simulated_acceleration(self, configuration: Planned) -> float | None:
-        """The acceleration at which whole validation cases are predicted; None as they are."""
+        """The acceleration at which whole validation cases are predicted; None keeps all samples."""
         return None
 
     @abstractmethod
@@ -207,21 +207,21 @@ class PredictiveTask(Task[Planned]):
         configuration: Planned,
         probabilities: bool = False,
     ) -> Outputs:
-        """Outputs of one case.
+        """Predict one case.
 
         Args:
             networks: one per fold, in evaluation mode on their device; their outputs are averaged.
         """
 
     def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
-        """Scores of the raw answer to a prepared validation case, on the network's own grid.
+        """Scores of the raw output for a prepared validation case, on the network's grid; by default none.
 
-        None, unless a task has such; how predictions are scored says its `Evaluation`.
+        Predictions are scored by the task's `Evaluation`.
 
         Args:
             network: of one fold, in evaluation mode on its device.
-            case: stored, as folder / name.
-            number: of the case, which seeds what is drawn.
+            case: stored case, as folder / name.
+            number: of the case, as a seed.
         """
         return ()
 
@@ -234,10 +234,10 @@ class PredictiveTask(Task[Planned]):
         picture: Path,
         surfaces: bool = False,
     ) -> None:
-        """Draw a PNG of the prediction, beside the reference where there is one; by default none.
+        """Draw a PNG of the prediction, and of the reference if there is one; by default do nothing.
 
         Args:
             reference: (z, y, x) on the native grid.
             scheme: of the dataset's labels.
-            surfaces: render surfaces too, where that takes more than the rest.
+            surfaces: also render surfaces, which takes longer than the rest.
         """

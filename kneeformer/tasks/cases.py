@@ -1,4 +1,4 @@
-"""Cases as tasks meet them: a scan, what is predicted of it, and the prepared cases of a training."""
+"""Inputs and outputs of tasks: a scan, its prediction, and the prepared cases of a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ class Scan:
     """Image, mask and side of a case on its native grid.
 
     Attributes:
-        image: (channels, z, y, x) on the native grid; or complex k-space of the image on that grid, with
-            axes as `data.images.Image` has them.
+        image: (channels, z, y, x) on the native grid; or complex k-space of an image on that grid, with axes
+            as in `data.images.Image`.
         mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
-        side: of the body, if known from its name or dataset.json.
-        bone_found_by: the configuration that found the mask's bone to keep, where none was marked.
-        other_side: of the same person, where it is needed; its mask is a label map of the dataset.
-        facts: what was done to it before, for CASE.json.
-        fully_sampled: (1, y, x) magnitudes of the middle slice of all samples of k-space, where it was
-            undersampled here.
+        side: of the body, if known from the name or dataset.json.
+        bone_found_by: name of the configuration that found the bone to keep; None if it was marked.
+        other_side: scan of the same person's other side, with a label map of the dataset as its mask.
+        facts: about earlier processing, for CASE.json.
+        fully_sampled: (1, y, x) magnitudes of the middle slice from all samples, if k-space was undersampled
+            here.
     """
 
     image: np.ndarray
@@ -43,16 +43,15 @@ class Outputs:
     """Prediction of a case.
 
     Attributes:
-        volumes: on the native grid, by what is added to the case's file name: "" is the main one
-            (CASE.nrrd), "_ct" is CASE_ct.nrrd; an array of four axes becomes CASE_name.npz.
-        surfaces: in patient coordinates, by what is added to the case's file name: "" is CASE.stl.
-        transforms: 4 x 4, of points in patient coordinates (LPS, mm): "" is CASE.tfm.
+        volumes: on the native grid, by suffix of the file name: "" is the main one (CASE.nrrd), "_ct" is
+            CASE_ct.nrrd; an array of four axes becomes CASE_name.npz.
+        surfaces: in patient coordinates, by suffix: "" is CASE.stl.
+        transforms: (4, 4), of points in patient coordinates (LPS, mm), by suffix: "" is CASE.tfm.
         facts: for CASE.json.
         warnings: doubts about the outputs, for the user.
-        shown: further volumes (z, y, x) on the native grid, or their middle slices (1, y, x), for the picture
-            alone.
-        description: one line, for the headers of the volumes.
-        complex_image: (z, y, x), of a reconstruction; written on request.
+        shown: further volumes (z, y, x) on the native grid, or middle slices (1, y, x), only for the picture.
+        description: one line for the headers of the volumes.
+        complex_image: (z, y, x) complex reconstruction, written on request.
     """
 
     volumes: dict[str, np.ndarray]
@@ -70,7 +69,7 @@ class StoredCases:
     """Prepared cases, each as folder / name.
 
     Attributes:
-        unlabelled: images that are used without labels beside them, even where labels are stored.
+        unlabelled: images used without labels, even if labels are stored.
         whose: person and side of each case, by its name.
     """
 

@@ -1,4 +1,4 @@
-"""Shared by tasks whose networks learn from crops of images."""
+"""The base of tasks whose networks learn from crops of images."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from kneeformer.tasks.base import Task
 
 
 class CropTask(Task[CropConfiguration]):
-    """Its cases are whole images on one spacing; a step of it is measured on a crop of random voxels."""
+    """A task with whole images of one spacing as cases; steps are measured on crops of random voxels."""
 
     shares_batches = True
 

@@ -1,4 +1,4 @@
-"""Scores of a task's predictions, and the one that ranks its configurations. Needs no torch."""
+"""How a task's predictions are scored, and by which score they are ranked. Needs no torch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class PredictedCase:
     """The files of a case that was predicted, and of its reference.
 
     Attributes:
+        prediction: the main output; other outputs of the task lie beside it.
         description: of the dataset, `without_cases`.
-        prediction: the main output; what else the task has written of the case lies beside it.
-        images: what it was predicted from; () where only reference and prediction are given (kf_evaluate).
-        mask: with which it was predicted; None where the task requires none, or it is not given.
+        images: input of the prediction; () if only reference and prediction are given (kf_evaluate).
+        mask: used in the prediction; None if the task requires none, or it is not given.
     """
 
     name: str
@@ -36,20 +36,20 @@ class PredictedCase:
         return read_label_map(self.reference)
 
     def beside(self, suffix: str) -> Path:
-        """Another output: CASE_ct.nrrd for "_ct"."""
+        """Path of another output: CASE_ct.nrrd for "_ct"."""
         return self.prediction.with_name(f"{self.name}{suffix}{self.description.file_ending}")
 
 
 @dataclass(frozen=True)
 class LeadingScore:
-    """The score by which configurations are ranked: the mean of a metric over the structures in a region."""
+    """The score that ranks configurations: the mean of a metric over the structures in a region."""
 
     metric: Metric
     region: str = WHOLE
 
     @property
     def title(self) -> str:
-        """With unit and region, as a table has it."""
+        """Title in a table, with unit and region."""
         metric = self.metric.title.replace(" ", " in ")
         return f"mean {metric}" if self.region == WHOLE else f"mean {metric}, {self.region}"
 
@@ -63,11 +63,10 @@ class Evaluation:
     """The scores of a task's predictions.
 
     Attributes:
-        score: the rows of a case, the same parts and metrics of every case, those first that lead. Called in
-            a child process; raises KneeformerError where the files do not fit each other or mean something
-            else.
-        against_images: references are the images of the cases, as fully sampled k-space is of its own
-            reconstruction; else their labels are.
+        score: returns the rows of a case: the same parts and metrics for every case, leading ones first.
+            It runs in a child process and raises KneeformerError where files do not match.
+        against_images: whether the cases' images are the references, such as fully sampled k-space;
+            otherwise their labels are.
     """
 
     score: Callable[[PredictedCase], Iterable[Score]]

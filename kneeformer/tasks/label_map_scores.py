@@ -1,4 +1,4 @@
-"""Scores of predicted label maps, structure by structure: the evaluation of tasks that predict such."""
+"""Scores of predicted label maps, structure by structure."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
     """The rows of every structure of the dataset, in the whole image.
 
     Raises:
-        KneeformerError: the grids differ, or values or segments are none that dataset.json declares.
+        KneeformerError: the grids differ, or dataset.json does not declare the values or segments.
     """
     reference, prediction = read_pair(case)
     scheme = case.description.scheme
@@ -32,10 +32,10 @@ def score_label_maps(case: PredictedCase) -> Iterator[Score]:
 
 
 def read_pair(case: PredictedCase) -> tuple[Image, Image]:
-    """Reference and prediction, label maps, stored as the reference is.
+    """Read reference and prediction as label maps, in the axes of the reference.
 
     Raises:
-        KneeformerError: they have different voxels.
+        KneeformerError: their grids differ.
     """
     reference = case.reference_labels
     prediction = read_label_map(case.prediction)

@@ -1,4 +1,4 @@
-"""The contract of preparing a case: without torch, which the children that prepare cases would wait for."""
+"""The contract of preparing a case. Needs no torch, which would slow the start of child processes."""
 
 from typing import Any, Protocol
 
@@ -12,8 +12,13 @@ from kneeformer.transforms.prepare import Prepared, prepare
 
 
 class PreparedCase(Protocol):
-    """A case as it is stored for training: image (channels, z, y, x), and labels (z, y, x) or None; where the
-    axes (z, y, x) lead in the patient, as "SPL"; and mm between voxels along them.
+    """A case as it is stored for training.
+
+    Attributes:
+        image: (channels, z, y, x).
+        labels: (z, y, x), or None.
+        orientation: where the axes (z, y, x) lead in the patient, such as "SPL".
+        spacing: mm between voxels along (z, y, x).
     """
 
     @property
@@ -46,5 +51,5 @@ class Preparation(Protocol):
 def prepare_image(
     scan: Scan, labels: np.ndarray | None, configuration: CropConfiguration, scheme: LabelScheme
 ) -> Prepared:
-    """The whole image on one spacing."""
+    """Prepare a whole image at the spacing of the configuration."""
     return prepare(scan.image, labels, scan.grid, configuration.preprocessing)

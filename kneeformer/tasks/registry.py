@@ -1,7 +1,7 @@
 """Registry of tasks: the one module that names them all.
 
-A configuration of a plan names its task, and here is what that means. The settings of a task, how its cases
-are prepared and its predictions evaluated are known without torch; the task is loaded when it is first used.
+Configurations of a plan name their task, and the registry maps the name to its parts. Settings, preparation
+and evaluation need no torch; the task itself does, and is loaded when it is first used.
 """
 
 from collections.abc import Callable
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registered:
-    """A task.
+    """The parts of a task.
 
     Attributes:
-        settings: of its configurations.
-        prepare: makes a case as its networks take it.
-        load: the task itself; imports torch.
-        evaluation: of its predictions; None where its configurations only prepare networks for others.
-        recommended: the configuration to begin with, where the plan has it.
+        settings: class of its configurations.
+        prepare: prepares a case for its networks.
+        load: returns the task itself; imports torch.
+        evaluation: of its predictions; None if it only trains weights for others.
+        recommended: name of the configuration to begin with.
     """
 
     settings: type[Configuration]
@@ -116,7 +116,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def registered(name: str) -> Registered:
-    """Raises KneeformerError: no such task."""
+    """The parts of a task. Raises KneeformerError: no such task."""
     if name not in _TASKS:
         raise KneeformerError(f"task {name!r:.80} is not one of {', '.join(_TASKS)}")
     return _TASKS[name]
@@ -124,18 +124,18 @@ def registered(name: str) -> Registered:
 
 @cache
 def task_named(name: str) -> "Task[Any]":
-    """Raises KneeformerError: no such task."""
+    """The task itself. Raises KneeformerError: no such task."""
     return registered(name).load()
 
 
 def tasks_for(name: str, labelled: bool) -> "list[Task[Any]]":
-    """The task of a dataset and those that prepare for it; of a dataset without labels, these alone."""
+    """The task of a dataset and those that prepare for it; without labels, only those that need none."""
     tasks = [task_named(name), *(task_named(n) for n in task_named(name).prepared_by)]
     return [task for task in tasks if labelled or not task.needs_labels]
 
 
 def evaluation_of(name: str) -> Evaluation:
-    """The scores of a task's predictions. Raises KneeformerError: its networks do not predict cases."""
+    """The evaluation of a task's predictions. Raises KneeformerError: the task predicts no cases."""
     found = registered(name).evaluation
     if found is None:
         raise KneeformerError(f"task {name!r} prepares networks for others; there is nothing to evaluate")
@@ -143,7 +143,7 @@ def evaluation_of(name: str) -> Evaluation:
 
 
 def predictive(name: str) -> "PredictiveTask[Any]":
-    """Raises KneeformerError: the task's networks do not predict cases."""
+    """The task, if it predicts cases. Raises KneeformerError: it does not."""
     task = task_named(name)
     if not task.predicts:
         raise KneeformerError(f"task {name!r} prepares networks for others; it predicts nothing itself")

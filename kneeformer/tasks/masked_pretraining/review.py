@@ -1,4 +1,4 @@
-"""Review of masked pre-training: masked-voxel errors beside baselines without training, and pictures."""
+"""Review of masked pre-training: masked-voxel errors, also of untrained baselines, and pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,13 @@ Scores = dict[str, dict[str, float]]  # method -> measure -> value
 
 @dataclass(frozen=True)
 class Review:
-    """Middle crops of a few cases, their hidden voxels filled by the network, by interpolation, by the mean.
+    """Fills hidden voxels of middle crops by the network, by interpolation and by the mean image.
 
     Attributes:
         network: in evaluation mode on its device.
-        training: stored cases (folder / name) the mean image is made of.
-        validation: stored cases that are filled in.
-        output: folder for CASE.png, of the first PICTURES, and masked_voxel_error.json.
+        training: stored cases (folder / name) for the mean image.
+        validation: stored cases to fill in.
+        output: folder for masked_voxel_error.json and the first PICTURES of CASE.png.
     """
 
     network: nn.Module
@@ -41,7 +41,7 @@ class Review:
     output: Path
 
     def run(self) -> str:
-        """Write the files; a table of means with 95 % intervals over the cases."""
+        """Write the files, and return a table of means with 95 % intervals over the cases."""
         self.output.mkdir(parents=True, exist_ok=True)
         mean_image = torch.stack(
             [self._middle(open_case(c.parent, c.name)) for c in self.training[:TEMPLATES]]

@@ -1,4 +1,4 @@
-"""Pre-training: the transformer learns to fill in hidden patches of images that need no labels."""
+"""Masked pre-training: the transformer learns to fill in hidden patches of images without labels."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Structures in the labelled cases: their pieces, and the range of their volume."""
+"""Structures in the labelled cases: their number of components and range of volumes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class LabelledStructure:
     """One structure in the labelled cases.
 
     Attributes:
-        components: the most that a case has.
-        smallest, largest: voxels in a case.
+        components: largest number in a case.
+        smallest, largest: voxels per case.
     """
 
     name: str
@@ -31,7 +31,7 @@ class LabelledStructure:
 
 
 def labelled_structures(cases: Iterable[Path], scheme: LabelScheme) -> list[LabelledStructure]:
-    """Each structure of the scheme, in the prepared cases; where none has it, its volume is 0."""
+    """Measure each structure of the scheme in the prepared cases; one that is in none has volume 0."""
     counts: dict[str, list[tuple[int, int]]] = {name: [] for name in scheme.names}
     for path in cases:
         case = open_case(path.parent, path.name)

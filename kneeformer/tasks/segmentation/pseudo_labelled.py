@@ -1,4 +1,4 @@
-"""Batches of which one half is labelled and the other pseudo-labelled."""
+"""Batches that are half labelled and half pseudo-labelled."""
 
 import torch
 from torch.utils.data import Dataset
@@ -8,9 +8,9 @@ from kneeformer.engine.crops import CropBatches
 
 
 class HalfPseudoLabelled(Dataset[Batch]):
-    """The first half of a batch from one source and the second from the other, by turns.
+    """Batches with one half from each source; the sources swap halves after each step.
 
-    So both are aimed at structures as often, and batches of one crop have each source every second step.
+    Crops of both are thus centred on structures equally often, and batches of one crop alternate sources.
     """
 
     def __init__(self, labelled: CropBatches, pseudo_labelled: CropBatches) -> None:

@@ -1,4 +1,4 @@
-"""Pseudo-labels: what a network predicts with confidence, and in as many pieces as labelled cases have."""
+"""Pseudo-labels: confident predictions, in no more components than labelled cases have."""
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ def predicted_labels(logits: Tensor, scheme: LabelScheme) -> tuple[Tensor, Tenso
         logits: (batch, outputs, z, y, x).
 
     Returns:
-        (batch, z, y, x) int32; and float32, the probability of the label, of regions the smallest of any
-        region's.
+        (batch, z, y, x) int32 labels; and float32 probabilities of the labels, for regions the smallest of
+        all regions.
     """
     if scheme.has_regions:
         probabilities = logits.float().sigmoid()
@@ -33,13 +33,13 @@ def predicted_labels(logits: Tensor, scheme: LabelScheme) -> tuple[Tensor, Tenso
 def pseudo_labels(
     logits: Tensor, scheme: LabelScheme, confidence: float, components: tuple[int, ...]
 ) -> Tensor:
-    """Hard labels (batch, z, y, x) int32: IGNORE_INDEX where they are not to be trusted.
+    """Hard labels (batch, z, y, x) int32, with IGNORE_INDEX where they are not trusted.
 
-    That is where the probability is below `confidence`, and in what is not one of the largest components of
-    its structure.
+    Not trusted are voxels with a probability below `confidence`, and those outside the largest components of
+    their structure.
 
     Args:
-        components: how many a structure may have, for each of the scheme.
+        components: number of components that each structure of the scheme may have.
     """
     labels, probabilities = predicted_labels(logits, scheme)
     trusted = probabilities >= confidence

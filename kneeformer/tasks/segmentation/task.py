@@ -36,7 +36,7 @@ from kneeformer.tasks.preparation import prepare_image
 from kneeformer.tasks.segmentation.labelled_structures import labelled_structures
 from kneeformer.tasks.segmentation.teacher import PseudoLabelTeacher
 
-_UNLIKE = 4.0  # times wider or narrower voxels than the network has learnt from
+_UNLIKE = 4.0  # factor between the voxel sizes of scan and training set that calls for a warning
 
 
 class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
@@ -104,7 +104,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
         if probabilities:
             shares = to_probabilities(logits, prepared.box_shape, scheme, settings.thick_axis)
             outputs["_probabilities"] = prepared.on_native_grid(shares)
-            if not scheme.has_regions:  # what was cut away as empty is background
+            if not scheme.has_regions:  # the part that was cropped away is background
                 background = outputs["_probabilities"][0]
                 background[outputs["_probabilities"].sum(0) == 0] = 1
         return Outputs(outputs, warnings=_warnings(scan.grid, settings))
@@ -123,7 +123,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
 
 
 def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
-    """A line where a scan is unlike those of the training set: in its plane, or the size of its voxels."""
+    """A line for each of slice plane and voxel size in which a scan differs from the training set."""
     unlike = []
     plane = slice_plane(grid.orientation(), grid.spacing)
     learnt = [slice_plane(o, settings.spacing) for o in settings.orientations]
@@ -139,7 +139,7 @@ def _warnings(grid: Grid, settings: PreprocessingSettings) -> tuple[str, ...]:
 
 
 class SegmentationObjective:
-    """The plan's loss; scored by the Dice of each structure, voxels of all validation crops pooled."""
+    """The plan's loss; validated by the Dice of each structure over all validation crops together."""
 
     def __init__(self, scheme: LabelScheme, loss: str = "dice_ce") -> None:
         self.scheme = scheme

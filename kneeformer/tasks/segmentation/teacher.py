@@ -1,7 +1,7 @@
-"""Semi-supervised segmentation: the average of the student's weights labels whole images without labels.
+"""Semi-supervised segmentation: the average of the student's weights labels whole unlabelled images.
 
 A noisy student (Xie et al. 2020) with hard pseudo-labels of a mean teacher (Tarvainen & Valpola 2017): the
-teacher sees images as they are, mirrored as in prediction, and the student augmented crops of them.
+teacher sees whole images, mirrored as in prediction, and the student sees augmented crops of them.
 """
 
 import shutil
@@ -28,10 +28,10 @@ from kneeformer.tasks.segmentation.pseudo_labels import pseudo_labels
 
 
 class PseudoLabelTeacher:
-    """Labels images; those whose structures are far smaller or larger than labelled ones are left out.
+    """Labels images, and leaves out those whose structures are far smaller or larger than labelled ones.
 
     Attributes:
-        structures: of the scheme, in the labelled cases.
+        structures: measured in the labelled cases.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class PseudoLabelTeacher:
         )
 
     def _drawn(self) -> list[Path]:
-        """As many images as a round labels, the same in every round."""
+        """The images to label, the same in every round."""
         order = np.random.default_rng(self.seed).permutation(len(self.training.unlabelled))
         return [self.training.unlabelled[i] for i in order[: self.settings.images]]
 
     def _label(self, predictor: VolumePredictor, path: Path, folder: Path) -> float | None:
-        """Store pseudo-labels of an image, if plausible, and return the share of voxels that are trusted."""
+        """Store pseudo-labels of an image and return the share of trusted voxels; None if implausible."""
         case = open_case(path.parent, path.name)
         image, record = torch.from_numpy(case.image[...]), case.record
         logits = predictor(image, record.orientation, record.spacing)[None]
