@@ -1,4 +1,4 @@
-"""How a task's predictions are scored, and by which score they are ranked. Needs no torch."""
+"""Scoring of a task's predictions, and the score that ranks its configurations. Needs no torch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
