@@ -148,7 +148,7 @@ def _contradiction(arguments: argparse.Namespace) -> str | None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from kneeformer.data.processes import child_importing, default_processes
+    from kneeformer.data.processes import checking_processes, child_importing
     from kneeformer.errors import KneeformerError
     from kneeformer.paths import refuse_in_raw
 
@@ -156,7 +156,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise KneeformerError(f"{arguments.input}: no such file or folder")
     refuse_in_raw(arguments.output)
     # it checks the inputs, and starts while this process imports torch; a cluster has workers for that
-    child = child_importing("kneeformer.data.check_mask", min(default_processes(), 4))
+    child = child_importing("kneeformer.data.check_mask", checking_processes())
     with nullcontext() if arguments.cluster else child:
         _predict_folder(arguments)
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
@@ -55,6 +56,11 @@ def default_processes() -> int:
     return os.cpu_count() or 1
 
 
+def checking_processes() -> int:
+    """So many check the inputs of a prediction: four, or one a core where there are fewer."""
+    return min(default_processes(), 4)
+
+
 def run_each(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -85,9 +91,10 @@ def run_each(
     cluster = current_cluster()
     if cluster is not None:
         return _run_on(cluster, function, items, names, done)
-    workers = [
-        _waiting.pop() if _waiting else _Worker(processes) for _ in range(min(max(processes, 1), len(items)))
-    ]
+    workers = [_Worker(processes) for _ in range(min(max(processes, 1), len(items)))]
+    if workers and (ready := _ready.get()) is not None:
+        workers[0] = ready
+        _ready.set(None)
     outcomes: dict[int, Result | Exception] = {}
     waiting = iter(range(len(items)))
     running: dict[Future[Result], tuple[int, _Worker]] = {}
@@ -125,13 +132,13 @@ def child_importing(module: str, processes: int) -> Iterator[None]:
     """
     worker = _Worker(processes)
     worker.start(_import, module)
-    _waiting.append(worker)
+    before = _ready.set(worker)
     try:
         yield
     finally:
-        if worker in _waiting:
-            _waiting.remove(worker)
+        if _ready.get() is worker:
             worker.end(kill=True)
+        _ready.reset(before)
 
 
 def _import(module: str) -> None:
@@ -207,7 +214,7 @@ class _Worker:
             self._executor = None
 
 
-_waiting: list[_Worker] = []  # of `child_importing`, not used yet
+_ready: ContextVar[_Worker | None] = ContextVar("ready", default=None)  # of `child_importing`, not used yet
 
 
 @contextmanager

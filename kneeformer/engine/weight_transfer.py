@@ -44,8 +44,8 @@ class Transfer:
 def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transfer:
     """Copy the tensors of a checkpoint's network into another network.
 
-    A convolution over other input channels takes the mean of the old ones, spread so that the same image
-    in every channel gives the same output. Other tensors of another shape are not loaded.
+    The first convolution, over an image of other channels, takes the mean of the old ones, spread so that the
+    same image in every channel gives the same output. Other tensors of another shape are not loaded.
 
     Args:
         name: of the checkpoint, for the error.
@@ -55,8 +55,9 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
     """
     outcome, target = Transfer(), network.state_dict()
     transferred: dict[str, Tensor] = {}
+    first = next((key for key, tensor in target.items() if tensor.ndim == 5), None)
     for key, tensor in target.items():
-        fitted = _fitted(source.get(key), tensor)
+        fitted = _fitted(source.get(key), tensor, of_image=key == first)
         if fitted is None:
             outcome.new.append(key)
             continue
@@ -75,12 +76,12 @@ def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transf
     return outcome
 
 
-def _fitted(source: Tensor | None, target: Tensor) -> Tensor | None:
+def _fitted(source: Tensor | None, target: Tensor, of_image: bool) -> Tensor | None:
     if source is None or source.is_floating_point() != target.is_floating_point():
         return None
     if source.shape == target.shape:
         return source
-    convolutions = source.ndim == target.ndim == 5
-    if convolutions and (source.shape[0], *source.shape[2:]) == (target.shape[0], *target.shape[2:]):
+    resizable = of_image and source.ndim == 5
+    if resizable and (source.shape[0], *source.shape[2:]) == (target.shape[0], *target.shape[2:]):
         return (source.sum(1, keepdim=True) / target.shape[1]).expand_as(target)
     return None

@@ -15,12 +15,11 @@ from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.paths import Folders, fold_name
 from kneeformer.plans import read_dataset_plan, read_fold_plan
 from kneeformer.progress import Progress
-from kneeformer.studies.choice import Choice, best_of, choose
+from kneeformer.studies.choice import best_of, choose
 from kneeformer.studies.chosen_model import BestConfiguration, home_of, write_best
 from kneeformer.studies.comparable import Comparable, command_to_validate, validated_folds
 from kneeformer.studies.ranking import rank, ranking_table
-from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
-from kneeformer.tasks.evaluation import LeadingScore
+from kneeformer.studies.validated_fold import ValidatedFold, label_maps, refuse_other_masks
 from kneeformer.tasks.registry import evaluation_of, registered
 from kneeformer.workflows.raw_data import dataset_splits, raw_dataset
 from kneeformer.workflows.request import Request
@@ -87,9 +86,15 @@ def find_best_configuration(
     missing = [command_to_validate(folders, request) for request in lacking]
     if not chosen.configurations:
         raise KneeformerError(_nothing_to_compare(wanted, missing))
-    scores = _scores(folders, planned, chosen, splits)
+    dataset = raw_dataset(folders, wanted.dataset)
+    scores = _scores(folders, planned, chosen, splits, label_maps(dataset))
     leading = evaluation_of(planned[chosen.configurations[0]].settings.task).leading
-    choice = _choice(folders, planned, wanted, chosen, splits, scores, leading, watch)
+    if wanted.ranking_only or dataset is None or leading.metric != DICE:
+        choice = best_of(scores, leading)
+    else:
+        models = {name: planned[name].folder(folders) for name in chosen.configurations}
+        folds = [(fold_name(k), fold_cases(splits, fold_name(k))["val"]) for k in chosen.folds]
+        choice = choose(scores, leading, models, folds, dataset, home_of(folders, wanted.dataset), watch)
     ranking = rank(choice.scores, leading)
     members = {name: chosen.validated[name] for name in choice.members}
     found = BestConfiguration(
@@ -110,24 +115,6 @@ def find_best_configuration(
     )
     report = found.report(ranking_table(ranking, leading, found.folds, found.cases))
     return report, write_best(folders, found, report)
-
-
-def _choice(
-    folders: Folders,
-    planned: Mapping[str, Candidate],
-    wanted: Candidates,
-    chosen: Comparable,
-    splits: list[Split],
-    scores: Mapping[str, ScoreTable],
-    leading: LeadingScore,
-    watch: Progress,
-) -> Choice:
-    dataset = raw_dataset(folders, wanted.dataset)
-    if wanted.ranking_only or dataset is None or leading.metric != DICE:
-        return best_of(scores, leading)
-    models = {name: planned[name].folder(folders) for name in chosen.configurations}
-    folds = [(fold_name(k), fold_cases(splits, fold_name(k))["val"]) for k in chosen.folds]
-    return choose(scores, leading, models, folds, dataset, home_of(folders, wanted.dataset), watch)
 
 
 def _planned(folders: Folders, wanted: Candidates) -> dict[str, Candidate]:
@@ -191,13 +178,14 @@ def _scores(
     planned: Mapping[str, Candidate],
     chosen: Comparable,
     splits: list[Split],
+    labels: Mapping[str, Path],
 ) -> dict[str, ScoreTable]:
     """The scores of each configuration on the validation cases of the compared folds."""
     folds: dict[str, list[ValidatedFold]] = {name: [] for name in chosen.configurations}
     for name, own in folds.items():
         _refuse_mixed_plans(folders, [planned[name].request(k) for k in chosen.validated[name]])
         for k in chosen.folds:
-            fold = ValidatedFold.read(folders, planned[name].request(k))
+            fold = ValidatedFold.read(folders, planned[name].request(k), labels)
             cases = fold_cases(splits, fold.request.fold_name)["val"]
             refuse_other_masks(fold, cases, chain(*folds.values()))
             own.append(fold)

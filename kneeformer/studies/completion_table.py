@@ -30,9 +30,9 @@ from kneeformer.progress import Progress
 from kneeformer.reporting.comparison_tables import comparison_csv, means_table, paired_table
 from kneeformer.studies.existing_training import ExistingTraining
 from kneeformer.studies.prepared_scores import score_prepared_cases
-from kneeformer.studies.validated_fold import ValidatedFold, refuse_other_masks
+from kneeformer.studies.validated_fold import ValidatedFold, label_maps, refuse_other_masks
 from kneeformer.tasks.registry import evaluation_of, registered
-from kneeformer.workflows.raw_data import dataset_splits
+from kneeformer.workflows.raw_data import dataset_splits, raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import split_of
 
@@ -87,10 +87,11 @@ def compare_completions(
     trainings = {name: _trainings(folders, wanted, name) for name in configurations}
     splits = {t.request.fold: split_of(folders, t.request)["val"] for t in _all(trainings)}
     found: dict[ExistingTraining, ValidatedFold] = {}
+    labels = label_maps(raw_dataset(folders, wanted.dataset))
     for training in sorted(_all(trainings), key=lambda t: not t.validated):  # faults first
         if not training.validated:
             training.train(watch_training, watch)
-        fold = ValidatedFold.read(folders, training.request)
+        fold = ValidatedFold.read(folders, training.request, labels)
         refuse_other_masks(fold, splits[training.request.fold], found.values())
         found[training] = fold
     scores = {name: ScoreTable.joined(found[run].scores for run in runs) for name, runs in trainings.items()}

@@ -1,15 +1,15 @@
 """The scores of a validated fold, and whether they can be compared with others. Needs no torch."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneeformer.data.dataset import Dataset
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.score_table import ScoreTable
 from kneeformer.metrics.summary import read_summary
 from kneeformer.paths import FINAL, Folders
-from kneeformer.workflows.raw_data import raw_dataset
 from kneeformer.workflows.request import Request
 
 
@@ -22,15 +22,20 @@ class ValidatedFold:
     scores: ScoreTable
 
     @classmethod
-    def read(cls, folders: Folders, request: Request) -> "ValidatedFold":
+    def read(cls, folders: Folders, request: Request, labels: Mapping[str, Path]) -> "ValidatedFold":
         """Read the scores of a fold; warn if reference label maps have changed since.
+
+        Args:
+            labels: as `label_maps`.
 
         Raises:
             KneeformerError: its summary is missing or damaged.
         """
         folder = request.folder(folders)
         scores = read_summary(folder / "validation").table
-        if changed := _changed_since(folders, request, scores.cases, folder / "validation" / "summary.json"):
+        when = (folder / "validation" / "summary.json").stat().st_mtime
+        references = {case: labels[case] for case in scores.cases if case in labels}
+        if changed := [n for n, file in references.items() if file.is_file() and file.stat().st_mtime > when]:
             logging.getLogger(__name__).warning(
                 "%s: scored before the label maps of %s were changed; validate again: %s",
                 folder,
@@ -40,14 +45,10 @@ class ValidatedFold:
         return cls(folder, request, scores)
 
 
-def _changed_since(folders: Folders, request: Request, scored: Iterable[str], summary: Path) -> list[str]:
-    """Scored cases whose label maps are newer than the summary; none without the raw data."""
-    dataset, cases = raw_dataset(folders, request.dataset), set(scored)
-    if dataset is None:
-        return []
-    labels = {case.name: case.label for case in dataset.training_cases() if case.name in cases}
-    when = summary.stat().st_mtime
-    return [n for n, file in labels.items() if file and file.is_file() and file.stat().st_mtime > when]
+def label_maps(dataset: Dataset | None) -> dict[str, Path]:
+    """The label map of each case; none where the raw data is not there."""
+    cases = [] if dataset is None else dataset.training_cases()
+    return {case.name: case.label for case in cases if case.label is not None}
 
 
 def is_validated(folder: Path) -> bool:

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kneeformer import __version__
 from kneeformer.data.files import read_model, write_text
-from kneeformer.data.splits import Split
 from kneeformer.engine.log import TEXT
 from kneeformer.engine.tensorboard import FOLDER as TENSORBOARD
 from kneeformer.engine.weight_transfer import Transfer
@@ -25,7 +24,7 @@ from kneeformer.networks import ranks
 from kneeformer.paths import BEST, FINAL, LATEST, PSEUDO_LABELS
 from kneeformer.plans import Plan, override, read_fold_plan
 from kneeformer.workflows.fold_state import RUN, FoldState
-from kneeformer.workflows.raw_data import WhoseCase
+from kneeformer.workflows.raw_data import HeldOut
 from kneeformer.workflows.request import Request
 
 
@@ -110,21 +109,21 @@ def refuse_to_overwrite(folder: Path, request: Request) -> None:
         )
 
 
-def refuse_learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> None:
+def refuse_learnt_cases(folder: Path, held_out: HeldOut) -> None:
     """Raises KneeformerError: the fold learnt from subjects that the present splits hold out."""
-    if learnt := _learnt_cases(folder, split, whose):
+    if learnt := held_out.among(_cases(folder)):
         raise KneeformerError(
             f"{folder}: learnt from {', '.join(learnt)}, whose subjects splits_final.json holds out now; "
             f"put the former splits back, or retrain the fold with --overwrite"
         )
 
 
-def warn_of_learnt_cases(weights: Path, dataset: str, split: Split, whose: WhoseCase) -> None:
+def warn_of_learnt_cases(weights: Path, dataset: str, held_out: HeldOut) -> None:
     """Warn where initial weights come from a fold of this dataset that learnt from subjects held out now."""
     folder = weights.parent
     if not (folder / RUN).is_file() or read_fold_plan(folder).dataset.name != dataset:
         return
-    if learnt := _learnt_cases(folder, split, whose):
+    if learnt := held_out.among(_cases(folder)):
         logging.getLogger(__name__).warning(
             "%s: learnt from %s, on whose subjects this fold is validated: its scores will be too good",
             weights,
@@ -132,11 +131,22 @@ def warn_of_learnt_cases(weights: Path, dataset: str, split: Split, whose: Whose
         )
 
 
-def _learnt_cases(folder: Path, split: Split, whose: WhoseCase) -> list[str]:
-    """Cases that a fold learnt from and whose subjects a split holds out."""
-    held_out = {whose(name).person for name in set(split["val"]) - set(split["train"])}
-    cases = read_run(folder).cases if (folder / RUN).is_file() else ()  # an installed model has none
-    return sorted(case for case in cases if whose(case).person in held_out)
+def warn_of_another_plan(folder: Path, plan: Plan, name: str) -> None:
+    """Warn where a trained fold has another input or network than its configuration has in a plan by now."""
+    trained, planned = read_fold_plan(folder).configuration(name), plan.configuration(name)
+    if trained.compatibility_key() != planned.compatibility_key():
+        logging.getLogger(__name__).warning(
+            "%s: trained on other input, or with another network, than %s has for %s by now; move it away to "
+            "train it anew",
+            folder,
+            plan.plans_name,
+            name,
+        )
+
+
+def _cases(folder: Path) -> tuple[str, ...]:
+    """The names of the cases that a fold learnt from; an installed model does not tell them."""
+    return read_run(folder).cases if (folder / RUN).is_file() else ()
 
 
 def clear(folder: Path) -> None:

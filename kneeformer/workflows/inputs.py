@@ -22,7 +22,7 @@ from kneeformer.data.formats.dicom_planes import is_dicom
 from kneeformer.data.image_folder import composed, has_unusable_name, image_folder, lines_of, printable
 from kneeformer.data.images import file_ending, write_image
 from kneeformer.data.label_map import read_label_map
-from kneeformer.data.processes import default_processes, run_each
+from kneeformer.data.processes import checking_processes, run_each
 from kneeformer.errors import KneeformerError, named
 from kneeformer.progress import Progress
 from kneeformer.sides import side_in_name
@@ -211,7 +211,7 @@ def input_problems(
         check_input,
         [(c, description, unmarked) for c in cases],
         [str(c.images[0]) for c in cases],
-        min(default_processes(), 4),
+        checking_processes(),
         lambda done: watch("Checking inputs", done, len(cases)),
     )
     found = [

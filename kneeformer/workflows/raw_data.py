@@ -1,6 +1,7 @@
 """The raw data of a planned dataset, which may be moved away once its cases are prepared. Needs no torch."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from shlex import quote
 
 from kneeformer.data.dataset import Dataset
@@ -68,6 +69,23 @@ def whose_cases(folders: Folders, dataset: str) -> WhoseCase:
         return Whose(planned.subject(name), None if facts is None else facts.side)
 
     return whose
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The persons on whose cases a fold is validated."""
+
+    persons: frozenset[str]
+    whose: WhoseCase
+
+    @classmethod
+    def of(cls, split: Split, whose: WhoseCase) -> "HeldOut":
+        """In the fold "all", what is watched trains as well: nobody is held out."""
+        return cls(frozenset(whose(name).person for name in set(split["val"]) - set(split["train"])), whose)
+
+    def among(self, cases: Iterable[str]) -> list[str]:
+        """Those of the cases that are of these persons, sorted."""
+        return sorted(case for case in cases if self.whose(case).person in self.persons)
 
 
 def dataset_splits(folders: Folders, dataset: str) -> list[Split]:

@@ -56,7 +56,7 @@ def export_model(
     members = [own]
     if beside is not None and any(beside.glob(f"fold_*/{FINAL}")):
         members.append(_TrainedFolds.of(beside, None, "final"))
-    entries = {CARD: model_card(own.plan, own.folders, members[1:]).encode()}
+    entries = {CARD: _model_card(own, members[1:]).encode()}
     for member in members:
         entries |= member.entries()
     folder = model.absolute()
@@ -215,14 +215,14 @@ def _require_one_model(keys: list[tuple[object, ...]], source: Path) -> None:
         raise KneeformerError(f"{source}: its folds are trained by different plans; choose some with -f")
 
 
-def model_card(plan: Plan, folds: Sequence[Path], others: Sequence[_TrainedFolds] = ()) -> str:
+def _model_card(own: _TrainedFolds, others: Sequence[_TrainedFolds]) -> str:
     """Markdown: input and labels of the model, its validation scores and its intended use.
 
     Args:
         others: models in the same file.
     """
-    ((name, configuration),) = plan.configurations.items()
-    dataset = plan.dataset
+    ((name, configuration),) = own.plan.configurations.items()
+    dataset, folds = own.plan.dataset, own.folders
     structures = ", ".join(f"{n} ({v})" for n, v in dataset.labels.items())
     lines = [
         f"# {dataset.name}, {name}",
@@ -237,10 +237,15 @@ def model_card(plan: Plan, folds: Sequence[Path], others: Sequence[_TrainedFolds
     scores = [
         f"- {path.name}: mean {metric} {value:.4g}"
         for path in folds
-        if (path / "validation" / "summary.json").is_file()
+        if own.checkpoint == "final" and (path / "validation" / "summary.json").is_file()
         for metric, value in read_summary(path / "validation").foreground_mean.items()
     ]
-    lines += scores or ["No summary of a validation was found beside the folds."]
+    unknown = (
+        "No summary of a validation was found beside the folds."
+        if own.checkpoint == "final"
+        else f"The weights are those of checkpoint_{own.checkpoint}.pt: only final ones are validated."
+    )
+    lines += scores or [unknown]
     lines += [
         "",
         "## Intended use",

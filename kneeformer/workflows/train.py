@@ -36,12 +36,13 @@ from kneeformer.workflows.fold_folder import (
     refuse_learnt_cases,
     refuse_to_overwrite,
     reopen,
+    warn_of_another_plan,
     warn_of_learnt_cases,
     write_run,
 )
 from kneeformer.workflows.fold_outcome import Outcome, fold_outcome
 from kneeformer.workflows.fold_state import RUN, FoldState
-from kneeformer.workflows.raw_data import raw_dataset, whose_cases
+from kneeformer.workflows.raw_data import HeldOut, raw_dataset, whose_cases
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.shared_training import (
     join_training,
@@ -70,6 +71,7 @@ def train_fold(
     plan = read_dataset_plan(folders, request.dataset, request.plans)
     planned = plan.with_only(request.configuration)
     split = split_of(folders, request)
+    held_out = HeldOut.of(split, whose_cases(folders, request.dataset))
     folder = request.folder(folders)
     require_writable(folder, folder / "validation")
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,10 +83,10 @@ def train_fold(
             request = replace(request, resume=False)  # --c after a stop in the previous stage
         refuse_to_overwrite(folder, request)
         if request.validate_only or request.resume:
-            refuse_learnt_cases(folder, split, whose_cases(folders, request.dataset))
+            refuse_learnt_cases(folder, held_out)
         with keeping_warnings(folder) as forget_earlier:
             if not request.validate_only:
-                request = _prepared_request(folders, before, planned, request, watch_training, watch)
+                request = _prepared_request(folders, before, plan, request, held_out, watch_training, watch)
                 _train(folders, folder, planned, request, forget_earlier, watch_training, watch)
             return fold_outcome(folders, folder, planned, request, split["val"], watch)
 
@@ -92,8 +94,9 @@ def train_fold(
 def _prepared_request(
     folders: Folders,
     before: Request | None,
-    planned: Plan,
+    plan: Plan,
     request: Request,
+    held_out: HeldOut,
     watch_training: Callable[[ProgressEvent], None],
     watch: Progress,
 ) -> Request:
@@ -106,15 +109,15 @@ def _prepared_request(
     if request.resume:
         return request
     if request.pretrained_weights is not None:
-        warn_of_learnt_cases(
-            request.pretrained_weights,
-            request.dataset,
-            split_of(folders, request),
-            whose_cases(folders, request.dataset),
-        )
-    changed = _possible(planned, request)
-    if before is not None:
-        learning_cases(folders, request, changed, watch)  # faults in the data are found before that stage
+        warn_of_learnt_cases(request.pretrained_weights, request.dataset, held_out)
+    changed = _possible(plan.with_only(request.configuration), request)
+    if before is None:
+        return request
+    learning_cases(folders, request, changed, watch)  # faults in the data are found before that stage
+    folder = before.folder(folders)
+    if (folder / FINAL).is_file():
+        refuse_learnt_cases(folder, held_out)
+        warn_of_another_plan(folder, plan, before.configuration)
     return _after(folders, before, request, watch_training, watch)
 
 
@@ -150,17 +153,14 @@ def _previous_stage(plan: Plan, request: Request) -> Request | None:
 
 def _after(
     folders: Folders,
-    before: Request | None,
+    before: Request,
     request: Request,
     watch_training: Callable[[ProgressEvent], None],
     watch: Progress,
 ) -> Request:
     """The request with the weights of the previous stage, which is trained first if it is missing."""
-    if before is None:
-        return request
     folder = before.folder(folders)
     if (folder / FINAL).is_file():
-        refuse_learnt_cases(folder, split_of(folders, request), whose_cases(folders, request.dataset))
         used = read_run(folder).pretrain_from
         if request.pretrain_from not in (None, used):
             raise KneeformerError(

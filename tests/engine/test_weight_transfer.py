@@ -109,6 +109,17 @@ def test_with_equal_channels_other_numbers_of_them_give_the_same_features(old: i
         assert torch.allclose(found, given, atol=1e-4)
 
 
+def test_channels_of_features_are_no_images_and_are_not_averaged() -> None:
+    """Of a wider stem the second convolution sees other features, each of which means something else."""
+    stem = [{**SMALL["stem"][0], "channels": 6}, SMALL["stem"][1]]  # type: ignore[index]
+    settings = NetworkSettings.model_validate({**SMALL, "stem": stem})
+    wider = HybridTransformer(1, settings, build_decoder(settings, 3))
+    outcome = transfer(copied(autoencoder()), wider, "file")
+    assert not outcome.resized
+    assert {FIRST, "stem.stages.1.0.convolution.weight"} <= set(outcome.new)
+    assert "stem.stages.1.1.block.convolution.weight" in outcome.loaded
+
+
 def test_each_of_the_new_channels_has_an_equal_part_by_hand() -> None:
     source, network = (
         {"weight": torch.tensor([1.0, 3, 8]).view(1, 3, 1, 1, 1)},

@@ -1,7 +1,10 @@
 """Which device networks run on, and how items share the threads of a CPU."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
 from kneeformer.errors import KneeformerError
 from kneeformer.networks.compute import (
@@ -9,6 +12,7 @@ from kneeformer.networks.compute import (
     multiplies_bfloat16_quickly,
     refuse_wrong_convolutions,
     side_by_side,
+    to_device,
 )
 
 CPU = torch.device("cpu")
@@ -83,3 +87,16 @@ def test_items_are_computed_side_by_side_each_by_its_share_of_the_threads(thread
     assert made == [(n * n, 1) for n in range(5)] and seen == [(n, 5) for n in range(1, 6)]
     assert pairs == [max(1, threads // 2)] * 5
     assert side_by_side(abs, [], CPU) == []
+
+
+class Anywhere(nn.Linear):
+    """A network that is said to be on CUDA."""
+
+    def to(self, *_: Any, **__: Any) -> "Anywhere":
+        return self
+
+
+def test_products_of_matrices_keep_all_digits_on_cuda() -> None:
+    """In TF32 a rotation moves a point 200 mm away by 0.1 mm, and SSIM is wrong in its third digit."""
+    to_device(Anywhere(1, 1), torch.device("cuda"))
+    assert not torch.backends.cuda.matmul.allow_tf32

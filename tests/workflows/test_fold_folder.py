@@ -11,6 +11,7 @@ from prepared import NAME, Place, plan
 
 from kneeformer.engine.weight_transfer import Transfer
 from kneeformer.errors import KneeformerError
+from kneeformer.plans import override
 from kneeformer.sides import Whose
 from kneeformer.workflows.fold_folder import (
     RUN,
@@ -18,10 +19,12 @@ from kneeformer.workflows.fold_folder import (
     read_begun,
     read_run,
     refuse_learnt_cases,
+    warn_of_another_plan,
     warn_of_learnt_cases,
     write_run,
 )
 from kneeformer.workflows.fold_outcome import fold_outcome
+from kneeformer.workflows.raw_data import HeldOut
 from kneeformer.workflows.request import Request
 
 TAKEN = Transfer(loaded=["stem.a"], resized=["stem.b"], unused=["filler.c"], new=["decoder.d"])
@@ -30,9 +33,9 @@ REQUEST = Request(
 )
 
 
-def whose(case: str) -> Whose:
+def held_out(train: list[str], val: list[str]) -> HeldOut:
     """The first letter of a name is the person's."""
-    return Whose(case[0], None)
+    return HeldOut.of({"train": train, "val": val}, lambda case: Whose(case[0], None))
 
 
 def begun(folder: Path) -> Path:
@@ -76,11 +79,11 @@ def test_a_training_does_not_go_on_from_another_start(
 def test_a_fold_is_not_validated_on_cases_that_it_learnt_from(tmp_path: Path) -> None:
     """As where cases were added and the splits made anew."""
     write_run(tmp_path, plan(), REQUEST, torch.device("cpu"), None, ("a", "b", "c_00m"))
-    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m"], "val": ["d"]}, whose)
-    refuse_learnt_cases(tmp_path, {"train": ["a", "b", "c_00m", "d"], "val": ["c_00m"]}, whose)  # fold all
+    refuse_learnt_cases(tmp_path, held_out(["a", "b", "c_00m"], ["d"]))
+    refuse_learnt_cases(tmp_path, held_out(["a", "b", "c_00m", "d"], ["c_00m"]))  # fold all
     said = r"learnt from b, c_00m, whose subjects splits_final\.json holds out now"
     with pytest.raises(KneeformerError, match=said):
-        refuse_learnt_cases(tmp_path, {"train": ["a", "d"], "val": ["c_12m", "b"]}, whose)
+        refuse_learnt_cases(tmp_path, held_out(["a", "d"], ["c_12m", "b"]))
 
 
 def test_a_fold_is_not_validated_by_another_dataset_json(place: Place) -> None:
@@ -99,12 +102,30 @@ def test_weights_that_learnt_from_validation_cases_are_told(
 ) -> None:
     weights = tmp_path / "checkpoint_final.pt"
     write_run(tmp_path, plan().with_only("3d_mae"), REQUEST, torch.device("cpu"), None, ("a", "b", "c"))
-    warn_of_learnt_cases(weights, dataset, {"train": ["a"], "val": ["c_12m", "d"]}, whose)
+    warn_of_learnt_cases(weights, dataset, held_out(["a"], ["c_12m", "d"]))
     line = f"{weights}: learnt from c, on whose subjects this fold is validated: its scores will be too good"
     assert caplog.messages == [line] * told
     elsewhere = tmp_path / "elsewhere" / "mine.pt"
-    warn_of_learnt_cases(elsewhere, dataset, {"train": ["a"], "val": ["c"]}, whose)
+    warn_of_learnt_cases(elsewhere, dataset, held_out(["a"], ["c"]))
     assert len(caplog.messages) == told
+
+
+@pytest.mark.parametrize(
+    ("edited", "told"),
+    [
+        ("training.epochs=7", False),
+        ("network.depth=2", True),
+        ("preprocessing.spacing=[2, 1, 1]", True),
+    ],
+)
+def test_a_previous_stage_of_another_network_or_input_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, edited: str, told: bool
+) -> None:
+    """What fits of its weights is loaded, and may be of images on another spacing."""
+    write_run(tmp_path, plan().with_only("3d_mae"), REQUEST, torch.device("cpu"), None)
+    warn_of_another_plan(tmp_path, override(plan(), "3d_mae", [edited]), "3d_mae")
+    said = "trained on other input, or with another network, than kfPlans has for 3d_mae by now"
+    assert [said in message for message in caplog.messages] == [True] * told
 
 
 def test_nothing_of_an_earlier_training_is_left_beside_a_new_one(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from kneeformer.config import Evidence, TrainingSettings
 from kneeformer.data.files import write_text
 from kneeformer.engine.checkpoint import save_checkpoint
 from kneeformer.errors import KneeformerError
+from kneeformer.metrics.overlap import DICE
+from kneeformer.metrics.score_table import Part, ScoreTable, rows_of
+from kneeformer.metrics.summary import summarise, write_summary
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 from kneeformer.tasks.registry import predictive
@@ -61,6 +64,24 @@ def test_what_is_exported_can_be_installed(folder: str, name: str, tmp_path: Pat
     save_checkpoint(fold / "checkpoint_final.pt", {"network": network.state_dict()})
     export_model(fold.parent, tmp_path / "model.kfm")
     assert install_model(tmp_path / "model.kfm", tmp_path / "there") == tmp_path / "there" / NAME / name
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [("final", "- fold_0: mean Dice 0.5"), ("best", "checkpoint_best.pt: only final ones are validated")],
+)
+def test_scores_on_the_card_are_those_of_the_weights_in_the_file(
+    checkpoint: str, said: str, tmp_path: Path
+) -> None:
+    fold, one = tmp_path / FOLDER / "fold_0", plan().with_only("3d_vit")
+    network = predictive("segmentation").network(one.dataset, one.configuration("3d_vit"))
+    write_text(fold / "plan.json", one.model_dump_json())
+    save_checkpoint(fold / f"checkpoint_{checkpoint}.pt", {"network": network.state_dict()})
+    scores = ScoreTable(tuple(rows_of("a", Part("femur"), {DICE: 0.5})), {"a": "a"})
+    write_summary(summarise(scores), fold / "validation")
+    export_model(fold.parent, tmp_path / "model.kfm", checkpoint=checkpoint)
+    card = (install_model(tmp_path / "model.kfm", tmp_path / "there") / "MODEL_CARD.md").read_text()
+    assert said in card and ("Dice" in card) == (checkpoint == "final")
 
 
 def completion(root: Path, segmentation: bool) -> Path:
