@@ -17,7 +17,10 @@ def uncovered(
     lines = [f"{name}: {text}" for name, text in found.items() if text]
     used = {case for split in splits for side in split.values() for case in side}
     if unused := sorted(set(volumes) - used):
-        lines.append(f"in no fold, so used in pre-training alone: {', '.join(unused)}")
+        lines.append(
+            f"in no fold, so neither learnt from nor validated on: {', '.join(unused)}; add them, or move "
+            f"the file away to make new splits"
+        )
     return lines
 
 

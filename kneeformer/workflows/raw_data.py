@@ -6,7 +6,7 @@ from shlex import quote
 
 from kneeformer.data.dataset import Dataset
 from kneeformer.data.description import read_description
-from kneeformer.data.splits import Split, read_splits
+from kneeformer.data.splits import Split, fold_cases, read_splits
 from kneeformer.errors import KneeformerError
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan
@@ -97,6 +97,17 @@ def dataset_splits(folders: Folders, dataset: str) -> list[Split]:
     whose = whose_cases(folders, dataset)
     file = folders.preprocessed / dataset / "splits_final.json"
     return read_splits(file, {case: whose(case).person for case in _labelled(folders, dataset)})
+
+
+def cases_in_no_fold(folders: Folders, dataset: str) -> list[str]:
+    """Labelled cases that no fold learns from or is validated on, as those that came after the splits.
+
+    None where there are no splits, as of a dataset without labels.
+    """
+    if not (folders.preprocessed / dataset / "splits_final.json").is_file():
+        return []
+    used = fold_cases(dataset_splits(folders, dataset), "fold_all")["train"]
+    return sorted(set(_labelled(folders, dataset)) - set(used))
 
 
 def _labelled(folders: Folders, name: str) -> Iterable[str]:

@@ -19,7 +19,7 @@ from kneeformer.engine.loop import ProgressEvent, train
 from kneeformer.engine.tensorboard import with_tensorboard
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.weight_transfer import transfer
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, first_few
 from kneeformer.networks import ranks
 from kneeformer.networks.compute import choose_device, to_device
 from kneeformer.paths import FINAL, LATEST, Folders
@@ -42,7 +42,7 @@ from kneeformer.workflows.fold_folder import (
 )
 from kneeformer.workflows.fold_outcome import Outcome, fold_outcome
 from kneeformer.workflows.fold_state import RUN, FoldState
-from kneeformer.workflows.raw_data import HeldOut, raw_dataset, whose_cases
+from kneeformer.workflows.raw_data import HeldOut, cases_in_no_fold, raw_dataset, whose_cases
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.shared_training import (
     join_training,
@@ -105,6 +105,14 @@ def _prepared_request(
         _log.warning(
             "%s: not found; training uses the prepared cases as they are, without whole-case validation",
             folders.raw / request.dataset,
+        )
+    elif unused := cases_in_no_fold(folders, request.dataset):
+        _log.warning(
+            "%s: %d labelled cases are in no fold of splits_final.json, so nothing learns from them: %s; add "
+            "them there, or move it away and make new splits with kf_plan",
+            request.dataset,
+            len(unused),
+            first_few(unused, 10),
         )
     if request.resume:
         return request

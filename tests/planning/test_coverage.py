@@ -32,4 +32,7 @@ def test_folds_of_a_person_may_leave_a_structure_out_that_two_cases_have() -> No
 
 def test_cases_that_no_fold_names_are_told() -> None:
     volumes = dict.fromkeys("abcde", EVERYWHERE)
-    assert uncovered(SPLITS, volumes, ("femur",)) == ["in no fold, so used in pre-training alone: d, e"]
+    assert uncovered(SPLITS, volumes, ("femur",)) == [
+        "in no fold, so neither learnt from nor validated on: d, e; add them, or move the file away to make "
+        "new splits"
+    ]

@@ -32,6 +32,7 @@ from kneeformer.plans import override
 from kneeformer.sides import Whose
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.raw_data import cases_in_no_fold
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of
 
@@ -129,6 +130,14 @@ def test_a_fold_that_a_person_edited_is_followed(place: Place) -> None:
     training, validation = place.learnt(MAE)
     assert validation == {"b_00m"}
     assert training == {"e", "a_24m", "c_T2", "d_V2", "f_00m", "f_12m"}
+
+
+def test_labelled_cases_that_came_after_the_splits_are_found(place: Place) -> None:
+    assert cases_in_no_fold(place.folders, NAME) == []
+    place.write(NAME, {"imagesTr": ["z_00m", "y"]})
+    assert cases_in_no_fold(place.folders, NAME) == ["y", "z_00m"]
+    (place.folders.preprocessed / NAME / "splits_final.json").unlink()
+    assert cases_in_no_fold(place.folders, NAME) == []
 
 
 def test_who_is_held_out_need_not_be_prepared_and_who_is_learnt_from_must(place: Place) -> None:
