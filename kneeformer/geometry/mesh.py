@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 import skimage
 
 from kneeformer.errors import KneeformerError
@@ -11,6 +12,7 @@ from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.boxes import bounding_box, grown, slices
 from kneeformer.geometry.grid import Grid
 
+_SMOOTH = 0.7  # voxels, which removes the steps of a mask
 _APART = 1e-3  # voxels, about, that vertices keep from voxel centres, so that float32 merges none
 
 
@@ -105,6 +107,12 @@ def surface_of(field: np.ndarray, level: float, grid: Grid) -> Mesh:
     index = vertices + np.array([z.start - 1, y.start - 1, x.start - 1], np.float64)
     outward = faces[:, ::-1].astype(np.int64)  # scikit-image's normals point inward in (z, y, x)
     return Mesh(index, outward).transformed(grid.to_patient())
+
+
+def surface_of_mask(mask: np.ndarray, grid: Grid) -> Mesh:
+    """The smoothed surface of a mask (z, y, x); as it is where smoothing leaves nothing of a few voxels."""
+    smooth = scipy.ndimage.gaussian_filter(mask.astype(np.float32), _SMOOTH)
+    return surface_of(smooth if (smooth > 0.5).any() else mask, 0.5, grid)
 
 
 def _closed(above: np.ndarray) -> np.ndarray:

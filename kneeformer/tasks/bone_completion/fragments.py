@@ -19,7 +19,7 @@ from kneeformer.geometry.affine import Affine, transformed
 from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.boxes import Box, bounding_box, box_shape, grown, paste, slices
 from kneeformer.geometry.grid import Grid
-from kneeformer.geometry.mesh import Mesh, surface_of
+from kneeformer.geometry.mesh import Mesh, surface_of_mask
 from kneeformer.labels import COMPLETE, FRAGMENTS
 from kneeformer.shape_models.completion import Completed
 from kneeformer.shape_models.fragment_misfit import FragmentSurface, Target
@@ -29,7 +29,6 @@ from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
 _REACH_MM = 30.0  # around a fragment, within which it is repositioned
-_SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 _POINTS = 3000  # of a fragment's surface
 _LEAST_MM3 = 1000.0  # smaller ones fit anywhere
 _LEAST_SHARE = 0.1  # of a fragment's surface: less, on the bone and on faces, does not determine its position
@@ -113,7 +112,7 @@ def _put_back(
     label: int, fragment: np.ndarray, grid: Grid, whole: np.ndarray, in_place: np.ndarray, around: Grid
 ) -> PlacedFragment:
     """One fragment (z, y, x) bool, by signed distances to the whole bone and to that in place around it."""
-    surface = _smooth_surface(fragment, grid)
+    surface = surface_of_mask(fragment, grid)
     to_grid = _to_mm_of(around)
     source, middle = _sampled(surface, to_grid)
     bone, meets = torch.from_numpy(whole).double(), torch.from_numpy(in_place).double()
@@ -143,11 +142,6 @@ def label_map_of(placed: Sequence[PlacedFragment], mask: np.ndarray, grid: Grid)
         moved = paste((filled > 0.5).reshape(shape), box, grid.shape)
         whole[moved] = fragment.label
     return whole
-
-
-def _smooth_surface(fragment: np.ndarray, grid: Grid) -> Mesh:
-    smooth = ndimage.gaussian_filter(fragment.astype(np.float32), _SMOOTH)
-    return surface_of(smooth if (smooth > 0.5).any() else fragment, 0.5, grid)
 
 
 def _sampled(surface: Mesh, to_grid: Affine) -> tuple[FragmentSurface, np.ndarray]:

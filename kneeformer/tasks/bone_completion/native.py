@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from kneeformer.data.hounsfield import hounsfield_fault
 from kneeformer.geometry.affine import transformed
@@ -13,7 +12,7 @@ from kneeformer.geometry.aliases import Spacing
 from kneeformer.geometry.boxes import Box, box_shape, paste
 from kneeformer.geometry.components import without_small_components
 from kneeformer.geometry.grid import Grid
-from kneeformer.geometry.mesh import Mesh, surface_of
+from kneeformer.geometry.mesh import Mesh, surface_of_mask
 from kneeformer.labels import COMPLETE, KEEP
 from kneeformer.shape_models.completion import Completed
 from kneeformer.tasks.bone_completion.isolation import Bone
@@ -21,7 +20,6 @@ from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 AIR_HU = -1000
 _AT_ONCE = 500_000  # points resampled at a time
-_SMOOTH = 0.7  # voxels: a mask's steps, which a bone does not have
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,8 @@ class NativeBone:
     uncertainty: np.ndarray | None
 
     def surface(self, grid: Grid) -> Mesh:
-        """In patient coordinates: smoothed, unless that leaves nothing of a bone of few voxels."""
-        smooth = ndimage.gaussian_filter(self.mask.astype(np.float32), _SMOOTH)
-        return surface_of(smooth if (smooth > 0.5).any() else self.mask, 0.5, grid)
+        """The surface in patient coordinates."""
+        return surface_of_mask(self.mask, grid)
 
 
 def resample_to_native(
