@@ -1,4 +1,4 @@
-"""Prepared bones as tensors, and batches of them to learn from: turned, moved, and partly hidden."""
+"""Prepared bones as tensors, and training batches of them: rotated, shifted, scaled and partly hidden."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from kneeformer.shape_models.registration import DISTANCE, Fit
 from kneeformer.tasks.bone_completion.fractures import draw_hidden, known_beside
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneLearningSettings
 
-Register = Callable[[Tensor, Tensor], Fit]  # of a bone (2, z, y, x) and where it is known (z, y, x)
-POINTS = 512  # of each bone, by which poses are compared
+Register = Callable[[Tensor, Tensor], Fit]  # a bone (2, z, y, x) and where it is known (z, y, x)
+POINTS = 512  # of each bone, to compare poses
 
 
 def stored_bone(case: Path, device: torch.device | None = None) -> Tensor:
@@ -48,8 +48,8 @@ class BoneBatches(Dataset[Batch]):
     inside each bone as it lies, and "targets" (b, n, 3), their positions on the prototype.
 
     Args:
-        on_prototype: bones are moved from where they lie on the prototype; else they lie as in their scans,
-            what is visible of each around the middle of the grid, and are moved from there.
+        on_prototype: whether bones are moved from their place on the prototype; otherwise they are moved from
+            their orientation in the scan, with the visible part in the middle of the grid.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ def bone_batches(
     training: bool,
     on_prototype: bool = False,
 ) -> BoneBatches:
-    """The bones of a configuration: without end to learn from, else its few to validate on.
+    """Batches for a configuration: endless ones for training, else the few of validation.
 
     Raises:
-        KneeformerError: the configuration does not say how it learns by steps.
+        KneeformerError: the configuration has no settings of learning by steps.
     """
     if configuration.learning is None:
         raise KneeformerError("training by steps needs `learning` in the plan: {} takes the defaults")
@@ -132,7 +132,7 @@ def draw_pose(rng: np.random.Generator, settings: BoneLearningSettings) -> Pose:
 
 
 def _middle(distance: Tensor, hidden: Tensor, spacing: Spacing) -> Tensor:
-    """(3,) float64 mm: centroid of the visible bone, on which a bone is centred when it is isolated."""
+    """(3,) float64 mm: centroid of the visible bone, where isolation centres it."""
     z, y, x = distance.shape
     bone = (distance < 0).flatten()
     visible = bone & (hidden.flatten() < 0.5)

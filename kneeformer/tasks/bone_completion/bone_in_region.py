@@ -1,9 +1,9 @@
-"""Bone that is left in the region to complete, on the CT: fragments meet it at the faces of their fractures.
+"""Bone in place inside the region to complete, found on the CT: fragments meet it at their fracture faces.
 
-A region is drawn generously, and much of the bone in it has not moved. By a scanner's blur, what lies beside
-a cortex is as bright as spongy bone, and a narrow gap between two cortices does not become dark: a threshold
-takes both for bone. So the edge of bone lies half-way up to the brightest near it, and beside a fragment what
-is darker than both sides is a gap.
+A region is drawn generously, and much of the bone in it has not moved. Because of the scanner's blur, voxels
+beside a cortex are as bright as spongy bone, and a narrow gap between two cortices is not dark: a threshold
+would take both for bone. So the edge of bone is put half-way up to the brightest voxel nearby, and beside a
+fragment, what is darker than both sides is a gap.
 """
 
 import math
@@ -16,17 +16,17 @@ from kneeformer.geometry.aliases import Spacing
 from kneeformer.labels import COMPLETE, FRAGMENTS, KEEP
 
 _BLUR_MM = 1.5  # across an edge
-_GAP_MM = 2.0  # half the widest that closes
-_GAP_DEPTH = 0.35  # of the way from its sides to soft tissue
-_BESIDE_MM = 2.5  # a fragment, where gaps are looked for
-_LEAST_MM3 = 100.0  # of soft tissue in one piece: less is a hole in spongy bone
-_SOFT = 0.75  # quantile of what is around bone and is not bone: muscle rather than fat or air
+_GAP_MM = 2.0  # half the width of the widest gap
+_GAP_DEPTH = 0.35  # share of the way from its sides to soft tissue
+_BESIDE_MM = 2.5  # distance from a fragment within which gaps are searched
+_LEAST_MM3 = 100.0  # of soft tissue in one component: less is a hole in spongy bone
+_SOFT = 0.75  # quantile of non-bone around bone: muscle rather than fat or air
 
 
 def bone_in_region(ct: np.ndarray, mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """(z, y, x) bool: the bone to keep, and bone that goes on from it into the region.
+    """(z, y, x) bool: the bone to keep, and bone in the region that is connected to it.
 
-    Without bone to keep, or anything around it that is darker, nothing is found in the region.
+    Without bone to keep, or without darker surroundings, none is found in the region.
 
     Args:
         ct: (z, y, x), in any unit.
@@ -52,8 +52,9 @@ def bone_in_region(ct: np.ndarray, mask: np.ndarray, spacing: Spacing) -> np.nda
 
 
 def _threshold(bone: np.ndarray, around: np.ndarray) -> float | None:
-    """The CT value that best separates bone from what is around it: the largest difference of their
-    distributions, between their medians (Kolmogorov and Smirnov). None where bone is not brighter.
+    """The CT value that best separates bone from its surroundings; None if bone is not brighter.
+
+    It is the value between their medians at which their distributions differ most (Kolmogorov and Smirnov).
     """
     if not (bone.size and around.size) or np.median(bone) <= np.median(around):
         return None
@@ -64,5 +65,5 @@ def _threshold(bone: np.ndarray, around: np.ndarray) -> float | None:
 
 
 def _box(reach_mm: float, spacing: Spacing) -> list[int]:
-    """Odd numbers of voxels that reach so far from the middle one."""
+    """Odd numbers of voxels that reach `reach_mm` from the middle one."""
     return [2 * round(reach_mm / mm) + 1 for mm in spacing]

@@ -1,8 +1,8 @@
 """A bone on the plan's grid, in the orientation of the prototype.
 
-The axes of the grid are the patient's. A bone whose orientation differs much from that of the training bones
-would leave the grid, and registration would fail. So its orientation is first found on a coarse grid that
-holds the bone in any orientation.
+The axes of the grid are the patient's. A bone in a very different orientation from the training bones would
+leave the grid, and registration would fail. So its orientation is first found on a coarse grid that holds the
+bone in any orientation.
 """
 
 import math
@@ -21,8 +21,8 @@ from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _USUAL = math.radians(30)  # registration corrects smaller rotations
-_ROTATED = math.radians(45)  # a training bone: of 24 tibiae within 26 degrees, one is measured at 38
-_VOXELS = 48  # of each side of the coarse grid
+_ROTATED = math.radians(45)  # calls for a warning: of 24 tibiae within 26 degrees, one measured 38
+_VOXELS = 48  # along each side of the coarse grid
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Found:
 
     Attributes:
         bone: on the plan's grid.
-        rotation_degrees: angle between its orientation and that of the training bones; 0 where it lies along
-            the patient's axes, as they do.
-        misfit: in the orientation that was chosen, among shapes.
-        doubts: why the orientation may be wrong.
+        rotation_degrees: angle from the orientation of the training bones; 0 if it lies along the patient's
+            axes, as they do.
+        misfit: of the chosen orientation, among the shapes.
+        doubts: reasons why the orientation may be wrong.
     """
 
     outline: Outline
@@ -44,10 +44,10 @@ class Found:
     doubts: tuple[str, ...]
 
     def on_prototype(self, pose: Pose, settings: BoneGridSettings) -> Bone:
-        """The bone on the prototype's grid, to which a pose brings it; its distances are mm there.
+        """The bone on the prototype's grid, moved there by a pose, with distances in mm of the prototype.
 
-        It is resampled once, from the scan. Resampled from `bone` it would depend on the bone's orientation
-        in the scan, and so would its completion, by up to 0.2 mm.
+        It is resampled only once, from the scan. Resampling `bone` again would make the completion depend on
+        the bone's orientation in the scan, by up to 0.2 mm.
         """
         to_patient = self.bone.to_patient @ pose.inverse().matrix().numpy()
         carried = self.outline.on(settings.grid, settings.spacing, to_patient)
@@ -66,8 +66,9 @@ def oriented_bone(
     """Resample a bone onto the plan's grid, rotated where its orientation is unusual.
 
     Args:
-        family: shapes among which orientations are compared that fit the prototype about as well.
-        side: of the body, where it is known or tried.
+        family: shapes to compare orientations that fit the prototype about equally well.
+        side: of the body, known or tried.
+        called: name of the bone in errors.
 
     Raises:
         KneeformerError: nothing of the bone's surface is visible.

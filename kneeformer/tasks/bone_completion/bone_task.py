@@ -1,4 +1,4 @@
-"""Shared by bone completion and registration."""
+"""The base of bone completion and bone registration."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from kneeformer.tasks.bone_completion.tibia_paper import tibia_paper
 
 
 class BoneTask(Task[BoneConfiguration]):
-    """Its cases are bones, isolated by their labels, all of one side."""
+    """A task with single bones as cases, isolated by their labels and mirrored to one side."""
 
     needs_float64 = True
     stores_labels = False
@@ -27,14 +27,14 @@ class BoneTask(Task[BoneConfiguration]):
     def published(
         self, proposed: Mapping[str, Configuration], fingerprint: Fingerprint, budget: Budget
     ) -> Mapping[str, Configuration]:
-        """Of the bones; what finds them in a scan stays as it is."""
+        """The paper's configurations of bones; the segmentation that finds them stays as it is."""
         bones = {name: c for name, c in proposed.items() if isinstance(c, BoneConfiguration)}
         others = {name: c for name, c in proposed.items() if name not in bones}
         return {**tibia_paper(bones, fingerprint, budget), **others}
 
 
 def _values(configuration: BoneConfiguration) -> int:
-    """Numbers held of a batch: bones and their completions, and maps at half the resolution."""
+    """Numbers held per batch: bones, their completions, and feature maps at half the resolution."""
     if not configuration.by_steps:
         return 0
     prior, locnet = configuration.prior, configuration.registration.locnet

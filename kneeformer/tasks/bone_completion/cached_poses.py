@@ -2,7 +2,7 @@
 
 Registering a bone takes from half a second to a minute, and a dozen priors are fitted to the bones of one
 registration. A pose is stored beside its prepared bone, under a digest of the bone, the registration and the
-code that found it: where one of these changes, the bone is registered again.
+code that found it: if one of these changes, the bone is registered again.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ def cached_poses(
     cases: list[Path],
     watch: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> list[Posed]:
-    """Prepared bones with their poses on the prototype, with nothing hidden; found where none is cached.
+    """Prepared whole bones with their poses on the prototype, cached or else found by registration.
 
-    A pose found is, to the last bit, the pose read: a resumed training sees the same. A damaged file
-    is written again.
+    A cached pose equals the one found to the last bit, so a resumed training sees the same. A damaged file is
+    replaced.
     """
     for folder in {case.parent / FOLDER for case in cases}:
         clear_unfinished(folder)  # a concurrent training may lose a pose so: it finds it again
@@ -55,7 +55,7 @@ def cached_poses(
 
 
 def _read(file: Path) -> Tensor | None:
-    """A cached pose, (4, 4) float64; None where none is, or not four rows of four numbers."""
+    """A cached pose, (4, 4) float64; None if the file is missing or damaged."""
     try:
         matrix = torch.tensor(read_json(file), dtype=torch.float64)
     except (KneeformerError, OSError, TypeError, ValueError):

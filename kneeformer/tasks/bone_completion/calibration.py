@@ -1,7 +1,7 @@
-"""Calibrated uncertainty: each training bone is left out once and completed, and the errors are compared.
+"""Calibrated uncertainty: each training bone is left out once and completed, and the errors are measured.
 
 The Gaussian models behind a standard deviation take the pose as known and the bone as a sample of the prior,
-and so underestimate the error. By how much is measured where the truth is known: on the training bones.
+and so underestimate the error. The training bones, whose truth is known, show by how much.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,11 @@ _LEAST_MM = 0.05  # no deviation is smaller
 
 @dataclass(frozen=True)
 class _Errors:
-    """Of a bone that was left out, in deviations: (voxels,) at the surface that a ball hid, and of its length
-    when an end was hidden, where there are bones enough to use it.
+    """Errors of a left-out bone, in standard deviations.
+
+    Attributes:
+        surface: (voxels,) at the surface that a ball hid.
+        length: of its length with a hidden end; None with too few bones.
     """
 
     surface: Tensor
@@ -50,14 +53,13 @@ def calibrate(
 ) -> None:
     """Set the calibrations of a network, after its prior was fitted to `bones`.
 
-    The factor, by which deviations are multiplied, is the standard deviation of (completed - true distance) /
-    deviation at surface that a ball hides, each bone completed by the prior of other people's; root of the
-    mean square over bones. The quantile is the `conformal_quantile` of the lengths of the same bones, an end
-    of each being hidden. They stay as they are where the prior gives no deviation, and with bones of fewer
-    than three people.
+    Deviations are multiplied by the factor: the root mean square, over bones, of (completed - true distance)
+    / deviation at the surface that a ball hides, each bone completed by the prior of other people's bones.
+    The quantile is the `conformal_quantile` of the lengths of the same bones, each with a hidden end. Both
+    stay as they are if the prior gives no deviation, or with bones of fewer than three people.
 
-    `calibration_by_other_side` is the same of the bones whose other side is among them, completed with it; of
-    fewer than FEWEST it is that of all, which is too wide but not too narrow.
+    `calibration_by_other_side` is the same for bones completed with their other side; with fewer than FEWEST
+    pairs it is that of all bones, which is too wide but not too narrow.
     """
     if len({of.person for of in whose}) < _FEWEST or not network.prior.tells_deviation:
         return
@@ -102,7 +104,7 @@ def _errors(network: CompletionModel, bone: Posed, number: int, with_length: boo
 
 
 def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generator) -> Tensor:
-    """(voxels,) errors in deviations at the hidden surface."""
+    """(voxels,) errors at the hidden surface, in deviations."""
     image, distance = bone.image.to(network.prior.mean.device), bone.image[DISTANCE].numpy()
     grid = Grid(network.grid, network.spacing)
     hidden = hide(distance < 0, grid, rng, rng.uniform(*_SHARES)) == COMPLETE
@@ -116,7 +118,7 @@ def _standardised(network: CompletionModel, bone: Posed, rng: np.random.Generato
 
 
 def _length_ratio(network: CompletionModel, bone: Posed, upper: bool) -> float:
-    """Absolute error of the length in deviations, one end of the bone being hidden."""
+    """Absolute error of the length with a hidden end, in deviations."""
     image, distance = bone.image.to(network.prior.mean.device), bone.image[DISTANCE].numpy()
     grid = Grid(network.grid, network.spacing)
     hidden = end_of(distance < 0, grid, upper)

@@ -8,10 +8,10 @@ from kneeformer.data.files import written_whole
 
 
 def draw_code_use(use: np.ndarray, title: str, picture: Path) -> None:
-    """A PNG of bars, the most used code first; a dashed line where all would be used alike.
+    """Draw a PNG of bars, the most used code first, with a dashed line at uniform use.
 
     Args:
-        use: (codes,) how many vectors each code stands for.
+        use: (codes,) number of vectors of each code.
     """
     from matplotlib.figure import Figure
 

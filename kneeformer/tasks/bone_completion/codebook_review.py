@@ -12,7 +12,7 @@ from kneeformer.tasks.bone_completion.codebook_picture import draw_code_use
 
 
 def review_codebook(registration: Registration, prior: VqVae, cases: list[Path], output: Path) -> str:
-    """Write codebook.json and codebook.png of whole bones, registered; what there is to say of them."""
+    """Write codebook.json and codebook.png for registered whole bones, and return a summary."""
     output.mkdir(parents=True, exist_ok=True)
     device = prior.mean.device
     whole = torch.ones_like(prior.mean[None, DISTANCE], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""A picture of a completed bone: what was there, what was made of it, and how its surface looks."""
+"""A picture of a completed bone: three planes, and its surface."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,10 @@ class CompletedBone:
     Attributes:
         ct: HU.
         mask: 1 bone to keep, 2 region to complete, from 3 on displaced fragments.
-        bone: the completed bone where not 0.
-        uncertainty: standard deviation of the surface in mm, in the region; None where there is none.
-        truth: the true bone, where not 0; None where that is not known.
-        fragments: where not 0, where they belong; None where there are none.
+        bone: the completed bone, not 0.
+        uncertainty: standard deviation of the surface in mm, in the region; None if unknown.
+        truth: the true bone, not 0; None if unknown.
+        fragments: repositioned fragments, not 0; None without any.
     """
 
     ct: np.ndarray
@@ -45,11 +45,11 @@ class CompletedBone:
 
 
 def draw_completion(completed: CompletedBone, picture: Path, warnings: tuple[str, ...] = ()) -> None:
-    """A PNG of three planes through the middle of the region, and below them the surface.
+    """Draw a PNG of three planes through the middle of the region, with the surface below.
 
-    In the planes the region is yellow, the completed bone red, the true bone green, and a fragment blue
-    where it belongs, dashed where it lies; of the surface the completed part is red, and in the last panel
-    coloured by its uncertainty, where there is one. The title is the name of the file.
+    In the planes the region is yellow, the completed bone red and the true bone green; a fragment is blue
+    where it belongs, dashed where it lies. On the surface the completed part is red, and in the last panel
+    coloured by its uncertainty if that is known. The title is the file name.
     """
     region, bone = completed.mask >= COMPLETE, completed.bone > 0
     truth = None if completed.truth is None else completed.truth > 0
@@ -108,5 +108,5 @@ def _renders(completed: CompletedBone) -> list[tuple[str, Surface, float]]:
 
 
 def _sampled(volume: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(n,) values of a (z, y, x) volume at (3, n) indices, linearly between voxels."""
+    """(n,) values of a (z, y, x) volume at (3, n) indices, by linear interpolation."""
     return np.asarray(ndimage.map_coordinates(volume, at, order=1, mode="nearest", prefilter=False))

@@ -16,16 +16,16 @@ from kneeformer.metrics.shape_completion import HIDDEN, RMSD, BoneVolume, score_
 from kneeformer.tasks.evaluation import Evaluation, LeadingScore, PredictedCase
 from kneeformer.tasks.label_map_scores import read_pair
 
-WINDOW_HU = (-200.0, 1500.0)  # 0 and 1 of the intensities that are compared, whatever a plan's window is
+WINDOW_HU = (-200.0, 1500.0)  # 0 and 1 of compared intensities, for all plans
 
 
 def score_completed_bone(case: PredictedCase) -> Iterator[Score]:
-    """The rows of a bone, all structures of the dataset as one: what of it the mask hides, and the composite.
+    """The rows of a bone, all structures of the dataset as one: its hidden region, and the composite.
 
-    Without a mask the bones are compared as they are. What the reference ignores counts nowhere.
+    Without a mask the whole bones are compared. Voxels that the reference ignores do not count.
 
     Raises:
-        KneeformerError: files are missing or unreadable, their grids differ, or a label map is none of bone.
+        KneeformerError: files are missing or unreadable, grids differ, or a label map has other values.
     """
     reference, prediction = read_pair(case)
     grid, scheme = reference.grid, case.description.scheme
@@ -51,7 +51,7 @@ EVALUATION = Evaluation(score_completed_bone, LeadingScore(RMSD, HIDDEN))
 
 
 def _refuse_other_meanings(case: PredictedCase, reference: np.ndarray, prediction: np.ndarray) -> None:
-    """Completions are of value 1, segmentations of bones of the values that dataset.json declares."""
+    """Raises KneeformerError: values are neither 1, as of completions, nor those of dataset.json."""
     scheme = case.description.scheme
     problems = meaning_problems(case.reference, reference, scheme)
     if meaning_problems(case.prediction, prediction, scheme.merged()):
@@ -65,6 +65,6 @@ def _on_grid(file: Path, grid: Grid) -> np.ndarray:
 
 
 def _volume(ct: np.ndarray, bone: np.ndarray) -> BoneVolume:
-    """The bone alone, the window as [0, 1]."""
+    """The bone alone, with the CT window scaled to [0, 1]."""
     low, high = WINDOW_HU
     return BoneVolume(np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1) * bone, bone)

@@ -1,4 +1,4 @@
-"""Measurements of a completed bone for CASE.json, and the warnings that follow from them."""
+"""Measurements of a completed bone for CASE.json, and warnings based on them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from kneeformer.shape_models.completion import Completed
 from kneeformer.tasks.bone_completion.length import length_of
 from kneeformer.tasks.bone_completion.native import NativeBone
 
-UNUSUAL_RATIO = 3.0  # times the prior's usual error: a bone unlike any that it was fitted to
-_FITS = 0.5  # of the visible surface within the robust distance: less is no registration
-_SIZES = (0.7, 1.4)  # of the prototype's
-_LITTLE = 0.1  # of a bone's surface: less determines neither pose nor shape
-_MOST = 0.5  # of a bone that can be completed from the rest
+UNUSUAL_RATIO = 3.0  # times the prior's usual error: the bone is unlike the training bones
+_FITS = 0.5  # share of visible surface within the robust distance; less is no registration
+_SIZES = (0.7, 1.4)  # range of plausible scales
+_LITTLE = 0.1  # share of a bone's surface; less determines neither pose nor shape
+_MOST = 0.5  # share of a bone that can be completed from the rest
 
 
 def facts_of(
@@ -26,13 +26,13 @@ def facts_of(
     vertices: np.ndarray,
     length_quantile: float,
 ) -> dict[str, Any]:
-    """Finite numbers alone, so that they are valid JSON.
+    """Measure a completed bone: finite numbers, which are valid JSON.
 
     Args:
-        completed: one a model.
+        completed: one per model.
         mask: (z, y, x), 1 bone to keep, 2 region to complete.
         vertices: (n, 3) mm of the whole bone's surface.
-        length_quantile: deviations to either side of the length that its interval has.
+        length_quantile: half the width of the length's interval, in deviations.
     """
     length = length_of(vertices, native.uncertainty, grid)
     interval = (length.mm + side * length_quantile * length.deviation_mm for side in (-1, 1))

@@ -1,4 +1,4 @@
-"""Parts of a bone that are hidden: as a surgeon hides a fracture, and as training hides them."""
+"""Hidden parts of a bone: as a surgeon would mask a fracture, and as training hides them."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,11 +10,11 @@ from kneeformer.labels import COMPLETE, KEEP
 
 
 def hide(bone: np.ndarray, grid: Grid, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
-    """A mask (z, y, x) uint8 of a healthy bone: 2 in a ball around a random voxel of it, 1 on what is left.
+    """A mask (z, y, x) uint8 of a healthy bone: 2 in a ball around a random voxel, 1 on the rest of the bone.
 
     Args:
         bone: (z, y, x) bool.
-        share: of the bone's voxels that the ball hides.
+        share: share of the bone's voxels that the ball hides.
     """
     voxels = np.argwhere(bone)
     centre = voxels[rng.integers(len(voxels))]
@@ -28,11 +28,11 @@ def hide(bone: np.ndarray, grid: Grid, rng: np.random.Generator, share: float = 
 
 
 def end_of(bone: np.ndarray, grid: Grid, upper: bool, share: float = 0.2) -> np.ndarray:
-    """(z, y, x) bool, all beyond a plane across the longest axis that cuts off a share of a bone's length.
+    """(z, y, x) bool: everything beyond a plane that cuts off a share of a bone's length.
 
     Args:
         bone: (z, y, x) bool.
-        upper: the end with the larger coordinates along the axis.
+        upper: whether to cut the end with the larger coordinates along the axis.
     """
     z, y, x = bone.shape
     places = points_from_middle((z, y, x), grid.spacing)
@@ -45,7 +45,7 @@ def end_of(bone: np.ndarray, grid: Grid, upper: bool, share: float = 0.2) -> np.
 
 
 def draw_hidden(distance: np.ndarray, spacing: Spacing, rng: np.random.Generator) -> np.ndarray:
-    """(z, y, x) bool, a random part of a bone to hide in training: blocks, a ball, a slab, or one end.
+    """(z, y, x) bool: a random part of a bone to hide in training: blocks, a ball, a slab or one end.
 
     Args:
         distance: (z, y, x) signed distance of the bone in mm, negative inside.
@@ -61,7 +61,7 @@ def draw_hidden(distance: np.ndarray, spacing: Spacing, rng: np.random.Generator
 
 
 def _blocks(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Up to six boxes, 10 to 20 mm wide, not far from each other."""
+    """Up to six boxes, 10 to 20 mm wide, close to each other."""
     hidden = np.zeros(away.shape[1:], bool)
     for _ in range(rng.integers(1, 7)):
         centre, half = rng.uniform(-25, 25, 3), rng.uniform(5, 10, 3)
@@ -79,7 +79,7 @@ def _slab(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _end(away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """All on one side of a plane, which leaves a third of what it could hide at least."""
+    """One side of a plane, at most half of the grid."""
     along = _along(away, rng)
     return np.asarray(along > max(0.0, float(np.quantile(along, 0.5))))
 
@@ -93,7 +93,7 @@ _KINDS = (_blocks, _ball, _slab, _end)
 
 
 def known_beside(hidden: np.ndarray, distance: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """(z, y, x) bool: where the distance follows from what is visible, as `preprocessing.bone` has it."""
+    """(z, y, x) bool: where the distance follows from the visible part, as `Bone.known`."""
     if not hidden.any():
         return np.ones(hidden.shape, bool)
     return np.asarray(np.abs(distance) <= ndimage.distance_transform_edt(~hidden, spacing))

@@ -1,8 +1,8 @@
-"""Displaced fragments, the label values of a mask from 3 on, put back where they broke off.
+"""Repositioning of displaced fragments, which are the label values of a mask from 3 on.
 
-The part of a fragment's surface that is bone surface belongs on the completed bone, and the face of its
-fracture on bone in its place: what is kept, what is left in the region (`bone_in_region`), and fragments
-already put back (`shape_models.reduction`).
+The outer surface of a fragment belongs on the surface of the completed bone, and its fracture face on bone in
+place: bone to keep, bone in the region (`bone_in_region`), and fragments already repositioned
+(`shape_models.reduction`).
 """
 
 import math
@@ -28,12 +28,12 @@ from kneeformer.tasks.bone_completion.bone_in_region import bone_in_region
 from kneeformer.tasks.bone_completion.isolation import Bone, signed_distance
 from kneeformer.tasks.bone_completion.native import distance_on
 
-_REACH_MM = 30.0  # around a fragment, within which it is repositioned
+_REACH_MM = 30.0  # around a fragment, within which it may move
 _POINTS = 3000  # of a fragment's surface
-_LEAST_MM3 = 1000.0  # smaller ones fit anywhere
-_LEAST_SHARE = 0.1  # of a fragment's surface: less, on the bone and on faces, does not determine its position
+_LEAST_MM3 = 1000.0  # smaller fragments fit anywhere
+_LEAST_SHARE = 0.1  # of a fragment's surface on bone and faces; less does not determine its position
 _UNSURE_MM, _UNSURE_DEGREES = 4.0, 6.0
-_FAR_MM = 5.0  # of another position that fits about as well
+_FAR_MM = 5.0  # to another position that fits about as well
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class PlacedFragment:
 
     Attributes:
         label: its value in the mask.
-        matrix: (4, 4) float64, rigid, on patient coordinates (LPS, mm): from its position in the scan to the
+        matrix: (4, 4) float64, rigid, in patient coordinates (LPS, mm): from the position in the scan to the
             new one.
-        surface: there, in patient coordinates.
+        surface: at the new position, in patient coordinates.
         facts: finite numbers for CASE.json.
-        doubts: why the position may be wrong.
+        doubts: reasons why the position may be wrong.
     """
 
     label: int
@@ -62,7 +62,7 @@ def fragments_in(mask: np.ndarray) -> list[int]:
 
 
 def as_region(mask: np.ndarray) -> np.ndarray:
-    """The mask of a completion: displaced fragments are a part of the region to complete."""
+    """The mask with displaced fragments as parts of the region to complete."""
     return np.where(mask >= FRAGMENTS.start, COMPLETE, mask).astype(np.uint8)
 
 
@@ -74,12 +74,12 @@ def reposition(
     grid: Grid,
     spacing: Spacing,
 ) -> list[PlacedFragment]:
-    """Put every fragment back, the largest first: the next ones meet it.
+    """Reposition all fragments, the largest first, so that the next ones can meet it.
 
     Args:
         ct, mask: (z, y, x); the CT in any unit.
-        completed: the bone, one a model; of several the mean.
-        bone: that was completed.
+        completed: the completed bone, one per model; their mean counts.
+        bone: the bone before completion.
         spacing: of the prototype's grid.
     """
     labels = fragments_in(mask)
@@ -98,7 +98,7 @@ def reposition(
 
 
 def _in_place(ct: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """(z, y, x) bool: bone where it belongs, around region and fragments."""
+    """(z, y, x) bool: bone in place around region and fragments."""
     box = _around(mask >= COMPLETE, grid)
     cut = slices(box)
     return paste(bone_in_region(ct[cut], mask[cut], grid.spacing), box, grid.shape)
@@ -111,7 +111,7 @@ def _around(marked: np.ndarray, grid: Grid) -> Box:
 def _put_back(
     label: int, fragment: np.ndarray, grid: Grid, whole: np.ndarray, in_place: np.ndarray, around: Grid
 ) -> PlacedFragment:
-    """One fragment (z, y, x) bool, by signed distances to the whole bone and to that in place around it."""
+    """Reposition one fragment (z, y, x) bool, by signed distances to the whole bone and to bone in place."""
     surface = surface_of_mask(fragment, grid)
     to_grid = _to_mm_of(around)
     source, middle = _sampled(surface, to_grid)
@@ -128,12 +128,12 @@ def _put_back(
 
 
 def label_map_of(placed: Sequence[PlacedFragment], mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """(z, y, x) uint8: every fragment where it belongs, with its own label; a later one over an earlier."""
+    """(z, y, x) uint8: the repositioned fragments with their labels, later ones over earlier ones."""
     whole = np.zeros(mask.shape, np.uint8)
     for fragment in placed:
         box = grid.box_around(fragment.surface.vertices)
         shape = box_shape(box)
-        if min(shape) < 1:  # it belongs where the scan does not reach
+        if min(shape) < 1:  # outside of the scan
             continue
         there = np.indices(shape).reshape(3, -1).T + [first for first, _ in box]
         to_here = grid.to_index() @ np.linalg.inv(fragment.matrix) @ grid.to_patient()
@@ -145,7 +145,7 @@ def label_map_of(placed: Sequence[PlacedFragment], mask: np.ndarray, grid: Grid)
 
 
 def _sampled(surface: Mesh, to_grid: Affine) -> tuple[FragmentSurface, np.ndarray]:
-    """Points drawn evenly from a surface, along a grid's axes around their own middle; and that middle."""
+    """Points drawn from a surface, along a grid's axes from their middle; and that middle."""
     areas = surface.areas_mm2
     chosen = np.random.default_rng(0).choice(len(areas), _POINTS, p=areas / areas.sum())
     points = transformed(surface.triangles[chosen].mean(1), to_grid)
@@ -158,7 +158,7 @@ def _sampled(surface: Mesh, to_grid: Affine) -> tuple[FragmentSurface, np.ndarra
 
 
 def _to_mm_of(grid: Grid) -> Affine:
-    """Patient coordinates (x, y, z) to mm (z, y, x) along the grid's axes from its middle: rigid."""
+    """Rigid map of patient coordinates (x, y, z) to mm (z, y, x) along the grid's axes from its middle."""
     scaled = np.diag([*grid.spacing, 1.0])
     scaled[:3, 3] = -(np.array(grid.shape) - 1) / 2 * grid.spacing
     return np.asarray(scaled @ grid.to_index())

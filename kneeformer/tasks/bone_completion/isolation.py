@@ -1,7 +1,7 @@
-"""A bone on its own: isolated by its mask, on one grid along the patient's axes, around its own middle.
+"""Isolation of a bone by its mask, on a grid along the patient's axes, around its own middle.
 
-Beside the voxels x * m of its CT a bone is stored as signed distances to its surface, negative inside: a
-surface between two voxels is kept to a fraction of one, and two bones differ by millimetres.
+Beside its CT, a bone is stored as signed distances to its surface, negative inside: these keep a surface
+between voxels to a fraction of one, and the difference of two bones in millimetres.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 from kneeformer.tasks.cases import Scan
 
-_MARGIN_MM = 15.0  # around the bone, beyond which distances are not measured voxel by voxel
+_MARGIN_MM = 15.0  # around the bone, within which distances are measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
 
 
@@ -30,8 +30,8 @@ class Bone:
 
     Attributes:
         image: (2, z, y, x) float32: CT in [0, 1], 0 outside the bone; and signed distance in mm.
-        known: (z, y, x) bool, where no hidden surface can be nearer than the distance says.
-        to_patient: (4, 4) float64, mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
+        known: (z, y, x) bool, where no hidden surface can be nearer than the distance.
+        to_patient: (4, 4) float64, from mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
         spacing: mm along (z, y, x).
     """
 
@@ -42,30 +42,30 @@ class Bone:
 
     @property
     def labels(self) -> None:
-        """None: its shape is in the distances."""
+        """None: the distances hold its shape."""
         return None
 
     @property
     def orientation(self) -> str:
-        """That of its grid."""
+        """Orientation of its grid."""
         return "SPL"
 
     def visible(self) -> np.ndarray:
-        """(z, y, x) bool: known voxels at its surface, which determine its pose."""
+        """(z, y, x) bool: known voxels at the surface, which determine the pose."""
         return np.asarray(self.known & (np.abs(self.image[1]) < max(self.spacing)))
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A bone on its scan's own grid, measured once for every grid that it is resampled onto.
+    """A bone on the grid of its scan, measured once and then resampled onto any grid.
 
     All arrays are (z, y, x) of a box around bone and region.
 
     Attributes:
-        bone: (z, y, x) bool, the bone to keep on the whole scan, less specks.
-        distance: signed, in mm, to the surface of the bone to keep.
-        hidden: mm to what is hidden.
-        real: 1.0 where the nearest surface is bone and not the face of the mask's cut, else 0.0.
+        bone: (z, y, x) bool, the bone to keep on the whole scan, without small components.
+        distance: signed distance in mm to the surface of the bone to keep.
+        hidden: distance in mm to the hidden part.
+        real: 1.0 where the nearest surface is bone and not a cut by the mask, else 0.0.
         intensity: CT in [0, 1].
     """
 
@@ -79,7 +79,7 @@ class Outline:
 
     @classmethod
     def of(cls, ct: np.ndarray, mask: np.ndarray, grid: Grid, settings: BoneGridSettings) -> "Outline":
-        """Arguments and errors are those of `isolate`."""
+        """Measure a bone; arguments and errors as `isolate`."""
         bone = without_small_components(mask == KEEP)
         if not bone.any():
             raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
@@ -91,12 +91,12 @@ class Outline:
         return cls(grid, box, bone, distance, hidden, real, _intensity(ct[cut], grid, settings))
 
     def frame(self, settings: BoneGridSettings, side: Side | None) -> np.ndarray:
-        """(4, 4) float64, as `frame`: mirrored where the plan mirrors bones of this side."""
+        """(4, 4) float64, as `frame`, mirrored if the plan mirrors bones of this side."""
         mirrored = settings.mirrored_axis if settings.mirrors(side) else None
         return frame(self.bone, self.grid, mirrored, settings.straightened)
 
     def on(self, size: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
-        """The bone on a grid, whose frame is that of `Bone.to_patient`."""
+        """Resample the bone onto a grid with the frame `to_patient`, as in `Bone`."""
         native = _indices(size, spacing, to_patient, self.grid)
         where = native - np.array([first for first, _ in self.box]).reshape(3, 1, 1, 1)
 
@@ -122,7 +122,7 @@ def isolate(
     Args:
         ct: (z, y, x) Hounsfield units on the native grid.
         mask: (z, y, x) on the same grid, 1 bone to keep, 2 region to complete.
-        mirrored: it is one of the other side.
+        mirrored: whether to mirror it, as a bone of the other side.
 
     Raises:
         KneeformerError: the mask keeps no bone.
@@ -138,12 +138,12 @@ def frame(
 ) -> np.ndarray:
     """(4, 4) float64: mm (z, y, x) from a bone's centroid to patient coordinates (x, y, z).
 
-    The axes are the patient's or, `straightened`, these after the smallest rotation that brings one of them
+    The axes are the patient's; `straightened`, they are rotated as little as possible until one of them runs
     along the bone.
 
     Args:
         bone: (z, y, x) bool.
-        mirrored: axis of (z, y, x) that is reversed.
+        mirrored: axis of (z, y, x) to reverse.
     """
     voxels = np.argwhere(bone)
     middle = grid.to_patient() @ [*voxels.mean(0), 1.0]
@@ -158,15 +158,15 @@ def frame(
 
 
 def signed_distance(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """(z, y, x) float32 mm to the boundary of a mask, negative inside; 0 half-way between two voxels."""
+    """(z, y, x) float32 mm to the boundary of a mask, half-way between voxels; negative inside."""
     return np.asarray(_depth(~mask, spacing) - _depth(mask, spacing))
 
 
 def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     """(z, y, x) float32 mm from each voxel of a mask to its boundary; 0 outside.
 
-    The boundary lies half a voxel before the nearest voxel outside, and half a voxel is less to the side
-    than across thick slices. A mask without an outside is far from everything.
+    The boundary lies half a voxel before the nearest voxel outside, in the direction of that voxel. In a mask
+    without an outside all voxels are far from it.
     """
     if mask.all():
         return np.full(mask.shape, _FAR_MM, np.float32)
@@ -182,7 +182,7 @@ def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
 
 
 def _indices(size: Size, spacing: Spacing, to_patient: np.ndarray, grid: Grid) -> np.ndarray:
-    """(3, z, y, x) index on the native grid of each voxel of the bone's."""
+    """(3, z, y, x) native index of each voxel of the bone's grid."""
     points = points_from_middle(size, spacing).reshape(3, -1)
     matrix = grid.to_index() @ to_patient
     return np.asarray((matrix[:3, :3] @ points + matrix[:3, 3:]).reshape(3, *size))
@@ -194,7 +194,7 @@ def _box(occupied: np.ndarray, grid: Grid) -> Box:
 
 
 def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
-    """Mark visible voxels: neither in the region, nor at a side where the bone leaves the field of view."""
+    """Visible voxels: not in the region, nor on a side where the bone leaves the field of view."""
     seen = mask != COMPLETE
     for axis, ((first, last), size) in enumerate(zip(box, shape, strict=True)):
         for at, border in ((0, first == 0), (-1, last == size)):
@@ -205,7 +205,7 @@ def _seen(mask: np.ndarray, box: Box, shape: Size) -> np.ndarray:
 
 
 def _beyond(where: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
-    """mm from each point to the box in which distances are measured; 0 inside it."""
+    """Distance in mm from each point to the box in which distances are measured; 0 inside."""
     squared = np.zeros(where.shape[1:])
     for index, size, edge in zip(where, shape, grid.spacing, strict=True):
         squared += (edge * (np.maximum(-index, 0) + np.maximum(index - (size - 1), 0))) ** 2
@@ -218,7 +218,7 @@ def _inside(where: np.ndarray, shape: Size) -> np.ndarray:
 
 
 def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.ndarray:
-    """CT, averaged over what a voxel of the bone's grid covers, the window as [0, 1]."""
+    """The CT window scaled to [0, 1], smoothed to the voxels of the bone's grid."""
     low, high = settings.window_hu
     scaled = np.clip((ct.astype(np.float32) - low) / (high - low), 0, 1)
     wider = [max(0.0, new / old - 1) / 2 for new, old in zip(settings.spacing, grid.spacing, strict=True)]
@@ -228,7 +228,7 @@ def _intensity(ct: np.ndarray, grid: Grid, settings: BoneGridSettings) -> np.nda
 def prepare_bone(
     scan: Scan, labels: np.ndarray | None, configuration: BoneConfiguration, scheme: LabelScheme
 ) -> Bone:
-    """The bone that a label map marks, isolated as one of the plan's side.
+    """Isolate the bone that a label map marks, mirrored to the plan's side.
 
     Raises:
         KneeformerError: no labels.

@@ -1,4 +1,4 @@
-"""Length of a bone, and how far it may be wrong where an end of it was completed."""
+"""Length of a bone, and its uncertainty if an end was completed."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.long_axis import longest_axis
 
 COVERAGE = 0.9  # of the interval
-FEWEST = 9  # errors that tell it
-_GAUSSIAN = 1.645  # standard deviations that hold it
-_END_MM = 3.0  # surface so near to the extreme point is the end
+FEWEST = 9  # errors that determine it
+_GAUSSIAN = 1.645  # standard deviations of a Gaussian interval of that coverage
+_END_MM = 3.0  # from the extreme point, within which the surface is the end
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Length:
 
 
 def length_of(vertices: np.ndarray, deviation: np.ndarray | None, grid: Grid) -> Length:
-    """Measure a bone. At its ends the surface runs across the axis, so what moves the one moves the other.
+    """Measure a bone. At its ends the surface crosses the axis, so errors of the surface change the length.
 
     Args:
         vertices: (n, 3) mm of its surface.
-        deviation: (z, y, x) mm of the surface, 0 where it is visible; None where it is not known.
+        deviation: (z, y, x) mm of the surface, 0 where it is visible; None if unknown.
     """
     along = vertices @ longest_axis(vertices)
     variance = 0.0
@@ -43,11 +43,11 @@ def length_of(vertices: np.ndarray, deviation: np.ndarray | None, grid: Grid) ->
 def conformal_quantile(ratios: np.ndarray) -> float:
     """The factor by which deviations are multiplied so that intervals hold COVERAGE of new errors.
 
-    That of split conformal prediction (Vovk et al. 2005): of n errors the ceil(COVERAGE (n + 1))-th smallest.
-    Of fewer than FEWEST there is none: then that of a Gaussian.
+    By split conformal prediction (Vovk et al. 2005) it is the ceil(COVERAGE (n + 1))-th smallest of n errors.
+    With fewer than FEWEST it is that of a Gaussian.
 
     Args:
-        ratios: (n,) of absolute errors to deviations.
+        ratios: (n,) ratios of absolute errors to deviations.
     """
     if len(ratios) < FEWEST:
         return _GAUSSIAN

@@ -1,4 +1,4 @@
-"""A completed bone on the native grid of its scan: only the region to complete is taken from the model."""
+"""A completed bone on the native grid of its scan; only the region to complete comes from the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from kneeformer.tasks.bone_completion.isolation import Bone
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 AIR_HU = -1000
-_AT_ONCE = 500_000  # points resampled at a time
+_AT_ONCE = 500_000  # points at a time
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class NativeBone:
         mask: uint8, 1 where bone is: visible bone as it was given, the rest completed.
         raw: uint8, 1 where the model has bone, visible or not.
         region: uint8, 1 where bone was completed.
-        ct: int16 HU of the bone alone, air around it: the scan's where it is visible, but the model's if the
+        ct: int16 HU of the bone alone, in air: the scan's where it is visible, or only the model's if the
             scan is not in HU.
-        uncertainty: float32 mm, standard deviation of the surface in the region; None without a prior that
-            knows any.
+        uncertainty: float32 mm, standard deviation of the surface in the region; None if the prior gives
+            none.
     """
 
     mask: np.ndarray
@@ -55,7 +55,7 @@ def resample_to_native(
     grid: Grid,
     settings: BoneGridSettings,
 ) -> NativeBone:
-    """Put a completed bone onto the scan it came from; of several models, their mean.
+    """Resample a completed bone, the mean over models, onto the grid of its scan.
 
     Args:
         ct, mask: (z, y, x) as given to `isolate`.
@@ -67,7 +67,7 @@ def resample_to_native(
     region = raw & hidden
     low, high = settings.window_hu
     predicted = paste(intensity * (high - low) + low, box, grid.shape, AIR_HU)
-    seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one CT
+    seen = predicted if hounsfield_fault(ct) else ct.astype(np.float32)  # never two scales in one volume
     whole = np.select([region, visible], [predicted, seen], AIR_HU)
     uncertainty = None
     if deviation is not None:
@@ -84,16 +84,12 @@ def resample_to_native(
 def distance_on(
     completed: Sequence[Completed], bone: Bone, box: Box, grid: Grid, spacing: Spacing
 ) -> np.ndarray:
-    """(z, y, x) float32 signed distance to the completed bone, in mm, on a box of the scan; of several models
-    the mean.
-    """
+    """(z, y, x) float32 mean signed distance in mm to the completed bone, on a box of the scan."""
     return _on_box(completed, bone, box, grid, spacing)[1]
 
 
 def _box_of_grid(completed: Sequence[Completed], bone: Bone, grid: Grid, settings: BoneGridSettings) -> Box:
-    """The part of the scan that the prototypes' grids cover: what is completed may lie beyond the bone's own,
-    which has visible bone in its middle.
-    """
+    """The part of the scan that the prototypes' grids cover; it may exceed the grid of the visible bone."""
     half = [(n - 1) / 2 * s for n, s in zip(settings.grid, settings.spacing, strict=True)]
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij")).reshape(3, -1)
     corners = torch.from_numpy(signs.T * half)

@@ -1,4 +1,4 @@
-"""Objective of trained priors: from the visible part of a bone, predict the whole."""
+"""Objective of trained priors: predict the whole bone from its visible part."""
 
 from collections.abc import Iterable
 from statistics import mean
@@ -11,8 +11,8 @@ from kneeformer.engine.training_run import Validation
 from kneeformer.shape_models.autoencoders import Autoencoder
 from kneeformer.shape_models.registration import DISTANCE
 
-_NEAR_MM = 2.0  # of the true surface: there a completed bone is judged
-_GOOD_MM = 1.0  # an error that scores one half
+_NEAR_MM = 2.0  # of the true surface, where a completed bone is scored
+_GOOD_MM = 1.0  # error with a score of one half
 
 
 class PriorObjective:
@@ -22,7 +22,7 @@ class PriorObjective:
         return _prior(network).loss(batch["image"], batch["known"])
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
-        """Scored by the mean error in mm at the surface that was hidden (all of it where nothing was)."""
+        """Score the mean error in mm at the hidden surface, or at all of it where nothing was hidden."""
         losses, errors = [], []
         for batch in batches:
             losses.append(float(self.loss(network, batch)))

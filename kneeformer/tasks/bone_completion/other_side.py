@@ -1,4 +1,4 @@
-"""The same person's bone of the other side: brought to the plan's grid, and what a completion made of it."""
+"""The same person's bone of the other side: its isolation, and its effect on a completion."""
 
 import math
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 from kneeformer.tasks.cases import Scan
 
-_SHAPE, _SIZE = 1.0, 5.0  # standard deviations, of what pairs of sides show, that are more than usual
+_SHAPE, _SIZE = 1.0, 5.0  # unusual differences, in standard deviations of pairs of sides
 
 
 def isolated_other_side(
     scan: Scan, scheme: LabelScheme, registration: Registration, settings: BoneGridSettings
 ) -> tuple[Bone, bool]:
-    """The bone of the person's other side, mirrored as the one to complete is not, or not as it is.
+    """Isolate the person's other side, so that exactly one of the two sides is mirrored.
 
     Returns:
-        It, and whether its CT can be in Hounsfield units.
+        The bone, and whether its CT can be in Hounsfield units.
 
     Raises:
-        KneeformerError: there is none.
+        KneeformerError: the other side is not given.
     """
     other = scan.other_side
     if other is None or other.mask is None:
@@ -50,11 +50,11 @@ def facts_of_other_side(
     seen: Sequence[tuple[Tensor, Tensor]],
     completed: Sequence[Completed],
 ) -> dict[str, Any]:
-    """Measure what was made of the other side, for CASE.json: means over models.
+    """Measure the effect of the other side, as means over models, for CASE.json.
 
     Args:
-        population, models: before and after `given_other_side`.
-        seen: image and known, of which each made its completion.
+        population, models: models before and after `given_other_side`.
+        seen: image and known voxels that each model completed.
     """
     uses = [_use(*one) for one in zip(population, models, seen, completed, strict=True)]
     removed, shape, size = np.mean(uses, 0)
@@ -68,7 +68,7 @@ def facts_of_other_side(
 
 
 def doubts_of_other_side(facts: dict[str, Any]) -> list[str]:
-    """A warning where the sides differ by more than those of other people."""
+    """A warning if the sides differ more than those of other people."""
     if not facts or (facts["shape_disagreement"] <= _SHAPE and abs(facts["size_disagreement"]) <= _SIZE):
         return []
     return [
@@ -84,8 +84,8 @@ def _use(
     seen: tuple[Tensor, Tensor],
     completed: Completed,
 ) -> tuple[float, float, float]:
-    """The share of the variance of the hidden surface, given the visible one, that the other side removed;
-    and how far scores (root mean square) and scale are from those expected, in standard deviations.
+    """The share of the hidden surface's variance that the other side removed; and how far scores (root mean
+    square) and scale are from those expected, in standard deviations.
     """
     registration, hidden = (
         person.registration,

@@ -16,20 +16,20 @@ from kneeformer.sides import Side
 from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 
 SPACINGS_MM = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
-_MARGIN_MM = 12.0  # around the largest bone: for bones turned otherwise, and for their surroundings
+_MARGIN_MM = 12.0  # around the largest bone, for other orientations and for surroundings
 _CPU_VOXELS, _GPU_VOXELS = 400_000, 4_500_000
-_USUAL_BONES, _EPOCH = 25, 25  # bones that most was measured with; steps
-_FINDING = 0.25  # of the time of a step that other segmentations have: a piece tells the bone
+_USUAL_BONES, _EPOCH = 25, 25  # number of bones in most measurements; steps per epoch
+_FINDING = 0.25  # of the time of other segmentations' steps: a part of a bone is enough to find it
 _MUCH_SMALLER = 0.7
-_MULTIPLE = 8  # of every side of the grid: what an autoencoder halves three times
+_MULTIPLE = 8  # of every side of the grid, which autoencoders halve three times
 
 
 def bone_grid(extents_mm: np.ndarray, budget: Budget, voxels: int | None = None) -> tuple[Size, float]:
-    """Voxels and spacing: the finest on which every bone fits within what the machine can hold.
+    """Size and spacing of the finest grid that holds every bone and fits the machine.
 
     Args:
         extents_mm: (bones, 3) along (z, y, x) of the patient.
-        voxels: at most; None: as this machine takes.
+        voxels: limit; None takes that of the machine.
     """
     needed = extents_mm.max(0) + 2 * _MARGIN_MM
     limit = voxels or (_CPU_VOXELS if budget.is_cpu else _GPU_VOXELS)
@@ -44,14 +44,14 @@ def worth_straightening(lying_mm: np.ndarray, straight_mm: np.ndarray) -> bool:
     """True where a grid that is turned with each bone is much smaller than one that is not.
 
     Args:
-        lying_mm, straight_mm: (bones, 3) extents along the patient's axes, as they lie and straightened.
+        lying_mm, straight_mm: (bones, 3) extents along the patient's axes, unchanged and straightened.
     """
     lying, straight = (float(np.prod(e.max(0) + 2 * _MARGIN_MM)) for e in (lying_mm, straight_mm))
     return straight < _MUCH_SMALLER * lying
 
 
 def common_side(sides: list[Side | None]) -> Side | None:
-    """The side that all bones are mirrored into: the more frequent; None where none is known."""
+    """The side that all bones are mirrored to, the more frequent one; None if no side is known."""
     left, right = sides.count("left"), sides.count("right")
     if not (left or right):
         return None
@@ -59,7 +59,7 @@ def common_side(sides: list[Side | None]) -> Side | None:
 
 
 def components(bones: int, wanted: int) -> int:
-    """Modes of a PCA: as wanted, but fewer than the bones a fold learns from."""
+    """Number of PCA components: as wanted, but fewer than the training bones of a fold."""
     learnt_from = bones - math.ceil(bones / min(5, bones)) if bones > 1 else bones
     return max(1, min(wanted, learnt_from - 1))
 
@@ -67,7 +67,7 @@ def components(bones: int, wanted: int) -> int:
 def code(bones: int) -> CodeSettings:
     """The code of an autoencoder: 8 channels and 128 codes for 25 bones, as measured.
 
-    Bones add directions more slowly than they come: four times the bones, twice the code.
+    Variation grows more slowly than the number of bones: four times the bones double the code.
     """
     usual, doublings = CodeSettings(), max(-1, min(2, round(math.log2(bones / _USUAL_BONES) / 2)))
     size = 2.0**doublings
@@ -77,10 +77,10 @@ def code(bones: int) -> CodeSettings:
 def stepwise(
     training: TrainingSettings, bones: int, budget: Budget, loss: Literal["dssim", "points", "mse"]
 ) -> TrainingSettings:
-    """Training settings of a network of whole bones: each is shown 40 times, or 80 to a registration.
+    """Training settings of a network of whole bones: it sees each bone 40 times, a registration 80 times.
 
-    Autoencoders learn early all that carries over to other bones. No training is shorter than that of 25
-    bones: some minutes on a CPU.
+    Autoencoders learn what generalises early. No training is shorter than that for 25 bones, some minutes on
+    a CPU.
     """
     shown, batch = 40 if loss == "mse" else 80, 4 if budget.is_cpu else 16
     steps = shown * max(bones, _USUAL_BONES) / batch
@@ -99,7 +99,7 @@ def stepwise(
 def bone_preprocessing(
     fingerprint: Fingerprint, budget: Budget, voxels: int | None = None
 ) -> BoneGridSettings:
-    """The grid of a dataset's bones, of `voxels` at most; None: as this machine takes."""
+    """The grid of a dataset's bones; `voxels` as in `bone_grid`."""
     facts = list(fingerprint.cases.values())
     lying, straight = (np.array(e) for e in zip(*((c.extent_mm, c.straight_mm) for c in facts), strict=True))
     straightened = worth_straightening(lying, straight)
@@ -118,7 +118,7 @@ def bone_preprocessing(
 def bone_configuration(
     fingerprint: Fingerprint, budget: Budget, task: str, prior: PriorSettings | None
 ) -> BoneConfiguration:
-    """A model of whole bones, which learns in closed form: no steps."""
+    """A model of whole bones that is fitted in closed form, without steps."""
     preprocessing = bone_preprocessing(fingerprint, budget)
     return BoneConfiguration(
         task=task,
@@ -135,13 +135,13 @@ def bone_configuration(
 def bone_segmentation(
     fingerprint: Fingerprint, dataset: DatasetSettings, budget: Budget, finest_mm: float
 ) -> CropConfiguration:
-    """A network that finds the bones in whole scans, where no mask marks them.
+    """A network that finds bones in whole scans, where no mask marks them.
 
-    Crops are a part of a scan, and so are the windows in which it looks at one: a network whose features are
-    normalised over crops sees something else in a whole scan.
+    It predicts by windows of the size of crops, never whole scans: its features are normalised over the input
+    and would differ there.
 
     Args:
-        finest_mm: spacing of the grid on which the bones are compared; the scans' own where that is coarser.
+        finest_mm: spacing of the bones' grid; a coarser one of the scans is kept.
     """
     hybrid = hybrid_transformer(fingerprint, dataset, replace(budget, share=_FINDING), finest_mm)
     tokens = math.prod(hybrid.training.crop) // math.prod(hybrid.network.token)

@@ -1,4 +1,4 @@
-"""Registration of bones to a prototype that is estimated from them."""
+"""The task of registering bones to a prototype that is estimated from them."""
 
 import logging
 from functools import partial
@@ -38,9 +38,9 @@ _log = logging.getLogger(__name__)
 class BoneRegistration(BoneTask):
     """Configurations `3d_ags`, `3d_stn` and `3d_stn_robust`.
 
-    `3d_ags` registers each bone directly, jointly with the prototype. `3d_stn` is a spatial transformer that
-    learns by image similarity to the prototype, jointly with it. `3d_stn_robust` is one that learns from the
-    known poses of partly hidden bones, on the prototype of `3d_ags`.
+    `3d_ags` estimates the poses of bones directly, together with the prototype. `3d_stn` is a spatial
+    transformer that learns by image similarity, together with the prototype. `3d_stn_robust` is one that
+    learns the known poses of partly hidden bones, on the prototype of `3d_ags`.
     """
 
     def configurations(
@@ -149,11 +149,11 @@ def _warn_of_sides(
 
 
 class RegistrationStage(nn.Module):
-    """A registration under the name that it has in the stages after it.
+    """A registration, under the name that later stages give it.
 
     Attributes:
-        teacher: the localisation network of the previous stage, by which whole bones are registered for the
-            one that learns to register what is left of them.
+        teacher: localisation network of the previous stage; it registers whole bones for the network that
+            learns to register their visible parts.
     """
 
     def __init__(self, registration: Registration, teacher: LocNet | None = None) -> None:
@@ -167,7 +167,7 @@ class RegistrationStage(nn.Module):
             self.teacher.load_state_dict(self.registration.locnet.state_dict())
 
     def taught(self, image: Tensor, known: Tensor) -> Fit:
-        """Return the teacher's pose of a whole bone."""
+        """The teacher's pose of a whole bone."""
         fit: Fit = self.registration(image, known, first_guess(self.teacher, image, known))
         return fit
 

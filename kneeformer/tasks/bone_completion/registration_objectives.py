@@ -12,19 +12,19 @@ from kneeformer.shape_models.image_similarity import dissimilarity, seen_on
 from kneeformer.shape_models.locnet import matrices, moved
 from kneeformer.shape_models.registration import CT, DISTANCE, Registration
 
-_PINNED = 1e-4  # weight of the squared mean shift, mm2, and of its like for turns and scale
-_ARM_MM = 50.0  # at which turns and scales are mm
+_PINNED = 1e-4  # weight of the squared mean shift in mm2, and of that of rotations and scale
+_ARM_MM = 50.0  # lever arm that turns rotations and scales into mm
 _FOLLOWED = 0.02  # weight of a batch in the prototype's distances
 _CLIP_MM = 20.0
-_GOOD_MM = 5.0  # a pose error that scores one half
+_GOOD_MM = 5.0  # pose error with a score of one half
 
 
 class SimilarityObjective:
     """The tibia paper's equation 2: D-SSIM of the bone, seen in the prototype's frame, and the prototype.
 
-    D-SSIM is (1 - SSIM) / 2 of the CT channel. Network and prototype learn together; the batch's mean pose is
-    held at the identity. The prototype's distances have no part in the loss: they follow those of the bones
-    as they are registered.
+    D-SSIM is (1 - SSIM) / 2 of the CT channel. Network and prototype learn together; the mean pose of a batch
+    is held near the identity. The prototype's distances are not in the loss: they follow those of the
+    registered bones.
     """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -44,8 +44,10 @@ class SimilarityObjective:
 
 
 class PoseObjective:
-    """The mask-robust registration (the paper's equation 4): mean distance in mm between where points of the
-    bone are brought and where they belong; the prototype is left as it is."""
+    """The mask-robust registration (the paper's equation 4) on a fixed prototype.
+
+    The loss is the mean distance in mm between the registered points of a bone and their true positions.
+    """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
@@ -82,7 +84,7 @@ def _registration(network: nn.Module) -> Registration:
 
 @torch.no_grad()
 def _follow(registration: Registration, distances: Tensor, transforms: Tensor) -> None:
-    """The prototype's distances move towards those of a batch of bones, (batch, z, y, x), as registered."""
+    """Move the prototype's distances towards those of a batch of bones (batch, z, y, x), registered."""
     scales = torch.linalg.det(transforms[:, :, :3]) ** (1 / 3)
     there = seen_on(registration.prototype, distances[:, None], transforms, registration.spacing)
     mean_mm = (there[:, 0] * scales[:, None, None, None]).clamp(-_CLIP_MM, _CLIP_MM).mean(0)

@@ -19,7 +19,7 @@ def draw_registration(
     spacing_mm: Spacing,
     picture: Path,
 ) -> None:
-    """A PNG of the prototype's three middle slices: before | after, the bone in red, the prototype in green.
+    """Draw a PNG of the middle slices, before | after, with the bone in red and the prototype in green.
 
     Args:
         prototype: (2, z, y, x), CT in [0, 1] and signed distance in mm, along the patient's axes.

@@ -13,7 +13,7 @@ PICTURES = 4
 
 
 def review_registration(registration: Registration, cases: list[Path], output: Path) -> str:
-    """Write registration.json, and CASE.png of the first cases; what there is to say of all."""
+    """Write registration.json and CASE.png for the first cases, and return a summary."""
     output.mkdir(parents=True, exist_ok=True)
     device, found = registration.prototype.device, {}
     for number, case in enumerate(cases):

@@ -1,4 +1,4 @@
-"""Settings of bones: their grid, how they are shown to what learns by steps, and the model of them."""
+"""Settings of bones: their grid, their augmentation in training by steps, and their model."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ from kneeformer.sides import Side
 
 
 class BoneGridSettings(GridSettings):
-    """Of bones isolated by their masks, each around its own middle, on one grid.
+    """The grid of isolated bones, each around its own middle.
 
     Attributes:
-        grid: voxels along (z, y, x), upwards, backwards and to the patient's left where it is not turned.
-        side: every bone of the other side is mirrored into this one; None mirrors nothing.
-        straightened: the grid is turned with each bone, its nearest axis along the bone's longest.
-        window_hu: what becomes 0 and 1.
+        grid: voxels along (z, y, x): upwards, backwards and to the patient's left unless it is turned.
+        side: to which bones of the other side are mirrored; None mirrors nothing.
+        straightened: whether the grid is turned with each bone, its nearest axis along the bone's longest.
+        window_hu: HU that become 0 and 1.
     """
 
     grid: Voxels
@@ -34,8 +34,8 @@ class BoneGridSettings(GridSettings):
     def mirrored_axis(self) -> int:
         """Axis of (z, y, x) along which bones of the other side are mirrored.
 
-        x, the patient's left and right; y where straightened bones lie along x, as in a frame of their own:
-        mirrored along themselves they would be upside down.
+        It is x, the patient's left and right, or y if straightened bones lie along x: mirrored along x they
+        would be upside down.
         """
         extents = [n * mm for n, mm in zip(self.grid, self.spacing, strict=True)]
         return 1 if self.straightened and extents.index(max(extents)) == 2 else 2
@@ -52,10 +52,10 @@ class BoneLearningSettings(Settings):
     """Augmentation of bones for networks that are trained by steps: rotated, shifted and partly hidden.
 
     Attributes:
-        rotation_degrees: about each axis, at most.
-        shift_mm: along each axis, at most.
+        rotation_degrees: largest rotation about each axis.
+        shift_mm: largest shift along each axis.
         scale: range of factors.
-        hidden_probability: of a part being hidden; 0 learns from whole bones alone.
+        hidden_probability: probability that a part is hidden; 0 learns from whole bones alone.
     """
 
     rotation_degrees: Angle = 15.0
@@ -67,7 +67,7 @@ class BoneLearningSettings(Settings):
 class BoneConfiguration(Configuration):
     """A model of whole bones on one grid: their registration, and the prior of their shapes.
 
-    The prior is None where the configuration is a registration for others to come after.
+    A configuration without a prior is a registration that others start from.
     """
 
     preprocessing: BoneGridSettings

@@ -229,7 +229,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
         )
 
     def score_prepared(self, network: nn.Module, case: Path, number: int) -> Iterable[Score]:
-        """Of the whole bone, once with nothing hidden and once with a fifth."""
+        """Score the whole bone, once with nothing hidden and once with a fifth hidden."""
         assert isinstance(network, CompletionModel)
         return score_whole_bones(network, case, number)
 
@@ -256,7 +256,7 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
 
 
 def _of_person(models: list[CompletionModel], other: Bone, in_hu: bool) -> list[CompletionModel]:
-    """The models, given the person's other side: conditioned on it, or made of it alone."""
+    """The models with the person's other side: conditioned on it, or fitted to it alone."""
     return [
         model.of_one(*tensors(other, model.device), in_hu)
         if isinstance(model.prior, OtherSide)

@@ -1,7 +1,7 @@
 """The published recipe for masked registration and autoencoding of tibiae, and the table it is reported in.
 
-The table has four blocks, by how bones are registered, and five priors in each. The autoencoders
-are there once more, `_tuned`: they learn as those of the default plan do.
+The table has four blocks, one per registration, with five priors each. The autoencoders appear once more as
+`_tuned`, trained like those of the default plan.
 
 ==================  =============  ===============================================================
 registration        names end in   priors
@@ -47,11 +47,11 @@ def tibia_paper(
     proposed: Mapping[str, BoneConfiguration], fingerprint: Fingerprint, budget: Budget
 ) -> dict[str, BoneConfiguration]:
     """Registrations and priors as printed: AdamW at 1e-5, batches of 16, 1000 epochs for transformers and 500
-    for autoencoders; directly 50 steps a batch in 100 epochs. Nothing is refined by least squares, and no
-    residual is kriged.
+    for autoencoders; direct registration takes 50 steps per batch in 100 epochs. Nothing is refined by least
+    squares, and no residual is kriged.
 
-    An epoch of the plan is ten of the paper's. The loss of autoencoders counts distances beside CT, as ours
-    does: surfaces come out of them.
+    An epoch of the plan is ten of the paper's. The loss of autoencoders includes distances beside CT, because
+    surfaces are made from them.
     """
     voxels = _CPU_VOXELS if budget.is_cpu else None
     grid = bone_preprocessing(fingerprint, budget, voxels)
@@ -116,14 +116,14 @@ def _priors(
 def _tuned(
     autoencoder: BoneConfiguration, base: BoneConfiguration, masked: bool
 ) -> dict[str, BoneLearningSettings | TrainingSettings]:
-    """Rate, steps, batches and augmentation of the default plan."""
+    """Learning rate, steps, batches and augmentation of the default plan."""
     assert autoencoder.learning is not None
     training = autoencoder.training.model_copy(update={"crop": base.preprocessing.grid})
     return {"learning": _shown(autoencoder.learning, masked), "training": training}
 
 
 def _plain(prior: PriorSettings | None) -> PriorSettings:
-    """No residual kriging, and components fitted with hidden voxels at the mean."""
+    """The prior without residual kriging, and with hidden voxels at the mean for PCA."""
     assert prior is not None
     return prior.model_copy(
         update={"residual": False, "kind": "pca_zero" if prior.kind == "pca" else prior.kind}

@@ -1,4 +1,4 @@
-"""Training bones whose side seems to be wrong: mirrored, they are unlike the bones that are not."""
+"""Training bones whose side seems wrong: mirrored, they do not fit the bones that are not mirrored."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.tasks.bone_completion.which_side import FEW_POINTS, WORSE, outliers
 
-_FEWEST = 3  # bones of a prototype that tells
-_ROUNDS = 2  # in which it is estimated
+_FEWEST = 3  # bones that a prototype needs
+_ROUNDS = 2  # of its estimation
 
 
 @torch.no_grad()
 def wrongly_mirrored(
     registration: Registration, bones: Sequence[Tensor], mirrored: Sequence[bool], axis: int
 ) -> list[int]:
-    """The bones, by their numbers, that fit those of the other side better without being mirrored.
+    """Numbers of the mirrored bones that would fit the others better without mirroring.
 
-    A prototype of all bones cannot tell: it is a blend of both.
+    The comparison needs a prototype of unmirrored bones: one of all bones would blend both sides.
 
     Args:
         bones: (2, z, y, x) each, on the grid of the registration.
         mirrored: for each bone, whether it was mirrored into the side of the others.
-        axis: of (z, y, x), along which it was.
+        axis: of (z, y, x), along which bones are mirrored.
     """
     settings = registration.settings.model_copy(update={"rounds": _ROUNDS})
     as_they_are = [bone for bone, was in zip(bones, mirrored, strict=True) if not was]

@@ -1,4 +1,4 @@
-"""The side and the pose of a bone: the side that its name gives, or else the one that it fits better."""
+"""The side and the pose of a bone: the side of its name or, without one, that which it fits better."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,14 +16,14 @@ from kneeformer.tasks.bone_completion.isolation import Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _SIDES: tuple[Side, Side] = ("left", "right")
-WORSE = 2.0  # times the outliers of the other side: then the bone is of that one
-FEW_POINTS = 2_000  # to compare the sides where one is given
+WORSE = 2.0  # times the outliers of the other side: then the bone belongs to that one
+FEW_POINTS = 2_000  # to check a given side
 
 
 def register(
     models: Sequence[CompletionModel], outline: Outline, side: Side | None, settings: BoneGridSettings
 ) -> tuple[Found, list[Fit]]:
-    """Find a bone and register it to the prototype of each model: on both sides where the side is unknown.
+    """Orient a bone and register it to the prototype of each model, on both sides if the side is unknown.
 
     Args:
         side: of the body; None if unknown.
@@ -53,10 +53,10 @@ def register(
 def place(
     models: Sequence[CompletionModel], found: Found, fits: Sequence[Fit], settings: BoneGridSettings
 ) -> tuple[list[Fit], list[tuple[Tensor, Tensor]]]:
-    """Find the poses of a registered bone among the shapes of each model, and bring it to their prototypes.
+    """Find the pose of a registered bone among the shapes of each model, and move it to the prototypes.
 
     Returns:
-        Fits, and image and known on the prototype's grid, for each model.
+        For each model the fit, and image and known voxels on the prototype's grid.
     """
     placed, seen = [], []
     for model, fit in zip(models, fits, strict=True):
@@ -70,7 +70,7 @@ def place(
 
 
 def outliers(fits: Sequence[Fit]) -> float:
-    """Share of the visible surface that does not lie on the prototype, never quite nothing."""
+    """Share of the visible surface that does not lie on the prototype, at least 0.01."""
     return max(0.01, 1 - float(np.mean([fit.inliers for fit in fits])))
 
 

@@ -1,8 +1,8 @@
-"""Scores of models on whole bones, as the tibia paper's first table has them.
+"""Scores of models on whole bones, as in the tibia paper's first table.
 
-Figures are of the raw answer over all of the grid on which bones are stored, nothing pasted back: once with
-nothing hidden, and once with a fifth of the bone. They tell of registration and prior together. Of a whole
-volume most is air, and they flatter: the scores of hidden regions (`evaluation`) lead.
+They compare the raw output with the bone over the whole grid of prepared bones, with nothing pasted back:
+once with nothing hidden, and once with a fifth of the bone hidden. They show registration and prior together,
+and flatter, because most of the volume is air: the scores of hidden regions (`evaluation`) lead.
 """
 
 from collections.abc import Iterator
@@ -26,14 +26,14 @@ from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.tasks.bone_completion.batches import stored_bone
 from kneeformer.tasks.bone_completion.fractures import hide, known_beside
 
-MASKINGS = ("nothing hidden", "a fifth hidden")  # as regions of the scores: the voxels are the same
+MASKINGS = ("nothing hidden", "a fifth hidden")  # as regions of the scores, over the same voxels
 
 
 def score_whole_bones(network: CompletionModel, case: Path, number: int) -> Iterator[Score]:
     """The rows of a prepared bone, for both of MASKINGS.
 
     Args:
-        number: of the case, which seeds what is hidden: the same for every configuration.
+        number: of the case, as the seed of the hidden part, which is the same for every configuration.
     """
     device = network.prior.mean.device
     bone = stored_bone(case)
@@ -58,7 +58,7 @@ def score_whole_bone(bone: np.ndarray, found: np.ndarray, spacing_mm: Spacing) -
         bone, found: (2, z, y, x): CT in [0, 1] and signed distance in mm.
 
     Returns:
-        RMSD is the diagonal of the grid where nothing is found.
+        RMSD is the diagonal of the grid if nothing is found.
     """
     z, y, x = bone.shape[1:]
     grid, everywhere = Grid((z, y, x), spacing_mm), np.ones((z, y, x), bool)

@@ -1,4 +1,4 @@
-"""Batches of undersampled slabs: all of each encoded axis, a part of the others."""
+"""Batches of undersampled slabs, which hold encoded axes whole and a part of the others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +31,12 @@ from kneeformer.tasks.mri_reconstruction.split_slabs import Split, split_slab
 
 @dataclass(frozen=True)
 class WholeVolume:
-    """Facts of a stored case for which all of it must be read.
+    """Facts of a stored case that need all of its samples.
 
     Attributes:
         acquired: bool over the encoded axes.
-        scale: its samples are divided by it.
-        peak: the maximum of its fully sampled image, after that.
+        scale: by which its samples are divided.
+        peak: maximum of its fully sampled image after that division.
     """
 
     acquired: np.ndarray
@@ -53,14 +53,13 @@ class WholeVolume:
 
 
 class SlabBatches(Dataset[Batch]):
-    """Batches of slabs of one case each, by number; a new mask, or a new split, for each slab.
+    """Batches of slabs of one case each, by number, with a new mask or split for each slab.
 
-    Each rank draws its share.
-
-    "samples" (b, coils, z, rows, columns) complex64, "mask" that broadcasts to it, "sensitivities" as the
-    samples, "peak" (b,) the maximum of its volume, "to_patient" (b, 3, 4). With full supervision "target"
-    (b, z, rows, columns) float32, the root sum of squares of all samples; of self-supervision what
-    `split_slab` says, of masked pre-training what `masked_slab` says.
+    Each rank draws its share. A batch holds "samples" (b, coils, z, rows, columns) complex64, "mask", which
+    broadcasts to it, "sensitivities" like the samples, "peak" (b,), the maximum of the volume, and
+    "to_patient" (b, 3, 4). Supervised training adds "target" (b, z, rows, columns) float32, the root sum of
+    squares of all samples. Self-supervision has the entries of `split_slab`, masked pre-training those of
+    `masked_slab`.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class SlabBatches(Dataset[Batch]):
         slices, rows = self._place(stored, rng)
         kspace = stored.image[:, slices] / np.float32(volume.scale)
         if self.training and rng.random() < 0.5 and -2 not in self.axes:
-            kspace = kspace[:, :, ::-1]  # the readout: flipping it flips the image and no sample
+            kspace = kspace[:, :, ::-1]  # flipping the readout flips the image and changes no sample
         if (masking := self.configuration.masking) is not None:
             slab = masked_slab(kspace, volume.acquired, rows, self.axes, self._token, masking, rng)
         elif (by_itself := self.configuration.self_supervision) is None:
@@ -139,7 +138,7 @@ class SlabBatches(Dataset[Batch]):
 def undersampled_slab(
     kspace: np.ndarray, mask: np.ndarray, rows: slice, axes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """Input and truth of a fully sampled slab; sensitivities come from all rows, then rows are cut."""
+    """Input and target of a fully sampled slab; sensitivities come from all rows, before rows are cut."""
     wide = as_mask(mask, axes)
     samples = kspace * wide
     maps = coil_sensitivities(samples, axes, calibration_width(mask))
@@ -160,5 +159,5 @@ def _to_patient(stored: StoredCase, slices: slice, rows: slice) -> np.ndarray:
 
 
 def measurement_of(batch: Batch, axes: tuple[int, ...]) -> Measurement:
-    """The measurement of a batch; axes that are encoded."""
+    """The measurement of a batch, with its encoded axes."""
     return Measurement(batch["samples"], batch["mask"], batch["sensitivities"], axes)

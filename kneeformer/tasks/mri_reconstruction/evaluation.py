@@ -1,4 +1,4 @@
-"""Scores of reconstructions, against the image that all samples of their own file give."""
+"""Scores of reconstructions against the image from all samples of the same file."""
 
 import math
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ def score_reconstruction(case: PredictedCase) -> Iterator[Score]:
     """The rows of the whole volume, as fastMRI evaluates it, and of the limb alone.
 
     Raises:
-        KneeformerError: the grids differ, voxels are no numbers, or the reference is undersampled itself.
+        KneeformerError: grids differ, voxels are not finite, or the reference is undersampled itself.
     """
     reference = _truth(case.reference)
     found = on_grid(read_image(case.prediction), reference.grid, case.prediction, case.reference)
     truth, image = reference.array, found.array
     for file, array in ((case.reference, truth), (case.prediction, image)):
-        if not np.isfinite([array.min(), array.max()]).all():  # such scores would be left out of the means
+        if not np.isfinite([array.min(), array.max()]).all():  # NaN scores would be left out of the means
             raise KneeformerError(not_finite(file, array))
     facts = _facts(case)
     acceleration = facts.get("true_acceleration")

@@ -1,4 +1,4 @@
-"""Slabs for masked pre-training: the complex image as two channels, and the tokens that stay visible."""
+"""Slabs for masked pre-training: complex images as two channels, and their visible tokens."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def masked_slab(
     masking: MaskingSettings,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Return an image that networks complete, in the phase and scale in which denoisers see it.
+    """Return an image for networks to complete, in the phase and scale that denoisers see.
 
     "image" (2, z, y, x) float32, real and imaginary part, combined by the coil sensitivities and padded to
     whole tokens; "labels" (z, y, x), which exclude padding and air from the error; "visible", bool over the

@@ -1,4 +1,4 @@
-"""Losses and validation of reconstructions: of magnitudes over the maximum of their volume."""
+"""Losses and validation of reconstructions, for magnitudes divided by the maximum of their volume."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def uniform_ssim(found: Tensor, truth: Tensor, window: int = 7) -> Tensor:
-    """Mean SSIM of slices, windows of equal weight, for a data range of 1: fastMRI's metric, differentiable.
+    """Mean SSIM of slices with uniform windows and a data range of 1: fastMRI's metric, differentiable.
 
     Args:
         found, truth: (batch, slices, rows, columns) float32, divided by the maximum of the volume.

@@ -22,7 +22,7 @@ from kneeformer.tasks.mri_reconstruction.settings import (
 )
 
 _EDGE = 8  # voxels of a token in the plane of a slice
-_CPU_TOKENS = 256  # of a crop: the more steps the better, and rows know little of each other
+_CPU_TOKENS = 256  # per crop: more steps matter more, since distant rows are nearly independent
 _SOLVERS = ("zero_filled", "tv", "wavelet")
 _ITERATIONS = {"tv": 400, "wavelet": 100}  # to convergence: primal-dual steps are slower than FISTA
 _WEIGHTS = {
@@ -47,9 +47,7 @@ def reconstruction_configurations(
 
 
 def masked_configurations(fingerprint: Fingerprint, budget: Budget) -> dict[str, ReconstructionConfiguration]:
-    """`3d_mae`, which pre-trains the transformer of `3d_vit` on its cases; none where these are no images of
-    all samples.
-    """
+    """`3d_mae`, which pre-trains the transformer of `3d_vit`; none if cases are undersampled."""
     network = unrolled_transformer(fingerprint, budget)
     if network.self_supervision is not None:
         return {}
@@ -64,7 +62,7 @@ def masked_configurations(fingerprint: Fingerprint, budget: Budget) -> dict[str,
 
 
 def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> ReconstructionConfiguration:
-    """Cascades of which the first has the transformer; crops of single slices, whole along encoded axes."""
+    """Cascades, the first with the transformer, on crops of single slices, whole along encoded axes."""
     spacing = fingerprint.median_spacing
     shape, axes = rules.median_shape(fingerprint, spacing), encoded_axes(fingerprint)
     if 0 in axes:  # slices across the readout
@@ -107,8 +105,9 @@ def unrolled_transformer(fingerprint: Fingerprint, budget: Budget) -> Reconstruc
 
 
 def supervision_of(fingerprint: Fingerprint) -> tuple[SelfSupervisionSettings | None, SamplingSettings]:
-    """Self-supervision where a file was undersampled as it was acquired; scans are then planned as fast, and
-    to twice as fast: so much is left of one once a part is withheld.
+    """Self-supervision if any file was undersampled in acquisition, and the sampling to plan for.
+
+    It then ranges from the files' acceleration to twice that, as is left once a part is withheld.
     """
     accelerations = [case.acceleration for case in fingerprint.cases.values()]
     if max(accelerations) <= FULLY_SAMPLED:
@@ -120,7 +119,7 @@ def supervision_of(fingerprint: Fingerprint) -> tuple[SelfSupervisionSettings | 
 
 
 def crop_size(shape: Size, token: Size, tokens: int) -> Size:
-    """One slice with all columns, and as much of the readout as the tokens allow."""
+    """One slice with all columns, and as many rows of the readout as the tokens allow."""
     across = -(-shape[2] // token[2])
     rows = min(shape[1], max(1, tokens // across) * token[1])
     return (1, rows, shape[2])
