@@ -1,5 +1,6 @@
 """The prepared training and validation cases of a fold."""
 
+import logging
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -159,12 +160,7 @@ def _borrowed(
 ) -> list[Path]:
     """All images of the other dataset but those of subjects held out here, prepared by this one's plan."""
     other = Dataset.open(folders.raw / str(request.pretrain_from))
-    here = len(plan.dataset.channel_names)
-    if len(other.description.channels) != here:
-        raise KneeformerError(
-            f"{other.folder}: {len(other.description.channels)} channels, and {request.dataset} has {here}; "
-            f"--pretrain_from needs a dataset of the same channels"
-        )
+    _compare_channels(other, plan)
     every = [*other.training_cases(), *other.unlabelled_cases()]
     cases = [replace(case, label=None) for case in _without(held_out, other, every)]
     configuration = plan.configuration(request.configuration)
@@ -172,6 +168,26 @@ def _borrowed(
     folder = folders.preprocessed / request.dataset / name
     preprocess_cases(cases, other, configuration, folder, default_processes(), watch, verify=False)
     return [folder / c.name for c in cases]
+
+
+def _compare_channels(other: Dataset, plan: Plan) -> None:
+    """Warn where channels of a dataset to pre-train on have other names than those of the plan.
+
+    Raises:
+        KneeformerError: they are of another number, or the same in another order.
+    """
+    there, here, name = other.description.channels, plan.dataset.channel_names, plan.dataset.name
+    if len(there) != len(here):
+        raise KneeformerError(
+            f"{other.folder}: {len(there)} channels, and {name} has {len(here)}; --pretrain_from needs a "
+            f"dataset of the same channels"
+        )
+    if there == here:
+        return
+    names = f"{other.folder}: its channels are {', '.join(there)}, those of {name} {', '.join(here)}"
+    if sorted(there) == sorted(here):
+        raise KneeformerError(f"{names}; number its channels in the same order")
+    logging.getLogger(__name__).warning("%s: its images are normalised as these", names)
 
 
 def _require_prepared(

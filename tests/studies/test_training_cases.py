@@ -219,6 +219,19 @@ def test_a_dataset_of_other_channels_is_refused(other: Place) -> None:
         other.learnt(replace(MAE, pretrain_from=OTHER))
 
 
+def test_channels_of_another_order_are_refused_and_of_other_names_told(
+    other: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    other.write(OTHER, {}, channel_names={"0": "T2"})
+    other.learnt(replace(MAE, pretrain_from=OTHER))
+    assert f"its channels are T2, those of {NAME} PD: its images are normalised as these" in caplog.text
+    two = plan().dataset.model_copy(update={"channel_names": ("PD", "T2")})
+    other.write(OTHER, {}, channel_names={"0": "T2", "1": "PD"})
+    swapped = plan().model_copy(update={"dataset": two})
+    with pytest.raises(KneeformerError, match=r"are T2, PD, those of .* PD, T2; number"):
+        learning_cases(other.folders, replace(MAE, pretrain_from=OTHER), swapped, lambda *_: None)
+
+
 def said(caught: pytest.ExceptionInfo[KneeformerError]) -> list[str]:
     """The lines of a message, without the file that it begins with."""
     first, *lines = str(caught.value).splitlines()
