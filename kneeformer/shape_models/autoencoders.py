@@ -1,7 +1,7 @@
 """Trained priors: autoencoders that predict a whole bone from a part of it.
 
-The tibia paper trains them robust against masks (its equation 5): with x a bone, m what is visible of it,
-E and D the encoder and the decoder,
+The tibia paper trains them to be robust to masks (its equation 5): with x a bone, m its visible part, E and D
+encoder and decoder,
 
     minimise  | x - D(E(m x)) |^2  +  terms of the code
 
@@ -20,10 +20,10 @@ from kneeformer.shape_models.registration import DISTANCE
 from kneeformer.shape_models.settings import PriorSettings
 
 REDUCTION = 8  # voxels along an axis that share a code; sides of grids are multiples of it
-CLIP_MM = 20.0  # beyond, a distance says that it is far
+CLIP_MM = 20.0  # larger distances are clipped
 NEAR_MM, FAR_WEIGHT = 10.0, 0.1  # voxels farther from the true surface count little
-ALIKE_MM = 10.0  # an error of so many mm counts as much as one of 1 in CT
-_FOLLOWED = 0.02  # weight of a step's error in the usual one
+ALIKE_MM = 10.0  # a distance error of 10 mm counts as much as a CT error of 1
+_FOLLOWED = 0.02  # weight of a step's error in the usual error
 
 
 class Autoencoder(ShapePrior):
@@ -33,7 +33,7 @@ class Autoencoder(ShapePrior):
         grid: multiples of 8.
 
     Attributes:
-        spread_mm: (), of the distances of bones near their mean surface: what is 1 to the network.
+        spread_mm: (), spread of distances near the mean surface, the network's unit.
     """
 
     spread_mm: Tensor
@@ -54,9 +54,9 @@ class Autoencoder(ShapePrior):
         self.noise_mm.copy_(self.spread_mm)
 
     def loss(self, bones: Tensor, known: Tensor) -> Tensor:
-        """Scalar: the error of whole bones (equation 5), and what the code costs.
+        """Scalar: the error of whole bones (equation 5) plus the cost of the code.
 
-        The usual error, `noise_mm`, is followed on the way: that of bones it learns from, a little low.
+        It also tracks the usual error, `noise_mm`, on training bones, which is slightly too small.
 
         Args:
             bones: (batch, 2, z, y, x).
@@ -76,38 +76,38 @@ class Autoencoder(ShapePrior):
 
     @abstractmethod
     def autoencoded(self, bones: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """In training: whole bones (batch, 2, z, y, x) from what is known, and what their code costs."""
+        """Whole bones (batch, 2, z, y, x) from the known part, and the cost of their code; for training."""
 
     def shown(self, bones: Tensor, known: Tensor) -> Tensor:
-        """(batch, 3, z, y, x): deviations from the mean, 0 where they are not known; and what is known."""
+        """(batch, 3, z, y, x): deviations from the mean, 0 where unknown, and the mask of known voxels."""
         away = torch.where(known[:, None], (clipped(bones) - self.mean) / self._unit(), 0)
         return torch.cat([away, known[:, None].to(away.dtype)], 1)
 
     def as_bones(self, away: Tensor) -> Tensor:
-        """(batch, 2, z, y, x) bones, distances in mm, that differ from the mean as a network says."""
+        """(batch, 2, z, y, x) bones with distances in mm: the mean plus the deviations of a network."""
         return self.mean + away.float() * self._unit()
 
     def _unit(self) -> Tensor:
-        """(2, 1, 1, 1): what is 1 to the network."""
+        """(2, 1, 1, 1): the network's units."""
         return unit(self.spread_mm)
 
 
 def clipped(bones: Tensor) -> Tensor:
-    """(batch, 2, z, y, x) with distances in mm of 20 at most."""
+    """(batch, 2, z, y, x) bones with distances clipped to 20 mm."""
     ct, distance = bones.unbind(1)
     return torch.stack([ct, distance.clamp(-CLIP_MM, CLIP_MM)], 1)
 
 
 def unit(spread_mm: Tensor) -> Tensor:
-    """(2, 1, 1, 1): bones' usual deviation from their mean, in CT and in mm."""
+    """(2, 1, 1, 1): usual deviation of bones from their mean, in CT and in mm."""
     return (spread_mm / torch.tensor([ALIKE_MM, 1.0], device=spread_mm.device)).view(2, 1, 1, 1)
 
 
 def completion_error(found: Tensor, bones: Tensor, spread_mm: Tensor) -> Tensor:
     """Scalar: squared error of CT and of distances clipped to 20 mm, in `unit`; a weighted mean.
 
-    A voxel within 10 mm of the true surface weighs 1, any other 0.1: 1 mm at the surface counts as an error
-    of 0.1 in CT does. What is found is not clipped, or an error beyond would have no gradient.
+    Voxels within 10 mm of the true surface weigh 1, others 0.1; 1 mm at the surface counts as much as 0.1 in
+    CT. Only the truth is clipped: a clipped prediction would have no gradient.
 
     Args:
         found, bones: (batch, 2, z, y, x); distances in mm.

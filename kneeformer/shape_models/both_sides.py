@@ -1,13 +1,12 @@
-"""Correlation of left and right: a person's bone of one side tells of that of the other.
+"""Correlation of left and right: a person's bone of one side predicts that of the other.
 
-Both, mirrored into one side, are draws of the family of bones. In each of their independent numbers (the
-scores of the components, what these leave, and the logarithm of the scale), as standard deviations from the
-mean, they correlate:
+Mirrored to one side, both are samples of the family of bones. Their independent numbers (scores of
+components, residual, and log scale), in standard deviations from the mean, correlate:
 
     a | b  ~  N(r b, 1 - r^2)          2 (1 - r) = E (a - b)^2
 
-r is learnt from the people of whom both sides are among the bones, and shrunk towards a usual one, which
-counts as some people more.
+r is learnt from the people with both sides among the bones, and shrunk towards a usual value, which counts as
+a few more people.
 """
 
 from collections.abc import Sequence
@@ -19,16 +18,16 @@ from torch import Tensor, nn
 from kneeformer.shape_models.gram import explained
 from kneeformer.sides import Whose
 
-_USUAL = (0.9, 0.7, 0.98)  # correlations of scores, of what they leave, and of log scales
-_PEOPLE = 4  # whom they count as
+_USUAL = (0.9, 0.7, 0.98)  # correlations of scores, residuals and log scales
+_PEOPLE = 4  # that they count as
 
 
 class BothSides(nn.Module):
     """Correlations of left and right.
 
     Attributes:
-        scores, residual, log_scale: (), of the scores, of what is left, and of the logarithm of the scale.
-        pairs: (), of bones that they were learnt from.
+        scores, residual, log_scale: (), of scores, residuals and logarithms of the scale.
+        pairs: (), number of pairs of bones that they were learnt from.
     """
 
     scores: Tensor
@@ -51,11 +50,11 @@ class BothSides(nn.Module):
         residual: float,
         log_scale: float,
     ) -> None:
-        """Learn from the people of whom there are bones of both sides.
+        """Learn from the people with bones of both sides.
 
         Args:
-            gram: (n, n) of the bones.
-            scales: by which each was brought to the prototype.
+            gram: (n, n) Gram matrix of the bones.
+            scales: of the bones' registrations to the prototype.
             residual: squared distance of a bone from the components of the others.
             log_scale: standard deviation of the logarithm of the scale.
         """

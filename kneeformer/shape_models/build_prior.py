@@ -1,4 +1,4 @@
-"""The prior that a plan names."""
+"""Construction of the prior that a plan names."""
 
 from collections.abc import Callable
 
@@ -24,5 +24,5 @@ PRIORS: dict[str, Callable[[Size, Spacing, PriorSettings], ShapePrior]] = {
 
 
 def build_prior(grid: Size, spacing: Spacing, settings: PriorSettings) -> ShapePrior:
-    """Not fitted yet."""
+    """Build the prior of the settings, not fitted yet."""
     return PRIORS[settings.kind](grid, spacing, settings)

@@ -1,15 +1,15 @@
-"""Corrections of the deviations of a prior, which trusts itself too much or too little."""
+"""Corrections of a prior's standard deviations, which are too small or too large."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Calibration(nn.Module):
-    """Two corrections, learnt of the errors of left-out bones.
+    """Two corrections, from the errors of left-out bones.
 
     Attributes:
-        factor: (), by which deviations are multiplied: how much larger those errors are.
-        length_quantile: (), how many deviations so multiplied hold 90 % of the lengths, to either side.
+        factor: (), by which deviations are multiplied to match the errors.
+        length_quantile: (), half the width of the 90 % interval of lengths, in these deviations.
     """
 
     factor: Tensor

@@ -1,4 +1,4 @@
-"""A bone, registered to the prototype and then among shapes, and completed there."""
+"""Completion of a bone, after its registration to the prototype and among shapes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ from kneeformer.sides import Whose
 
 @dataclass(frozen=True)
 class Completed:
-    """A whole bone in the prototype's frame, and its way there.
+    """A completed bone in the prototype's frame, with its registration.
 
     Attributes:
         image: (2, z, y, x): CT in [0, 1] and signed distance in mm of that frame.
         deviation_mm: (z, y, x), standard deviation of the distance.
-        surface_error_ratio: error of the prior at the visible surface, as a multiple of its usual one.
-        visible_surface: how much surface is visible, as a share of the prototype's.
+        surface_error_ratio: error of the prior at the visible surface, as a multiple of its usual error.
+        visible_surface: visible surface, as a share of the prototype's.
     """
 
     image: Tensor
@@ -37,7 +37,7 @@ class Completed:
     visible_surface: float
 
     def at(self, points: Tensor, spacing: Spacing) -> tuple[Tensor, Tensor, Tensor | None]:
-        """CT, distance in mm of the bone's own frame, and deviation, at (points, 3) mm in that frame."""
+        """CT, signed distance and deviation in mm at (points, 3) mm, all in the bone's own frame."""
         there, scale = self.fit.pose(points), self.fit.pose.scale
         seen = sample(self.image, there, spacing)
         spread = (
@@ -47,17 +47,16 @@ class Completed:
 
 
 class CompletionModel(nn.Module):
-    """Registration and prior. Parts of the registration have the names they have in its own stage.
+    """Registration and prior; tensors of the registration have the same names as in its own stage.
 
-    Whatever the prior, the pose of a bone is found among the shapes of a PCA: priors differ in what they
-    complete, not in the pose. The bare prototype keeps the pose of the registration to it, and so do all
-    where the registration makes no least-squares steps. A person's other side is registered to the bone
-    by itself.
+    With every prior, the pose of a bone is found among the shapes of a PCA, so that priors differ only in the
+    completion. The mean shape keeps the pose of the registration to it, and so do all priors if the
+    registration makes no least-squares steps. A person's other side, as the only shape, is its own family.
 
     Attributes:
-        shapes: that PCA, where the prior is not one itself.
-        calibration: of its deviations.
-        calibration_by_other_side: the same, of a person whose other side is given.
+        shapes: that PCA, if the prior is not one itself.
+        calibration: of the prior's deviations.
+        calibration_by_other_side: the same for persons whose other side is given.
     """
 
     def __init__(
@@ -74,11 +73,11 @@ class CompletionModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """On which it computes."""
+        """Device of the model."""
         return self.prior.mean.device
 
     def unfitted(self) -> "CompletionModel":
-        """The same registration, shared, and a prior that knows nothing yet."""
+        """A model with the same registration, shared, and an unfitted prior."""
         other = CompletionModel(self.grid, self.spacing, self.registration.settings, self.settings)
         other.registration = self.registration
         return other.to(self.device)
@@ -87,8 +86,8 @@ class CompletionModel(nn.Module):
         """Fit the prior, and the shapes beside it, to registered bones (bones, 2, z, y, x).
 
         Args:
-            whose: each bone is; None where all are of different people.
-            scales: by which each was brought to the prototype, where `whose` is given.
+            whose: person and side of each bone; None if all are of different people.
+            scales: of the registrations to the prototype, if `whose` is given.
         """
         people = None if whose is None else [of.person for of in whose]
         if not isinstance(self.prior, Pca):
@@ -105,10 +104,10 @@ class CompletionModel(nn.Module):
 
     @torch.no_grad()
     def given_other_side(self, image: Tensor, known: Tensor, reads_ct: bool = True) -> "CompletionModel":
-        """The model of one person, whose bone of the other side is given, mirrored, as `forward` takes it.
+        """The model for one person, conditioned on the mirrored bone of the other side, as in `forward`.
 
         Args:
-            reads_ct: as `complete` takes it, of the other side.
+            reads_ct: as in `complete`, for the other side.
         """
         assert isinstance(self.prior, Pca)
         pose = self.registration(image, known).pose
@@ -122,7 +121,7 @@ class CompletionModel(nn.Module):
 
     @torch.no_grad()
     def of_one(self, image: Tensor, known: Tensor, reads_ct: bool = True) -> "CompletionModel":
-        """The same registration, and a prior fitted to one bone alone, as `given_other_side` takes it."""
+        """The same registration with a prior fitted to one bone; arguments as `given_other_side`."""
         other = self.unfitted()
         pose = self.registration(image, known).pose
         other.prior.fit(self._other_side(image, pose, reads_ct)[None])
@@ -130,11 +129,11 @@ class CompletionModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor, known: Tensor) -> Completed:
-        """Complete one bone, as `complete` does, that is resampled from its own grid.
+        """Register one bone, resample it onto the prototype's grid, and complete it.
 
         Args:
             image: (2, z, y, x) on the bone's own grid.
-            known: (z, y, x) bool, where its distances are known: somewhere at its surface.
+            known: (z, y, x) bool, where its distances are known, including a part of its surface.
         """
         image = torch.where(known, image, 0.0)  # a hidden neighbour of small weight says nothing either
 
@@ -149,8 +148,8 @@ class CompletionModel(nn.Module):
         """Refine the pose of a bone on the prototype by least squares among the shapes of the family.
 
         Args:
-            image, known: as `forward` takes them.
-            carry: as `Registration.among` takes it.
+            image, known: as in `forward`.
+            carry: as in `Registration.among`.
         """
         family = self.family()
         if family is None:
@@ -164,11 +163,11 @@ class CompletionModel(nn.Module):
         Args:
             image: (2, z, y, x) on the prototype's grid; distances are mm there.
             known: (z, y, x) bool, where its distances are known.
-            fit: by which it was brought there.
-            reads_ct: its CT is in the units of the bones that were learnt; else it says nothing.
+            fit: its registration to the prototype.
+            reads_ct: whether its CT is in the units of the training bones; otherwise it is not used.
 
         Raises:
-            KneeformerError: nothing of the visible surface comes to lie on the prototype's grid.
+            KneeformerError: no visible surface lies on the prototype's grid.
         """
         image = torch.where(known, image, 0.0)
         if not reads_ct:
@@ -191,19 +190,19 @@ class CompletionModel(nn.Module):
         return Completed(whole.image, deviation, fit, float(error / self.prior.noise_mm), share)
 
     def family(self) -> Family | None:
-        """The shapes among which the pose of a bone is found; None where it is the pose on the prototype."""
+        """The shapes for finding the pose of a bone; None if the pose on the prototype is kept."""
         shapes = self.prior if isinstance(self.prior, Pca | OtherSide) else self.shapes
         return None if shapes is None else shapes.family()
 
     def _other_side(self, image: Tensor, pose: Pose, reads_ct: bool) -> Tensor:
-        """An other side (2, z, y, x) in the prototype's frame; CT that is not read is the prototype's."""
+        """An other side (2, z, y, x) in the prototype's frame; unused CT is replaced by the prototype's."""
         seen = self.registration.registered(image, pose)
         if not reads_ct:
             seen[CT] = self.registration.prototype[CT]
         return seen
 
     def _carried(self, known: Tensor, pose: Pose) -> Tensor:
-        """Mark the prototype's voxels that fall wholly on known ones, inside the bone's grid."""
+        """Mark the prototype's voxels that lie wholly on known ones, inside the bone's grid."""
         inner = known[1:-1, 1:-1, 1:-1].float()  # beyond its border a grid tells nothing
         framed = nn.functional.pad(inner, (1, 1, 1, 1, 1, 1))
         return warp(framed[None], pose, self.grid, self.spacing)[0] > 0.999

@@ -1,4 +1,4 @@
-"""Autoencoders of bones by convolution: all goes through a code at an eighth of the resolution."""
+"""Convolutional autoencoders of bones, with a code at an eighth of the resolution."""
 
 from abc import abstractmethod
 from itertools import pairwise
@@ -19,7 +19,7 @@ class ConvolutionalAutoencoder(Autoencoder):
     """An encoder, a code, a decoder; no skips.
 
     Args:
-        outputs: of the encoder, channels.
+        outputs: channels of the encoder's output.
     """
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings, outputs: int) -> None:
@@ -34,7 +34,7 @@ class ConvolutionalAutoencoder(Autoencoder):
 
     @abstractmethod
     def coded(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """In training: the code (batch, latent, z / 8, y / 8, x / 8) of an encoder's output, and its cost."""
+        """The code (batch, latent, z / 8, y / 8, x / 8) of an encoder's output, and its cost, in training."""
 
     def encoded(self, bones: Tensor, known: Tensor) -> Tensor:
         """Shapes: (batch, 2, z, y, x) and (batch, z, y, x) bool -> (batch, outputs, z / 8, y / 8, x / 8)."""
@@ -42,7 +42,7 @@ class ConvolutionalAutoencoder(Autoencoder):
         return output
 
     def decoded(self, code: Tensor) -> Tensor:
-        """(batch, 2, z, y, x) bones, distances in mm: the mean, and how the code says they differ from it."""
+        """(batch, 2, z, y, x) bones with distances in mm: the mean plus the deviations of the code."""
         return self.as_bones(self.decoder(code))
 
 
@@ -70,9 +70,9 @@ class ShapeEncoder(nn.Module):
 class ShapeDecoder(nn.Module):
     """The encoder mirrored: linear interpolation and a convolution instead of a stride.
 
-    Registered bones lie alike: the decoder learns what each position of the coarsest grid is like. How a bone
-    differs from the mean is smooth: it is found at half the resolution, and the last doubling is but that. A
-    convolution of whole volumes would take as long as all others together.
+    Registered bones lie alike, so the decoder learns features of each position of the coarsest grid.
+    Deviations from the mean are smooth and computed at half the resolution; the last step only interpolates.
+    A convolution at full resolution would take as long as all others together.
 
     Shapes: (batch, channels, z / 8, y / 8, x / 8) -> (batch, 2, z, y, x), 0 at first.
     """

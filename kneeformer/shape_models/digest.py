@@ -1,4 +1,4 @@
-"""Digest of tensors, under which what is found for them is kept."""
+"""Digest of tensors, as the key of results that are kept for them."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def digest(said: str, *tensors: Tensor) -> str:
-    """Sixteen hexadecimal digits that another text or another content of the tensors would change."""
+    """Sixteen hexadecimal digits that depend on the text and on the contents of the tensors."""
     found = hashlib.sha256(said.encode())
     for tensor in tensors:
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -5,16 +5,16 @@ With y = R (x - c) + c + t the points of its surface and n their normals, both m
     1 / (2 v)  sum over x of  [f(n) rho(d(y)) + (1 - f(n)) w^2 + h(b(y))] / e^2
                             + [g(n) rho(k(y)) + (1 - g(n)) w^2] / e_k^2           +  |p|^2 / 2
 
-d is the signed distance to the whole bone, and k that to the bone in place: what has not moved, and
-fragments that were put back. rho is Geman and McClure's cost, of width w. f is the squared cosine between n
-and the slope of d: the fracture's surface lies inside the bone and faces another way, and costs the same
-wherever it lies. g is that between n and the way to the bone in place, for two faces of a fracture meet. b is
-how far a point sticks out of the whole bone or into the bone in place, and h is Huber's cost. e and e_k are
-the usual errors, v is the number of points that err alike, and p are rotation and shift as shares of how far
-fragments move: of places that are equally good the nearest is taken.
+d is the signed distance to the whole bone, and k that to the bone in place: bone that has not moved, and
+repositioned fragments. rho is Geman and McClure's cost of width w. f is the squared cosine between n and the
+slope of d: the fracture face lies inside the bone, faces another way, and costs the same anywhere. g is that
+between n and the direction to the bone in place, because the two faces of a fracture meet. b is how far a
+point sticks out of the whole bone or into the bone in place, and h is Huber's cost. e and e_k are the usual
+errors, v is the number of points with a common error, and p are rotation and shift relative to the usual
+motion of fragments: among equally good positions the nearest is taken.
 
-Where a fragment touches the bone in place before it is moved, g is 0. The border that a mask draws there fits
-by construction, and would hold the fragment where it lies.
+Where a fragment touches the bone in place before it is moved, g is 0: the border that a mask draws there fits
+by construction and would hold the fragment in place.
 """
 
 import math
@@ -30,8 +30,8 @@ from kneeformer.shape_models.trilinear import Cells, by_voxel
 
 ROBUST_MM = 1.0  # width of the costs
 _ERROR_MM = 1.0  # of the completed surface
-_CORRELATION_MM = 14.0  # over which they err alike
-_FACES_WIDTH = 0.4  # times the width of a cost that is wide: faces are parallel, and the next is near
+_CORRELATION_MM = 14.0  # over which points have a common error
+_FACES_WIDTH = 0.4  # factor on wide costs for faces: parallel faces are close to each other
 _TOUCHING_MM = 1.0
 _TURN, _SHIFT_MM = math.radians(15), 8.0  # standard deviations of a fragment's motion
 
@@ -42,8 +42,8 @@ class FragmentSurface:
 
     Attributes:
         points: (n, 3) float64 mm, around the fragment's own middle.
-        normals: (n, 3) float64 of length one, outward.
-        area_mm2: of the surface around each point.
+        normals: (n, 3) float64 outward unit normals.
+        area_mm2: area of the surface per point.
     """
 
     points: Tensor
@@ -51,19 +51,19 @@ class FragmentSurface:
     area_mm2: float
 
     def thinned(self, most: int) -> "FragmentSurface":
-        """Every n-th point, so that they are `most` or fewer."""
+        """Every n-th point, at most `most`."""
         stride = -(-len(self.points) // most)
         return FragmentSurface(self.points[::stride], self.normals[::stride], self.area_mm2 * stride)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Signed distances in mm to which a fragment is registered, around it, on one grid.
+    """Signed distances in mm around a fragment, to which it is registered, on one grid.
 
     Attributes:
-        bone: (z, y, x) float64, of the whole bone.
-        in_place: (z, y, x) float64, of bone where it belongs, which fragments meet and do not enter.
-        middle: (3,) mm of the fragment from the middle of the grid.
+        bone: (z, y, x) float64, to the whole bone.
+        in_place: (z, y, x) float64, to bone in place, which fragments meet but do not enter.
+        middle: (3,) mm from the middle of the grid to that of the fragment.
     """
 
     bone: Tensor
@@ -74,14 +74,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Seen:
-    """The fields of a target at the points of a fragment, moved.
+    """The fields of a target at the moved points of a fragment.
 
     Attributes:
         arm: (n, 3) mm, around the fragment's middle.
         away: (n,) mm, signed distance to the whole bone, and its slope (n, 3).
-        facing: (n,) in [0, 1], how well the fragment's surface faces as the whole bone's does.
+        facing: (n,) in [0, 1], agreement of the fragment's normal with that of the whole bone.
         gap: (n,) mm, signed distance to the bone in place, and its slope.
-        opposing: (n,) in [0, 1], how well the fragment's surface faces that of the bone in place.
+        opposing: (n,) in [0, 1], how directly the fragment's surface faces that of the bone in place.
     """
 
     arm: Tensor
@@ -104,7 +104,7 @@ class _Residuals:
 
 
 class FragmentMisfit:
-    """The sum for one fragment and one target.
+    """The misfit of one fragment on one target.
 
     Args:
         faces_mm: error between two faces of a fracture, e_k.
@@ -120,7 +120,7 @@ class FragmentMisfit:
         self.apart = self.seen(Pose.identity()).gap.abs() > _TOUCHING_MM
 
     def __call__(self, motion: Pose) -> float:
-        """The sum."""
+        """The misfit of a motion."""
         costs = sum(float(term.cost.sum()) for term in self._terms(self.seen(motion), ROBUST_MM))
         return (self.certainty * costs + float((self.precision * _parameters(motion) ** 2).sum())) / 2
 
@@ -135,7 +135,7 @@ class FragmentMisfit:
         return normal, gradient
 
     def seen(self, motion: Pose) -> Seen:
-        """The target at the fragment's points, moved."""
+        """The target at the moved points of the fragment."""
         moved = motion(self.fragment.points)
         z, y, x = self.target.bone.shape
         cells = Cells.around(moved + self.target.middle, (z, y, x), self.target.spacing)
@@ -163,13 +163,13 @@ class FragmentMisfit:
 
 
 def _robust(residual: Tensor, slope: Tensor, share: Tensor, width: float) -> _Residuals:
-    """Geman and McClure's cost of a share of each point, and the most it can be of the rest."""
+    """Geman and McClure's cost, weighted by a share of each point, plus its maximum for the rest."""
     near = 1 / (1 + (residual / width) ** 2)
     return _Residuals(residual, slope, width**2 * (1 - share * near), share * near**2)
 
 
 def _one_sided(residual: Tensor, slope: Tensor, width: float) -> _Residuals:
-    """Huber's cost of what lies above zero."""
+    """Huber's cost of positive values."""
     above = residual.clamp(min=0)
     cost = torch.where(above < width, above**2, width * (2 * above - width))
     weight = (above > 0) * (width / above.clamp(min=1e-9)).clamp(max=1.0)

@@ -1,14 +1,14 @@
-"""A bone as a Gaussian process around the mean one, whose covariance the bones themselves tell.
+"""A bone as a Gaussian process around the mean bone, with a covariance from the training bones.
 
-Principal components of n bones span n - 1 directions, and a new bone lies in none of them. Taken to be alike
-only near each other, the same bones span many more: with m_k the components and d the distance of two voxels,
+Principal components of n bones span n - 1 directions, and no new bone lies in their span. If covariances are
+trusted only locally, the same bones span many more: with m_k the components and d the distance of two voxels,
 
     K(x, y) = (1 + r(d; locality)) / 2  sum_k m_k(x) m_k(y)  +  e^2 r(d; correlation)  +  sum_j p_j(x) p_j(y)
 
-Half of what bones show of each other holds over the whole bone, and half within the locality (localised
-models: Wilms et al. 2017; bones as Gaussian processes: Lüthi et al. 2018). e is what all components leave
-unexplained, and p_j what a standard deviation of the motion does that may be missing from the pose: pose and
-shape have one posterior. r is Matern's with exponent 3/2.
+Half of the covariance holds over the whole bone, and half within the locality (localised models: Wilms et al.
+2017; bones as Gaussian processes: Lüthi et al. 2018). e is the error that the components leave, and p_j is
+the effect of one standard deviation of the motion that may be missing from the pose, so that pose and shape
+have a joint posterior. r is Matern's correlation with exponent 3/2.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from kneeformer.shape_models.priors import Guess, Pca
 from kneeformer.shape_models.registration import DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import NUGGET, SURFACE_MM, beside_hidden
 
-_BAND = 1.5  # voxels from the surface, within which supports lie
-_NEAR, _FAR = 1600, 700  # blocks of supports beside what is hidden, and elsewhere, at most
+_BAND = 1.5  # voxels from the surface within which supports lie
+_NEAR, _FAR = 1600, 700  # largest numbers of blocks of supports, beside the hidden part and elsewhere
 
 
 class GaussianProcess(Pca):
-    """Its guess is the posterior of the components; `corrected` conditions the whole process."""
+    """A prior whose guess is the posterior of the components; `corrected` conditions the whole process."""
 
     def corrected(self, guess: Guess, image: Tensor, known: Tensor, motion: Motion) -> Guess:
         near = beside_hidden(known, self.spacing, self.settings.correlation_mm)
@@ -64,7 +64,7 @@ class GaussianProcess(Pca):
         return Guess(whole, torch.where(known, 0, deviation))
 
     def _covariance(self, blocks: Sequence[Blocks], points: Tensor, pose_errors: Tensor) -> "_OfBones":
-        """Of the means of blocks and, after them, of every voxel of the grid."""
+        """The covariance of the means of blocks followed by all voxels of the grid."""
 
         def places(values: Tensor) -> Tensor:
             return torch.cat([*(b.means(values) for b in blocks), values], 1)
@@ -81,7 +81,7 @@ class GaussianProcess(Pca):
 
 @dataclass(frozen=True)
 class _OfBones:
-    """`kriging.Covariance` in mm2; a block lies where its voxels do in the mean."""
+    """`kriging.Covariance` in mm2; the place of a block is the mean of its voxels."""
 
     points: Tensor
     modes: Tensor
@@ -103,8 +103,9 @@ class _OfBones:
 
 
 def motion_modes(distance: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
-    """(7, voxels) mm: derivatives of the signed distances (z, y, x) of a shape by a `Motion` of it: by a mm
-    along each axis, a radian about each, and the logarithm of the scale.
+    """(7, voxels) mm: derivatives of a shape's signed distances (z, y, x) with respect to a `Motion`.
+
+    These are per mm along each axis, per radian about each axis, and per unit of log scale.
     """
     slope = torch.stack(torch.gradient(distance, spacing=list(spacing))).flatten(1)
     axes = torch.eye(3, dtype=points.dtype, device=points.device)

@@ -1,7 +1,7 @@
 """Direct registration (the tibia paper's equation 1): a bone's pose by the gradient of an image similarity.
 
-Seven numbers of the bone go downhill on the D-SSIM of its CT and the prototype's. The package itself
-registers by least squares on distances (`registration`); this is what that is measured against.
+Gradient descent on seven parameters minimises the D-SSIM of the bone's CT and the prototype's. It serves as a
+reference for the package's own registration, by least squares on distances (`registration`).
 """
 
 import torch
@@ -25,15 +25,15 @@ def descend(
     learning_rate: float,
     steps: int,
 ) -> Pose:
-    """The pose after some steps of AdamW (Loshchilov and Hutter 2019) on a prototype that is left as it is.
+    """The pose after some steps of AdamW (Loshchilov and Hutter 2019), with a fixed prototype.
 
-    It takes minutes, and each prior after a registration asks for the same poses: what was found in this
-    process is remembered.
+    It takes minutes, and all priors of a registration need the same poses, so results are remembered in this
+    process.
 
     Args:
         prototype, image: (z, y, x) CT in [0, 1].
         hidden: (z, y, x) bool, where the bone is not known.
-        learning_rate: in radians, in half extents of the grid, and in logarithms of the scale.
+        learning_rate: in radians, half extents of the grid, and log scale.
     """
     asked = digest(f"{spacing} {learning_rate} {steps}", prototype, image, hidden, start.matrix())
     if asked in _found:

@@ -1,4 +1,4 @@
-"""Principal components of bones by their Gram matrix: bones are few, voxels many."""
+"""Principal components from the Gram matrix, for few bones with many voxels."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def left_out(gram: Tensor, components: int, people: Sequence[str]) -> Tensor:
     """(bones,) squared distance of each bone from the affine space of other people's first components.
 
     Args:
-        people: whose each bone is.
+        people: person of each bone.
     """
     squared = []
     for out, person in enumerate(people):

@@ -1,4 +1,4 @@
-"""Registration of all bones at once: a prototype is their mean, and each is registered to the prototype."""
+"""Groupwise registration: the prototype is the mean of the bones, and each bone is registered to it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +11,8 @@ from kneeformer.shape_models.least_squares import log_stretch, spread_of
 from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import DISTANCE, Fit, Registration
 
-_AT_FIRST = 2  # rounds, in which bones may still lie far from the prototype
-_CLIP_MM = 20.0  # beyond, a distance says that it is far; how far depends on the ends of the bones
+_AT_FIRST = 2  # rounds in which bones may still lie far from the prototype
+_CLIP_MM = 20.0  # larger distances depend on the ends of the bones
 
 
 @torch.no_grad()
@@ -22,10 +22,9 @@ def fit_prototype(
     """Learn the prototype of bones (2, z, y, x), and return their poses.
 
     The tibia paper's groupwise registration (its equation 1) with another optimiser: poses by Gauss-Newton
-    steps, then the prototype as the mean of the bones so posed, again and again. The mean pose is pinned to
-    the identity (mean shift and mean log stretch 0, geometric mean of the scales 1), or the prototype could
-    drift and shrink.
-    Begins with the median of the bones as they lie.
+    steps, then the prototype as the mean of the posed bones, repeatedly. The mean pose is pinned to the
+    identity (mean shift and mean log stretch 0, geometric mean of the scales 1); otherwise the prototype
+    could drift and shrink. It begins with the median of the bones in their initial positions.
     """
     poses = [Pose.identity() for _ in bones]
     for done in range(network.settings.rounds):
@@ -43,7 +42,7 @@ def fit_prototype(
 
 
 def _posed(network: Registration, near: bool, bone: tuple[Tensor, Pose]) -> Pose:
-    """Register a whole bone (2, z, y, x), going on from its pose."""
+    """Register a whole bone (2, z, y, x), starting from its pose."""
     image, start = bone
     known = torch.ones_like(image[DISTANCE], dtype=torch.bool)
     fit: Fit = network(image, known, start, near)

@@ -1,4 +1,4 @@
-"""Image similarity of a posed bone's CT to the prototype: what image registration minimises."""
+"""Image dissimilarity of a posed bone's CT and the prototype, which image registration minimises."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ WINDOW = 11  # voxels
 
 
 def seen_on(prototype: Tensor, volumes: Tensor, transforms: Tensor, spacing: Spacing) -> Tensor:
-    """Volumes as their poses bring them to the prototype, differentiable in both.
+    """Volumes resampled to the prototype by their poses, differentiable in both.
 
     Args:
-        prototype: (..., z, y, x), whose grid is taken.
+        prototype: (..., z, y, x), which gives the grid.
         volumes: (batch, channels, z, y, x); transforms: (batch, 3, 4) from bone to prototype, mm.
 
     Returns:
@@ -33,14 +33,14 @@ def seen_on(prototype: Tensor, volumes: Tensor, transforms: Tensor, spacing: Spa
 def dissimilarity(
     prototype: Tensor, images: Tensor, transforms: Tensor, spacing: Spacing, hidden: Tensor | None = None
 ) -> Tensor:
-    """(): mean D-SSIM = (1 - SSIM) / 2 of bones, as their poses bring them there, and the prototype.
+    """(): mean D-SSIM = (1 - SSIM) / 2 between the prototype and bones resampled to it by their poses.
 
-    A bone that is pushed out of view is unlike the prototype: nothing is gained by it. What is hidden moves
-    with the bone and is cut from both, so that it does not count.
+    A bone that is pushed out of view differs from the prototype, so this gains nothing. Hidden parts move
+    with the bone and are cut from both, so that they do not count.
 
     Args:
         prototype: (z, y, x) CT in [0, 1].
-        images: (batch, z, y, x), the same of bones.
+        images: (batch, z, y, x) CT of bones in [0, 1].
         transforms: (batch, 3, 4) from bone to prototype, mm.
         hidden: (batch, z, y, x), 1 where a bone is hidden.
     """

@@ -1,7 +1,7 @@
 """Gaussian process regression (kriging; Rasmussen and Williams 2006, chapter 2) from voxel to voxel.
 
-Voxels that are seen are far too many for a dense system. They are averaged over cubes of the grid, so that
-all of them count: with some picked out instead, the answer depends on which these are.
+A dense system of all visible voxels would be too large. They are averaged over cubes of the grid, so that all
+count; with a selection instead, the result would depend on it.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _AT_ONCE = 512  # queries: their covariances with the supports stay in the cache
 
 
 class Covariance(Protocol):
-    """Of a process with mean 0; voxels are given by their indices in the flattened grid."""
+    """Covariance of a process with mean 0; voxels are given by indices of the flattened grid."""
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         """(n,) and (m,) voxels -> (n, m)."""
@@ -25,12 +25,12 @@ class Covariance(Protocol):
 
 
 class Regression:
-    """A process, given what is seen of it at some voxels.
+    """A process conditioned on observations at some voxels.
 
     Args:
-        values: (supports,) of the process, each with an error of its own.
-        supports: voxels.
-        noise: variance of those errors.
+        values: (supports,) observed values, with independent errors.
+        supports: voxels of the observations.
+        noise: variance of the errors.
     """
 
     def __init__(self, values: Tensor, supports: Tensor, covariance: Covariance, noise: float) -> None:
@@ -47,7 +47,7 @@ class Regression:
         return torch.cat([self.covariance.between(chunk, self.supports) @ self.weights for chunk in chunks])
 
     def variance(self, queries: Tensor) -> Tensor:
-        """(n,) voxels -> (n,), each as costly as many means: `interpolate_odd_voxels` spares most of them."""
+        """(n,) voxels -> (n,); far more costly than means: `interpolate_odd_voxels` avoids most of them."""
         return torch.cat([self._remaining(chunk) for chunk in torch.split(queries, _AT_ONCE)])
 
     def _remaining(self, queries: Tensor) -> Tensor:
@@ -58,14 +58,14 @@ class Regression:
 
 
 def even_voxels_beside(where: Tensor) -> Tensor:
-    """(n,) voxels of a grid, of even place along each axis, in or beside the voxels where (z, y, x) bool."""
+    """(n,) voxels with even indices along each axis, in or beside the voxels of a (z, y, x) bool mask."""
     beside = F.max_pool3d(where[None].float(), 3, stride=2, padding=1)[0] > 0
     numbers = torch.arange(where.numel(), device=where.device).view(where.shape)
     return numbers[::2, ::2, ::2][beside]
 
 
 def interpolate_odd_voxels(volume: Tensor) -> Tensor:
-    """A volume (z, y, x), linear between its voxels of even place on each axis; past the last, constant."""
+    """A volume (z, y, x), interpolated linearly between its even voxels; constant past the last one."""
     coarse = F.pad(volume[None, None, ::2, ::2, ::2], (0, 1) * 3, mode="replicate")
     size = [2 * n - 1 for n in coarse.shape[2:]]
     fine = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)[0, 0]
@@ -81,7 +81,7 @@ def matern(apart: Tensor, length: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Cubes of a grid, each with the voxels in it that are seen.
+    """Cubes of a grid, each with the voxels observed in it.
 
     Attributes:
         voxels: (n,) of the flattened grid.
@@ -93,7 +93,7 @@ class Blocks:
 
     @classmethod
     def of(cls, where: Tensor, most: int) -> "Blocks":
-        """Those of the voxels where (z, y, x) bool is true: the smallest cubes that are `most` or fewer."""
+        """Blocks of the voxels of a (z, y, x) bool mask: the smallest cubes that number at most `most`."""
         places, edge = torch.nonzero(where), 1
         strides = places.new_tensor([where.shape[1] * where.shape[2], where.shape[2], 1])
         while True:

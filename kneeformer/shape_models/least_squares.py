@@ -1,4 +1,4 @@
-"""The pose of a bone among shapes that it may have, by least squares on signed distances.
+"""The pose of a bone together with its shape in a family, by least squares on signed distances.
 
 With d the bone's distances, y = s R x + t its points moved, and F_a = F + sum a_k M_k the distances of a
 shape of the family,
@@ -6,15 +6,15 @@ shape of the family,
     minimise  sum over known x near the bone's surface of  rho(F_a(y) - s d(x)) / (2 e^2 v)
               +  |p|^2 / 2  +  |a|^2 / 2
 
-by Gauss-Newton steps. rho is Geman and McClure's, for which what does not belong (a fracture, a cut shaft)
-hardly counts, e the usual error, v the number of neighbouring voxels that err alike, and p rotation and log
-scale as shares of how much they vary among the bones: what little is visible leaves open, they decide. An
-affine registration has a symmetric stretch U of determinant 1 beside the rotation, y = s R U x + t; its
+by Gauss-Newton steps. rho is Geman and McClure's cost, in which surfaces that do not belong (a fracture, a
+cut shaft) hardly count; e is the usual error, v the number of neighbouring voxels with a common error, and p
+are rotation and log scale relative to their variation among the bones, which decide where little is visible.
+An affine registration has a symmetric stretch U of determinant 1 beside the rotation, y = s R U x + t; its
 logarithm is in p as well.
 
-Pose and shape are found together, as those of active shape models are (Cootes et al. 1995), because each is
-read off the other: taken one after the other, a shaft slides along that of the mean bone until its end no
-longer counts.
+Pose and shape are found together, as in active shape models (Cootes et al. 1995), because they depend on each
+other: found one after the other, a shaft would slide along that of the mean bone until its end no longer
+counts.
 """
 
 import math
@@ -31,9 +31,9 @@ from kneeformer.shape_models.settings import RegistrationSettings
 from kneeformer.shape_models.trilinear import Cells, by_voxel
 
 _ERROR_MM = 1.5  # of a bone's surface on another bone's
-_COARSE = 8.0  # times the robust distance, to begin with
-_STILL_MM = 1e-3  # a step that moves points less is the last
-_SIMILARITY = 7  # numbers of a pose without a stretch
+_COARSE = 8.0  # times the robust distance, at first
+_STILL_MM = 1e-3  # a step that moves points by less is the last
+_SIMILARITY = 7  # parameters of a pose without a stretch
 _STRETCHES = (
     torch.tensor(  # of one log stretch each: a basis of symmetric matrices of trace 0, each of norm sqrt 2
         [
@@ -46,7 +46,7 @@ _STRETCHES = (
         dtype=torch.float64,
     )
 )
-_LARGEST = 1.5  # scale, and its inverse the smallest: a point fits every surface
+_LARGEST = 1.5  # largest scale, its inverse the smallest: a shrunken bone fits every surface
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Family:
     """Shapes on one grid, as signed distances in mm.
 
     Attributes:
-        distance: (z, y, x) of the middle one.
-        modes: (k, z, y, x), by which the others differ from it, each a standard deviation long.
-        error_mm: of a new bone's surface on that of the nearest.
+        distance: (z, y, x) of the mean shape.
+        modes: (k, z, y, x) of variation, each one standard deviation long.
+        error_mm: error of the nearest shape on a new bone's surface.
     """
 
     distance: Tensor
@@ -76,7 +76,7 @@ class Family:
 
     @cached_property
     def by_voxel(self) -> Tensor:
-        """(voxels, 1 + k): distances of the middle shape, and modes."""
+        """(voxels, 1 + k): distances of the mean shape, and modes."""
         return by_voxel(torch.cat([self.distance[None], self.modes]))
 
 
@@ -102,7 +102,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Solution:
-    """Pose of a bone, scores (k,) of its shape and the misfit, the sum that was minimised."""
+    """Pose of a bone, scores (k,) of its shape, and the minimised sum, the misfit."""
 
     pose: Pose
     scores: Tensor
@@ -113,9 +113,9 @@ class LeastSquares:
     """The problem of one bone and one family.
 
     Args:
-        spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
-            logarithm of the scale, and of a stretch's.
-        usual_scale: about which scales vary.
+        spread: (3,) standard deviations over the bones: of rotations about an axis in radians, of log scale
+            and of log stretch.
+        usual_scale: around which scales vary.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class LeastSquares:
         self.stretches = _STRETCHES if settings.affine else _STRETCHES[:0]
         self.scores_from = _SIMILARITY + len(self.stretches)
         turn, scale, stretch = (1 / spread.double().cpu() ** 2).tolist()
-        pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(self.stretches)  # a shift may be any
+        pose = [turn] * 3 + [0.0] * 3 + [scale] + [stretch] * len(self.stretches)  # shifts are free
         self.precision = torch.tensor(pose + [1.0] * len(family.modes), dtype=torch.float64)
 
     def solve(self, pose: Pose, scores: Tensor | None = None) -> Solution:
-        """From a pose and the middle shape on, first with all that is near, at last with what belongs.
+        """Minimise from a pose and the mean shape, with wide costs first and the robust distance at last.
 
         Args:
-            scores: (k,) of a shape that is about right: what belongs is known, and alone counts.
+            scores: (k,) of a shape that is about right; then the robust distance counts from the start.
         """
         wide = 1.0 if scores is not None else _COARSE
         scores = torch.zeros(len(self.family.modes), dtype=torch.float64) if scores is None else scores
@@ -154,7 +154,7 @@ class LeastSquares:
         return Solution(pose, scores, self._misfit(pose, scores))
 
     def _step(self, pose: Pose, scores: Tensor, robust_mm: float) -> tuple[Pose, Tensor, float]:
-        """The new pose and scores, and by how many mm a point 50 mm off moved at most."""
+        """The new pose and scores, and the largest motion in mm of a point 50 mm off."""
         normal, gradient = self._normal_equations(pose, scores, robust_mm)
         normal = self.certainty * normal + torch.diag(self.precision)
         gradient = self.certainty * gradient + self.precision * self._away(pose, scores)
@@ -205,14 +205,14 @@ class LeastSquares:
 
 
 def spread_of(poses: list[Pose]) -> Tensor:
-    """(3,) float32: `spread` of these poses, never less than a degree and two per cent."""
+    """(3,) float32: `spread` of these poses, at least one degree and two per cent."""
     away = torch.stack([_deviation(pose, _STRETCHES) for pose in poses])
     parts = (away[:, :3], away[:, 6], away[:, _SIMILARITY:])
     return torch.stack([part.square().mean().sqrt().clamp(min=0.02) for part in parts]).float()
 
 
 def log_stretch(pose: Pose) -> Tensor:
-    """(3, 3) float64, symmetric, of trace 0: logarithm of a pose's stretch, in the frame that it leads to."""
+    """(3, 3) float64, symmetric, trace 0: logarithm of a pose's stretch, in its target frame."""
     values, vectors = torch.linalg.eigh(pose.stretch)
     axes = pose.rotation @ vectors
     logarithm: Tensor = axes @ torch.diag(values.log()) @ axes.T
@@ -220,7 +220,7 @@ def log_stretch(pose: Pose) -> Tensor:
 
 
 def _deviation(pose: Pose, stretches: Tensor) -> Tensor:
-    """(7 + k,) float64, how far a pose is from the identity: sine of the angle times axis, shift, log scale,
+    """(7 + k,) float64 deviation of a pose from the identity: sine of angle times axis, shift, log scale and
     log stretch.
 
     Args:

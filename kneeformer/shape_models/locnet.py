@@ -13,10 +13,10 @@ CLIP_MM = 20.0
 
 
 class LocNet(nn.Module):
-    """Strided convolutions, then two linear layers that see where features lie.
+    """Strided convolutions, then two linear layers, which know the places of features.
 
-    It answers with seven numbers in [-1, 1] times their limits: a rotation vector, a shift, and the
-    logarithm of the scale. The last layer begins at zero: the first answer is the identity.
+    The output is seven numbers in [-1, 1] times their limits: a rotation vector, a shift, and the log scale.
+    The last layer begins at zero, so the first output is the identity.
     """
 
     limits: Tensor
@@ -41,7 +41,7 @@ class LocNet(nn.Module):
         self.register_buffer("limits", torch.tensor(limits), persistent=False)
 
     def forward(self, images: Tensor, known: Tensor) -> Tensor:
-        """Shapes: (batch, 2, z, y, x), (batch, z, y, x) bool -> (batch, 7); what is not known is not read."""
+        """Shapes: (batch, 2, z, y, x), (batch, z, y, x) bool -> (batch, 7); unknown voxels are not read."""
         ct, distance = images.unbind(1)
         shown = torch.stack([ct, distance.clamp(-CLIP_MM, CLIP_MM) / CLIP_MM], 1)
         seen = known[:, None].to(shown.dtype)

@@ -1,4 +1,4 @@
-"""Poses: similarity and affine transforms in millimetres, and volumes seen through them.
+"""Poses: similarity and affine transforms in millimetres, and resampling of volumes by them.
 
 Points are (z, y, x) in mm from the middle of a grid with physical extent; a rotation is rigid whatever the
 grid's shape, which a transform in the normalised coordinates of `affine_grid` is not. Poses are composed
@@ -21,7 +21,7 @@ def _no_stretch() -> Tensor:
 
 @dataclass(frozen=True)
 class Pose:
-    """x -> scale * rotation @ stretch @ x + shift: any affine map that does not mirror, by its polar parts.
+    """x -> scale * rotation @ stretch @ x + shift: an affine map without mirroring, in polar form.
 
     Attributes:
         rotation: (3, 3) float64, orthonormal.
@@ -41,7 +41,7 @@ class Pose:
 
     @classmethod
     def of(cls, linear: Tensor, shift: Tensor) -> "Pose":
-        """From a matrix (3, 3) of positive determinant and a shift, in float64."""
+        """The pose of a matrix (3, 3) with positive determinant and a shift, in float64."""
         linear, shift = linear.double().cpu(), shift.double().cpu()
         scale = float(torch.linalg.det(linear)) ** (1 / 3)
         u, strength, v = torch.linalg.svd(linear / scale)
@@ -68,7 +68,7 @@ class Pose:
         return Pose(self.rotation.T, -(back @ self.shift), 1 / self.scale, turned)
 
     def after(self, first: "Pose") -> "Pose":
-        """The pose that does `first`, then this one."""
+        """The pose that applies `first` and then this one."""
         return Pose.of(self.linear @ first.linear, self.linear @ first.shift + self.shift)
 
 
@@ -82,7 +82,7 @@ def rotation_matrix(vector: Tensor) -> Tensor:
 
 
 def sample(volume: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
-    """Values of (channels, z, y, x) at (points, 3) mm, linearly: (channels, points). Borders repeat."""
+    """(channels, points) values of (channels, z, y, x) at (points, 3) mm, linear, with repeated borders."""
     size = torch.tensor(volume.shape[1:], dtype=points.dtype, device=points.device)
     step = torch.tensor(spacing, dtype=points.dtype, device=points.device)
     normalised = (2 * points / (step * (size - 1).clamp(min=1))).flip(-1)
@@ -92,7 +92,7 @@ def sample(volume: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
 
 
 def warp(volume: Tensor, pose: Pose, grid: Size, spacing: Spacing) -> Tensor:
-    """A bone's volume seen in the frame that its pose leads to.
+    """A bone's volume, resampled to the frame of its pose.
 
     Args:
         volume: (channels, z, y, x) of the bone; spacing is that of both grids.

@@ -1,9 +1,9 @@
-"""Priors of shape: what a healthy bone looks like in the prototype's frame, given what is visible of it.
+"""Priors of shape: they predict a healthy bone in the prototype's frame from its visible part.
 
-All stand behind one interface: fitted once to registered bones, they complete one that is partly hidden. A
-bone is (2, z, y, x): CT in [0, 1] and signed distance in mm. Shape is completed by visible distances alone.
-CT follows, for the same combination of bones has the same combination of CTs; where visible CT can be read, a
-PCA finds a second combination for it, by distances and CT together.
+All have one interface: fitted once to registered bones, they complete one that is partly hidden. A bone is
+(2, z, y, x): CT in [0, 1] and signed distance in mm. Shape is completed from visible distances alone. CT
+follows by the same combination of bones; if visible CT can be used, a PCA finds another combination for CT,
+from distances and CT together.
 """
 
 from abc import ABC, abstractmethod
@@ -22,9 +22,9 @@ from kneeformer.shape_models.registration import CT, DISTANCE, Motion
 from kneeformer.shape_models.residual_kriging import krige_residual
 from kneeformer.shape_models.settings import PriorSettings
 
-BAND_MM = 10.0  # distances to the mean surface within which voxels tell shapes apart
-_LEAST_MM = 0.01  # no prior is surer
-_CT_ERROR = 0.05  # of the window: typical error inside a bone that a PCA was not fitted to
+BAND_MM = 10.0  # from the mean surface, within which voxels distinguish shapes
+_LEAST_MM = 0.01  # smallest error of a prior
+_CT_ERROR = 0.05  # of the window: typical CT error inside a new bone
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Guess:
 
     Attributes:
         image: (2, z, y, x).
-        deviation_mm: (z, y, x), standard deviation of its distances; None where the prior knows none.
+        deviation_mm: (z, y, x), standard deviation of its distances; None if the prior gives none.
     """
 
     image: Tensor
@@ -44,9 +44,9 @@ class ShapePrior(nn.Module, ABC):
     """Base class of all priors.
 
     Attributes:
-        tells_deviation: whether its guesses have one.
-        mean: (2, z, y, x) of the bones it was fitted to.
-        noise_mm: (), typical error at the surface of a bone that it was not fitted to.
+        tells_deviation: whether its guesses have deviations.
+        mean: (2, z, y, x) mean of the training bones.
+        noise_mm: (), typical error at the surface of a new bone.
     """
 
     tells_deviation: ClassVar[bool] = False
@@ -65,19 +65,19 @@ class ShapePrior(nn.Module, ABC):
 
     @abstractmethod
     def complete(self, image: Tensor, known: Tensor) -> Guess:
-        """The whole bone from what is known of it.
+        """Predict the whole bone from its known voxels.
 
         Args:
-            image: (2, z, y, x); what is not known is not read.
+            image: (2, z, y, x); unknown voxels are not read.
             known: (z, y, x) bool.
         """
 
     def corrected(self, guess: Guess, image: Tensor, known: Tensor, motion: Motion) -> Guess:
-        """Return the guess after residual kriging, which agrees with known voxels and corrects hidden ones.
+        """The guess after residual kriging, which agrees with known voxels and corrects hidden ones.
 
         Args:
-            guess: what `complete` makes of these.
-            motion: of the bone, that may be missing from its pose.
+            guess: result of `complete`.
+            motion: that may be missing from the bone's pose.
         """
         whole = guess.image.clone()
         error, left = krige_residual(
@@ -90,15 +90,15 @@ class ShapePrior(nn.Module, ABC):
         return Guess(whole, (own * left).sqrt())
 
     def with_visible_ct(self, guess: Guess, image: Tensor, known: Tensor) -> Guess:
-        """Return the guess with CT by that of visible bone as well, if the prior can; its shape is the same.
+        """The guess with CT that also uses visible CT, if the prior can; its shape is unchanged.
 
         Args:
-            image, known: as `complete` takes them; CT is read inside known bone.
+            image, known: as in `complete`; CT is read inside known bone.
         """
         return guess
 
     def _telling(self) -> Tensor:
-        """(z, y, x) bool: voxels near the mean surface."""
+        """(z, y, x) bool: voxels near the mean surface, which distinguish shapes."""
         return self.mean[DISTANCE].abs() < BAND_MM
 
     def _keep_noise(self, error_mm: Tensor) -> None:
@@ -122,7 +122,7 @@ class MeanShape(ShapePrior):
 
 
 class NearestBone(ShapePrior):
-    """The bone, of those fitted, whose visible surface is nearest."""
+    """The training bone whose visible surface is nearest."""
 
     bones: Tensor
 
@@ -146,7 +146,7 @@ class NearestBone(ShapePrior):
 class OtherSide(ShapePrior):
     """The same person's bone of the other side, mirrored: fitted to it alone before each completion.
 
-    One bone tells no usual error: `noise_mm` stays 1.
+    One bone shows no usual error: `noise_mm` stays 1.
     """
 
     def fit(self, bones: Tensor) -> None:
@@ -156,19 +156,20 @@ class OtherSide(ShapePrior):
         return Guess(self.mean.clone())
 
     def family(self) -> Family:
-        """That bone alone."""
+        """The family of that bone alone."""
         return Family.of_one(self.mean[DISTANCE])
 
 
 class Pca(ShapePrior):
-    """Principal components, and their Gaussian posterior given what is visible.
+    """Principal components, and their Gaussian posterior given the visible voxels.
 
     With n bones far fewer than voxels the components come from the n x n Gram matrix. The model is that of
     probabilistic PCA (Tipping and Bishop 1999): bone = mean + modes @ a + error, a ~ N(0, 1). Errors of
-    neighbouring voxels are alike: over `correlation_mm` along each axis they count as one observation.
+    neighbouring voxels are correlated: those within `correlation_mm` along each axis count as one
+    observation.
 
     Attributes:
-        modes: (components, 2, z, y, x), each a standard deviation long; 0 beyond the number of bones.
+        modes: (components, 2, z, y, x), each one standard deviation long; 0 beyond the number of bones.
     """
 
     tells_deviation = True
@@ -182,7 +183,7 @@ class Pca(ShapePrior):
         """Take everything there is to take from (bones, 2, z, y, x) float32.
 
         Args:
-            people: whose each bone is; None where all are of different people.
+            people: person of each bone; None if all are different.
         """
         self.mean.copy_(bones.mean(0))
         gram, voxels = self.gram(bones)
@@ -194,8 +195,11 @@ class Pca(ShapePrior):
         self._keep_noise((squared.mean() / voxels).sqrt())
 
     def gram(self, bones: Tensor) -> tuple[Tensor, int]:
-        """(n, n) float64 products of the distances of bones (n, 2, z, y, x) near the mean surface, and of how
-        many voxels."""
+        """(n, n) float64 products of distances near the mean surface, and the number of voxels.
+
+        Args:
+            bones: (n, 2, z, y, x).
+        """
         distances = bones[:, DISTANCE, self._telling()].double()
         return distances @ distances.T, distances.shape[1]
 
@@ -219,10 +223,10 @@ class Pca(ShapePrior):
         return replace(guess, image=whole)
 
     def given_other_side(self, image: Tensor, known: Tensor, sides: BothSides) -> "Pca":
-        """The prior of the bones of one person, whose bone of the other side is known.
+        """The prior of one person, conditioned on the bone of the other side.
 
         Args:
-            image, known: of that, mirrored, as `complete` takes them.
+            image, known: of that bone, mirrored, as in `complete`.
         """
         scores, covariance = self.posterior(image, known)
         bone = self.mean + torch.einsum("k,kczyx->czyx", scores.float(), self.modes)
@@ -237,7 +241,7 @@ class Pca(ShapePrior):
         return other
 
     def posterior(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """(k,) mean and (k, k) covariance of the scores, float64, given what is known, as of `complete`."""
+        """(k,) mean and (k, k) covariance of the scores, float64, given known voxels, as in `complete`."""
         seen = known & self._telling()
         modes = self.modes[:, DISTANCE, seen].double()
         away = (image - self.mean)[DISTANCE, seen].double()
@@ -251,14 +255,14 @@ class Pca(ShapePrior):
         return max(1.0, self.settings.correlation_mm**3 / float(torch.tensor(self.spacing).prod()))
 
     def family(self) -> Family:
-        """All that the components span, among which pose and scores of a bone are found together."""
+        """The family that the components span, to find pose and scores of a bone together."""
         return Family(self.mean[DISTANCE], self.modes[:, DISTANCE], float(self.noise_mm))
 
 
 class ZeroFilledPca(Pca):
-    """The same components, and what a plain projection makes of a bone whose hidden voxels are the mean's.
+    """The same components, with a plain projection of the bone whose hidden voxels are set to the mean.
 
-    What is hidden so counts as seen to be the mean: the simplest of completions by a PCA, to compare with.
+    Hidden voxels thus count as observations of the mean: the simplest completion by a PCA, as a baseline.
     """
 
     tells_deviation = False

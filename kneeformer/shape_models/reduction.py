@@ -1,8 +1,8 @@
-"""Reduction of a bone fragment: the rigid motion that puts it back where it broke off.
+"""Reduction of a bone fragment: the rigid motion that moves it back to where it broke off.
 
 The least misfit (`fragment_misfit`) is found by Gauss-Newton steps, point to plane (Chen and Medioni 1992),
-from rotations and shifts all around. The costs are wide at first and become narrow. At last the faces of the
-fracture, which are measured, outweigh the completed surface.
+from many initial rotations and shifts. Costs are wide at first and become narrow. At last the fracture faces,
+which are measured, outweigh the completed surface.
 """
 
 import math
@@ -20,23 +20,23 @@ _POINTS_AT_FIRST, _POINTS = 250, 800  # all of them at last
 _STEPS_AT_FIRST, _STEPS = 10, 20
 _WIDE_AT_FIRST_MM, _WIDE_MM = 8.0, 2.0  # the costs, to begin with
 _REFINED = 5  # best starts
-_FACES_MM, _FACES_AT_LAST_MM = 0.5, 0.25  # error between faces; at first others may face each other
+_FACES_MM, _FACES_AT_LAST_MM = 0.5, 0.25  # error between faces; at first, wrong ones may face each other
 _RIVAL_MISFIT, _APART_MM = 1.0, 2.5  # a rival is about as likely and lies elsewhere
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """A fragment, registered.
+    """The registration of a fragment.
 
     Attributes:
-        motion: from where it lies to there, of points around its own middle.
+        motion: from its initial position to the new one, of points around its own middle.
         residual_mm: root mean square distance to the bone's surface, of the points that lie on it; of all
             points where none does.
         on_surface_mm2: area of the fragment that lies on the bone's surface.
-        on_face_mm2: area that lies on the faces of bone in place.
-        deviation_mm: how far its points may lie from there, a standard deviation of the fit.
-        turn_deviation: radians, standard deviation of its rotation about the axis that is determined least.
-        rival_mm: how far from there it would lie in another pose that fits about as well; 0 without one.
+        on_face_mm2: area that lies on faces of bone in place.
+        deviation_mm: standard deviation of its points' positions.
+        turn_deviation: radians, standard deviation of its rotation about the least determined axis.
+        rival_mm: distance to another position that fits about as well; 0 without one.
     """
 
     motion: Pose
@@ -79,7 +79,7 @@ def _starts() -> list[Pose]:
 
 
 def _descended(misfit: FragmentMisfit, motion: Pose, steps: int, wide_mm: float) -> Pose:
-    """The motion after Gauss-Newton steps; two thirds of them make the costs narrow."""
+    """The motion after Gauss-Newton steps; costs become narrow over two thirds of them."""
     for step in range(steps):
         width = max(ROBUST_MM, wide_mm * (1 - 1.5 * step / steps))
         normal, gradient = misfit.normal_equations(motion, width)
@@ -91,7 +91,7 @@ def _descended(misfit: FragmentMisfit, motion: Pose, steps: int, wide_mm: float)
 
 
 def _between(fragment: FragmentSurface, one: Pose, other: Pose) -> float:
-    """Root mean square distance in mm of a fragment's points in two poses."""
+    """Root mean square distance in mm of a fragment's points between two poses."""
     return float((one(fragment.points) - other(fragment.points)).square().sum(1).mean().sqrt())
 
 
