@@ -12,6 +12,7 @@ from torch import nn
 from kneeformer.config import DatasetSettings
 from kneeformer.data.storage import CaseRecord, Origin, save_case
 from kneeformer.engine.batch import Batch
+from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.kspace.sampling import draw_mask
 from kneeformer.networks.sense import root_sum_of_squares, to_image
@@ -19,7 +20,7 @@ from kneeformer.networks.sense import to_kspace as kspace_of
 from kneeformer.phantoms.kspace import SHAPE, SPACING_MM, make_kspace
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.batches import SlabBatches
-from kneeformer.tasks.mri_reconstruction.prepare import hybrid_kspace, measured
+from kneeformer.tasks.mri_reconstruction.prepare import hybrid_kspace, measured, prepare_truth
 from kneeformer.tasks.mri_reconstruction.self_supervision import (
     SelfSupervisedObjective,
     magnitudes_by_noise,
@@ -227,3 +228,17 @@ def test_what_a_self_supervised_network_makes_says_so() -> None:
     for settings, said in ((by_itself(), True), (configuration(), False)):
         outputs = task.predict([task.network(DATASET, settings).eval()], scan, DATASET, settings)
         assert ("supervision" in outputs.facts) is said
+
+
+def test_an_undersampled_file_is_no_truth_of_a_plan_that_learns_from_truths() -> None:
+    """As where it was added after the plan was made: its aliases would be learnt without a word."""
+    kspace = np.ones((1, 2, 32, 64), np.complex64)
+    kspace[..., np.arange(64) % 4 > 0] = 0
+    kspace[..., 28:36] = 1
+    scan, scheme = Scan(kspace, Grid((2, 32, 64), (4.5, 1.9, 1.9))), DATASET.scheme
+    supervised = configuration()
+    by_itself = supervised.model_copy(update={"self_supervision": SelfSupervisionSettings()})
+    assert prepare_truth(scan, None, by_itself, scheme).image.shape == (1, 2, 32, 64)
+    # columns 0 to 60, of which every fourth and six more of 28 to 35
+    with pytest.raises(KneeformerError, match=r"undersampled 2\.8x itself, and the plan is of fully sampled"):
+        prepare_truth(scan, None, supervised, scheme)

@@ -86,14 +86,23 @@ def prepare_truth(
     """As `prepare_kspace`, of a case to learn from.
 
     Raises:
-        KneeformerError: as `prepare_kspace`; or a 3D scan is undersampled itself, of which no task learns.
+        KneeformerError: as `prepare_kspace`; or it is undersampled itself, where a truth is learnt from, or
+            as a 3D scan, of which no task learns.
     """
     prepared, axes = prepare_kspace(scan, labels, configuration, scheme), configuration.preprocessing.encoded
     mask = measured(prepared.image, axes)
-    if mask.ndim == 2 and not is_fully_sampled(mask):
+    if is_fully_sampled(mask):
+        return prepared
+    found = f"undersampled {apparent_acceleration(mask):.1f}x itself"
+    if mask.ndim == 2:
         raise KneeformerError(
-            f"a 3D scan, undersampled {apparent_acceleration(mask):.1f}x itself: a network would learn its "
-            f"aliases, and self-supervision is of slices alone; remove it, or use tv, which needs no training"
+            f"a 3D scan, {found}: a network would learn its aliases, and self-supervision is of slices "
+            f"alone; remove it, or use tv, which needs no training"
+        )
+    if configuration.self_supervision is None:
+        raise KneeformerError(
+            f"{found}, and the plan is of fully sampled scans: a network would learn its aliases; plan again "
+            f"with kf_plan, for self-supervision, or remove it"
         )
     return prepared
 
