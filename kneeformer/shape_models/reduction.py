@@ -18,7 +18,7 @@ from kneeformer.shape_models.pose import Pose, rotation_matrix
 _TURNS, _SHIFTS_MM = math.radians(15), 6.0  # of the starts, about and along each axis
 _POINTS_AT_FIRST, _POINTS = 250, 800  # all of them at last
 _STEPS_AT_FIRST, _STEPS = 10, 20
-_WIDE_AT_FIRST_MM, _WIDE_MM = 8.0, 2.0  # the costs, to begin with
+_WIDE_AT_FIRST_MM, _WIDE_MM = 8.0, 2.0  # initial widths of the costs
 _REFINED = 5  # best starts
 _FACES_MM, _FACES_AT_LAST_MM = 0.5, 0.25  # error between faces; at first, wrong ones may face each other
 _RIVAL_MISFIT, _APART_MM = 1.0, 2.5  # a rival is about as likely and lies elsewhere

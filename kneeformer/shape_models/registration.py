@@ -1,7 +1,7 @@
 """Registration of a bone to a prototype: the pose in which their signed distances agree.
 
-The tibia paper's direct registration (its equation 1) descends the gradient of an image similarity, as
-`descent` does. On signed distances the same problem is a small one of `least_squares`, solved in a second.
+The tibia paper's direct registration (its equation 1) is gradient descent on an image similarity, as in
+`descent`. On signed distances it becomes a small problem of `least_squares`, solved in a second.
 """
 
 import math
@@ -22,11 +22,11 @@ from kneeformer.shape_models.settings import RegistrationSettings
 CT, DISTANCE = 0, 1  # channels of a bone's image
 _POINTS, _POINTS_OF_FAMILY = 5_000, 4_000
 _POINTS_TO_COMPARE, _POINTS_OF_ROTATION = 500, 400
-_STEPS_AT_FIRST = 12  # they tell which of several starts is the best
+_STEPS_AT_FIRST = 12  # enough to find the best of several starts
 _ABOUT_AS_WELL, _EXACT, _MOST = 1.25, 0.1, 4  # times the misfit of the best orientation, and more; number
 _ANY_SHIFT_MM = 10.0
 _STARTS = (0.0, -0.12, 0.12, -0.24, 0.24)  # of the longest side of the grid; of equals the first is taken
-_SETTLED = 2  # times: then poses found of one bone in two orientations are about as near as they come
+_SETTLED = 2  # rounds: more bring poses of a bone in two orientations no closer
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Fit:
     inliers: float
 
 
-Carry = Callable[[Pose], tuple[Tensor, Tensor]]  # gives image (2, z, y, x) and known (z, y, x)
+Carry = Callable[[Pose], tuple[Tensor, Tensor]]  # to image (2, z, y, x) and known (z, y, x)
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Motion:
 
 
 class Registration(nn.Module):
-    """A prototype, and what brings bones to it.
+    """A prototype, and the registration of bones to it.
 
     Attributes:
         prototype: (2, z, y, x) float32: CT in [0, 1] and signed distance in mm.
-        spread: (3,) standard deviations over the bones: of rotations about an axis, in radians, of the
-            logarithm of the scale, and of a stretch's.
-        usual_scale: about which scales vary.
+        spread: (3,) standard deviations over the bones: of rotations about an axis in radians, of log scale
+            and of log stretch.
+        usual_scale: around which scales vary.
     """
 
     prototype: nn.Parameter
@@ -93,11 +93,11 @@ class Registration(nn.Module):
 
         Args:
             image: (2, z, y, x) CT in [0, 1] and signed distance in mm, on the grid of the prototype.
-            known: (z, y, x) bool; what is not known does not count.
-            start: where to go on; None begins where the localisation network says or, without one, with the
-                bone's middle on the prototype's, and takes the descent's steps of all rounds.
-            near: the start is about right: what lies farther than the robust distance never counts.
-            points: of the surface, by which the pose is found.
+            known: (z, y, x) bool; unknown voxels do not count.
+            start: initial pose; None takes that of the localisation network or, without one, puts the bone's
+                middle on the prototype's, and makes the descent's steps of all rounds.
+            near: whether the start is about right, so that the robust distance counts from the start.
+            points: number of points of the surface to use.
         """
         surface = self._surface(image, known)
         pose = start or first_guess(self.locnet, image, known)
@@ -109,15 +109,15 @@ class Registration(nn.Module):
 
     @torch.no_grad()
     def among(self, image: Tensor, known: Tensor, start: Pose, family: Family, carry: Carry) -> Pose:
-        """Find the pose of a bone among the shapes of a family; image and known are as `forward` takes them.
+        """Find the pose of a bone among the shapes of a family; image and known as in `forward`.
 
-        Shifts along the grid's longest side are tried with few points first: half a shaft fits all along the
-        mean bone's, and which end it has tells where it belongs. From the best the pose settles, so that it
-        does not depend on how the bone lies in its scan: the bone is read at the voxels of the prototype, the
-        same ones however it lies, and any rotation is as likely as any other. Without steps the pose stays.
+        Shifts along the grid's longest side are tried with few points first: half a shaft fits anywhere along
+        the mean bone's, and only its end shows where it belongs. The best pose is then refined so that it
+        does not depend on the bone's orientation in the scan: the bone is resampled at the voxels of the
+        prototype, and all rotations are equally likely. Without steps the pose is kept.
 
         Args:
-            carry: the bone on the prototype's grid, as a pose brings it there; distances are mm there.
+            carry: resamples the bone onto the prototype's grid by a pose, with distances in mm there.
         """
         if not self.settings.steps:
             return start
@@ -140,14 +140,14 @@ class Registration(nn.Module):
     ) -> list[Solution]:
         """Possible poses of a bone in any orientation, best first, no two of similar rotation.
 
-        All rotations are tried on the prototype. Those that fit it about as well are compared among the
+        All rotations are tried on the prototype. Those that fit about equally well are compared among the
         shapes of the family, which a bone in a wrong orientation does not fit.
 
         Args:
-            image, known: as `forward` takes them, on a grid of any size with this spacing.
+            image, known: as in `forward`, on a grid of any size with this spacing.
 
         Returns:
-            One at least, and others only where these fit about as well. Without steps it is the identity.
+            At least one; others only if they fit about as well. Without steps it is the identity.
         """
         z, y, x = known.shape
         if not self.settings.steps:
@@ -165,10 +165,10 @@ class Registration(nn.Module):
         return _apart([among.solve(solution.pose) for solution in found])
 
     def motion_left(self, pose: Pose) -> "Motion":
-        """The motion that may be missing from a pose: back to the usual scale; a shift may be any.
+        """The motion that may be missing from a pose: towards the usual scale, with any shift.
 
-        How far it may be rotated is what rotations of the bones tell, but not into which direction: that
-        would depend on how the bone lies in its scan.
+        The size of its rotation follows from the rotations of the bones. Its direction is free, since it
+        would depend on the bone's orientation in the scan.
         """
         none, (turn, scale, _) = torch.zeros(3), self.spread.cpu()
         growth = torch.tensor([math.log(self.usual_scale / pose.scale)])
@@ -178,18 +178,18 @@ class Registration(nn.Module):
         )
 
     def expect_scale(self, of_other_side: float, correlation: float) -> None:
-        """Let a bone's scale vary about that of the same person's other side, as `both_sides` has it."""
+        """Let a bone's scale vary around that of the same person's other side, by `both_sides`."""
         self.usual_scale = of_other_side**correlation
         self.spread[1] *= (1 - correlation**2) ** 0.5
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
-        """A bone's (2, z, y, x) in the prototype's frame; distances are mm there."""
+        """A bone (2, z, y, x) in the prototype's frame, with distances in mm there."""
         seen = warp(image, pose, self.grid, self.spacing)
         seen[DISTANCE] *= pose.scale
         return seen
 
     def _rough(self) -> RegistrationSettings:
-        """Enough to tell which of several starts is the best."""
+        """Solve with few points and steps, to compare starts."""
         steps = min(self.settings.steps, _STEPS_AT_FIRST)
         return self.settings.model_copy(update={"steps": steps, "affine": False})
 
@@ -201,7 +201,7 @@ class Registration(nn.Module):
         )
 
     def _any_way(self, family: Family, surface: Surface, settings: RegistrationSettings) -> LeastSquares:
-        """The problem of a bone that may have any orientation."""
+        """The problem for a bone in any orientation."""
         spread = torch.cat([self.spread.new_full((1,), torch.inf), self.spread[1:]])
         return LeastSquares(family, surface, self.spacing, settings, spread, self.usual_scale)
 
@@ -222,7 +222,7 @@ class Registration(nn.Module):
 
 
 def _apart(solutions: list[Solution]) -> list[Solution]:
-    """The best first, and those that fit about as well, of all that are alike the best."""
+    """The best solution, then those that fit about as well; among similar ones only the best."""
     chosen: list[Solution] = []
     for solution in sorted(solutions, key=lambda solution: solution.misfit):
         best = (chosen or [solution])[0].misfit
@@ -236,7 +236,7 @@ def _apart(solutions: list[Solution]) -> list[Solution]:
 def first_guess(locnet: LocNet | None, image: Tensor, known: Tensor) -> Pose:
     """The pose of a bone, image (2, z, y, x) and known (z, y, x) bool, by a localisation network.
 
-    It is the identity where there is none.
+    Without a network it is the identity.
     """
     if locnet is None:
         return Pose.identity()

@@ -1,8 +1,8 @@
 """Residual kriging: the prior's error at visible voxels is extrapolated into the hidden ones.
 
-No prior of a few dozen bones reproduces a new one: its surface lies a millimetre off, and is off alike
-a few millimetres further. That error is known at visible voxels, and kriging carries it on: close to visible
-bone the completed surface meets it without a step, and far from it the prior stands.
+No prior of a few dozen bones reproduces a new one: its surface is off by about a millimetre, and by about as
+much a few millimetres further. That error is known at visible voxels, and kriging extrapolates it: near
+visible bone the completed surface joins it without a step, and far from it the prior is unchanged.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from kneeformer.geometry.aliases import Spacing
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.kriging import Blocks, Regression, matern
 
-SURFACE_MM = 5.0  # supports lie so near to a surface; errors are predicted twice as far
+SURFACE_MM = 5.0  # from a surface, within which supports lie; errors are predicted twice as far
 NUGGET = 0.1  # variance of a voxel's own error, as a share of the variance of the correlated error
-_SUPPORTS = 800  # blocks of voxels, at most
-_REACH = 1.5  # correlation lengths from the hidden, within which supports lie
+_SUPPORTS = 800  # largest number of blocks of voxels
+_REACH = 1.5  # correlation lengths from hidden voxels within which supports lie
 
 
 @dataclass(frozen=True)
 class _Alike:
-    """Errors of variance 1, alike within a length."""
+    """Errors of variance 1 with a correlation length."""
 
     points: Tensor
     length: float
@@ -39,7 +39,7 @@ class _Alike:
 def krige_residual(
     predicted: Tensor, distance: Tensor, known: Tensor, spacing: Spacing, correlation_mm: float
 ) -> tuple[Tensor, Tensor]:
-    """Error of a prediction at every voxel near its surface that is not known.
+    """The error of a prediction at unknown voxels near its surface.
 
     The covariance is Matern's with exponent 3/2.
 
@@ -68,7 +68,7 @@ def krige_residual(
 
 
 def beside_hidden(known: Tensor, spacing: Spacing, correlation_mm: float) -> Tensor:
-    """(z, y, x) bool: known voxels from which errors reach into what is not."""
+    """(z, y, x) bool: known voxels near enough to unknown ones to predict their error."""
     to_hidden = ndimage.distance_transform_edt(known.cpu().numpy(), spacing).astype(np.float32)
     near = (to_hidden > 0) & (to_hidden < _REACH * correlation_mm)
     return torch.from_numpy(near).to(known.device)

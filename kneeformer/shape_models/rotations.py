@@ -1,8 +1,8 @@
-"""Rotations from all over the space of them, and those by which a bone may lie like the prototype.
+"""A grid of all rotations, and the choice of those that may register a bone to the prototype.
 
-Least squares go to the nearest valley, and a bone may have any orientation in its scan: a patient prone or
-feet first, a specimen laid across the table. So every rotation of a grid of them is judged, together with
-a few shifts, by where it brings some points of the bone's surface; least squares begin at the best of them.
+Least squares find the nearest minimum, and a bone may have any orientation in its scan: the patient may be
+prone or feet first, a specimen may lie across the table. So every rotation of a grid, with a few shifts, is
+tested on some points of the bone's surface, and least squares begin at the best ones.
 """
 
 import math
@@ -16,16 +16,16 @@ from torch import Tensor
 from kneeformer.shape_models.least_squares import LeastSquares
 from kneeformer.shape_models.pose import Pose, sample
 
-ALIKE = math.radians(35)  # rotations nearer to each other lead to one valley
+ALIKE = math.radians(35)  # closer rotations lead to the same minimum
 _STEPS = 4  # of the grid, from the middle of a face to its edge: 2080 rotations, none farther than 25 degrees
 _POINTS = 150
-_FAR_MM = 8.0  # what lies farther from the surface counts as this
-_SHIFT = 0.12  # of the grid's extent along each axis: the middle of what is visible is not the bone's
+_FAR_MM = 8.0  # larger distances from the surface are clipped
+_SHIFT = 0.12  # of the grid's extent along each axis: the middle of the visible part is not the bone's
 _PROMISING = 10
 
 
 def promising(problem: LeastSquares) -> list[Pose]:
-    """Poses at which to begin, no two of them alike, the identity first, then the best.
+    """Initial poses, no two of them similar: the identity, then the best.
 
     Args:
         problem: its surface around (0, 0, 0) mm.
@@ -58,12 +58,12 @@ def all_rotations() -> Tensor:
     """(n, 3, 3) float64: unit quaternions through a grid on the faces of a cube in four dimensions."""
     steps = range(-_STEPS, _STEPS + 1)
     on_a_face = [q for q in product(steps, repeat=4) if max(map(abs, q)) == _STEPS]
-    half = [(x, y, z, w) for w, x, y, z in on_a_face if (w, x, y, z) > (0, 0, 0, 0)]  # -q turns as q
+    half = [(x, y, z, w) for w, x, y, z in on_a_face if (w, x, y, z) > (0, 0, 0, 0)]  # -q turns as q does
     return torch.from_numpy(Rotation.from_quat(half).as_matrix())
 
 
 def _shifts(problem: LeastSquares) -> list[Tensor]:
-    """None, and one along each axis either way."""
+    """No shift, and one along each axis in both directions."""
     size = problem.family.distance.shape
     steps = torch.diag(torch.tensor([_SHIFT * n * mm for n, mm in zip(size, problem.spacing, strict=True)]))
     return [torch.zeros(3, dtype=torch.float64), *steps.double(), *-steps.double()]

@@ -8,7 +8,7 @@ from kneeformer.config.ranges import Angle, Count, Depth, Millimetres, Rate, Ste
 from kneeformer.config.settings import Settings
 
 BY_BOTH_SIDES = ("pca", "gp")  # priors that can be conditioned on a person's other side
-BY_STEPS = ("vae", "vqvae", "vit")  # priors that learn so; their codes are of 8 x 8 x 8 voxels
+BY_STEPS = ("vae", "vqvae", "vit")  # priors trained by steps, with codes of 8 x 8 x 8 voxels
 
 
 class LocNetSettings(Settings):
@@ -24,8 +24,8 @@ class DescentSettings(Settings):
     """Registration by the gradient of an image similarity, bone by bone: the tibia paper's direct way.
 
     Attributes:
-        learning_rate: of AdamW, in radians, in half extents of the grid, and in logarithms of the scale.
-        steps: in each round in which the prototype is estimated; a new bone gets those of all rounds.
+        learning_rate: of AdamW, in radians, half extents of the grid, and log scale.
+        steps: in each round of estimating the prototype; a new bone gets those of all rounds.
     """
 
     learning_rate: Rate = 1e-2
@@ -36,15 +36,14 @@ class RegistrationSettings(Settings):
     """Registration of a bone to the prototype: rotation, translation and one scale.
 
     Attributes:
-        affine: the least-squares steps stretch and shear it as well.
-        locnet: the network that guesses where to begin; without it and `descent`, the bone's middle is on the
-            prototype's.
-        descent: how image similarity leads on from there; None does not ask it.
-        rounds: of registering all bones and taking their mean, the prototype.
-        steps: by Gauss and Newton on distances, from where that ends; 0 leaves it as it is.
-        robust_mm: surfaces that lie farther apart hardly count; more where the usual error is above 1.5 mm.
-        correlation_mm: correlation length of two bones' differences.
-        band_mm: voxels so near to the bone's surface count.
+        affine: whether least squares also stretch and shear.
+        locnet: network that gives the initial pose; without it, the bone's middle is put on the prototype's.
+        descent: gradient descent on image similarity from there; None skips it.
+        rounds: of registering all bones and averaging them as the prototype.
+        steps: Gauss-Newton steps on distances that follow; 0 skips them.
+        robust_mm: surfaces farther apart hardly count; it grows if the usual error is above 1.5 mm.
+        correlation_mm: correlation length of the difference of two bones.
+        band_mm: distance from the bone's surface within which voxels count.
     """
 
     affine: bool = False
@@ -58,14 +57,14 @@ class RegistrationSettings(Settings):
 
 
 class CodeSettings(Settings):
-    """Of an autoencoder and its code.
+    """An autoencoder and its code.
 
     Attributes:
         width: channels at half resolution; twice and four times as many at a quarter and an eighth.
         latent_channels: numbers in the code of each 8 x 8 x 8 voxels.
-        kl_weight: of the divergence of a `vae`, in nats a voxel of the volume.
-        codes: in the codebook of a `vqvae`.
-        entropy_weight: of the nats that the codes' use in a `vqvae` lacks of being even; 0 leaves it out.
+        kl_weight: weight of the divergence of a `vae`, in nats per voxel of the volume.
+        codes: number of codes in the codebook of a `vqvae`.
+        entropy_weight: weight of the nats that separate the use of codes in a `vqvae` from uniform use.
         depth: transformer blocks of a `vit`, whose tokens are six times `width` wide.
     """
 
@@ -81,13 +80,12 @@ class PriorSettings(Settings):
     """Prior of healthy bones on the prototype, and its use to predict hidden voxels from visible ones.
 
     Attributes:
-        components: modes of the PCA, fewer than bones, be it the prior or the shapes among which the pose
-            is found for another prior; of `nearest` the bones.
+        components: modes of the PCA, fewer than bones, which is the prior or the family of shapes for poses;
+            for `nearest` the number of bones.
         code: of an autoencoder.
         correlation_mm: correlation length of the prior's errors.
-        locality_mm: within which the covariance of a `gp`'s bones is trusted, half of it farther as well.
-        residual: whether errors of the prior at visible voxels are carried on into the hidden ones, and
-            visible CT tells a PCA of hidden CT.
+        locality_mm: distance within which the covariance of a `gp` is fully trusted, and half of it beyond.
+        residual: whether errors at visible voxels correct hidden ones, and visible CT predicts hidden CT.
     """
 
     kind: Literal["prototype", "nearest", "pca", "pca_zero", "vae", "vqvae", "vit", "gp", "mirrored"] = "pca"

@@ -1,8 +1,8 @@
 """Trilinear interpolation of many volumes at the same points, with slopes.
 
-The eight voxels around a point, and its place among them, are the same in all volumes. With the numbers of a
-voxel beside each other in memory, twenty volumes cost little more than one, and `index_select` reads them
-several times as fast as an index in brackets.
+The eight voxels around a point, and their weights, are the same in all volumes. With the values of a voxel
+contiguous in memory, twenty volumes cost little more than one, and `index_select` reads them several times as
+fast as indexing in brackets.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1
 
 @dataclass(frozen=True)
 class Cells:
-    """The eight voxels around each point; of a point outside the grid, those around the nearest one inside.
+    """The eight voxels around each point; a point outside the grid takes the nearest one inside.
 
     Attributes:
         voxels: (n, 8) int64, of the flattened grid, in the order of binary numbers zyx.
@@ -31,7 +31,7 @@ class Cells:
 
     @classmethod
     def around(cls, points: Tensor, grid: Size, spacing: Spacing) -> "Cells":
-        """Of (n, 3) mm from the middle of a grid that has two voxels along each axis at least."""
+        """The cells of (n, 3) mm from the middle of a grid with at least two voxels along each axis."""
         last = points.new_tensor(grid) - 1
         place = torch.minimum((points / points.new_tensor(spacing) + last / 2).clamp(min=0), last)
         low = torch.minimum(place.floor(), last - 1)
@@ -40,18 +40,18 @@ class Cells:
         return cls((low.long() * strides).sum(1, keepdim=True) + corners, place - low, spacing)
 
     def corners(self, table: Tensor) -> Tensor:
-        """Rows of a table (voxels, channels) as of `by_voxel`: (n, 8, channels)."""
+        """(n, 8, channels) rows of a table (voxels, channels) from `by_voxel`."""
         return table.index_select(0, self.voxels.flatten()).view(len(self.voxels), 8, table.shape[1])
 
     def values(self, table: Tensor) -> Tensor:
-        """At the points: (n, channels) of a table (voxels, channels) as of `by_voxel`."""
+        """(n, channels) values at the points, from a table (voxels, channels) of `by_voxel`."""
         upper, lower = self.upper.T, 1 - self.upper.T
         sides = torch.stack([lower, upper])  # (2, 3, n)
         weights = [sides[k, 0] * sides[j, 1] * sides[i, 2] for k, j, i in _CORNERS]
         return F.embedding_bag(self.voxels, table, per_sample_weights=torch.stack(weights, 1), mode="sum")
 
     def value_and_slope(self, corners: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 8) numbers of the voxels -> (n,) and its derivatives (n, 3) along (z, y, x), per mm."""
+        """(n, 8) values of the voxels -> (n,) values and (n, 3) derivatives along (z, y, x), per mm."""
         z, y, x = self.upper.T
         cube = corners.reshape(-1, 2, 2, 2)
         across_z = cube[:, 0].lerp(cube[:, 1], z[:, None, None])  # (n, 2, 2) along y and x

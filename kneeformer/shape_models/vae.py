@@ -1,5 +1,7 @@
-"""The variational autoencoder of bones (Kingma and Welling 2014), its divergence weighted as in the
-beta-VAE (Higgins et al. 2017)."""
+"""The variational autoencoder of bones (Kingma and Welling 2014), with the weight of a beta-VAE.
+
+The weight is that of the divergence (Higgins et al. 2017).
+"""
 
 import torch
 from torch import Tensor
@@ -31,7 +33,7 @@ class Vae(ConvolutionalAutoencoder):
 
     @torch.no_grad()
     def complete(self, image: Tensor, known: Tensor) -> Guess:
-        """The bone of the mean code; its deviation is that of eight bones of drawn codes, always the same."""
+        """The bone of the mean code, with the deviation of eight bones from fixed random codes."""
         mean, log_variance = _gaussian(self.encoded(image[None], known[None]))
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(_SAMPLES, *mean.shape[1:], generator=generator).to(mean.device)

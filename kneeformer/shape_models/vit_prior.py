@@ -14,9 +14,9 @@ from kneeformer.shape_models.settings import CodeSettings, PriorSettings
 
 
 class VitPrior(Autoencoder):
-    """The encoder sees tokens of 8 x 8 x 8 voxels in which anything is known; the filler finds the others.
+    """A masked autoencoder of bones: the encoder sees the tokens (8 x 8 x 8 voxels) with any known voxel.
 
-    In a token that is partly known the rest is 0, as in all that is shown to an autoencoder.
+    The filler predicts the others. Unknown voxels of a visible token are 0, as for other autoencoders.
     """
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
@@ -27,12 +27,12 @@ class VitPrior(Autoencoder):
         self.network = MaskedAutoencoder(3, network, MaskingSettings(), decoder)
 
     def autoencoded(self, bones: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        at_once = len(bones) if self.training else 1  # a bone alone keeps all of its tokens
+        at_once = len(bones) if self.training else 1  # a single bone keeps all of its tokens
         pairs = zip(torch.split(bones, at_once), torch.split(known, at_once), strict=True)
         return torch.cat([self._found(*pair) for pair in pairs]), bones.new_zeros(())
 
     def _found(self, bones: Tensor, known: Tensor) -> Tensor:
-        """(batch, 2, z, y, x) whole bones, from equally many tokens of each."""
+        """(batch, 2, z, y, x) whole bones, from an equal number of tokens of each."""
         visible = equally_many(F.max_pool3d(known[:, None].float(), REDUCTION)[:, 0] > 0)
         in_mm = torch.diag(torch.tensor(self.spacing, device=bones.device))
         to_patient = F.pad(in_mm, (0, 1)).expand(len(bones), -1, -1)
@@ -46,9 +46,9 @@ class VitPrior(Autoencoder):
 
 
 def equally_many(visible: Tensor) -> Tensor:
-    """Of each image's visible tokens as many, drawn at random, as the image with the fewest has.
+    """Random visible tokens of each image, as many as the image with the fewest has.
 
-    An image alone keeps all of its own. Where nothing is visible, a token is kept in which nothing is known.
+    A single image keeps all of its own. If nothing is visible, one token without known voxels is kept.
 
     Shapes: (batch, z, y, x) bool -> the same.
     """
@@ -59,7 +59,7 @@ def equally_many(visible: Tensor) -> Tensor:
 
 
 def transformer(code: CodeSettings) -> NetworkSettings:
-    """Three strided convolutions to a token, as other autoencoders have to their code, and `depth` blocks."""
+    """Network settings: three strided convolutions, as in other autoencoders, and `depth` blocks."""
     width = 6 * code.width
     channels = (code.width, 2 * code.width, width)
     return NetworkSettings(

@@ -16,8 +16,8 @@ from kneeformer.shape_models.settings import PriorSettings
 
 _DECAY = 0.99
 _COMMITMENT = 0.25
-_DEAD = 0.5  # vectors a step, on average, below which a code starts anew
-_WARM_STEPS = 200  # until the code is wholly quantised; half of it is from the first step on
+_DEAD = 0.5  # mean vectors per step below which a code is replaced
+_WARM_STEPS = 200  # from half to full quantisation of the code
 _ROUNDS = 20  # of k-means
 _CHUNK = 16384
 
@@ -27,9 +27,10 @@ class Codebook(nn.Module):
 
     Attributes:
         codes: (codes, channels).
-        counts: (codes,) vectors of a step that each stands for; sums: (codes, channels) of those vectors.
-        share: (), how far a vector is replaced by its code: from 0.5 to 1 over the first steps.
-        perplexity: (), of the codes' use in the last step: as many codes, used alike, tell as much.
+        counts: (codes,) moving average of vectors per step of each code.
+        sums: (codes, channels) moving average of the sums of those vectors.
+        share: (), degree to which vectors are replaced by codes: from 0.5 to 1 over the first steps.
+        perplexity: (), of the codes' use in the last step: the equivalent number of equally used codes.
     """
 
     codes: Tensor
@@ -53,16 +54,16 @@ class Codebook(nn.Module):
         self.counts.fill_(1)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(n, channels) -> (n, channels) towards their codes; gradients pass as if nothing happened."""
+        """(n, channels) -> (n, channels) moved towards their codes; gradients pass unchanged."""
         return vectors + self.share * (self.nearest(vectors) - vectors).detach()
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """(n, channels): each vector's code."""
+        """(n, channels): the code of each vector."""
         return self.codes[nearest(vectors, self.codes)]
 
     @torch.no_grad()
     def follow(self, vectors: Tensor) -> None:
-        """One step of the moving averages. A code that has lost its vectors becomes a random one of these."""
+        """Update the moving averages; a code without vectors becomes a random vector."""
         owner = nearest(vectors, self.codes)
         use = torch.bincount(owner, minlength=len(self.codes)).to(vectors.dtype)
         self.counts.lerp_(use, 1 - _DECAY)
@@ -76,7 +77,7 @@ class Codebook(nn.Module):
 
 
 class VqVae(ConvolutionalAutoencoder):
-    """Each vector of the code is one of a codebook; the encoder learns to stay near its codes."""
+    """A prior whose code is quantised by a codebook; the encoder learns to stay near the codes."""
 
     def __init__(self, grid: Size, spacing: Spacing, settings: PriorSettings) -> None:
         code = settings.code
@@ -85,7 +86,7 @@ class VqVae(ConvolutionalAutoencoder):
 
     @torch.no_grad()
     def fit(self, bones: Tensor) -> None:
-        """As others, and k-means of what the encoder makes of the bones."""
+        """Fit as other priors, and start the codebook by k-means of the encoded bones."""
         super().fit(bones)
         known = torch.ones_like(bones[:1, 0], dtype=torch.bool)
         encoded = torch.cat([self.encoded(bone[None], known) for bone in bones])
@@ -103,7 +104,7 @@ class VqVae(ConvolutionalAutoencoder):
 
     @torch.no_grad()
     def use(self, bones: Tensor, known: Tensor) -> Tensor:
-        """(codes,) int64: how many vectors of bones (batch, 2, z, y, x) each code stands for."""
+        """(codes,) int64: number of vectors of bones (batch, 2, z, y, x) for each code."""
         vectors = _vectors(self.encoded(bones, known))
         codes = self.codebook.codes
         return torch.bincount(nearest(vectors, codes), minlength=len(codes))
@@ -115,30 +116,30 @@ class VqVae(ConvolutionalAutoencoder):
 
 
 def nearest(vectors: Tensor, codes: Tensor) -> Tensor:
-    """(n,) number of the code (k, channels) that is nearest to each of (n, channels)."""
+    """(n,) index of the nearest code (k, channels) for each of (n, channels)."""
     return torch.cat([torch.cdist(chunk, codes).argmin(1) for chunk in torch.split(vectors, _CHUNK)])
 
 
 def perplexity(use: Tensor) -> Tensor:
-    """exp of the entropy of shares (k,) that sum to 1: k where all are alike, 1 where one is all."""
+    """exp of the entropy of shares (k,) that sum to 1: k if all are equal, 1 if one is everything."""
     return _entropy(use).exp()
 
 
 def unused(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Nats that soft assignments, averaged over vectors, lack of using all codes alike; 0 or more."""
+    """Nats between the mean soft assignment of vectors and uniform use of the codes; 0 or more."""
     use = (-torch.cdist(vectors, codes).square()).softmax(1).mean(0)
     return math.log(len(codes)) - _entropy(use)
 
 
 def k_means(vectors: Tensor, count: int) -> Tensor:
-    """(count, channels) means of clusters of (n, channels): Lloyd's algorithm, the same every time.
+    """(count, channels) means of clusters of (n, channels), by Lloyd's algorithm with a fixed seed.
 
-    Clusters begin at distinct vectors, some of them at the same one where there are fewer than `count`.
+    Clusters begin at distinct vectors, or share some if there are fewer than `count`.
     """
     distinct = np.unique(vectors.cpu().numpy(), axis=0)
     chosen = np.resize(np.random.default_rng(0).permutation(len(distinct)), count)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of an empty cluster: `follow` starts it anew
+        warnings.simplefilter("ignore", UserWarning)  # about empty clusters, which `follow` restarts
         means, _ = kmeans2(distinct, distinct[chosen], _ROUNDS, minit="matrix")
     return torch.from_numpy(means).to(vectors)
 
@@ -149,7 +150,7 @@ def _entropy(shares: Tensor) -> Tensor:
 
 
 def _sums(vectors: Tensor, owner: Tensor, codes: Tensor) -> Tensor:
-    """(k, channels): of those (n, channels) that each code owns."""
+    """(k, channels) sums of the vectors (n, channels) of each code."""
     return torch.zeros_like(codes).index_add_(0, owner, vectors)
 
 
@@ -159,6 +160,6 @@ def _vectors(encoded: Tensor) -> Tensor:
 
 
 def _unfolded(vectors: Tensor, like: Tensor) -> Tensor:
-    """Undo `_vectors`: return the shape of `like`."""
+    """Undo `_vectors`, to the shape of `like`."""
     batch, _, z, y, x = like.shape
     return vectors.view(batch, z, y, x, -1).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Raw k-space as networks take it: an image along the readout, samples along the phase encoding.
+"""Raw k-space prepared for networks: an image along the readout, samples along the phase encoding.
 
 `axes` are the encoded ones, counted from the end: (-1,) the columns, or (-2, -1) rows and columns of a 3D
 scan, which is cut across its readout.
@@ -24,16 +24,16 @@ from kneeformer.labels import LabelScheme
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
-SIMULATED = "simulated from magnitudes"  # what is said of such data wherever they show
+SIMULATED = "simulated from magnitudes"  # the remark on such data, wherever they appear
 
 
 @dataclass(frozen=True)
 class PreparedKSpace:
-    """Samples as networks take them.
+    """Samples prepared for networks.
 
     Attributes:
-        image: (coils, slices, rows, columns) complex64, k-space along the encoded axes, else an image.
-        orientation: where slices, rows and columns lead in the patient, as "SPL".
+        image: (coils, slices, rows, columns) complex64, k-space along encoded axes, an image along others.
+        orientation: directions of slices, rows and columns in the patient, such as "SPL".
         spacing: mm, along slices, rows and columns.
     """
 
@@ -46,7 +46,7 @@ class PreparedKSpace:
 def prepare_kspace(
     scan: Scan, labels: np.ndarray | None, configuration: ReconstructionConfiguration, scheme: LabelScheme
 ) -> PreparedKSpace:
-    """The samples along the phase encoding of k-space, or of the magnitudes of one coil.
+    """Prepare k-space, or that of magnitudes as of one coil.
 
     Raises:
         KneeformerError: as `encoded_along` and `from_magnitudes`; or the zero frequency was not measured, or
@@ -83,11 +83,11 @@ def _require_one_mask(hybrid: np.ndarray) -> None:
 def prepare_truth(
     scan: Scan, labels: np.ndarray | None, configuration: ReconstructionConfiguration, scheme: LabelScheme
 ) -> PreparedKSpace:
-    """As `prepare_kspace`, of a case to learn from.
+    """As `prepare_kspace`, for a training case.
 
     Raises:
-        KneeformerError: as `prepare_kspace`; or it is undersampled itself, where a truth is learnt from, or
-            as a 3D scan, of which no task learns.
+        KneeformerError: as `prepare_kspace`; or it is undersampled itself, and the plan learns from fully
+            sampled files, or it is a 3D scan, from which no task learns.
     """
     prepared, axes = prepare_kspace(scan, labels, configuration, scheme), configuration.preprocessing.encoded
     mask = measured(prepared.image, axes)
@@ -108,12 +108,12 @@ def prepare_truth(
 
 
 def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.ndarray:
-    """Transform the readout of what was measured, and cut its oversampling, where the image holds nothing.
+    """Transform the readout of measured samples, and cut its oversampling, where the image is empty.
 
     Args:
-        kspace: (coils, slices, rows, columns) complex, as `encoded_along` gives it.
+        kspace: (coils, slices, rows, columns) complex, from `encoded_along`.
         size: of the image along the readout.
-        axes: that are phase-encoded.
+        axes: phase-encoded axes.
     """
     there, readout = measured_columns(kspace), 1 if -2 in axes else 2
     shape = list(kspace.shape)
@@ -130,8 +130,8 @@ def hybrid_kspace(kspace: np.ndarray, size: int, axes: tuple[int, ...]) -> np.nd
 def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """(coils, slices, rows, columns) samples along the readout and the encoded `axes` of a plan.
 
-    Those of a 3D scan lie across its readout. Slices that are images become its partitions, where the plan
-    encodes them.
+    The slices of a 3D scan lie across its readout. If the plan encodes two axes, image slices become
+    partitions.
 
     Raises:
         KneeformerError: a 3D scan, and a plan of slices.
@@ -147,15 +147,15 @@ def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def across_readout(volume: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """(..., slices, rows, columns), slices and rows of a 3D scan exchanged; this is its own inverse.
+    """(..., slices, rows, columns) with slices and rows of a 3D scan exchanged; its own inverse.
 
-    What a plan of slices encodes stays as it is.
+    In a plan of slices nothing changes.
     """
     return volume.swapaxes(-3, -2) if -2 in axes else volume
 
 
 def from_magnitudes(image: np.ndarray) -> np.ndarray:
-    """(1, slices, rows, columns) k-space of one coil that magnitudes (1, slices, rows, columns) would have.
+    """(1, slices, rows, columns) k-space of one coil, from magnitudes (1, slices, rows, columns).
 
     Raises:
         KneeformerError: more than one channel.
@@ -166,17 +166,17 @@ def from_magnitudes(image: np.ndarray) -> np.ndarray:
 
 
 def measured(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Bool over the encoded axes: samples that are not zero in every coil and everywhere else."""
+    """Bool over the encoded axes: samples that are not zero in all coils and along all other axes."""
     return np.asarray(kspace.any(tuple(axis for axis in range(4) if axis - 4 not in axes)))
 
 
 def as_mask(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """A mask over encoded axes, so shaped that it multiplies (coils, slices, rows, columns)."""
+    """A mask over encoded axes, reshaped to multiply (coils, slices, rows, columns)."""
     return mask.reshape(1, 1, *(1,) * (2 - len(axes)), *mask.shape)
 
 
 def calibration_width(mask: np.ndarray, most: int = 24) -> int:
-    """Width of the fully measured centre, at most `most` samples: sensitivities come from it."""
+    """Width of the fully measured centre, at most `most` samples, which gives the sensitivities."""
     if mask.ndim == 1:
         return min(most, centre_width(mask))
     middle = [mask[mask.shape[0] // 2], mask[:, mask.shape[1] // 2]]
@@ -184,9 +184,9 @@ def calibration_width(mask: np.ndarray, most: int = 24) -> int:
 
 
 def scale_of(kspace: np.ndarray, axes: tuple[int, ...]) -> float:
-    """The number that samples are divided by: the maximum of the image that the fewest centre lines give.
+    """The divisor of the samples: the maximum of the image from the fewest centre lines.
 
-    It is the same for every mask of a volume.
+    It is the same for all masks of a volume.
     """
     parts = np.split(kspace, kspace.shape[1], 1)
     small = (low_resolution(part, axes, FEWEST_CENTRE_LINES) for part in parts)
@@ -194,6 +194,6 @@ def scale_of(kspace: np.ndarray, axes: tuple[int, ...]) -> float:
 
 
 def zero_filled_volume(kspace: np.ndarray, axes: tuple[int, ...], shape: Size) -> np.ndarray:
-    """(slices, rows, columns) float32: root sum of squares of what was measured, cut to the image."""
+    """(slices, rows, columns) float32: root sum of squares of the measured samples, cut to the image."""
     images = to_image(kspace, axes)
     return centre_crop(root_sum_of_squares(images), shape).astype(np.float32)

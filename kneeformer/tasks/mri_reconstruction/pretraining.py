@@ -1,4 +1,4 @@
-"""Pre-training of reconstructions: the transformer learns to fill in hidden patches of complex images."""
+"""Masked pre-training of reconstructions: the transformer fills in hidden patches of complex images."""
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfigura
 class ReconstructionPretraining(Task[ReconstructionConfiguration]):
     """Configuration `3d_mae` of fully sampled k-space: the masked autoencoder of the first denoiser.
 
-    Its stem and encoder are what `3d_vit` takes over.
+    `3d_vit` takes over its stem and encoder.
     """
 
     needs_labels = False

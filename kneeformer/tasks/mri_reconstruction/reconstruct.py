@@ -1,4 +1,4 @@
-"""Whole volumes by networks or solvers, slab by slab."""
+"""Reconstruction of whole volumes by networks or solvers, slab by slab."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from kneeformer.tasks.mri_reconstruction.prepare import (
 )
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
-_AT_A_TIME = 8  # slabs: they take a few GB at most
+_AT_A_TIME = 8  # slabs, which take a few GB at most
 
 
 def reconstruct(
@@ -27,14 +27,14 @@ def reconstruct(
     prepared: PreparedKSpace,
     configuration: ReconstructionConfiguration,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A volume, slab by slab, on a CPU several at a time; of several networks their mean.
+    """Reconstruct a volume, as the mean of the networks; on a CPU, several slabs at a time.
 
     Returns:
         (slices, rows, columns) float32 magnitudes, the root sum of squares of the coils, and complex64 images
         combined by the coils' sensitivities; axes as prepared.
 
     Args:
-        prepared: samples that are zero where nothing was measured.
+        prepared: samples, zero where nothing was measured.
     """
     axes, device = configuration.preprocessing.encoded, _device(networks)
     kspace = prepared.image
@@ -63,7 +63,7 @@ def reconstruct(
 
 
 def _mean(networks: Sequence[nn.Module], operator: Measurement, to_patient: Tensor) -> tuple[Tensor, Tensor]:
-    """The magnitude and the complex image of a slab, (slices, rows, columns), over the networks."""
+    """Mean magnitude and mean complex image of a slab, (slices, rows, columns), over the networks."""
     found = [network(operator, to_patient) for network in networks]
     magnitude = torch.stack([f.magnitude[0] for f in found]).mean(0).float()
     return magnitude, torch.stack([operator.combine_images(f.coil_images)[0] for f in found]).mean(0)

@@ -1,9 +1,9 @@
-"""Learning from undersampled files alone: by what is withheld, and by scanning reconstructions again.
+"""Self-supervision from undersampled files: by withheld samples, and by rescanning reconstructions.
 
-Withheld samples are predicted (Yaman et al. 2020), weighted by their density (after Millard and Chiew 2023)
-and their noise. The correction of magnitudes learns from noise that is added to what was not measured. And a
-reconstruction, moved and scanned again with another mask, is reconstructed as it is:
-multi-operator equivariant imaging (Wang and Davies 2025; with noise as Chen et al. 2022).
+The network predicts withheld samples (Yaman et al. 2020), weighted by their density (after Millard and Chiew
+2023) and noise. The correction of magnitudes learns from noise added to missing samples. A reconstruction
+that is moved and scanned again with another mask should be reconstructed unchanged: multi-operator
+equivariant imaging (Wang and Davies 2025; with noise as in Chen et al. 2022).
 """
 
 import math
@@ -22,12 +22,12 @@ _LEAST_NOISE = 1e-3  # of the brightest voxel
 
 
 class SelfSupervisedObjective:
-    """The losses of batches of split slabs; in validation that of withheld samples alone.
+    """The losses of split slabs; validation uses only that of withheld samples.
 
     Args:
-        loss: of the second reconstruction, as of supervised training.
+        loss: of the second reconstruction, as in supervised training.
         equivariance: weight of that loss; 0 makes no second reconstruction.
-        axes: that are encoded, counted from the end.
+        axes: encoded axes, counted from the end.
     """
 
     def __init__(self, loss: str, equivariance: float, axes: tuple[int, ...]) -> None:
@@ -42,7 +42,7 @@ class SelfSupervisedObjective:
         return loss + self.equivariance * self._scanned_again(network, coil_images.detach(), batch)
 
     def _bias_error(self, network: nn.Module, coil_images: Tensor, batch: Batch) -> Tensor:
-        """Of the correction of the magnitude, which no error in k-space teaches; of nothing else."""
+        """The loss of the correction of magnitudes alone, which errors in k-space cannot train."""
         found, noisy = magnitudes_by_noise(coil_images, batch, self.axes)
         corrected, peak = network.get_submodule("bias")(found), batch["peak"].view(-1, 1, 1, 1)
         with torch.autocast(found.device.type, enabled=False):
@@ -68,7 +68,7 @@ class SelfSupervisedObjective:
 
 
 def seen_part(batch: Batch, axes: tuple[int, ...]) -> Measurement:
-    """The network's input: what is not withheld."""
+    """The network's input: the samples that are not withheld."""
     samples = torch.where(batch["mask"], batch["samples"], 0)
     return Measurement(samples, batch["mask"], batch["sensitivities"], axes)
 
@@ -76,7 +76,7 @@ def seen_part(batch: Batch, axes: tuple[int, ...]) -> Measurement:
 def withheld_error(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
     """Weighted mean of sqrt(1 + |error / noise|^2) - 1 of the withheld samples, in k-space; shape ().
 
-    Least squares where a reconstruction is as good as the noise allows, moduli where it is not.
+    It acts as least squares for errors below the noise, and as moduli for larger ones.
 
     Args:
         coil_images: (batch, coils, slices, rows, columns) complex.
@@ -88,7 +88,7 @@ def withheld_error(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> 
 
 
 def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> float:
-    """1 - |error|^2 / |samples|^2, weighted, of the withheld samples; below 0 where zeros were nearer."""
+    """Weighted 1 - |error|^2 / |samples|^2 of the withheld samples; negative if zeros were closer."""
     errors = _withheld(to_kspace(coil_images, axes) - batch["samples"], batch)
     samples = _withheld(batch["samples"], batch)
     left, energy = ((batch["weights"] * _squares(each)).sum() for each in (errors, samples))
@@ -96,9 +96,9 @@ def predicted_share(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) ->
 
 
 def magnitudes_by_noise(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Magnitudes of all measured and the predicted samples, and of the same with noise in the predicted ones.
+    """Magnitudes from measured and predicted samples, and again with noise in the predicted ones.
 
-    The second has the noise that a fully sampled scan would have, and so its bias.
+    The second has the noise, and so the bias, of a fully sampled scan.
 
     Returns:
         Each (batch, slices, rows, columns).
@@ -111,10 +111,10 @@ def magnitudes_by_noise(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]
 
 
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
-    """All k-space of the image flipped and shifted along the columns, with noise.
+    """Complete k-space of the image, flipped and shifted along the columns, with noise; shape of `coil_images`.
 
-    The coils stay where they are, so the image lies elsewhere in their sensitivities. The noise of each item
-    comes from its own seed. Shape of `coil_images`.
+    The coils do not move, so the image lies elsewhere in their sensitivities. Each item has its own seed of
+    noise.
     """
     maps = batch["sensitivities"]
     image = (maps.conj() * coil_images).sum(1)
@@ -129,7 +129,7 @@ def _noise_of_batch(like: Tensor, batch: Batch) -> Tensor:
 
 
 def _noise(like: Tensor, seed: Tensor) -> Tensor:
-    """Complex noise of deviation 1, by the item's seed: the same for any number of ranks."""
+    """Complex noise of deviation 1 from the item's seed, the same for any number of ranks."""
     drawn = torch.randn(like.shape, dtype=like.dtype, generator=torch.Generator().manual_seed(int(seed)))
     return drawn.to(like.device)
 

@@ -1,4 +1,4 @@
-"""Settings of reconstructions: what is measured, by what network or solver it is undone. Needs no torch."""
+"""Settings of reconstructions: their k-space, sampling, network or solver. Needs no torch."""
 
 from typing import Annotated, Literal
 
@@ -14,10 +14,10 @@ MaskKind = Annotated[str, Field(pattern=f"^({'|'.join(MASK_KINDS)})$")]
 
 
 class KSpaceSettings(GridSettings):
-    """Of prepared k-space: an image along the readout, samples along the phase-encoding axes of the scan.
+    """Prepared k-space: an image along the readout, samples along the phase-encoding axes of the scan.
 
-    A 3D scan is cut across its readout: the slices of networks are then its rows, and their rows its slices.
-    Nothing is resampled. `spacing` is that of the median case, of slices, rows and columns as prepared.
+    A 3D scan is cut across its readout, so slices and rows are exchanged for networks. Nothing is resampled:
+    `spacing` is that of the median case along slices, rows and columns as prepared.
     """
 
     phase_encoding_axes: tuple[Axis, ...] = (2,)
@@ -31,7 +31,7 @@ class KSpaceSettings(GridSettings):
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Axes of prepared samples that are k-space, from the end: columns, or rows and columns."""
+        """Axes of prepared samples that are k-space, counted from the end: columns, or rows and columns."""
         return (-1,) if self.phase_encoding_axes == (2,) else (-2, -1)
 
 
@@ -44,10 +44,10 @@ class SamplingSettings(Settings):
 
 
 class SelfSupervisionSettings(Settings):
-    """Learning from undersampled files: the network sees a part of each, and is judged on what is withheld.
+    """Learning from undersampled files: the network sees a part of each, and predicts the withheld rest.
 
-    Each crop draws the share that is `withheld` of the measured columns. `equivariance` weighs the
-    loss of a second reconstruction: of the first, moved and measured again with another mask.
+    Each crop draws the share of measured columns that is `withheld`. `equivariance` weighs the loss of a second
+    reconstruction: of the first one, moved and measured again with another mask.
     """
 
     withheld: Annotated[tuple[Share, Share], ascending] = (0.3, 0.5)
@@ -57,8 +57,8 @@ class SelfSupervisionSettings(Settings):
 class CascadeSettings(Settings):
     """Cascades of a denoiser and data consistency.
 
-    The first denoiser is the vision transformer of `network`, each of the others a light
-    U-Net of so many `channels` at half the resolution, and so many `scales`.
+    The first denoiser is the vision transformer of `network`; the others are light U-Nets with `channels`
+    channels at half the resolution, and `scales` scales.
     """
 
     count: Annotated[int, Field(ge=1, le=32)] = 4
@@ -70,8 +70,8 @@ class CascadeSettings(Settings):
 class SolverSettings(Settings):
     """A reconstruction without training: zero-filled, or compressed sensing to convergence.
 
-    `weight` is that of the regularisation, for images scaled as networks see them; a training chooses it
-    among `candidates` by the mean `tuned_for` of its cases.
+    `weight` is that of the regularisation, for images scaled as for networks; training chooses it among
+    `candidates` by the mean `tuned_for` of its cases.
     """
 
     kind: Literal["zero_filled", "tv", "wavelet"]

@@ -1,4 +1,4 @@
-"""Slabs of undersampled files for self-supervision: an input, what is withheld, and another scan's mask."""
+"""Slabs for self-supervision: the input, the withheld samples, and the mask of a second scan."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,16 @@ _SHIFT = 0.1  # of the columns, the farthest that an image is moved before it is
 
 @dataclass(frozen=True)
 class Split:
-    """One division of the measured columns, and what the next scan of the moved image measures.
+    """One split of the measured columns, and the second scan of the moved image.
 
     Attributes:
         seen: (columns,) bool, the input.
-        weights: (columns,) of the withheld columns, 0 of all others; their expected sum with an error is its
-            mean over all columns, but for those seen.
-        missing: (columns,) bool, not measured, between the first and the last one measured.
-        again: (columns,) bool, another mask.
-        flip, shift: of the image along the columns before that.
-        noise_seed: of the noise that is then added, which so does not depend on who else scans.
+        weights: (columns,) of the withheld columns, 0 elsewhere; the expected weighted sum of an error is its
+            mean over all columns that are not seen.
+        missing: (columns,) bool, not measured, between the first and the last measured one.
+        again: (columns,) bool, the mask of the second scan.
+        flip, shift: of the image along the columns before the second scan.
+        noise_seed: seed of the noise of the second scan, independent of other items.
     """
 
     seen: np.ndarray
@@ -40,7 +40,7 @@ class Split:
     def draw(
         cls, measured: np.ndarray, share: float, sampling: SamplingSettings, rng: np.random.Generator
     ) -> "Split":
-        """Withhold a share of the measured columns, (columns,) bool."""
+        """Withhold a share of the measured columns, (columns,) bool, and draw the second scan."""
         withheld, reach = withhold(measured, share, rng), reach_of(measured)
         weights = withheld_weights(sampling_density(measured), measured, withheld) / reach.sum()
         seed = rng.integers(2**31, size=2).tolist()
@@ -54,15 +54,15 @@ class Split:
 def split_slab(
     kspace: np.ndarray, measured: np.ndarray, split: Split, rows: slice, axes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """Return what the objective of self-supervision reads of a slab.
+    """The entries of a slab for the objective of self-supervision.
 
-    "samples" all that were measured, "mask" of the input, "weights" of the withheld ones, "sensitivities"
-    from the centre, which is never withheld, "noise" of each coil, and of the split "missing", "again",
-    "flip", "shift" and "noise_seed".
+    They are "samples", all that were measured; "mask" of the input; "weights" of the withheld ones;
+    "sensitivities" from the centre, which is never withheld; "noise" of each coil; and of the split "missing",
+    "again", "flip", "shift" and "noise_seed".
 
     Args:
         kspace: (coils, slices, rows, columns) over the scale of its volume.
-        rows: that are cut.
+        rows: the rows to keep.
     """
     maps = coil_sensitivities(kspace, axes, calibration_width(measured))
     return {

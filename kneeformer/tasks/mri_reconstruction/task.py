@@ -117,7 +117,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         assert settings is not None and cascades is not None
         decoder = build_decoder(settings, 2)
         begin_at_zero([*decoder.modules()][-1])
-        strip = -(-configuration.training.crop[1] // settings.token[1])  # as tall as crops of training
+        strip = -(-configuration.training.crop[1] // settings.token[1])  # as tall as training crops
         transformer = HybridTransformer(2, settings, decoder, strip)
         light = [LightUNet(cascades.channels, cascades.scales) for _ in range(cascades.count - 1)]
         denoisers = [TokenDenoiser(transformer, settings.token), *light]
@@ -209,17 +209,17 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
 
 
 def _supervision(configuration: ReconstructionConfiguration) -> dict[str, str]:
-    """Say in CASE.json and in the report that no truth has taught a network, or tuned a weight."""
+    """The entry of CASE.json and of the report that a network or a weight learnt without references."""
     by_itself = configuration.self_supervision is not None
     return {"supervision": "self-supervised: learnt from undersampled files alone"} if by_itself else {}
 
 
 def _is_oriented(scan: Scan) -> bool:
-    """True where the grid tells how the patient lay."""
+    """True where the grid shows how the patient lay."""
     return scan.facts.get("orientation") != "unknown"
 
 
 def _description(scan: Scan) -> str:
-    """The line that headers of reconstructions have: what must not be overlooked."""
+    """The line in headers of reconstructions: caveats."""
     simulated = [SIMULATED] if scan.facts.get("data") == SIMULATED else []
     return "; ".join([*simulated, *([] if _is_oriented(scan) else ["orientation unknown"])])

@@ -1,4 +1,4 @@
-"""Choose the weight of a classical solver on training cases, by the metric that it shall be good at."""
+"""Choice of the weight of a classical solver on training cases, by the metric of its settings."""
 
 import logging
 import math
@@ -16,15 +16,15 @@ from kneeformer.tasks.mri_reconstruction.batches import SlabBatches, measurement
 from kneeformer.tasks.mri_reconstruction.self_supervision import predicted_share, seen_part
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 
-_CASES = 8  # slabs of as many training cases
+_CASES = 8  # one slab each
 
 
 def tune(
     network: nn.Module, cases: list[Path], configuration: ReconstructionConfiguration, watch: Progress
 ) -> None:
-    """Set the network's weight to the candidate of the highest metric over slabs, and log that of each.
+    """Set the network's weight to the candidate with the highest metric over slabs, and log all metrics.
 
-    Where the files are undersampled, the metric is how well withheld samples are predicted.
+    For undersampled files the metric is the predicted share of withheld samples.
     """
     assert configuration.solver is not None
     training = configuration.training.model_copy(
@@ -47,7 +47,7 @@ def tune(
 def _metric(
     configuration: ReconstructionConfiguration,
 ) -> tuple[str, Callable[[nn.Module, Batch], float], Callable[[list[float]], float]]:
-    """Its name, its part of a batch of one slab, and the metric of these."""
+    """Name of the metric, its part for a batch of one slab, and the combination of these parts."""
     assert configuration.solver is not None
     axes, tuned_for = configuration.preprocessing.encoded, configuration.solver.tuned_for
 

@@ -12,7 +12,7 @@ _TOLERANCE = 1.15  # of the acceleration; 6 lines of a small matrix cannot meet 
 def unlike_training(
     mask: np.ndarray, shape: Size, configuration: ReconstructionConfiguration
 ) -> tuple[str, ...]:
-    """Return a sentence for each of acceleration and matrix that is not one of training; of solvers none.
+    """A sentence for each of acceleration and matrix size that training did not include; none for solvers.
 
     Args:
         mask: bool over the phase-encoding axes, True where samples were measured.
