@@ -111,10 +111,10 @@ def magnitudes_by_noise(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]
 
 
 def scan_moved(coil_images: Tensor, batch: Batch, axes: tuple[int, ...]) -> Tensor:
-    """Complete k-space of the image, flipped and shifted along the columns, with noise; shape of `coil_images`.
+    """Complete k-space of the image, flipped and shifted along the columns, with noise.
 
     The coils do not move, so the image lies elsewhere in their sensitivities. Each item has its own seed of
-    noise.
+    noise. The shape is that of `coil_images`.
     """
     maps = batch["sensitivities"]
     image = (maps.conj() * coil_images).sum(1)

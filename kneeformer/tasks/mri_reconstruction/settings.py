@@ -46,8 +46,8 @@ class SamplingSettings(Settings):
 class SelfSupervisionSettings(Settings):
     """Learning from undersampled files: the network sees a part of each, and predicts the withheld rest.
 
-    Each crop draws the share of measured columns that is `withheld`. `equivariance` weighs the loss of a second
-    reconstruction: of the first one, moved and measured again with another mask.
+    Each crop draws the share of measured columns that is `withheld`. `equivariance` weighs the loss of a
+    second reconstruction: of the first one, moved and measured again with another mask.
     """
 
     withheld: Annotated[tuple[Share, Share], ascending] = (0.3, 0.5)

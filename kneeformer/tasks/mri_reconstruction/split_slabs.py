@@ -57,8 +57,8 @@ def split_slab(
     """The entries of a slab for the objective of self-supervision.
 
     They are "samples", all that were measured; "mask" of the input; "weights" of the withheld ones;
-    "sensitivities" from the centre, which is never withheld; "noise" of each coil; and of the split "missing",
-    "again", "flip", "shift" and "noise_seed".
+    "sensitivities" from the centre, which is never withheld; "noise" of each coil; and of the split
+    "missing", "again", "flip", "shift" and "noise_seed".
 
     Args:
         kspace: (coils, slices, rows, columns) over the scale of its volume.
