@@ -104,6 +104,14 @@ def test_a_bone_on_its_prototype_is_like_it_and_one_pushed_away_is_not() -> None
     assert losses[0] == pytest.approx(0, abs=1e-4) and losses[1] > 0.05
 
 
+def test_scores_of_a_joint_registration_do_not_depend_on_where_it_began() -> None:
+    """Targets are poses on the prototype, which a resumed training has from its checkpoint."""
+    batch = batches()[0]
+    resumed = {**batch, "targets": batch["targets"] + 5}
+    scores = [SimilarityObjective().validate(Stage().eval(), [one]).scores for one in (batch, resumed)]
+    assert scores[0] == scores[1] and 0 < scores[0]["similarity"] < 1
+
+
 @pytest.mark.parametrize("objective", [SimilarityObjective(), PoseObjective()])
 def test_steps_bring_the_bones_nearer(objective: SimilarityObjective | PoseObjective) -> None:
     stage = Stage()

@@ -28,6 +28,15 @@ class SimilarityObjective:
     """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self._parts(network, batch)[0]
+
+    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
+        """Scored by 1 - D-SSIM: the targets of a batch are poses on the prototype as it was before."""
+        losses, apart = zip(*(self._parts(network, batch) for batch in batches), strict=True)
+        return Validation(mean(map(float, losses)), {"similarity": 1 - mean(map(float, apart))})
+
+    def _parts(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss, and the D-SSIM in it."""
         registration = _registration(network)
         parameters = _parameters(registration, batch)
         transforms = matrices(parameters)
@@ -36,11 +45,7 @@ class SimilarityObjective:
         if network.training:
             _follow(registration, batch["image"][:, DISTANCE], transforms.detach())
         units = parameters.new_tensor([_ARM_MM] * 3 + [1.0] * 3 + [_ARM_MM])
-        loss: Tensor = apart + _PINNED * (parameters.mean(0) * units).square().sum()
-        return loss
-
-    def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
-        return _validation(self, network, batches)
+        return apart + _PINNED * (parameters.mean(0) * units).square().sum(), apart
 
 
 class PoseObjective:
@@ -50,24 +55,21 @@ class PoseObjective:
     """
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
-        apart: Tensor = (registered - batch["targets"]).norm(dim=-1).mean()
-        return apart
+        return _errors_mm(network, batch).mean()
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> Validation:
-        return _validation(self, network, batches)
+        errors = [_errors_mm(network, batch).mean(1) for batch in batches]
+        each = torch.cat(errors).tolist()
+        good = mean(_GOOD_MM / (_GOOD_MM + error) for error in each)
+        loss = mean(float(of_batch.mean()) for of_batch in errors)
+        return Validation(loss, {"pose": good}, {"pose error mm": mean(each)})
 
 
-def _validation(
-    objective: "SimilarityObjective | PoseObjective", network: nn.Module, batches: Iterable[Batch]
-) -> Validation:
-    losses, errors = [], []
-    for batch in batches:
-        losses.append(float(objective.loss(network, batch)))
-        registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
-        errors += (registered - batch["targets"]).norm(dim=-1).mean(1).tolist()
-    good = mean(_GOOD_MM / (_GOOD_MM + error) for error in errors)
-    return Validation(mean(losses), {"pose": good}, {"pose error mm": mean(errors)})
+def _errors_mm(network: nn.Module, batch: Batch) -> Tensor:
+    """(batch, points): distances of registered points to their true positions."""
+    registered = moved(matrices(_parameters(_registration(network), batch)), batch["points"])
+    apart: Tensor = (registered - batch["targets"]).norm(dim=-1)
+    return apart
 
 
 def _parameters(registration: Registration, batch: Batch) -> Tensor:
