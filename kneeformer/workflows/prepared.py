@@ -17,6 +17,7 @@ from kneeformer.errors import KneeformerError, first_few
 from kneeformer.labels import LabelValues
 
 GONE = ""  # digest of raw files that are not there to be compared
+PREPARATION = 1  # to be raised by a change to kneeformer that prepares other arrays by the same settings
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Wanted:
 
 
 def settings_digest(settings: GridSettings, labels: LabelValues) -> str:
-    """Digest of the part of the plan that prepared cases depend on."""
-    return _digest(settings.model_dump_json() + str(sorted(labels.items())))
+    """Digest of what prepared cases depend on beside their files: a part of the plan, and PREPARATION."""
+    return _digest(f"{PREPARATION} {settings.model_dump_json()}{sorted(labels.items())}")
 
 
 def files_digest(case: Case) -> str:
@@ -71,7 +72,7 @@ def _reason(folder: Path, read: Callable[[Path, str], Manifest], wanted: Wanted)
         return str(fault)
     made = manifest.record.origin
     if made.settings != wanted.origin.settings:
-        return "prepared with other settings"
+        return "prepared with other settings, or by another version of kneeformer"
     if GONE != wanted.origin.files != made.files:
         return "files in kf_raw were changed, added or removed since"
     if wanted.labelled and manifest.labels is None:

@@ -32,6 +32,7 @@ from kneeformer.plans import override
 from kneeformer.sides import Whose
 from kneeformer.tasks.cases import StoredCases
 from kneeformer.tasks.registry import task_named
+from kneeformer.workflows.prepared import PREPARATION
 from kneeformer.workflows.raw_data import cases_in_no_fold
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.training_cases import learning_cases, split_of
@@ -283,8 +284,17 @@ def test_settings_edited_since_are_told(place: Place) -> None:
     write_text(place.folders.plan_file(NAME), edited.to_text())
     with pytest.raises(KneeformerError) as caught:
         learning_cases(place.folders, VIT, edited, lambda *_: None)
-    reason = "prepared with other settings: a_00m, a_12m, b_00m, c, d_V1 and 1 more"
+    which = "a_00m, a_12m, b_00m, c, d_V1 and 1 more"
+    reason = f"prepared with other settings, or by another version of kneeformer: {which}"
     assert said(caught) == ["6 of 6 cases are outdated or damaged:", reason, *REMEDY["3d_vit"]]
+
+
+def test_cases_of_another_way_to_prepare_are_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a new version resamples otherwise: networks would learn from one and predict from another."""
+    place.cases(VIT)
+    monkeypatch.setattr("kneeformer.workflows.prepared.PREPARATION", PREPARATION + 1)
+    with pytest.raises(KneeformerError, match="or by another version of kneeformer: a_00m"):
+        place.cases(VIT)
 
 
 def test_settings_of_this_training_alone_are_not_mended_by_kf_preprocess(place: Place) -> None:
