@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from kneeformer.engine.loop import ProgressEvent
-from kneeformer.errors import KneeformerError
+from kneeformer.errors import KneeformerError, first_few
 from kneeformer.metrics.summary import Summary, read_summary
 from kneeformer.paths import Folders
 from kneeformer.plans import Plan, override, read_dataset_plan, read_fold_plan
 from kneeformer.progress import Progress
-from kneeformer.studies.validated_fold import is_validated
+from kneeformer.studies.validated_fold import changed_since, is_validated, label_maps
 from kneeformer.workflows.fold_folder import Run, read_run
 from kneeformer.workflows.fold_state import RUN, FoldState
+from kneeformer.workflows.raw_data import raw_dataset
 from kneeformer.workflows.request import Request
 from kneeformer.workflows.train import train_fold
 from kneeformer.workflows.training_cases import split_of
@@ -60,7 +61,7 @@ class ExistingTraining:
         """List the differences between the stored training and the request; none if nothing is stored.
 
         The resulting settings are compared: naming the plan's own value is no difference, an edited plan is
-        one, and so are splits that hold out other cases than those it was validated on.
+        one, and so are splits that hold out other cases than those it was validated on, or their new labels.
         """
         if not (self.folder / RUN).is_file() or not (self.finished or self.stopped):
             return []
@@ -75,14 +76,20 @@ class ExistingTraining:
             for key in dict.fromkeys([*requested, *made])
             if requested.get(key) != made.get(key)
         ]
-        if self.validated and self._validation_cases() != {*split_of(self.folders, self.request)["val"]}:
-            found.append("was validated on other cases than splits_final.json holds out now")
+        if self.validated:
+            found += self._validated_otherwise()
         if self.before is not None and not self.before._is_what_followed(run):
             found.append(f"began with earlier weights of {self.before.folder}")
         return found
 
-    def _validation_cases(self) -> set[str]:
-        return {*read_summary(self.folder / "validation").table.cases}
+    def _validated_otherwise(self) -> list[str]:
+        scores, found = read_summary(self.folder / "validation").table, []
+        if {*scores.cases} != {*split_of(self.folders, self.request)["val"]}:
+            found.append("was validated on other cases than splits_final.json holds out now")
+        labels = label_maps(raw_dataset(self.folders, self.request.dataset))
+        if changed := changed_since(self.folder, scores, labels):
+            found.append(f"was validated before the label maps of {first_few(changed, 5)} were changed")
+        return found
 
     def _is_what_followed(self, run: Run) -> bool:
         """True where a training began with these weights, and they are those requested."""

@@ -33,9 +33,7 @@ class ValidatedFold:
         """
         folder = request.folder(folders)
         scores = read_summary(folder / "validation").table
-        when = (folder / "validation" / "summary.json").stat().st_mtime
-        references = {case: labels[case] for case in scores.cases if case in labels}
-        if changed := [n for n, file in references.items() if file.is_file() and file.stat().st_mtime > when]:
+        if changed := changed_since(folder, scores, labels):
             logging.getLogger(__name__).warning(
                 "%s: scored before the label maps of %s were changed; validate again: %s",
                 folder,
@@ -43,6 +41,13 @@ class ValidatedFold:
                 request.command("--val"),
             )
         return cls(folder, request, scores)
+
+
+def changed_since(folder: Path, scores: ScoreTable, labels: Mapping[str, Path]) -> list[str]:
+    """Cases of a validated fold's scores whose label maps are newer than these."""
+    when = (folder / "validation" / "summary.json").stat().st_mtime
+    references = {case: labels[case] for case in scores.cases if case in labels}
+    return [case for case, file in references.items() if file.is_file() and file.stat().st_mtime > when]
 
 
 def label_maps(dataset: Dataset | None) -> dict[str, Path]:

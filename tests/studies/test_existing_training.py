@@ -1,5 +1,6 @@
 """Trainings that are there already, and what a training refuses before all work."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,18 @@ def test_what_was_validated_on_other_cases_is_told(folders: Folders) -> None:
         table = ScoreTable(tuple(rows), {case: case[0] for case in cases})
         write_summary(summarise(table), training.folder / "validation")
         assert training.differences() == said
+
+
+def test_what_was_validated_by_earlier_label_maps_is_told(place: Place, folders: Folders) -> None:
+    training, cases = make(ExistingTraining(folders, VIT)), ("a_00m", "a_12m")
+    rows = [score for case in cases for score in rows_of(case, Part("femur"), {DICE: 0.5})]
+    write_summary(
+        summarise(ScoreTable(tuple(rows), dict.fromkeys(cases, "a"))), training.folder / "validation"
+    )
+    assert training.differences() == []
+    later = training.folder.joinpath("validation", "summary.json").stat().st_mtime + 1
+    os.utime(place.raw / "labelsTr" / "a_12m.nrrd", (later, later))
+    assert training.differences() == ["was validated before the label maps of a_12m were changed"]
 
 
 @pytest.mark.parametrize(
