@@ -18,7 +18,7 @@ Solver = Callable[[Measurement, float, int], Tensor]
 
 
 class ClassicalReconstruction(nn.Module):
-    """A solver and its one parameter, as a network, so that both are used alike."""
+    """A solver and its one parameter, wrapped as a network so that both kinds are used alike."""
 
     weight: Tensor
 
@@ -29,14 +29,14 @@ class ClassicalReconstruction(nn.Module):
 
     @torch.no_grad()
     def forward(self, measured: Measurement, to_patient: Tensor) -> Reconstruction:
-        """The reconstruction; to_patient is left alone."""
+        """The reconstruction; to_patient is not used."""
         image = self.solve(measured, float(self.weight), self.iterations)
         coil_images = measured.consistent_coil_images(image)
         return Reconstruction(coil_images, root_sum_of_squares(coil_images))
 
 
 def zero_filled(measured: Measurement, weight: float, iterations: int) -> Tensor:
-    """Nothing is filled in: samples that were not measured stay 0 in every coil."""
+    """No reconstruction: samples that were not measured stay 0 in every coil."""
     return torch.zeros_like(measured.samples[:, 0])
 
 
@@ -83,7 +83,7 @@ def shrink_wavelets(image: Tensor, threshold: float, name: str = "db4") -> Tenso
 
 
 def _differences(image: Tensor) -> Tensor:
-    """(2, ...): to the next row and the next column, around the edges."""
+    """(2, ...): differences to the next row and the next column, periodic at the edges."""
     return torch.stack([image.roll(-1, -2) - image, image.roll(-1, -1) - image])
 
 

@@ -19,13 +19,13 @@ Made = TypeVar("Made")
 
 
 def choose_device(name: str | None = None, float64: bool = False) -> torch.device:
-    """The device named ("cpu", "cuda", "cuda:1", "mps"), or the best there is.
+    """The device named ("cpu", "cuda", "cuda:1", "mps"), or the best one of this machine.
 
     Args:
-        float64: computes in double precision, which Apple's MPS does not.
+        float64: double precision is needed, which Apple's MPS does not have.
 
     Raises:
-        KneeformerError: this machine has none of that name, or it does not serve.
+        KneeformerError: this machine has no device of that name, or it cannot be used.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if float64:
@@ -44,7 +44,7 @@ def choose_device(name: str | None = None, float64: bool = False) -> torch.devic
 
 
 def half_precision_helps(device: torch.device) -> bool:
-    """True where bfloat16 is quicker than float32."""
+    """True where bfloat16 is faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return (
@@ -55,14 +55,14 @@ def half_precision_helps(device: torch.device) -> bool:
 
 
 def multiplies_bfloat16_quickly(cpuinfo: str) -> bool:
-    """True where a processor multiplies bfloat16 faster than float32, as its Linux /proc/cpuinfo tells.
+    """True where a processor multiplies bfloat16 faster than float32, read from Linux's /proc/cpuinfo.
 
     PyTorch supports bfloat16 on every x86 with AVX-512. Without AVX512-BF16 a convolution takes four times as
     long as in float32, and on Intel with it, but without AMX, nearly twice.
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     facts = {name.strip(): value.split() for name, _, value in lines}
-    flags = facts.get("flags")  # of x86 alone
+    flags = facts.get("flags")  # x86 only
     if flags is None or "amx_bf16" in flags:
         return True
     return "avx512_bf16" in flags and facts.get("vendor_id") == ["AuthenticAMD"]
@@ -70,7 +70,7 @@ def multiplies_bfloat16_quickly(cpuinfo: str) -> bool:
 
 @cache
 def _processor() -> str:
-    """Return what Linux says of the processor; empty elsewhere."""
+    """Return what Linux says about the processor; empty on other systems."""
     file = Path("/proc/cpuinfo")
     return file.read_text(errors="replace") if file.is_file() else ""
 
@@ -84,11 +84,11 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def to_device(network: Network, device: torch.device) -> Network:
     """Move a network to its device, channels last: convolutions then run 1.2 to 2 x faster on a CPU.
 
-    On CUDA convolutions may be in TF32, but no product of matrices: where a network is not in bfloat16, these
-    are of what needs all digits, as positions in mm, distances by products, and variances of SSIM.
+    On CUDA convolutions may be in TF32, but no product of matrices: where a network is not in bfloat16, they
+    compute what needs full precision: positions in mm, distances from products, and the variances of SSIM.
 
     Raises:
-        KneeformerError: the device is Apple's MPS, and convolves wrongly.
+        KneeformerError: the device is Apple's MPS and its convolutions are wrong.
     """
     if device.type == "mps":
         refuse_wrong_convolutions(device)
@@ -104,7 +104,7 @@ def to_device(network: Network, device: torch.device) -> Network:
 
 
 def refuse_wrong_convolutions(device: torch.device) -> None:
-    """Compare 3D convolutions with those of the CPU. Versions of MPS return other values without a word.
+    """Compare 3D convolutions with those of the CPU: some versions of MPS silently return wrong values.
 
     https://github.com/pytorch/pytorch/issues/141471 (channels last) and 197114 (contiguous).
 
@@ -117,7 +117,7 @@ def refuse_wrong_convolutions(device: torch.device) -> None:
     for layout in (torch.contiguous_format, torch.channels_last_3d):
         image, weight = (part.to(device).contiguous(memory_format=layout) for part in (image, weight))
         found = nn.functional.conv3d(image, weight, padding=1).cpu()
-        if not torch.allclose(found, expected, atol=0.05):  # of a standard deviation of 15
+        if not torch.allclose(found, expected, atol=0.05):  # the values' standard deviation is 15
             raise KneeformerError(
                 f"-device {device}: this version of PyTorch or of the system computes wrong 3D convolutions; "
                 f"update them, or use -device cpu"
@@ -131,12 +131,12 @@ def side_by_side(
     watch: Callable[[int, int], None] = lambda done, of: None,
     at_a_time: int | None = None,
 ) -> list[Made]:
-    """`[make(item) for item in items]`; on a CPU several at once, each by its share of torch's threads.
+    """`[make(item) for item in items]`; on a CPU several at once, each with its share of torch's threads.
 
-    A thread that has an item to itself keeps it in its cache, and waits for no other after each layer.
+    A thread with an item of its own keeps it in its cache and does not wait for others after each layer.
 
     Args:
-        at_a_time: how many at most, where each takes much memory; by default as many as there are threads.
+        at_a_time: limit where each item takes much memory; by default the number of threads.
     """
     threads = torch.get_num_threads()
     workers = max(1, min(threads, len(items), at_a_time or threads)) if device.type == "cpu" else 1

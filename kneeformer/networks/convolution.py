@@ -1,4 +1,4 @@
-"""3D convolution, by whichever of PyTorch's ways is correct and quickest."""
+"""3D convolution by the fastest of PyTorch's implementations that is correct."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from kneeformer.geometry.aliases import Size
 
 
 def convolve(features: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Size) -> Tensor:
-    """Convolution of features with so many zeros around on each side.
+    """Convolution of features that are padded with zeros on each side.
 
     Shapes: features (batch, in, z, y, x), weight (out, in, kz, ky, kx) -> (batch, out, ...).
     """
@@ -17,7 +17,7 @@ def convolve(features: Tensor, weight: Tensor, stride: tuple[int, ...], padding:
         return _slice_by_slice(features, weight, stride, padding)
     if features.shape[2] < depth:
         # In bfloat16 oneDNN reads memory that it never wrote for the gradient of weights that are deeper than
-        # the image (torch 2.13), unless the zeros along z are put around before.
+        # the image (torch 2.13), unless zeros along z are padded beforehand.
         features = F.pad(features, (0, 0, 0, 0, padding[0], padding[0]))
         padding = (0, padding[1], padding[2])
     if _misses_onednn(features):
@@ -26,7 +26,7 @@ def convolve(features: Tensor, weight: Tensor, stride: tuple[int, ...], padding:
 
 
 def _slice_by_slice(features: Tensor, weight: Tensor, stride: tuple[int, ...], padding: Size) -> Tensor:
-    """A kernel of one slice over all slices, as images of a batch; channels last, they are not copied.
+    """A kernel of one slice, applied to all slices as a batch of images; channels last, they are not copied.
 
     Without AVX-512, oneDNN 3.12 takes 1.4 to 3 times as long for the weights' gradient in 3D.
     """

@@ -35,7 +35,7 @@ class CnnDecoder(nn.Module):
 class LinearDecoder(nn.Module):
     """The published baseline: each token is mapped to its voxels by one linear layer; no skips.
 
-    Shapes: as CnnDecoder; all but the tokens are left alone.
+    Shapes: as CnnDecoder; only the tokens are used.
     """
 
     def __init__(self, settings: NetworkSettings, outputs: int) -> None:
@@ -48,7 +48,7 @@ class LinearDecoder(nn.Module):
 
 
 def _head(stage: StemStage, outputs: int) -> nn.Module:
-    """Logits from the finest features; a first stage with a stride is refined on the way to voxels."""
+    """Logits from the finest features, which are refined to voxels if the first stage has a stride."""
     if max(stage.stride) == 1:
         return Pointwise(stage.channels, outputs)
     fine = 8

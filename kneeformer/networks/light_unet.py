@@ -1,4 +1,4 @@
-"""A light U-Net of slices: the denoiser of reconstructions that a CPU trains in minutes."""
+"""A light U-Net of slices: the denoiser of reconstructions, which a CPU trains in minutes."""
 
 from itertools import pairwise
 
@@ -8,15 +8,15 @@ from torch.nn import functional as F
 
 
 class LightUNet(nn.Module):
-    """Residual blocks at half the resolution and below, slice by slice; it begins as zero.
+    """Residual blocks at half the resolution and below, slice by slice; its output is zero at first.
 
-    Every 2 x 2 voxels become channels first (Shi et al. 2016): a convolution then costs a quarter and sees
-    twice as far. Nothing is normalised, so what it adds scales with the image.
+    Each 2 x 2 voxels become channels first (Shi et al. 2016): a convolution then costs a quarter and sees
+    twice as far. Nothing is normalised, so the output scales with the image.
 
-    Shapes: (batch, 2, slices, rows, columns), (batch, 3, 4) which is left alone -> as the first.
+    Shapes: (batch, 2, slices, rows, columns), (batch, 3, 4) which is not used -> as the first.
 
     Args:
-        channels: at half the resolution; half as many more at each coarser scale.
+        channels: at half the resolution; each coarser scale adds half as many.
         scales: resolutions, each half of the one before.
     """
 

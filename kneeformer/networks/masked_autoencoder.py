@@ -14,7 +14,7 @@ class TokenFiller(nn.Module):
     """A narrow transformer over all tokens that finds the hidden ones; they start from one learnt vector.
 
     Shapes: encoded visible tokens (batch, n, width) and positions of all (batch, grid, 3) -> all tokens
-    (batch, grid, width), visible ones as they are.
+    (batch, grid, width), the visible ones unchanged.
     """
 
     def __init__(self, settings: NetworkSettings, masking: MaskingSettings) -> None:
@@ -45,8 +45,8 @@ class TokenFiller(nn.Module):
 class MaskedAutoencoder(nn.Module):
     """Stem and encoder of the segmentation network on visible tokens alone; then a filler, and a decoder.
 
-    `stem`, `encoder` and `decoder` have the names and shapes that they have in HybridTransformer: weights
-    move over. The decoder adds the stem's features where there are any, at visible tokens.
+    `stem`, `encoder` and `decoder` have the same names and shapes as in HybridTransformer, so their weights
+    can be transferred. The decoder adds the stem's features where there are any, at visible tokens.
     """
 
     def __init__(

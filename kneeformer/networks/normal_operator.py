@@ -1,12 +1,12 @@
-"""The normal operator S* F* M F S of a measurement, for images so arranged that it is quick."""
+"""The normal operator S* F* M F S of a measurement, for images arranged to make it fast."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-_RADIX = 13  # the largest prime that libraries of fast Fourier transforms have code for
-_EDGE = 48  # of matrices, at most: larger products take longer than the transform
+_RADIX = 13  # the largest prime with code of its own in libraries of fast Fourier transforms
+_EDGE = 48  # largest side of a matrix: larger products take longer than the transform
 
 
 class NormalOperator(Protocol):
@@ -27,7 +27,7 @@ class ByTransforms:
 
     Args:
         sensitivities: (batch, coils, slices, rows, columns) complex; the mask broadcastable to them.
-        axes: that are encoded, counted from the end.
+        axes: the encoded ones, counted from the end.
     """
 
     def __init__(self, sensitivities: Tensor, mask: Tensor, axes: tuple[int, ...]) -> None:
@@ -51,7 +51,7 @@ class ByTransforms:
 
 
 class ByProducts:
-    """By matrix products: of encoded columns whose number has a large prime factor, as 368 = 16 x 23.
+    """By matrix products, for encoded columns whose number has a large prime factor, such as 368 = 16 x 23.
 
     Along the columns F* M F is a circular convolution. Columns in the order of their remainders make it one
     along two axes of 16 and 23 (Good 1958): a Fourier transform of the first, as a matrix, leaves a matrix of
@@ -59,7 +59,7 @@ class ByProducts:
 
     Args:
         sensitivities, mask: as above, the same mask for all coils, slices and rows.
-        factors: of the columns, without a common divisor.
+        factors: of the number of columns, without a common divisor.
     """
 
     def __init__(self, sensitivities: Tensor, mask: Tensor, factors: tuple[int, int]) -> None:
@@ -98,7 +98,7 @@ class ByProducts:
 
 
 def normal_operator(sensitivities: Tensor, mask: Tensor, axes: tuple[int, ...]) -> NormalOperator:
-    """Whichever is quicker; a GPU transforms."""
+    """The faster of the two; on a GPU always by transforms."""
     factors = coprime_factors(mask.shape[-1])
     one_for_all = mask.shape[2:4] == (1, 1)
     if axes == (-1,) and one_for_all and factors is not None and sensitivities.device.type == "cpu":
@@ -121,7 +121,7 @@ def coprime_factors(columns: int) -> tuple[int, int] | None:
 
 def transform(image: Tensor, axes: tuple[int, ...], inverse: bool = False) -> Tensor:
     """Orthonormal Fourier transform, the first sample the zero frequency, or its inverse."""
-    if len(axes) == 1:  # a quarter faster than by fftn
+    if len(axes) == 1:  # a quarter faster than fftn
         one = torch.fft.ifft if inverse else torch.fft.fft
         found: Tensor = one(image, dim=axes[0], norm="ortho")
         return found

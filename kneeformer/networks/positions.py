@@ -28,20 +28,20 @@ def points_in_patient(shape: Size, token: Size, to_patient: Tensor) -> Tensor:
     Args:
         shape: tokens along (z, y, x).
         token: voxels along (z, y, x).
-        to_patient: (batch, 3, 4) float32, as kneeformer.geometry.orientation.crop_to_patient.
+        to_patient: (batch, 3, 4) float32, as kneeformer.geometry.orientation.crop_to_patient returns it.
 
     Returns:
         (batch, z * y * x, 3) float32, patient (x, y, z).
     """
     points = points_from_middle(shape, token, to_patient.device)  # in voxels
     directions, middle = to_patient[:, None, :, :3], to_patient[:, None, :, 3]
-    return (points[:, None] * directions).sum(-1) + middle  # a product of matrices would be half precise
+    return (points[:, None] * directions).sum(-1) + middle  # a matrix product might be in half precision
 
 
 class RotaryPositions(nn.Module):
     """Axial rotary embedding (Su et al. 2021) with periods in mm: attention sees distances, not indices.
 
-    Each axis owns a third of a head's channels; its pairs turn with periods spread geometrically between
+    Each axis has a third of a head's channels; its pairs turn with periods spread geometrically between
     the two given.
     """
 

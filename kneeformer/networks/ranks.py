@@ -1,9 +1,9 @@
 """Ranks: processes that train one network together, each on its share of every batch (torch.distributed).
 
-Rank 0 leads: it decides, writes and prints; the others do what it tells them (`serve`). Losses pool their
-sums over the ranks, so that each has the loss of the whole batch, and its gradient by way of its own items;
-the gradients are added. So several ranks learn what one process learns from the same batches. In a process
-that trains alone, everything here returns what it was given.
+Rank 0 leads: it decides, writes and prints; the others make the calls that it sends them (`serve`). Losses
+pool their sums over the ranks, so each rank has the loss of the whole batch and the gradient through its own
+items; the gradients are then added. Several ranks thus learn what one process learns from the same batches.
+In a process that trains alone, the functions here return what they were given.
 """
 
 import os
@@ -19,31 +19,31 @@ from torch import Tensor, nn
 
 from kneeformer.errors import KneeformerError
 
-_PATIENCE = timedelta(days=7)  # the others wait while the leader validates; a death is noticed at once
+_PATIENCE = timedelta(days=7)  # the others wait while the leader validates; a lost rank is noticed at once
 LOST = 75  # exit status of a rank that cannot go on without another (EX_TEMPFAIL)
-_whole: ContextVar[int | None] = ContextVar("whole", default=None)  # batch size of a step that is shared
+_whole: ContextVar[int | None] = ContextVar("whole", default=None)  # batch size of a shared step
 
 
 class RankLost(KneeformerError):
-    """Another rank has ended, and this one cannot go on without it."""
+    """Another rank has ended, and this one cannot continue without it."""
 
 
 def started() -> bool:
-    """True in a process that torchrun has started beside others."""
+    """True in one of several processes that torchrun has started."""
     return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextmanager
 def joined(device: str | None) -> Iterator[str]:
-    """Be one of the ranks that torchrun has started, on a GPU of its own where there are any.
+    """Join the ranks that torchrun has started, each on a GPU of its own if there are GPUs.
 
-    When the block of the leader ends, `serve` ends in the others.
+    When the leader's block ends, `serve` returns in the others.
 
     Args:
-        device: "cpu", "cuda", or None for the best there is.
+        device: "cpu", "cuda", or None for the best one.
 
     Yields:
-        The device on which ranks train: "cuda" is the one of this rank.
+        The kind of device on which ranks train; "cuda" is this rank's own GPU.
 
     Raises:
         KneeformerError: as `device_of`, or the others cannot be reached.
@@ -62,27 +62,27 @@ def joined(device: str | None) -> Iterator[str]:
 
 
 def device_of(device: str | None, here: int) -> str:
-    """The kind of device, "cuda" or "cpu", on which so many ranks of this machine train.
+    """The kind of device, "cuda" or "cpu", on which the ranks of this machine train.
 
     Raises:
-        KneeformerError: it is of another kind, or there are fewer GPUs.
+        KneeformerError: another kind is named, or there are fewer GPUs than ranks.
     """
     there = torch.cuda.device_count()
     kind = device or ("cuda" if there else "cpu")
     if kind not in ("cpu", "cuda"):
         raise KneeformerError(f"-device {kind}: several processes train on cuda, one GPU each, or on cpu")
     if kind == "cuda" and here > there:
-        raise KneeformerError(f"{here} processes on {there} GPUs: start one a GPU, or add -device cpu")
+        raise KneeformerError(f"{here} processes on {there} GPUs: start one per GPU, or add -device cpu")
     return kind
 
 
 def size() -> int:
-    """Number of ranks; 1 alone."""
+    """Number of ranks; 1 in a process that trains alone."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this rank; 0 leads, or is alone."""
+    """Number of this rank; 0 leads."""
     return dist.get_rank() if size() > 1 else 0
 
 
@@ -91,11 +91,11 @@ def leads() -> bool:
     return rank() == 0
 
 
-# ---- what the leader tells
+# ---- messages of the leader
 
 
 def tell(message: Any) -> None:
-    """Give all other ranks, which `listen`, a small message: anything that pickle can carry."""
+    """Send a small message, anything that can be pickled, to all other ranks, which `listen`."""
     if size() > 1:
         with _raising_rank_lost():
             dist.broadcast_object_list([message])
@@ -110,12 +110,12 @@ def listen() -> Any:
 
 
 def call(function: Callable[..., None], *arguments: Any) -> None:
-    """Let all other ranks, which `serve`, call a function that can be imported by its name."""
+    """Make all other ranks, which `serve`, call a function that can be imported by name."""
     tell((function, arguments))
 
 
 def serve() -> None:
-    """Make the calls of the leader until it is done. Raises RankLost."""
+    """Make the calls that the leader sends until it is done. Raises RankLost."""
     while (told := listen()) is not None:
         function, arguments = told
         function(*arguments)
@@ -128,7 +128,7 @@ def meet() -> None:
             dist.all_reduce(torch.zeros(1))
 
 
-# ---- a step that is taken together
+# ---- a shared step
 
 
 def share_of(batch_size: int) -> range:
@@ -138,7 +138,7 @@ def share_of(batch_size: int) -> range:
 
 @contextmanager
 def whole_batch(batch_size: int) -> Iterator[None]:
-    """Within the block, which all ranks enter, sums and draws are those of a batch that they share."""
+    """Within the block, which all ranks enter, sums and draws are those of one shared batch."""
     entered = _whole.set(batch_size if size() > 1 else None)
     try:
         yield
@@ -147,7 +147,7 @@ def whole_batch(batch_size: int) -> Iterator[None]:
 
 
 def pooled(total: Tensor) -> Tensor:
-    """Sum over the ranks of a sum over voxels or items. Its gradient flows back to each rank's own."""
+    """Sum over the ranks of a sum over voxels or items; the gradient flows back to each rank's own."""
     summed: Tensor = total if _whole.get() is None else _Pooled.apply(total)  # type: ignore[no-untyped-call]
     return summed
 
@@ -160,7 +160,7 @@ def pooled_mean(values: Tensor) -> Tensor:
 
 
 def draw_per_item(items: int, device: torch.device) -> Tensor:
-    """(items,) uniform random numbers: for the items of this rank, those that one process would draw."""
+    """(items,) uniform random numbers: those that a single process would draw for the items of this rank."""
     batch_size = _whole.get()
     if batch_size is None:
         return torch.rand(items, device=device)
@@ -198,7 +198,7 @@ class _Pooled(torch.autograd.Function):
 
 @contextmanager
 def _raising_rank_lost() -> Iterator[None]:
-    """Raises RankLost: for the errors of connections whose other end has gone."""
+    """Raises RankLost in place of the errors of a lost connection."""
     try:
         yield
     except RuntimeError as fault:

@@ -34,7 +34,7 @@ class Measurement:
         return self.mask * to_kspace(self.coil_images(image), self.axes)
 
     def combine(self, samples: Tensor) -> Tensor:
-        """The adjoint, S* F* M: samples of each coil -> one image; of those measured, the zero-filled one."""
+        """The adjoint, S* F* M: samples of each coil -> one image (of measured samples: zero-filled)."""
         return self.combine_images(to_image(self.mask * samples, self.axes))
 
     def combine_images(self, coil_images: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ class Measurement:
     def nearest(self, image: Tensor | None, trust: Tensor | float, iterations: int = 3) -> Tensor:
         """The minimum over x of |M F S x - y|^2 + trust |x - image|^2, by conjugate gradients from the image.
 
-        Data consistency of MoDL (Aggarwal et al. 2019): a few of these unfold what coils tell apart. No image
-        is one of zeros: regularised SENSE.
+        Data consistency of MoDL (Aggarwal et al. 2019): a few steps remove aliasing that the coils can tell
+        apart. Without an image it starts from zeros: regularised SENSE.
         """
         normal = self._normal
         residual = normal.arranged(self.zero_filled)
@@ -87,7 +87,7 @@ class Measurement:
         return normal.restored(found)
 
     def consistent_coil_images(self, image: Tensor, share: Tensor | float = 1.0) -> Tensor:
-        """Coil images whose k-space goes `share` of the way to the samples that there are; 1 is hard."""
+        """Coil images whose k-space is moved by `share` towards the measured samples; 1 replaces it."""
         kspace = to_kspace(self.coil_images(image), self.axes)
         return to_image(kspace + share * self.mask * (self.samples - kspace), self.axes)
 
@@ -113,6 +113,6 @@ def to_image(kspace: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def root_sum_of_squares(coil_images: Tensor) -> Tensor:
-    """(batch, coils, ...) complex -> (batch, ...) real; its gradient is finite at 0 as well."""
+    """(batch, coils, ...) complex -> (batch, ...) real; its gradient is finite at 0 too."""
     squares = coil_images.real.square() + coil_images.imag.square()
     return (squares.sum(1) + 1e-12).sqrt()

@@ -15,15 +15,16 @@ def ssim(
     data_range: float = 1.0,
     within: Tensor | None = None,
 ) -> Tensor:
-    """Mean SSIM over voxels and channels, 1 for equal volumes. In float32 even under autocast: variances are
-    small differences of large numbers.
+    """Mean SSIM over voxels and channels, 1 for equal volumes.
+
+    Computed in float32 even under autocast: variances are small differences of large numbers.
 
     Args:
         first, second: (batch, channels, z, y, x) float32.
         window: width in voxels of the Gaussian window, at most the smallest side; sides shorter than it
             are compared with a window that fits.
-        deviation: of the Gaussian, in voxels.
-        data_range: largest minus smallest value there can be.
+        deviation: standard deviation of the Gaussian, in voxels.
+        data_range: largest minus smallest possible value.
         within: (batch, 1, z, y, x) bool; the mean is then over windows whose middle voxel is within, and
             1 where there is none.
     """
@@ -54,7 +55,7 @@ def ssim(
 
 
 def _windows(size: int, window: int, deviation: float, like: Tensor) -> Tensor:
-    """(windows, size): the weights of each window along an axis. As matrices they are quick on a CPU."""
+    """(windows, size): the weights of each window along an axis. As matrices they are fast on a CPU."""
     width = min(window, size - (size + 1) % 2)
     first = torch.arange(size - width + 1, device=like.device)[:, None]
     offsets = torch.arange(size, device=like.device) - first - (width - 1) / 2

@@ -1,7 +1,7 @@
-"""Unrolled reconstruction: denoisers in image space and consistency with the measured samples, by turns.
+"""Unrolled reconstruction: denoisers in image space alternate with consistency with the measured samples.
 
 After Schlemper et al. 2018 and Aggarwal et al. 2019; here the first denoiser sees far, by attention, and the
-others are light. Denoisers begin at zero, and so an untrained network is regularised SENSE.
+others are light. The denoisers' output is zero at first, so an untrained network is regularised SENSE.
 """
 
 import math
@@ -27,11 +27,11 @@ class Reconstruction(NamedTuple):
 
 
 class UnrolledNetwork(nn.Module):
-    """Cascades of a denoiser and of data consistency; at the end each coil is made consistent alone.
+    """Cascades of a denoiser and data consistency; at the end each coil is made consistent on its own.
 
     Args:
         denoisers: (batch, 2, slices, rows, columns), (batch, 3, 4) its place -> what to add, same shape.
-        hard: the final consistency; else its share is learnt.
+        hard: the final consistency replaces measured samples; otherwise its share is learnt.
     """
 
     def __init__(self, denoisers: list[nn.Module], hard: bool) -> None:
@@ -54,9 +54,9 @@ class UnrolledNetwork(nn.Module):
 
 
 class RootSumOfSquaresBias(nn.Module):
-    """Corrects the magnitude for the noise that a fully sampled root sum of squares has in it.
+    """Corrects the magnitude for the noise that a fully sampled root sum of squares contains.
 
-    A light convolutional network of the magnitude alone; it begins as the identity.
+    A light convolutional network of the magnitude; it is the identity at first.
     """
 
     def __init__(self, channels: int = 16) -> None:
@@ -77,9 +77,9 @@ class RootSumOfSquaresBias(nn.Module):
 
 
 class TokenDenoiser(nn.Module):
-    """A vision transformer as a denoiser of images of any size: they are padded to whole tokens.
+    """A vision transformer as a denoiser of images of any size, which are padded to whole tokens.
 
-    Shapes: as LightUNet; to_patient tells the transformer where the image lies in the patient.
+    Shapes: as LightUNet; to_patient gives the transformer the image's place in the patient.
     """
 
     def __init__(self, transformer: nn.Module, token: Size) -> None:
@@ -95,9 +95,9 @@ class TokenDenoiser(nn.Module):
 
 
 class MaskedDenoiser(nn.Module):
-    """The masked autoencoder of the first denoiser, whose names its stem and encoder have.
+    """The masked autoencoder of the first denoiser; its stem and encoder have the same names there.
 
-    Its decoder makes images, where a denoiser's adds to them, from zero on: it has a name of its own.
+    Its decoder makes images, whereas a denoiser's adds to them and starts at zero: it has another name.
 
     Shapes: as MaskedAutoencoder.
     """
@@ -113,7 +113,7 @@ class MaskedDenoiser(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """A decoder under a name that no denoiser has, so that its weights are not transferred."""
+    """A decoder with a name that no denoiser has, so that its weights are not transferred."""
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ImageDecoder(nn.Module):
 
 
 def padding_to_tokens(shape: Sequence[int], token: Size) -> list[tuple[int, int]]:
-    """Voxels to add before and after each axis, for whole tokens."""
+    """Voxels to add before and after each axis to make whole tokens."""
     missing = [-n % t for n, t in zip(shape, token, strict=True)]
     return [(m // 2, m - m // 2) for m in missing]
 

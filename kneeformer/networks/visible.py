@@ -13,14 +13,14 @@ from kneeformer.networks.convolution import convolve
 class VisibleTokens:
     """The tokens of a grid that are kept, and convolution over them alone.
 
-    Features of n visible tokens an image are (batch, channels, n * z, y, x), channels last in memory: the
+    Features of n visible tokens per image are (batch, channels, n * z, y, x), channels last in memory: the
     tokens' blocks of z, y, x voxels stacked along z, in the order of `flatten` over the grid. What works
     voxel by voxel or over a whole image (activation, normalisation) needs no change; a convolution sees the
-    voxels of visible neighbours and none of hidden ones, and is scaled up by the part of its kernel that saw
-    something (partial convolution, Liu et al. 2018). So features beside a hole have the size that they have
-    in a whole image, which is what the weights are for.
+    voxels of visible neighbours and none of hidden ones, and is divided by the visible share of its kernel
+    (partial convolution, Liu et al. 2018). So features beside a hole have the same magnitude as in a whole
+    image, which the weights were made for.
 
-    Inside, a volume is a table with a row of channels for each voxel, and everything is picking rows.
+    Internally a volume is a table with a row of channels for each voxel, and operations select rows.
 
     Attributes:
         visible: (batch, z, y, x) bool over the grid of tokens, True is visible.
@@ -28,7 +28,7 @@ class VisibleTokens:
     """
 
     def __init__(self, visible: Tensor) -> None:
-        """Raises ValueError: images of a batch that differ in how many tokens are visible."""
+        """Raises ValueError: images of a batch differ in their number of visible tokens."""
         counts = visible.flatten(1).sum(1)
         if counts.min() != counts.max() or not counts.min():
             raise ValueError(f"visible tokens must be equally many, at least one, in each image: {counts}")
@@ -49,7 +49,7 @@ class VisibleTokens:
         return self._volume(image.index_copy(0, self._places(size), rows), (z, y, x))
 
     def add(self, image: Tensor, features: Tensor) -> Tensor:
-        """Return image + dense(features), (batch, channels, z, y, x), touching visible voxels alone."""
+        """Return image + dense(features), (batch, channels, z, y, x); only visible voxels are touched."""
         _, _, z, y, x = image.shape
         rows = _rows(features).to(image.dtype)
         return self._volume(_rows(image).index_add(0, self._places(self._size(features)), rows), (z, y, x))
@@ -90,8 +90,8 @@ class VisibleTokens:
     def _seen(self, size: Size, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
         """Share of a kernel that falls on no hidden voxel, (batch * n, z, y, x, 1).
 
-        Axis by axis, a kernel has so and so many voxels in each neighbour, and of neighbours we know
-        whether they are visible.
+        Computed axis by axis, from the number of the kernel's voxels in each neighbouring block and from
+        which of these blocks are visible.
         """
         counts = [_voxels_in_neighbours(*axis) for axis in zip(size, kernel, stride, strict=True)]
         around = [len(c[0]) // 2 for c in counts[::-1] for _ in range(2)]
@@ -105,7 +105,7 @@ class VisibleTokens:
         return known[..., None] / math.prod(kernel)
 
     def _places(self, size: Size) -> Tensor:
-        """Rows of a whole image's table that visible voxels have, blocks of that size being tokens."""
+        """Rows of the visible voxels in the table of a whole image, whose tokens are blocks of that size."""
         batch, *grid = self.visible.shape
         cells = [n for g, s in zip(grid, size, strict=True) for n in (g, s)]
         number = torch.arange(batch * math.prod(cells), device=self.visible.device).view(batch, *cells)

@@ -15,7 +15,7 @@ from kneeformer.networks.visible import VisibleTokens
 class Stem(nn.Module):
     """Strided convolution blocks from voxels to tokens.
 
-    A stage that keeps the full resolution is one convolution alone: voxels are where a CPU's time goes.
+    A stage at full resolution is a single convolution, because a CPU spends most of its time there.
 
     Shapes: (batch, channels, z, y, x) -> features of each stage, finest first; the last holds the tokens.
     """
@@ -31,7 +31,7 @@ class Stem(nn.Module):
             channels_in = stage.channels
 
     def forward(self, image: Tensor, tokens: VisibleTokens | None = None) -> list[Tensor]:
-        """Return the features of each stage; with `tokens` those of visible tokens, as there."""
+        """Return the features of each stage; with `tokens`, those of visible tokens."""
         features = image if tokens is None else tokens.voxels(image)
         outputs = []
         for stage in self.stages:
@@ -70,8 +70,8 @@ class HybridTransformer(nn.Module):
     Shapes: (batch, channels, z, y, x), each axis a whole number of tokens -> (batch, outputs, z, y, x).
 
     Args:
-        strip: tokens along y that attend to each other, at most; of taller images each strip alone. None
-            lets all attend to all.
+        strip: tokens along y that attend to each other, at most; taller images are encoded strip by strip.
+            None lets all attend to all.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class HybridTransformer(nn.Module):
         self.token = settings.token
 
     def forward(self, image: Tensor, to_patient: Tensor) -> Tensor:
-        """image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
+        """Image as above; to_patient (batch, 3, 4): its place in the patient, as `points_in_patient`."""
         features = self.stem(image)
         z, y, x = features[-1].shape[2:]
         points = points_in_patient((z, y, x), self.token, to_patient).view(-1, z, y, x, 3)
         strips = -(-y // (self.strip or y))
         cut = features[-1].tensor_split(strips, 3), points.tensor_split(strips, 2)
-        taller = y % strips  # of them have a row more, and come first; equal ones are encoded as one batch
+        taller = y % strips  # strips with one row more, which come first; equal ones are one batch
         equal = [slice(None, taller), slice(taller, None)] if taller else [slice(None)]
         features[-1] = torch.cat([self._side_by_side(*(parts[some] for parts in cut)) for some in equal], 3)
         output: Tensor = self.decoder(features)
@@ -106,6 +106,6 @@ class HybridTransformer(nn.Module):
         return torch.cat(self._encoded(torch.cat(tokens), torch.cat(points)).chunk(len(tokens)), 3)
 
     def _encoded(self, tokens: Tensor, points: Tensor) -> Tensor:
-        """(batch, width, z, y, x) tokens at (batch, z, y, x, 3) mm -> as they were."""
+        """(batch, width, z, y, x) tokens at (batch, z, y, x, 3) mm -> the same shape."""
         encoded: Tensor = self.encoder(tokens.flatten(2).transpose(1, 2), points.flatten(1, 3))
         return encoded.transpose(1, 2).reshape(tokens.shape)

@@ -1,7 +1,7 @@
-"""A synthetic CT of a parametric proximal tibia in a known pose, and datasets of them for completion.
+"""A synthetic CT of a parametric proximal tibia in a known pose, and datasets of such CTs for completion.
 
 A case is a draw of sizes (`bone_shape.BoneAnatomy`), a pose and a tilted axial grid. Test cases are broken: a
-fragment has moved, and the scan of the same bone when it was healthy lies beside them.
+fragment has moved. The dataset holds the scan of the same bone before the fracture too.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def scan_bone(
     rng: np.random.Generator,
     fracture: Fracture | None = None,
 ) -> Scan:
-    """Scan a bone, broken where a fracture is given, at the exact places of the voxels' centres.
+    """Scan a bone, broken if a fracture is given, at the exact positions of the voxels' centres.
 
     Args:
         anatomy: the bone.
@@ -43,7 +43,7 @@ def scan_bone(
         grid: any grid, oblique or not.
         rng: source of tissue values, texture and noise: equal states give equal tissues, so that a healthy
             and a broken scan differ by the fracture alone.
-        fracture: drawn for this bone in this pose.
+        fracture: one drawn for this bone in this pose.
 
     Returns:
         ct: (z, y, x) int16, Hounsfield units.
@@ -82,8 +82,8 @@ def write_bone_dataset(
 ) -> None:
     """Write a raw dataset for completion: NRRD files, dataset.json and poses.json.
 
-    Training cases are healthy: imagesTr, labelsTr. Test cases are broken: imagesTs holds their scans and
-    masksTs what to keep (1) and where to complete (2); labelsTs and truthTs hold label map and scan of the
+    Training cases are healthy: imagesTr, labelsTr. Test cases are broken: imagesTs holds their scans, masksTs
+    where to keep (1) and where to complete (2) the bone; labelsTs and truthTs hold label map and scan of the
     healthy bone on the same grid. poses.json holds the pose of every case. Names end in the side, _R and _L
     in turn. Every case has a random stream of its own: more cases leave the first ones as they were.
     `progress` is called with the name of each case.
@@ -150,7 +150,7 @@ def completion_mask(healthy: npt.NDArray[np.uint8], grid: Grid, fracture: Fractu
 
 
 def _break(distance: Floats, points: Floats, anatomy: BoneAnatomy, pose: Affine, fracture: Fracture) -> None:
-    """Take the fragment out and put it back where it has moved. Changes `distance` (z, y, x), which keeps
+    """Remove the fragment and put it back where it has moved. Changes `distance` (z, y, x), which keeps
     its values from the healthy bone, so that the faces of a break show no cortex."""
     inside = fracture.region(points)
     near = points[inside]
@@ -181,7 +181,7 @@ def _paint(
 
 
 def _leg(points: Floats, fat_mm: float, fat_hu: float, muscle_hu: Floats) -> Floats:
-    """Air, fat under the skin and muscle: a round leg whose shin lies in front."""
+    """Air, fat under the skin, and muscle: a round leg with the shin in front."""
     depth = 58 - np.hypot(points[..., 0] / 1.05, points[..., 1] - 20)
     return np.where(depth > fat_mm, muscle_hu, np.where(depth > 0, fat_hu, AIR_HU))
 

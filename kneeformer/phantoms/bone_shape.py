@@ -1,4 +1,4 @@
-"""The shape of a parametric proximal tibia, its pose in the patient, and what a fracture does to it.
+"""The shape of a parametric proximal tibia, its pose in the patient, and its fractures.
 
 The surface is a signed distance in millimetres, negative inside, for every point. Bone frame: x to the left,
 y posterior, z superior (LPS), in mm; the origin lies in the middle of the bone's height, near the axis of its
@@ -18,10 +18,10 @@ from kneeformer.geometry.grid import Grid
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-BLOCK = 1 << 13  # points handled at once: they stay in the processor's cache
-STEP_MM = 0.05  # of the difference that measures the slope of the surface function
-SLOPES = (0.4, 2.5)  # that it has at the surface; beyond them only creases far from it
-FRAGMENT = 0.65  # size of a fragment's ellipsoid against that of the region which it moves in
+BLOCK = 1 << 13  # points computed at once, so that they stay in the processor's cache
+STEP_MM = 0.05  # step of the finite difference for the slope of the surface function
+SLOPES = (0.4, 2.5)  # span of the slope at the surface; only creases far from it exceed it
+FRAGMENT = 0.65  # size of a fragment's ellipsoid, relative to the region in which it moves
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class BoneAnatomy:
         height_mm: from the flat distal cut to the plateau.
         shaft_mm: radius of the shaft at the cut.
         plateau_mm: half-widths of the plateau along x and y.
-        asymmetry: size of the medial condyle against the lateral one.
+        asymmetry: size of the medial condyle relative to the lateral one.
         flare_mm: depth under the plateau where half of the widening is done.
-        slope_degrees: fall of the plateau backwards and to medial.
+        slope_degrees: slope of the plateau backwards and medially.
         concavity_mm: depth of the hollow of the medial and of the lateral plateau.
         eminence_mm: height of the spines between them.
-        tuberosity_mm: how far the tuberosity stands out to the front.
-        torsion_degrees: turn of the plateau against the cut, about z.
+        tuberosity_mm: height of the tuberosity over the front of the bone.
+        torsion_degrees: rotation of the plateau relative to the cut, about z.
     """
 
     left: bool
@@ -95,7 +95,7 @@ class BoneAnatomy:
         return np.asarray(np.maximum(level / np.clip(slope, *SLOPES), -z - self.height_mm / 2))
 
     def _level(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """A smooth function that is negative in the bone and goes on below the cut; 0 on the surface."""
+        """A smooth function, negative in the bone, 0 on its surface; the shaft continues below the cut."""
         depth = self.height_mm / 2 - z
         turn = np.deg2rad(self.torsion_degrees) * (0.5 - depth / self.height_mm)
         cos, sin = np.cos(turn), np.sin(turn)
@@ -103,7 +103,7 @@ class BoneAnatomy:
         return -_smooth_union(-self._body(x, y, depth), -self._above(x, y, depth), 6.0)
 
     def _body(self, x: Floats, y: Floats, depth: Floats) -> Floats:
-        """Two condyles that taper into one shaft, what joins them in front, and the tuberosity."""
+        """Two condyles that taper into one shaft, the bone between them in front, and the tuberosity."""
         width, length = self.plateau_mm
         wide = 1 / (1 + (np.maximum(depth, 0) / self.flare_mm) ** 2.6)
         y_axis = 8 * wide - 3
@@ -132,7 +132,7 @@ class BoneAnatomy:
         return np.asarray(-depth - hollows)
 
     def coarse_points(self, spacing_mm: float) -> Floats:
-        """(n, 3) points of a grid in the bone frame that lie in the bone or within a spacing of it."""
+        """(n, 3) points of a grid in the bone frame, those in the bone or within one spacing of it."""
         half = (self.plateau_mm[0] + 8, self.plateau_mm[1] + 20, self.height_mm / 2 + 14)
         steps = [np.arange(-h, h + spacing_mm, spacing_mm) for h in half]
         grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
@@ -161,8 +161,8 @@ def _smooth_union(a: Floats, b: Floats, rounding_mm: float) -> Floats:
 
 
 def draw_pose(rng: np.random.Generator) -> Affine:
-    """(4, 4) from the bone frame to the patient (LPS), both in mm: turned by up to 15 degrees about each
-    axis, scaled by 0.9 to 1.1 in all directions alike, and moved."""
+    """(4, 4) from the bone frame to the patient (LPS), both in mm: a rotation by up to 15 degrees about
+    each axis, an isotropic scale of 0.9 to 1.1, and a shift."""
     a, b, c = rng.uniform(-15, 15, 3)
     pose = np.eye(4)
     pose[:3, :3] = rotation((a, b, c)) * rng.uniform(0.9, 1.1)
@@ -180,10 +180,10 @@ def scale_of(pose: Affine) -> float:
 
 @dataclass(frozen=True)
 class Fracture:
-    """A fragment that broke out of a bone and moved within a region; everything in the patient (LPS, mm).
+    """A fragment that broke out of a bone and moved within a region; all in patient coordinates (LPS, mm).
 
     Attributes:
-        centre_mm: of the region, an ellipsoid, and of the smaller one that cuts the fragment out.
+        centre_mm: centre of the region, an ellipsoid, and of the smaller ellipsoid of the fragment.
         radii_mm: of the region, along x, y and z.
         turn_degrees: the fragment's rotation about the centre.
         shift_mm: its displacement.
@@ -196,9 +196,9 @@ class Fracture:
 
     @classmethod
     def draw(cls, mask: npt.NDArray[np.uint8], grid: Grid, rng: np.random.Generator) -> "Fracture":
-        """Break the upper half of the surface of the bone in `mask` (z, y, x).
+        """Break a fragment out of the upper half of the surface of the bone in `mask` (z, y, x).
 
-        The fragment moves as far as the region lets it, or at least half as far.
+        It moves by half to all of the distance that the region allows.
 
         Raises:
             ValueError: the mask is empty.
@@ -213,15 +213,15 @@ class Fracture:
         return cls(_triple(centre), _triple(radii), _triple(turn), _triple(shift))
 
     def region(self, points_mm: Floats) -> Mask:
-        """(...) whether (..., 3) points lie in the region; the fragment does, before and after its move."""
+        """(...) bool of (..., 3) points, True in the region: the fragment, before and after, lies in it."""
         return self._reach(points_mm) < 1
 
     def fragment(self, points_mm: Floats) -> Mask:
-        """(...) whether (..., 3) points of the healthy bone belong to what breaks out."""
+        """(...) bool of (..., 3) points of the healthy bone, True in the fragment."""
         return self._reach(points_mm) < FRAGMENT
 
     def before(self, points_mm: Floats) -> Floats:
-        """(..., 3) where in the healthy bone the fragment's present points were."""
+        """(..., 3) positions in the healthy bone of points of the moved fragment."""
         moved = points_mm - np.add(self.centre_mm, self.shift_mm)
         return np.asarray(moved @ rotation(self.turn_degrees) + self.centre_mm)
 
@@ -230,7 +230,7 @@ class Fracture:
 
 
 def _upper_surface(mask: npt.NDArray[np.uint8], grid: Grid) -> Floats:
-    """(n, 3) patient coordinates of the surface voxels that lie higher than half of the bone's voxels."""
+    """(n, 3) patient coordinates of the surface voxels above the median height of the bone's voxels."""
     bone = mask > 0
     if not bone.any():
         raise ValueError("no bone in the mask")

@@ -31,8 +31,8 @@ LABELS = {
 
 SHAPE = (24, 96, 96)
 SPACING_MM = (3.5, 1.25, 1.25)
-CENTRE_MM = (0.0, -5.0, 7.0)  # of the field of view, in the anatomical frame
-FINE_SLICES = 3  # rendered for each slice acquired
+CENTRE_MM = (0.0, -5.0, 7.0)  # centre of the field of view, in the anatomical frame
+FINE_SLICES = 3  # rendered for each acquired slice
 
 
 def make_knee(
@@ -83,7 +83,7 @@ def write_phantom_dataset(
 ) -> None:
     """Write a raw dataset of NRRD files: imagesTr, labelsTr, imagesUn, imagesTs, dataset.json.
 
-    labelsTs holds the truth of the test cases, to evaluate against. Every case has a random stream of its
+    labelsTs holds the truth of the test cases, for evaluation. Every case has a random stream of its
     own: more cases leave the first ones as they were. `progress` is called with the name of each case.
     """
     parts = [("Tr", cases, True), ("Ts", test, True), ("Un", unlabelled, False)]
@@ -203,7 +203,7 @@ def _smooth_noise(
 
 
 def _acquire(image: Floats, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Average the fine slices, blur in plane, add Rician noise and the scanner's scale."""
+    """Average the fine slices, blur in plane, add Rician noise, and apply the scanner's scale."""
     slices = image.reshape(-1, FINE_SLICES, *image.shape[1:]).mean(axis=1)
     slices = ndimage.gaussian_filter(slices, (0, 0.45, 0.45))
     sigma = rng.uniform(0.015, 0.04)
@@ -212,7 +212,7 @@ def _acquire(image: Floats, rng: np.random.Generator) -> npt.NDArray[np.int16]:
 
 
 def _majority(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The label most frequent among the fine slices of each slice; the lowest of equals."""
+    """The most frequent label among the fine slices of each slice; of equally frequent ones the lowest."""
     votes = labels.reshape(-1, FINE_SLICES, *labels.shape[1:])
     counts = np.stack([(votes == value).sum(axis=1, dtype=np.uint8) for value in LABELS.values()])
     return np.asarray(counts.argmax(axis=0), np.uint8)

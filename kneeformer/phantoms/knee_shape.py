@@ -1,4 +1,4 @@
-"""The shape of a parametric knee: bones and cartilages as implicit surfaces, out of a few dozen numbers.
+"""The shape of a parametric knee: bones and cartilages as implicit surfaces with a few dozen parameters.
 
 A surface is a signed distance in millimetres, negative inside, for every point. Anatomical frame: x to the
 left, y posterior, z superior (LPS), in mm; the origin lies in the middle of the joint space.
@@ -22,11 +22,11 @@ class Anatomy:
     """Anatomy that differs from subject to subject.
 
     Attributes:
-        size: scale of everything.
-        width: further scale of femur and tibia from left to right.
-        side: 1.0 a left knee (lateral is left), -1.0 a right one.
+        size: scale of the whole knee.
+        width: additional scale of femur and tibia from left to right.
+        side: 1.0 for a left knee (lateral is left), -1.0 for a right one.
         cartilage_mm: thickness of femoral, tibial and patellar cartilage.
-        patella_mm: shift of the patella to lateral and upwards.
+        patella_mm: shift of the patella, laterally and upwards.
         pose_deg: rotation of the knee in the scanner about x, y and z.
         flexion_deg: rotation of the femur on the tibia about x.
         fat_mm: depth of the fat under the skin.
@@ -87,7 +87,7 @@ def _femur(points: Points, cartilage_mm: float) -> tuple[Floats, Floats]:
     shaft = _shaft(points, (-3.0, -14.0), (32.0, 21.0), (72.0, 13.5))
     roof_of_the_notch = 25 + 0.45 * y - z
     bone = _smooth_union([*condyles, -_smooth_union([-shaft, -roof_of_the_notch], 8.0)], 4.0)
-    # swollen to front, back and below, but not to the sides, the condyles stand out as their cartilage
+    # cartilage: the condyles enlarged to the front, back and below, but not to the sides
     swollen = [
         _ellipsoid(points, centre, (a, b + cartilage_mm, c + cartilage_mm)) for centre, (a, b, c) in parts
     ]
@@ -109,7 +109,7 @@ def _tibia(points: Points, cartilage_mm: float) -> tuple[Floats, Floats]:
 
 
 def _patella(points: Points, shift_mm: tuple[float, float], cartilage_mm: float) -> tuple[Floats, Floats]:
-    """A flat ellipsoid in front of the groove; its cartilage is itself, shifted backwards."""
+    """A flat ellipsoid in front of the groove; its cartilage is the same shape, shifted backwards."""
     x, y, z = shift_mm[0], -47.5, 33.0 + shift_mm[1]
     bone = _ellipsoid(points, (x, y, z), (21.0, 9.5, 20.0))
     cartilage = _ellipsoid(points, (x, y + cartilage_mm, z + 2.0), (19.0, 9.5, 17.0))
@@ -132,7 +132,8 @@ def _shaft(
 ) -> Floats:
     """Distance to a round bone along z that flares: `wide` and `narrow` are (z, radius) of its two ends.
 
-    Its axis passes y = axis_y[0] where it is wide, and leans back by 1 mm in axis_y[1] (or forward, below 0).
+    Its axis passes through y = axis_y[0] at the wide end and leans back by 1 mm per axis_y[1] mm (forward if
+    negative).
     """
     x, y, z = points
     part = np.clip((z - wide[0]) / (narrow[0] - wide[0]), 0, 1)
@@ -160,7 +161,7 @@ def _smooth_union(parts: list[Floats], rounding_mm: float) -> Floats:
 
 
 def to_knee(points: Points, anatomy: Anatomy) -> Points:
-    """Scanner points as coordinates of the average left knee."""
+    """Points of the scanner in the coordinates of the average left knee."""
     x, y, z = _turn(points, anatomy.pose_deg, about=(0.0, 0.0, 0.0))
     size = np.float32(anatomy.size)
     return x * np.float32(anatomy.side) / size, y / size, z / size

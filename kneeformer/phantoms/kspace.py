@@ -1,7 +1,7 @@
 """Raw k-space of synthetic knees: a smooth phase, several coils, an oversampled readout, padding and noise.
 
-The image of `phantoms.knee` is measured as a scanner would, and nothing is squared, cropped or rounded before
-the Fourier transform. Files are in fastMRI's HDF5 layout.
+The image of `phantoms.knee` is measured as a scanner would measure it; nothing is squared, cropped or rounded
+before the Fourier transform. Files are in fastMRI's HDF5 layout.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from kneeformer.kspace.fourier import to_kspace, zero_filled
 from kneeformer.phantoms.knee import make_knee
 
 SHAPE, SPACING_MM = (8, 64, 64), (4.5, 1.9, 1.9)
-_PADDING = 0.05  # of the columns, on either side, not measured
+_PADDING = 0.05  # share of the columns on each side that is not measured
 
 _HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
@@ -35,7 +35,7 @@ def make_kspace(
 
     Args:
         shape: of the image, (slices, rows, columns).
-        noise: deviation in each coil over the 99th percentile of the image.
+        noise: standard deviation in each coil, relative to the 99th percentile of the image.
 
     Returns:
         (slices, coils, 2 rows, 1.15 columns) complex64; the outer columns are zero.
@@ -58,7 +58,7 @@ def make_kspace(
 
 
 def sensitivities(rng: np.random.Generator, coils: int, shape: tuple[int, ...]) -> np.ndarray:
-    """(coils, rows, columns) complex: smooth maps of coils around the limb, whose squares sum to 1."""
+    """(coils, rows, columns) complex: smooth maps of coils around the leg; their squares sum to 1."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] / np.array(shape)[:, None, None] - 0.5
     angles = 2 * np.pi * (np.arange(coils) + rng.random()) / coils
     maps = np.stack(
@@ -111,7 +111,7 @@ def _write(path: Path, kspace: np.ndarray, shape: Size, spacing: Spacing) -> Non
 
 
 def _smooth(rng: np.random.Generator, shape: Size) -> np.ndarray:
-    """Noise of deviation 1 that varies over a third of the image."""
+    """Smooth noise of standard deviation 1 that varies over a third of the image."""
     rough = rng.standard_normal(shape)
     smooth = ndimage.gaussian_filter(rough, [n / 6 for n in shape], mode="reflect")
     return np.asarray(smooth / smooth.std())

@@ -3,7 +3,7 @@
 draw = augmentation.draw(rng, crop, orientation)
 size = draw.region  # the sampler reads this much around the crop's centre
 image, label = augmentation.apply(draw, image, label, rng)
-mix = augmentation.draw_mix(rng, batch_size, crop)  # once a batch
+mix = augmentation.draw_mix(rng, batch_size, crop)  # once per batch
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Draw:
         crop: (z, y, x) voxels of the result.
         matrix: (3, 3) voxel offsets from output to input, or None for no warp.
         mirrored: axes (0 is z) reversed after the warp.
-        warp: samples the crop through the matrix.
+        warp: function that samples the crop through the matrix.
     """
 
     crop: Size
@@ -56,8 +56,8 @@ class Draw:
     def apply(self, region: np.ndarray, role: Role, outside: float = 0) -> np.ndarray:
         """The (c, *crop) crop in the middle of a (c, z, y, x) region, contiguous and of the region's dtype.
 
-        The region may be larger than `self.region`, by an even number of voxels. Where it is smaller, a label
-        is `outside` beyond it, and an image repeats its border.
+        The region may be larger than `self.region` by an even number of voxels. Beyond a smaller one, a label
+        is `outside` and an image repeats its border.
         """
         if self.matrix is None:
             moved = spatial.centre(region, self.crop)
@@ -72,7 +72,7 @@ class Augmentation:
     def __init__(
         self, settings: AugmentationSettings, spacing_mm: Spacing, thick_axis: int | None = None
     ) -> None:
-        """`spacing_mm` (z, y, x) of the preprocessed images; `thick_axis` is that of their thick slices."""
+        """`spacing_mm` (z, y, x) is that of the preprocessed images; thick slices lie along `thick_axis`."""
         self.settings = settings
         self.spacing_mm, self.thick_axis = spacing_mm, thick_axis
         self.warp, changes = _backend(settings.backend)
@@ -81,7 +81,7 @@ class Augmentation:
         ]
 
     def draw(self, rng: np.random.Generator, crop: Size, orientation: str) -> Draw:
-        """The spatial change of one crop of (z, y, x) voxels, whose axes lead as "SPL" tells."""
+        """The spatial change of one crop of (z, y, x) voxels; `orientation` ("SPL") names its axes."""
         return Draw(
             crop=crop,
             matrix=spatial.draw_affine(rng, self.settings, self.spacing_mm, self.thick_axis),
@@ -132,7 +132,7 @@ class Augmentation:
 
 
 def _backend(name: str) -> tuple[Warp, Callable[[int | None], dict[str, IntensityChange]]]:
-    """The warp of a crop, and the intensity changes by the axis of thick slices."""
+    """The warp of a crop, and a function that returns the intensity changes for a thick axis."""
     if name == "batchgenerators":  # slow to import, so imported where it is used
         from kneeformer.transforms import by_batchgenerators
 

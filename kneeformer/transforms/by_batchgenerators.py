@@ -1,9 +1,9 @@
-"""The changes of a training crop by batchgenerators (DKFZ), as `augmentation.backend` chooses them.
+"""Changes of a training crop by batchgenerators (DKFZ), used where `augmentation.backend` chooses it.
 
 Amounts are those of `intensity` and `spatial`; what batchgenerators counts in absolute units is scaled by
 the channel's deviation. Its functions draw from the two global random states of a process and change the
-image that they are given: here each gets a copy, and states that are seeded by the generator of the crop and
-restored after it. So a crop is the same in any process, but two threads must not draw crops at one time.
+image in place. So each gets a copy here, and the global states are seeded by the crop's generator and
+restored afterwards: a crop is the same in any process, but two threads must not draw crops at the same time.
 """
 
 import random
@@ -25,7 +25,7 @@ from kneeformer.geometry.aliases import Size
 from kneeformer.transforms.intensity import IntensityChange
 from kneeformer.transforms.spatial import Role
 
-Augment = Callable[[np.ndarray], np.ndarray]  # (channels, z, y, x) to the same, by the global states
+Augment = Callable[[np.ndarray], np.ndarray]  # (channels, z, y, x) to the same, with the global random states
 
 
 def warp(array: np.ndarray, matrix: np.ndarray, crop: Size, role: Role, outside: float = 0) -> np.ndarray:
@@ -52,7 +52,7 @@ def changes(thick_axis: int | None) -> dict[str, IntensityChange]:
 
 @contextmanager
 def global_states(rng: np.random.Generator) -> Iterator[None]:
-    """Within the block `random` and `numpy.random` are seeded from a generator; then they are as before."""
+    """Seed `random` and `numpy.random` from a generator within the block; restore them after it."""
     seed = int(rng.integers(2**32))
     states = random.getstate(), np.random.get_state()
     random.seed(seed)
@@ -65,13 +65,13 @@ def global_states(rng: np.random.Generator) -> Iterator[None]:
 
 
 def _at_once(image: np.ndarray, rng: np.random.Generator, augment: Augment) -> np.ndarray:
-    """A function of batchgenerators, with all channels."""
+    """A function of batchgenerators, applied to all channels together."""
     with global_states(rng):
         return np.asarray(augment(image.copy()), np.float32)
 
 
 def _by_channel(image: np.ndarray, rng: np.random.Generator, augment: Augment) -> np.ndarray:
-    """A function of batchgenerators, with one channel after another: each is (1, z, y, x)."""
+    """A function of batchgenerators, applied to one channel after another: each is (1, z, y, x)."""
     with global_states(rng):
         return np.concatenate([np.asarray(augment(channel[None].copy()), np.float32) for channel in image])
 
@@ -81,7 +81,7 @@ def _noise(channel: np.ndarray) -> np.ndarray:
 
 
 def _blur(channel: np.ndarray, thick_axis: int | None) -> np.ndarray:
-    """Blur within thick slices only: they are handed in as channels that share one sigma."""
+    """Blur within thick slices only: they are passed as channels that share one sigma."""
     if thick_axis is None:
         return np.asarray(augment_gaussian_blur(channel, (0.5, 1.0)))
     slices = np.moveaxis(channel[0], thick_axis, 0)
@@ -90,7 +90,7 @@ def _blur(channel: np.ndarray, thick_axis: int | None) -> np.ndarray:
 
 
 def _brightness(channel: np.ndarray) -> np.ndarray:
-    """Shift by a normal deviate of the standard deviation that `intensity.brightness` has."""
+    """Shift by a normal deviate with the standard deviation of `intensity.brightness`."""
     return np.asarray(augment_brightness_additive(channel, 0, 0.3 / 3**0.5 * float(channel.std())))
 
 

@@ -11,25 +11,25 @@ from kneeformer.transforms.intensity import Span
 
 @dataclass(frozen=True)
 class CutMix:
-    """Voxels of a batch that come from another image of it.
+    """Voxels of each image of a batch that come from another image of it.
 
     Attributes:
-        source: (b,) int, the image that fills the blocks of each image; itself where it stays whole.
-        mask: (b, z, y, x) bool, True is replace.
+        source: (b,) int, the image that fills the blocks of each image; the image itself if it is not mixed.
+        mask: (b, z, y, x) bool, True where voxels are replaced.
     """
 
     source: np.ndarray
     mask: np.ndarray
 
     def needed(self, items: Iterable[int]) -> list[int]:
-        """The items of the batch that some of them are mixed from, themselves included; ascending."""
+        """The items of the batch from which `items` are mixed, themselves included; ascending."""
         return sorted({*items, *(int(self.source[item]) for item in items)})
 
     def apply(self, images: Mapping[int, np.ndarray], items: Iterable[int]) -> np.ndarray:
         """Items of a batch, mixed, (items, c, z, y, x).
 
         Args:
-            images: those needed, by their number in the batch, each (c, z, y, x) of any role and dtype.
+            images: the needed ones by their number in the batch, each (c, z, y, x) of any role and dtype.
         """
         return np.stack([np.where(self.mask[i], images[int(self.source[i])], images[i]) for i in items])
 
@@ -41,7 +41,7 @@ def draw_cutmix(
 
     Args:
         crop: (z, y, x) voxels of each image.
-        share: of the crop that is replaced, uniform in this span.
+        share: span of the replaced share of the crop, drawn uniformly.
     """
     source = np.arange(batch_size)
     mask = np.zeros((batch_size, *crop), dtype=bool)
@@ -57,11 +57,11 @@ def draw_blocks(
 ) -> np.ndarray:
     """A random `share` of the blocks of a grid that has `parts` of them along an axis and starts anywhere.
 
-    The grid goes round: what leaves the crop at one face comes in at the opposite one. Random boxes would
-    overlap and miss the share; blocks of a grid meet it to about half a block.
+    The grid is periodic: a block that leaves the crop at one face enters at the opposite one. Random boxes
+    would overlap and miss the share; blocks of a grid meet it to about half a block.
 
     Returns:
-        crop-shaped bool, True inside the chosen blocks.
+        bool of the crop's shape, True inside the chosen blocks.
     """
     cells = np.minimum(rng.integers(parts[0], parts[1], size=3, endpoint=True), crop)
     count = int(cells.prod())

@@ -1,10 +1,10 @@
 """Intensity augmentation of a training crop: noise, blur, brightness, contrast, gamma, low resolution.
 
 Every function takes a (c, z, y, x) float32 image and a generator, and returns a new array of that shape and
-dtype. Channels are different contrasts, so each has draws of its own. Images may be z-scored, in [0, 1] or in
+dtype. Channels are different contrasts, so each has its own draws. Images may be z-scored, in [0, 1] or in
 any other unit: what is added or scaled is relative to the mean, deviation or range of the channel's own crop.
 
-`by_batchgenerators` has the same changes by another package.
+`by_batchgenerators` has the same changes, computed by another package.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def changes(thick_axis: int | None) -> dict[str, IntensityChange]:
     """Intensity changes by name, in the order of application: noise is the scanner's, so it comes first.
 
     Args:
-        thick_axis: of the image's thick slices, which are neither blurred nor resampled across.
+        thick_axis: axis of the image's thick slices; nothing is blurred or resampled along it.
     """
     return {
         "noise": noise,
@@ -50,7 +50,7 @@ def blur(
     sigma_voxels: Span = (0.5, 1.0),
     thick_axis: int | None = None,
 ) -> np.ndarray:
-    """Smooth by a Gaussian of `sigma_voxels`, not along the thick axis, whose slices are apart already."""
+    """Smooth by a Gaussian of `sigma_voxels`, but not along the thick axis, whose slices are far apart."""
     blurred = np.empty_like(image)
     for channel, sigma in enumerate(rng.uniform(*sigma_voxels, size=len(image))):
         sigmas = [0.0 if axis == thick_axis else sigma for axis in range(3)]
@@ -64,7 +64,7 @@ def brightness(image: np.ndarray, rng: np.random.Generator, deviations: Span = (
 
 
 def contrast(image: np.ndarray, rng: np.random.Generator, factors: Span = (0.7, 1.4)) -> np.ndarray:
-    """Scale the distance to the channel's mean, which stays; nothing is clipped."""
+    """Scale the distance to the channel's mean, which does not change; nothing is clipped."""
     mean = image.mean(_PER_CHANNEL, keepdims=True)
     return np.asarray((image - mean) * _log_uniform(rng, image, factors) + mean)
 
@@ -78,7 +78,7 @@ def gamma(
 ) -> np.ndarray:
     """Raise the channel, scaled from its own range to [0, 1], to a power; inverted: seen from the bright end.
 
-    With `retain_stats` mean and deviation of each channel stay, and its range gives way; else the reverse.
+    With `retain_stats` each channel keeps its mean and deviation, otherwise its range.
     """
     flipped = rng.random((len(image), 1, 1, 1)) < inverted_probability
     exponent = _log_uniform(rng, image, exponents)
@@ -94,7 +94,7 @@ def low_resolution(
     zoom: Span = (0.5, 1.0),
     thick_axis: int | None = None,
 ) -> np.ndarray:
-    """Average to a coarser grid and interpolate back: one zoom for all channels, none on the thick axis."""
+    """Average to a coarser grid and interpolate back: one zoom for all channels, not along the thick axis."""
     factor = rng.uniform(*zoom)
     fine = _size(image.shape[1:])
     coarse = [n if axis == thick_axis else max(1, round(n * factor)) for axis, n in enumerate(fine)]
@@ -105,7 +105,7 @@ def low_resolution(
 
 
 def _with_stats_of(image: np.ndarray, changed: np.ndarray) -> np.ndarray:
-    """The changed channels, brought back to the mean and deviation they have in the image."""
+    """The changed channels with the mean and deviation that they have in the image."""
     factor = _deviation(image) / np.maximum(_deviation(changed), np.float32(1e-8))
     old, new = (a.mean(_PER_CHANNEL, keepdims=True) for a in (image, changed))
     return np.asarray((changed - new) * factor + old)
@@ -117,7 +117,7 @@ def _deviation(image: np.ndarray) -> np.ndarray:
 
 
 def _uniform(rng: np.random.Generator, image: np.ndarray, span: Span) -> np.ndarray:
-    """(c, 1, 1, 1) float32, one draw a channel."""
+    """(c, 1, 1, 1) float32, one draw per channel."""
     return rng.uniform(*span, size=(len(image), 1, 1, 1)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Intensities of each channel brought to one scale, as the plan says; outliers count in no statistic."""
+"""Each channel's intensities brought to one scale, as the plan says; statistics ignore outliers."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _AT_ONCE = 1 << 16  # voxels summed together
 def normalise(image: np.ndarray, settings: tuple[Normalisation, ...]) -> np.ndarray:
     """(channels, z, y, x) of any dtype -> float32, each channel by its own setting.
 
-    Outliers become the lowest or the highest of the other voxels.
+    Outliers become the lowest or highest value of the other voxels.
     """
     return np.stack([_channel(c.astype(np.float32), s) for c, s in zip(image, settings, strict=True)])
 
@@ -36,7 +36,7 @@ def _channel(voxels: np.ndarray, settings: Normalisation) -> np.ndarray:
 
 
 def _moments(voxels: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation, in double precision whatever the scale: float32 overflows at 1e19."""
+    """Mean and standard deviation, always in double precision: the squares overflow float32 at 1e19."""
     flat = voxels.ravel()
     first, total, squares = float(flat[0]), 0.0, 0.0
     for start in range(0, flat.size, _AT_ONCE):

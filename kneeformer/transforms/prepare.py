@@ -18,7 +18,7 @@ from kneeformer.planning.budget import machine_memory_gb
 from kneeformer.transforms.normalise import normalise
 from kneeformer.transforms.resample import resample_image, resample_labels
 
-_COPIES = 4  # of an image in float32, that it takes at least to work with it
+_COPIES = 4  # at least so many float32 copies of an image are needed to prepare it
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Prepared:
         image: (channels, z, y, x) float32.
         labels: (z, y, x), dtype of the label file, or None.
         grid: the native grid in the orientation of the network's.
-        box: where it was cut from that grid, first and last-plus-one voxel along (z, y, x).
-        file_orientation: that of the native grid itself.
+        box: part of that grid which was kept, first and last-plus-one voxel along (z, y, x).
+        file_orientation: orientation of the file.
     """
 
     image: np.ndarray
@@ -45,7 +45,7 @@ class Prepared:
 
     @property
     def spacing(self) -> Spacing:
-        """Of the image, mm along (z, y, x)."""
+        """Spacing of the image, mm along (z, y, x)."""
         z, y, x = self.image.shape[1:]
         return self.grid.cut(self.box).resampled((z, y, x)).spacing
 
@@ -62,15 +62,14 @@ class Prepared:
 def prepare(
     image: np.ndarray, labels: np.ndarray | None, grid: Grid, settings: PreprocessingSettings
 ) -> Prepared:
-    """Turn to the plan's orientation, crop to what is not empty, normalise, and resample to the plan's
-    spacing or fixed shape.
+    """Turn to the plan's orientation, crop empty borders, normalise, and resample to the plan's grid.
 
     Args:
         image: (channels, z, y, x) as read.
         labels: (z, y, x) on the same grid, or None.
 
     Raises:
-        KneeformerError: at the plan's spacing it does not fit the memory of this machine.
+        KneeformerError: at the plan's spacing it does not fit this machine's memory.
     """
     stored = grid.orientation()
     orientation = orientation_for(stored, grid.spacing, settings.orientations)

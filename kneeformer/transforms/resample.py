@@ -1,7 +1,7 @@
 """Changing the number of voxels along each axis of a volume that keeps its physical extent.
 
-Every kernel is one sparse matrix an axis: rows are new voxels, columns old ones. A kernel is widened by
-the factor of a reduction, so that what is finer than the new grid is averaged and not aliased.
+Every kernel is one sparse matrix per axis: rows are new voxels, columns old ones. Where an axis is reduced,
+the kernel is widened by the factor, so that details finer than the new grid are averaged, not aliased.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ Kernel = Literal["nearest", "linear", "cubic"]
 def resample_image(
     image: np.ndarray, shape: Size, thick_axis: int | None, kernel: Kernel = "cubic"
 ) -> np.ndarray:
-    """(channels, z, y, x) -> (channels, *shape) float32; by the kernel, linear along the thick axis."""
+    """(channels, z, y, x) -> (channels, *shape) float32 by the kernel; along the thick axis always linear."""
     kernels: list[Kernel] = ["linear" if axis == thick_axis else kernel for axis in range(3)]
     return np.stack([_resample(channel.astype(np.float32, copy=False), shape, kernels) for channel in image])
 
@@ -26,7 +26,7 @@ def resample_image(
 def resample_labels(labels: np.ndarray, shape: Size, thick_axis: int | None) -> np.ndarray:
     """(z, y, x) -> shape, dtype kept: each label's mask is interpolated, the largest share wins.
 
-    No value appears that was not there. Along the thick axis the nearest slice is taken.
+    No new value appears. Along the thick axis the nearest slice is taken.
     """
     if labels.shape == shape:
         return labels
@@ -58,7 +58,7 @@ def _along(volume: np.ndarray, axis: int, matrix: "scipy.sparse.csr_matrix") -> 
 def weights(old: int, new: int, kernel: Kernel) -> "scipy.sparse.csr_matrix":
     """(new, old) float32 matrix whose rows sum to one; beyond the edge the outermost voxel is repeated.
 
-    "cubic" is the convolution kernel of Keys (1981) with a = -1/2, "linear" the triangle.
+    "cubic" is the convolution kernel of Keys (1981) with a = -1/2; "linear" is the triangle.
     """
     if kernel == "nearest":
         ones = np.ones(new, np.float32), (np.arange(new), nearest_voxels(old, new))

@@ -1,7 +1,7 @@
 """Spatial augmentation of a training crop: rotation, scale and mirroring, drawn once, applied per role.
 
 Arrays are (c, z, y, x). A drawn matrix works in voxels about the centre of the crop, from the output back to
-the input, so image and label that are warped by one matrix stay aligned whatever their interpolation.
+the input, so an image and a label warped by one matrix stay aligned whatever their interpolation.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ from kneeformer.geometry.aliases import Size, Spacing
 
 Role = Literal["image", "label"]
 
-# Part of a voxel by which a coordinate may miss the last voxel's centre through rounding alone.
+# Part of a voxel by which rounding alone may move a coordinate off the last voxel's centre.
 _ROUNDING = 1e-4
 
 
@@ -27,13 +27,13 @@ def draw_affine(
 ) -> np.ndarray | None:
     """A random rotation and scale in millimetres, as a matrix on voxel offsets.
 
-    Angles are uniform within `settings.rotation_degrees` about each axis; the scale is uniform in its
-    logarithm, so that objects shrink as often as they grow; above 1 they grow. Across thick slices nothing is
-    scaled: between them there is nothing to interpolate.
+    Angles are uniform within `settings.rotation_degrees` about each axis; the logarithm of the
+    scale is uniform, so that objects shrink as often as they grow (above 1). Nothing is scaled across thick
+    slices: there is nothing to interpolate between them.
 
     Returns:
-        (3, 3) float64 from an output voxel's offset to its input's, both (z, y, x) from the centre; or None,
-        where the draw or the settings leave the crop as it is.
+        (3, 3) float64 from an output voxel's offset to its input's, both (z, y, x) from the centre; None if
+        the crop stays as it is.
     """
     if rng.random() >= settings.affine_probability:
         return None
@@ -56,7 +56,7 @@ def in_voxels(matrix_mm: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
 def region_needed(matrix: np.ndarray, crop: Size) -> Size:
     """Voxels of input around the crop's centre that its warp can reach, at least the crop.
 
-    An axis grows by a whole number of voxels, the same on both sides: region and crop have one centre.
+    An axis grows by a whole number of voxels, the same on both sides: region and crop have the same centre.
     """
     half = (np.array(crop) - 1) / 2
     margin = np.ceil(np.abs(matrix) @ half - half - _ROUNDING).clip(min=0).astype(int)
@@ -71,7 +71,7 @@ def warp(array: np.ndarray, matrix: np.ndarray, crop: Size, role: Role, outside:
     nearest voxel, and are `outside` there.
 
     Args:
-        array: (c, z, y, x), at least `region_needed` in size if nothing is to come from outside.
+        array: (c, z, y, x), at least of the size `region_needed`, or the result reaches outside it.
         matrix: (3, 3) voxel offsets from output to input, as `draw_affine` gives it.
         crop: (z, y, x) size of the result.
 
@@ -95,13 +95,13 @@ def centre(array: np.ndarray, crop: Size) -> np.ndarray:
 
 
 def draw_mirror(rng: np.random.Generator, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Each of the axes (0 is z) with probability 0.5."""
+    """A random subset of the axes (0 is z), each with probability 0.5."""
     flipped = rng.random(len(axes)) < 0.5
     return tuple(axis for axis, flip in zip(axes, flipped, strict=True) if flip)
 
 
 def mirror(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """A (c, z, y, x) array with the given axes (0 is z) reversed; contiguous, as torch wants it."""
+    """A (c, z, y, x) array with the given axes (0 is z) reversed; contiguous, as torch needs it."""
     return np.ascontiguousarray(np.flip(array, tuple(axis + 1 for axis in axes)))
 
 
@@ -112,8 +112,8 @@ def _sample(values: torch.Tensor, grid: torch.Tensor, mode: str, padding: str) -
 def _sampling_grid(matrix: np.ndarray, crop: Size, region: tuple[int, ...]) -> torch.Tensor:
     """(1, *crop, 3) coordinates (x, y, z) in the region, -1 and 1 at its outer faces, for grid_sample.
 
-    The matrix is linear: every coordinate is a sum of three one-dimensional ones, which takes a
-    fraction of the time of `affine_grid`.
+    The matrix is linear: every coordinate is a sum of three one-dimensional ones, which is
+    much faster than `affine_grid`.
     """
     scaled = torch.from_numpy(matrix * 2 / np.array(region)[:, None]).float().flip(0)
     z, y, x = (torch.arange(c, dtype=torch.float32) - (c - 1) / 2 for c in crop)

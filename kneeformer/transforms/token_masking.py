@@ -9,14 +9,14 @@ from kneeformer.geometry.aliases import Size
 def draw_visible(
     rng: np.random.Generator, grid: Size, settings: MaskingSettings, thick_axis: int | None = None
 ) -> np.ndarray:
-    """Draw the tokens that stay visible; the hidden share is met to the token.
+    """Draw the tokens that stay visible; exactly the hidden share, rounded to a token, is hidden.
 
     Args:
         grid: tokens along (z, y, x).
-        thick_axis: of slabs; where there is none they lie across a random axis.
+        thick_axis: slabs lie across it; None draws an axis.
 
     Returns:
-        grid-shaped bool, True is visible.
+        bool of the grid's shape, True is visible.
     """
     count = int(np.prod(grid))
     hidden = int(np.clip(round(settings.ratio * count), 1, count - 1))
@@ -45,7 +45,7 @@ def _blocks(rng: np.random.Generator, grid: Size, hidden: int, thick_axis: int |
 
 
 def _slabs(rng: np.random.Generator, grid: Size, hidden: int, thick_axis: int | None) -> np.ndarray:
-    """Tokens layer by layer along the axis, going round from a random layer; random within a layer."""
+    """Tokens layer by layer along the axis, cyclically from a random layer; random within a layer."""
     axis = int(rng.integers(3)) if thick_axis is None else thick_axis
     layer = (np.indices(grid)[axis] - rng.integers(grid[axis])) % grid[axis]
     return np.lexsort((rng.random(layer.size), layer.ravel()))
