@@ -109,8 +109,12 @@ def remove_leftovers(cases: Sequence[Case], output: Path, outputs: Sequence[str]
 
 
 def output_files(case: str, outputs: Sequence[str], ending: str) -> list[str]:
-    """Names of all files that may be written of a case, the voxels beside a .mhd too."""
-    endings = written_endings(ending)
+    """Names of all files that may be written of a case, the voxels beside a .mhd too.
+
+    Args:
+        ending: of its volumes; "" where none is written.
+    """
+    endings = written_endings(ending) if ending else (ending,)
     return [*dict.fromkeys(f"{case}{output.replace('*', each)}" for output in outputs for each in endings)]
 
 
