@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import Bars, resume_with, run
-from kneeformer.cli.options import add_processes, command_parser
+from kneeformer.cli.options import add_processes, command_parser, named_dataset
+
+if TYPE_CHECKING:
+    from kneeformer.data.dataset import Dataset
 
 
 def main() -> None:
@@ -30,13 +34,12 @@ def main() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from kneeformer.data.dataset import Dataset
     from kneeformer.data.processes import default_processes
     from kneeformer.paths import refuse_in_raw
     from kneeformer.reporting.score_tables import terminal_table
     from kneeformer.workflows.evaluate import evaluate_folders
 
-    dataset = Dataset.open(_dataset_folder(arguments))
+    dataset = _dataset(arguments)
     output = arguments.output or arguments.predictions
     refuse_in_raw(output)
     summary = evaluate_folders(
@@ -51,17 +54,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     print(f"summary: {output / 'summary.json'} and summary.csv")
 
 
-def _dataset_folder(arguments: argparse.Namespace) -> Path:
-    """The dataset's folder, whose dataset.json defines the labels. Raises KneeformerError: there is none."""
+def _dataset(arguments: argparse.Namespace) -> "Dataset":
+    """The dataset whose dataset.json defines the labels. Raises KneeformerError: there is none."""
+    from kneeformer.data.dataset import Dataset
     from kneeformer.errors import KneeformerError
-    from kneeformer.paths import Folders
 
     if arguments.dataset is not None:
-        folders = Folders.from_environment("raw")
-        return folders.raw / folders.resolve(arguments.dataset)
+        return named_dataset(arguments.dataset)
     around: Path = arguments.references.absolute().parent
     if not (around / "dataset.json").is_file():
         raise KneeformerError(
             f"{arguments.references}: in no dataset whose dataset.json defines the labels; name one with -d"
         )
-    return around
+    return Dataset.open(around)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from kneeformer.cli.console import Bars, end_with, resume_with, run
-from kneeformer.cli.options import add_faces, add_processes, command_parser
+from kneeformer.cli.options import add_faces, add_processes, command_parser, named_dataset
 
 
 def main() -> None:
@@ -25,19 +25,16 @@ def main() -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from kneeformer.data.dataset import Dataset
     from kneeformer.data.processes import default_processes
     from kneeformer.errors import KneeformerError
-    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.paths import refuse_in_raw
     from kneeformer.workflows.meshes import MeshFiles, export_meshes
 
     if not arguments.labels.exists():
         raise KneeformerError(f"{arguments.labels}: no such file or folder")
     refuse_in_raw(arguments.output)
-    scheme = None
-    if arguments.dataset is not None:
-        folders = Folders.from_environment("raw")
-        scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
+    named = arguments.dataset
+    scheme = None if named is None else named_dataset(named).description.scheme
     failed = export_meshes(
         arguments.labels,
         arguments.output,

@@ -3,28 +3,16 @@
 import argparse
 
 from kneeformer.cli.console import Bars, resume_with, run
-from kneeformer.cli.options import command_parser
+from kneeformer.cli.options import add_compared, add_dataset, command_parser, distinct
 
 
 def main() -> None:
     parser = command_parser("kf_find_best_configuration", __doc__)
-    parser.add_argument("dataset", help="dataset number or folder name")
-    parser.add_argument(
-        "-c",
-        "--configurations",
-        nargs="+",
-        default=None,
-        metavar="C",
-        help="candidates (default: all of the plan that predict cases)",
-    )
-    parser.add_argument(
-        "-f",
-        "--folds",
-        nargs="+",
-        type=int,
-        default=None,
-        metavar="K",
-        help="default: those that most configurations have in common",
+    add_dataset(parser)
+    add_compared(
+        parser,
+        "candidates (default: all of the plan that predict cases)",
+        "default: those that most configurations have in common",
     )
     parser.add_argument(
         "--ranking_only",
@@ -48,9 +36,8 @@ def _find(arguments: argparse.Namespace) -> None:
     from kneeformer.studies.best_configuration import Candidates, find_best_configuration
 
     folders = Folders.from_environment()
-    wanted = dict(vars(arguments)) | {"dataset": folders.resolve(arguments.dataset)}
-    for key in ("configurations", "folds", "plans"):
-        wanted[key] = None if wanted[key] is None else tuple(dict.fromkeys(wanted[key]))
+    wanted = dict(vars(arguments), dataset=folders.resolve(arguments.dataset))
+    wanted |= {key: distinct(wanted[key]) for key in ("configurations", "folds", "plans")}
     report, folder = find_best_configuration(folders, Candidates(**wanted), Bars())
     print(report)
     print(f"best_configuration.json, table.md and prediction_commands.txt: {folder}")

@@ -4,7 +4,16 @@ import argparse
 from contextlib import closing
 
 from kneeformer.cli.console import Bars, TrainingBar, resume_with, run
-from kneeformer.cli.options import add_device, add_plans, command_parser, positive, seed, whole_number
+from kneeformer.cli.options import (
+    add_dataset,
+    add_device,
+    add_plans,
+    command_parser,
+    distinct,
+    positive,
+    seed,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -20,7 +29,7 @@ def main() -> None:
 
 
 def _add_trainings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", help="dataset number or folder name")
+    add_dataset(parser)
     parser.add_argument(
         "-c", "--configuration", default="3d_vit", help="configuration to train (default: 3d_vit)"
     )
@@ -97,7 +106,7 @@ def _study(arguments: argparse.Namespace) -> None:
         wanted["arms"] = ["A", "D", *arguments.arms, *ABLATIONS]
     other = arguments.pretrain_from
     wanted["pretrain_from"] = None if other is None else folders.resolve(other)
-    wanted |= {key: tuple(dict.fromkeys(wanted[key])) for key in ("labels", "arms", "seeds")}
+    wanted |= {key: distinct(wanted[key]) for key in ("labels", "arms", "seeds")}
     with closing(TrainingBar()) as bar:
         rows, folder = run_label_study(folders, LabelStudy(**wanted), bar, Bars())
     print(label_markdown(rows))

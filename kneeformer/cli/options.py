@@ -3,12 +3,16 @@
 import argparse
 import math
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kneeformer import __version__
 
+if TYPE_CHECKING:
+    from kneeformer.data.dataset import Dataset
+
 Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
 
 
 class _CommandParser(argparse.ArgumentParser):
@@ -69,6 +73,30 @@ def triple(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Num
         return z, y, x
 
     return parse
+
+
+def distinct(values: Iterable[Value] | None) -> tuple[Value, ...] | None:
+    """Values of a repeated option, each once; None if it is not given."""
+    return None if values is None else tuple(dict.fromkeys(values))
+
+
+def named_dataset(name: str) -> "Dataset":
+    """The dataset in kf_raw that a number or folder name stands for."""
+    from kneeformer.data.dataset import Dataset
+    from kneeformer.paths import Folders
+
+    folders = Folders.from_environment("raw")
+    return Dataset.open(folders.raw / folders.resolve(name))
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help="dataset number or folder name")
+
+
+def add_compared(parser: argparse.ArgumentParser, configurations: str, folds: str) -> None:
+    """Options for the configurations and folds that a command compares, with their help texts."""
+    parser.add_argument("-c", "--configurations", nargs="+", default=None, metavar="C", help=configurations)
+    parser.add_argument("-f", "--folds", nargs="+", type=int, default=None, metavar="K", help=folds)
 
 
 def add_faces(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from kneeformer.cli.console import Bars, resume_with, run
-from kneeformer.cli.options import command_parser
+from kneeformer.cli.options import command_parser, named_dataset
 
 
 def main() -> None:
@@ -31,18 +31,15 @@ def main() -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kneeformer.data.dataset import Dataset
     from kneeformer.errors import KneeformerError
-    from kneeformer.paths import Folders, refuse_in_raw
+    from kneeformer.paths import refuse_in_raw
     from kneeformer.workflows.report import write_report
 
     output = arguments.output or arguments.folder / "report.html"
     refuse_in_raw(output)
     if arguments.images is not None and not arguments.images.is_dir():
         raise KneeformerError(f"{arguments.images}: no such folder of images")
-    scheme = None
-    if arguments.dataset is not None:
-        folders = Folders.from_environment("raw")
-        scheme = Dataset.open(folders.raw / folders.resolve(arguments.dataset)).description.scheme
+    named = arguments.dataset
+    scheme = None if named is None else named_dataset(named).description.scheme
     write_report(arguments.folder, arguments.images, scheme, output, Bars())
     print(f"report: {output}")

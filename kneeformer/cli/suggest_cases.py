@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from kneeformer.cli.console import Bars, resume_with, run
-from kneeformer.cli.options import add_device, add_plans, command_parser, whole_number
+from kneeformer.cli.options import add_dataset, add_device, add_plans, command_parser, whole_number
 
 
 def main() -> None:
     parser = command_parser("kf_suggest_cases", __doc__)
-    parser.add_argument("dataset", help="dataset number or folder name")
+    add_dataset(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="folder for the table and the draft labels"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kneeformer.cli.console import Bars, TrainingBar, run
 from kneeformer.cli.options import (
+    add_dataset,
     add_device,
     add_plans,
     add_quiet,
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def _add_fold(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", help="dataset number or folder name")
+    add_dataset(parser)
     parser.add_argument("configuration", help="such as 3d_vit")
     parser.add_argument(
         "fold", help="0 or fold0, 1 or fold1, ...; or all: train on every case, without validation"
