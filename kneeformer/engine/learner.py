@@ -16,6 +16,7 @@ from kneeformer.engine.teacher import round_folder
 from kneeformer.engine.training_run import TrainingRun
 from kneeformer.engine.training_state import TrainingState
 from kneeformer.errors import KneeformerError
+from kneeformer.interrupts import ignore_interrupts
 from kneeformer.networks import ranks
 from kneeformer.networks.compute import autocast
 
@@ -105,8 +106,17 @@ class Learner:
             batch_size=None,
             num_workers=run.workers,
             pin_memory=run.device.type == "cuda",
+            worker_init_fn=_leave_interrupts,
         )
         return _each(loader, run.device)
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ignore interrupts in a process that prepares batches: they reach it too, and the loop needs it.
+
+    A forked one has the loop's handler; a new one, as on macOS, would end.
+    """
+    ignore_interrupts()
 
 
 def _each(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

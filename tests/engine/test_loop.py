@@ -162,6 +162,22 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+class DeafNoise(Noise):
+    """An error where the process that makes a batch would end at an interrupt."""
+
+    def __getitem__(self, step: int) -> Batch:
+        handlers = {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        if handlers != {signal.SIG_IGN}:
+            raise KneeformerError(f"would end: {handlers}")
+        return super().__getitem__(step)
+
+
+def test_processes_that_prepare_batches_leave_interrupts_to_the_loop(tmp_path: Path) -> None:
+    """Ctrl-C reaches them too; without them the loop cannot end its step, and keeps nothing of it."""
+    short = SETTINGS.model_copy(update={"epochs": 1})
+    train(run(tmp_path, settings=short, training=DeafNoise(10_000), workers=1))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a training that nothing disturbed."""
