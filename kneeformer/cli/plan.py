@@ -59,6 +59,13 @@ def add_planning(parser: argparse.ArgumentParser, needs_dataset: bool = True) ->
         help="memory one training step may take (default: what the device has)",
     )
     parser.add_argument(
+        "--hours",
+        type=positive,
+        default=None,
+        metavar="H",
+        help="time that a training may take, for segmentation (default: 1 on a CPU, 8 on MPS, 24 on a GPU)",
+    )
+    parser.add_argument(
         "-p",
         "--plans",
         default=None,
@@ -82,6 +89,7 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
     """Plan one dataset and print what was decided."""
     from kneeformer.data.processes import default_processes
     from kneeformer.paths import Folders
+    from kneeformer.planning.budget import Limits
     from kneeformer.plans.table import plan_table
     from kneeformer.workflows.plan import plan_dataset
 
@@ -93,9 +101,8 @@ def make_plan(arguments: argparse.Namespace, dataset: str) -> "Plan":
         arguments.processes or default_processes(),
         Bars(),
         arguments.plans,
-        arguments.device,
-        arguments.gpu_memory_target,
         arguments.planner,
+        Limits(arguments.device, arguments.gpu_memory_target, arguments.hours),
     )
     print(plan_table(plan))
     print(f"plan: {folders.plan_file(name, arguments.plans)}")

@@ -68,6 +68,10 @@ def print_what_if(arguments: argparse.Namespace) -> None:
         arguments.cases,
         arguments.unlabelled,
         arguments.structures,
-        Budget(arguments.device or "cuda", arguments.gpu_memory_target or _MEMORY_GB),
+        Budget(
+            arguments.device or "cuda",
+            arguments.gpu_memory_target or _MEMORY_GB,
+            hours_given=arguments.hours,
+        ),
     )
     print(plan.to_text() if arguments.json else plan_table(plan))

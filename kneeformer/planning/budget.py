@@ -11,6 +11,21 @@ _HOURS = {"cpu": 1.0, "mps": 8.0, "cuda": 24.0}
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Limits of a training, as a user sets them; None takes what the machine has, or its device's default.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        memory_gb: GiB that a training step may take.
+        hours: that a training may take.
+    """
+
+    device: str | None = None
+    memory_gb: float | None = None
+    hours: float | None = None
+
+
+@dataclass(frozen=True)
 class Budget:
     """The device a plan is made for, and the time that a training may take on it.
 

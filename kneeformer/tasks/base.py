@@ -40,6 +40,7 @@ class Task(ABC, Generic[Planned]):
         needs_float64: whether its networks compute in double precision.
         shares_batches: whether several processes can share a step: each takes a part of the batch, and losses
             pool their sums (`networks.ranks`).
+        planned_by_hours: whether the time that a training may take decides its steps and its network.
         predicts: whether its networks predict cases and are validated on whole ones.
     """
 
@@ -49,6 +50,7 @@ class Task(ABC, Generic[Planned]):
     stores_labels: bool = True
     needs_float64: bool = False
     shares_batches: bool = False
+    planned_by_hours: bool = False
 
     @abstractmethod
     def configurations(

@@ -18,7 +18,7 @@ from kneeformer.data.splits import load_or_make_splits
 from kneeformer.errors import KneeformerError, is_memory_short
 from kneeformer.networks.compute import choose_device, half_precision_helps
 from kneeformer.paths import PLANS, Folders
-from kneeformer.planning.budget import Budget, machine_memory_gb
+from kneeformer.planning.budget import Budget, Limits, machine_memory_gb
 from kneeformer.planning.coverage import uncovered
 from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.plans import Plan, read_plan
@@ -30,6 +30,7 @@ from kneeformer.workflows.outputs import shared_outputs
 
 _log = logging.getLogger(__name__)
 
+NO_LIMITS = Limits()
 _NOTHING_FITS_GB = 0.2  # less than the program itself takes
 
 
@@ -39,34 +40,38 @@ def plan_dataset(
     processes: int,
     watch: Progress,
     plans: str = "kfPlans",
-    device: str | None = None,
-    memory_gb: float | None = None,
     planner: str = "default",
+    limits: Limits = NO_LIMITS,
 ) -> Plan:
     """Check, fingerprint, split and plan a dataset; writes its folder in kf_preprocessed.
 
     Args:
         name: full dataset name.
-        memory_gb: memory that a training step may use; None takes that of this machine.
         planner: "default", or "paper" for the published recipe.
 
     Raises:
-        KneeformerError: the dataset has problems, or there is no such device or planner.
+        KneeformerError: the dataset has problems, there is no such device or planner, or hours are given to a
+            task that is not planned by them.
     """
     if planner not in PLANS:
         raise KneeformerError(f"planner {planner!r} is not one of {', '.join(PLANS)}")
     dataset = Dataset.open(folders.raw / name)
     _refuse_shared_outputs(dataset)
     _require_structures(dataset)
-    chosen = choose_device(device, task_named(dataset.description.task).needs_float64)
+    _refuse_hours(dataset.description.task, limits)
+    chosen = choose_device(limits.device, task_named(dataset.description.task).needs_float64)
     folder = folders.preprocessed / name
     require_writable(folder)
     fingerprint = take_fingerprint(dataset, folder, processes, watch)
     with one_at_a_time(folder, "kf_plan"):
         write_text(folder / FINGERPRINT, fingerprint.model_dump_json(indent=1) + "\n")
         split_cases(dataset, fingerprint, folder / "splits_final.json")
-        memory = memory_gb or _device_memory_gb(chosen)
-        budget = Budget(chosen.type, memory, bfloat16=half_precision_helps(chosen))
+        budget = Budget(
+            chosen.type,
+            limits.memory_gb or _device_memory_gb(chosen),
+            hours_given=limits.hours,
+            bfloat16=half_precision_helps(chosen),
+        )
         settings = DatasetSettings(
             name=name,
             channel_names=dataset.description.channels,
@@ -112,6 +117,12 @@ def _require_structures(dataset: Dataset) -> None:
             f"{dataset.folder / 'dataset.json'}: labels is empty, and {task} learns from label maps; name "
             f'the structures, as in {{"background": 0, "femur": 1}}'
         )
+
+
+def _refuse_hours(task: str, limits: Limits) -> None:
+    """Raises KneeformerError: hours are given, and the trainings of the task do not depend on them."""
+    if limits.hours is not None and not task_named(task).planned_by_hours:
+        raise KneeformerError(f"--hours: lengths of trainings for {task} do not depend on it; omit it")
 
 
 def replace_plan(file: Path, plan: Plan) -> None:

@@ -36,6 +36,7 @@ NAME = "Dataset500_Many"
 SHAPE = (8, 16, 16)
 LABELS = {"background": 0, "bone": 1, "cartilage": 2}
 GONE = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError)
+_PREDICTED = "predict, again"
 TRAINING = ("-device", "cpu", "--no_pretraining", "--set", "training.steps_per_epoch=1")
 
 
@@ -86,16 +87,18 @@ def write_dataset(folder: Path, count: int) -> None:
 def commands(root: Path) -> dict[str, tuple[str, ...]]:
     """The commands by what they do, in the order in which each finds what it needs."""
     raw, output = root / "raw" / NAME, str(root / "predicted")
+    images, predicting = (
+        raw / "imagesTr",
+        ("-o", output, "-d", NAME, "-c", "3d_vit", "-f", "all", "-device", "cpu"),
+    )
     return {
         "check, fingerprint, plan": ("plan", "-d", NAME, "-device", "cpu", "-gpu_memory_target", "1"),
         "preprocess": ("preprocess", "-d", NAME, "-c", "3d_vit"),
         "preprocess, again": ("preprocess", "-d", NAME, "-c", "3d_vit"),
         "train, one step": ("train", NAME, "3d_vit", "all", "--epochs", "1", *TRAINING),
         "resume, one step": ("train", NAME, "3d_vit", "all", "--epochs", "2", "--c", *TRAINING),
-        "predict, again": (
-            *("predict", "-i", str(raw / "imagesTr"), "-o", output, "-d", NAME, "-c", "3d_vit"),
-            *("-f", "all", "-device", "cpu", "--continue_prediction"),
-        ),
+        "predict, one case": ("predict", "-i", str(min(images.iterdir())), *predicting),
+        _PREDICTED: ("predict", "-i", str(images), *predicting, "--continue_prediction"),
         "scores and summary": ("evaluate", str(raw / "labelsTr"), output, "-d", NAME),
     }
 
@@ -135,9 +138,10 @@ def measure_size(count: int, scratch: Path, interval_s: float) -> dict[str, Cost
     root = Path(tempfile.mkdtemp(prefix=f"{count}-cases-", dir=scratch))
     try:
         write_dataset(root / "raw" / NAME, count)
-        shutil.copytree(root / "raw" / NAME / "labelsTr", root / "predicted")
         costs = {}
         for what, command in commands(root).items():
+            if what == _PREDICTED:  # the label maps stand for predictions
+                shutil.copytree(root / "raw" / NAME / "labelsTr", root / "predicted", dirs_exist_ok=True)
             costs[what] = cost = measure(command, root, interval_s)
             print(f"{count:7} {what:26}{cost.seconds:9.1f} s {cost.everything:7.0f} MiB", flush=True)
         return costs

@@ -16,6 +16,7 @@ from kneeformer.kspace.fourier import zero_filled
 from kneeformer.kspace.sampling import draw_mask
 from kneeformer.paths import Folders
 from kneeformer.phantoms.kspace import write_kspace_dataset
+from kneeformer.planning.budget import Limits
 from kneeformer.plans import Plan, read_plan
 from kneeformer.tasks.mri_reconstruction.settings import ReconstructionConfiguration
 from kneeformer.workflows.evaluate import evaluate_folders
@@ -49,7 +50,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     home = tmp_path_factory.mktemp("kspace")
     found = Folders(*(home / name for name in ("raw", "preprocessed", "results")))
     write_kspace_dataset(found.raw / NAME, cases=3, seed=0, test=1, shape=(4, 48, 48))
-    plan_dataset(found, NAME, 1, nobody, device="cpu")
+    plan_dataset(found, NAME, 1, nobody, limits=Limits("cpu"))
     preprocess_dataset(found, plan_of(found), ["3d_vit"], 1, nobody)
     return found
 
@@ -136,7 +137,7 @@ def test_undersampled_files_are_learnt_from_by_themselves(folders: Folders, tmp_
             kspace = raw["kspace"][()]
             mask = draw_mask("random", kspace.any((0, 1, 2)), 4, [number])
             raw["kspace"][...] = kspace * mask
-    plan_dataset(home, NAME, 1, nobody, device="cpu")
+    plan_dataset(home, NAME, 1, nobody, limits=Limits("cpu"))
     network = plan_of(home).configurations["3d_vit"]
     assert isinstance(network, ReconstructionConfiguration) and network.self_supervision is not None
     assert 2.8 <= network.sampling.accelerations[0] <= 4.2

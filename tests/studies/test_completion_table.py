@@ -22,6 +22,7 @@ from kneeformer.metrics.shape_completion import COMPOSITE, HIDDEN, BoneVolume, s
 from kneeformer.metrics.summary import read_summary, summarise, write_summary
 from kneeformer.paths import Folders
 from kneeformer.phantoms.bone import write_bone_dataset
+from kneeformer.planning.budget import Limits
 from kneeformer.plans import read_plan
 from kneeformer.studies.best_configuration import Candidates, find_best_configuration
 from kneeformer.studies.chosen_model import BestConfiguration
@@ -68,7 +69,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     root = tmp_path_factory.mktemp("bones")
     folders = Folders(root / "raw", root / "preprocessed", root / "results")
     write_bone_dataset(folders.raw / NAME, 5, seed=1, test=0, spacing_mm=(SPACING_MM,) * 3)
-    plan_dataset(folders, NAME, 2, lambda *_: None, device="cpu")
+    plan_dataset(folders, NAME, 2, lambda *_: None, limits=Limits("cpu"))
     coarsen(folders.plan_file(NAME), GRID_MM)
     preprocess_dataset(folders, read_plan(folders.plan_file(NAME)), [*MODELS], 2, lambda *_: None)
     return Compared(folders, *compare(folders))

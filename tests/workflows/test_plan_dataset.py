@@ -11,7 +11,7 @@ from prepared import LABELLED, NAME, Place, plan
 from kneeformer.config import Cost, CropConfiguration, Evidence
 from kneeformer.data.dataset import Dataset
 from kneeformer.errors import KneeformerError
-from kneeformer.planning.budget import Budget
+from kneeformer.planning.budget import Budget, Limits
 from kneeformer.planning.fingerprint import CaseFingerprint, Fingerprint
 from kneeformer.plans import Plan, override
 from kneeformer.workflows.folder_lock import one_at_a_time
@@ -73,6 +73,12 @@ def test_a_task_that_there_is_not_is_refused(place: Place, task: str, message: s
     place.write(NAME, {}, task=task)
     with pytest.raises(KneeformerError, match=rf"dataset\.json: {message}"):
         plan_dataset(place.folders, NAME, 1, lambda *_: None)
+
+
+def test_hours_are_refused_where_they_decide_nothing(place: Place) -> None:
+    place.write(NAME, {}, task="completion")
+    with pytest.raises(KneeformerError, match="--hours: lengths of trainings for completion do not depend"):
+        plan_dataset(place.folders, NAME, 1, lambda *_: None, limits=Limits(hours=8.0))
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,17 @@ def test_the_command_prints_the_plan_that_the_function_makes() -> None:
     words = "--what_if --shape 36x320x320 --spacing 3.1x0.44x0.44 --cases 50 --structures 6 --device cuda"
     command = [sys.executable, "-c", "from kneeformer.cli.plan import main; main()", *words.split()]
     printed = subprocess.run(
-        [*command, "--memory", "24", "--json"], check=True, capture_output=True, text=True
+        [*command, "--memory", "24", "--hours", "3", "--json"], check=True, capture_output=True, text=True
     ).stdout
-    assert parse_plan(json.loads(printed), "printed") == knees(Budget("cuda", 24.0))
+    assert parse_plan(json.loads(printed), "printed") == knees(Budget("cuda", 24.0, hours_given=3.0))
+
+
+def test_eight_times_the_hours_have_twice_the_steps_and_see_more() -> None:
+    hour, night = (knees(Budget("cpu", 24.0, hours_given=h)).configuration("3d_vit") for h in (1.0, 8.0))
+    assert isinstance(hour, CropConfiguration) and isinstance(night, CropConfiguration)
+    assert [c.training.epochs * c.training.steps_per_epoch for c in (hour, night)] == [3000, 6000]
+    assert hour.evidence is not None and night.evidence is not None
+    assert night.evidence.crop_share_of_volume > 1.5 * hour.evidence.crop_share_of_volume
 
 
 def test_a_plan_says_what_it_costs_and_what_it_sees() -> None:

@@ -43,6 +43,7 @@ class Segmentation(CropTask, PredictiveTask[CropConfiguration]):
     """Configurations `3d_vit` (CNN decoder) and `3d_vit_linear` (the published baseline's linear decoder)."""
 
     prepared_by = ("pretraining",)
+    planned_by_hours = True
     outputs: ClassVar[tuple[str, ...]] = ("*", "_probabilities.npz", ".png")
     predicts_structures: ClassVar[bool] = True
 
