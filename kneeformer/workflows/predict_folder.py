@@ -1,6 +1,7 @@
 """Prediction of a folder, case by case: one that fails does not stop the next."""
 
 import logging
+import os
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from kneeformer.data.dataset import Case
 from kneeformer.data.dicom_segmentation import reference_problems, require_highdicom
 from kneeformer.data.disk import DiskError, in_words, require_writable
 from kneeformer.data.files import write_text
-from kneeformer.data.images import output_ending
+from kneeformer.data.images import files_of, output_ending
 from kneeformer.data.processes import default_processes, run_each
 from kneeformer.errors import KneeformerError, is_memory_short, named, one_line
 from kneeformer.progress import Progress
@@ -101,8 +102,11 @@ def _not_predicted(
                 f"them"
             )
         return cases
+    made = {case.name: done[case.name].stat() for case in there}
     kept = [
-        case for case in there if done[case.name].stat().st_mtime >= max(since, _changed(inputs.files(case)))
+        case
+        for case in there
+        if made[case.name].st_mtime >= since and _is_newer(made[case.name], inputs.files(case))
     ]
     if kept:
         _log.info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
@@ -116,9 +120,13 @@ def _not_predicted(
     return [case for case in cases if case not in kept]
 
 
-def _changed(files: list[Path]) -> float:
-    """Time of the latest change of a file, among those that exist."""
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+def _is_newer(made: os.stat_result, paths: list[Path]) -> bool:
+    """True if no file of these images was written, or put in its place, since a file was made.
+
+    Copies may keep an old time of writing (`rsync -a`, `cp -p`); their second time says when they came.
+    """
+    states = [file.stat() for path in paths for file in files_of(path)]
+    return all(made.st_mtime >= s.st_mtime and made.st_ctime >= s.st_ctime for s in states)
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,29 @@ class TestKeptPredictions:
         self.predict(place, bias=1e6, keep=True)
         assert self.found(place) == {"one": 1, "two": 0}
 
+    def test_none_of_a_scan_that_was_replaced_by_an_older_file(self, place: Path) -> None:
+        """As `rsync -a` leaves it: the time of writing is that of the file that was copied."""
+        one, two = ((place / "out" / f"{name}.nrrd").stat() for name in ("one", "two"))
+        corrected = place / "corrected.nrrd"
+        write_image(corrected, np.ones(SHAPE, np.float32).cumsum(0), Grid(SHAPE, (1, 1, 1)))
+        os.utime(corrected, (1, 1))
+        while corrected.stat().st_ctime_ns <= two.st_ctime_ns:  # until the disk's clock goes on
+            os.utime(corrected, (1, 1))
+        corrected.replace(place / "in" / "one_0000.nrrd")
+        self.predict(place, bias=1e6, keep=True)
+        assert (place / "out" / "one.nrrd").stat().st_mtime_ns > one.st_mtime_ns
+        assert (place / "out" / "two.nrrd").stat().st_mtime_ns == two.st_mtime_ns
+
+    def test_none_of_a_header_whose_voxels_were_replaced(self, tmp_path: Path) -> None:
+        voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+        write_image(tmp_path / "in" / "one_0000.mhd", voxels, Grid(SHAPE, (1, 1, 1)))
+        self.predict(tmp_path, bias=0)
+        made = (tmp_path / "out" / "one.nrrd").stat()
+        later = made.st_mtime + 9
+        os.utime(tmp_path / "in" / "one_0000.zraw", (later, later))
+        self.predict(tmp_path, bias=0, keep=True)
+        assert (tmp_path / "out" / "one.nrrd").stat().st_mtime_ns > made.st_mtime_ns
+
     @pytest.mark.parametrize("damaged", [False, True])
     def test_where_nothing_tells_what_made_them_none_is_written_over(
         self, place: Path, damaged: bool
