@@ -610,6 +610,28 @@ class TestDamage:
             (folder / "x.nrrd").write_bytes(head.encode() + b"\n" + voxels)
 
 
+@pytest.mark.parametrize(
+    ("fields", "lacking"),
+    [
+        ("", "space, space directions, space origin, spacings"),
+        ("spacings: 1 1 1\n", "space, space directions, space origin"),
+        ("space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n", "space origin"),
+        ("space: LPS\nspace origin: (0,0,0)\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n", ""),
+    ],
+)
+def test_what_the_header_of_an_nrrd_leaves_open_is_told(
+    tmp_path: Path, fields: str, lacking: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """pynrrd writes an array without any place, which was read as voxels of 1 mm in silence."""
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\n{fields}\n"
+    (tmp_path / "x.nrrd").write_bytes(head.encode() + RAMP.tobytes())
+    assert read_image(tmp_path / "x.nrrd").grid == Grid((4, 5, 6), (1.0, 1.0, 1.0))
+    taken = "taken for what is missing: spacing 1 mm, the patient's axes, origin 0"
+    assert caplog.messages == (
+        [f"{tmp_path}/x.nrrd: its header has no {lacking}; {taken}"] if lacking else []
+    )
+
+
 class TestVoxelsBesideTheHeader:
     """Of .nhdr and .mhd: in a file that the header names, in its folder or below."""
 

@@ -1,5 +1,6 @@
 """NRRD: a text header, and voxels behind it or in a file beside it."""
 
+import logging
 import math
 import os
 import re
@@ -88,6 +89,8 @@ TEXT = {"ascii", "text", "txt"}
 VOXELS = ".raw.gz"  # of a .nhdr
 
 Header = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 
 def read(path: Path) -> Image:
@@ -213,6 +216,7 @@ def _grid(path: Path, header: Header, size: tuple[int, ...], spatial: list[int])
         raise header_fault("space", header["space"], f"the spaces known are {', '.join(SPACES)}")
     signs = np.array(SPACES[space])
     origin = signs * finite("space origin", header.get("space origin", np.zeros(3)), 3) * scale
+    _warn_of_what_lacks(path, header)
     if (directions := header.get("space directions")) is not None:
         steps = np.array([finite("space directions", directions[axis], 3) for axis in spatial]).T
         return grid_of_steps(size, signs[:, None] * steps * scale, origin, "space directions")
@@ -225,6 +229,18 @@ def _grid(path: Path, header: Header, size: tuple[int, ...], spatial: list[int])
         raise header_fault("spacings", spacings.tolist(), "there must be one for each axis")
     spacing = positive("spacings", np.asarray(spacings)[spatial], 3)
     return grid(size, spacing * scale, np.diag(signs), origin, "space")
+
+
+def _warn_of_what_lacks(path: Path, header: Header) -> None:
+    """Log which parts of a scan's place a header leaves open, and what is taken for them."""
+    wanted = ["space", "space directions", "space origin"]
+    wanted += [] if "space directions" in header else ["spacings"]
+    if lacking := [field for field in wanted if field not in header]:
+        _log.warning(
+            "%s: its header has no %s; taken for what is missing: spacing 1 mm, the patient's axes, origin 0",
+            path,
+            ", ".join(lacking),
+        )
 
 
 def _unit(path: Path, header: Header) -> float:
