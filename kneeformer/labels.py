@@ -91,6 +91,18 @@ class LabelScheme:
         """The scheme in which all structures are one, of value 1, and nothing is ignored."""
         return LabelScheme((" and ".join(self.names),), ((1,),), (1,), False, None)
 
+    def simplified(self, labels: np.ndarray) -> np.ndarray:
+        """The label map with one value a structure, the first, and 0 for all background; same shape and type.
+
+        Of regions, which share values, only the background is simplified.
+        """
+        groups = () if self.has_regions else self.values
+        found = labels
+        for first, *others in ((0, *(v for v in self.background if v)), *groups):
+            if others:
+                found = np.where(np.isin(labels, others), labels.dtype.type(first), found)
+        return found
+
     def structure(self, labels: np.ndarray, name: str) -> np.ndarray:
         """Boolean mask of one structure or region of a label map; same shape."""
         group = self.values[self.names.index(name)]

@@ -135,3 +135,11 @@ def test_a_value_of_the_background_has_no_other_name(labels: dict[str, int | lis
 def test_lists_that_overlap_need_an_order() -> None:
     with pytest.raises(KneeformerError, match="need regions_class_order"):
         LabelScheme.from_json({"background": 0, "bone": [1, 2], "femur": 1})
+
+
+def test_a_structure_has_one_value_once_it_is_simplified() -> None:
+    scheme = LabelScheme.from_json({"background": [0, 7, 8], "bone": [1, 3], "cartilage": 2, "ignore": 9})
+    found = scheme.simplified(np.array([0, 1, 2, 3, 7, 8, 9], np.uint8))
+    assert (found.tolist(), found.dtype) == ([0, 1, 2, 1, 0, 0, 9], np.uint8)
+    regions = LabelScheme.from_json({"background": 0, "knee": [1, 2], "bone": 2}, [1, 2])
+    assert regions.simplified(np.array([0, 1, 2], np.uint8)).tolist() == [0, 1, 2]

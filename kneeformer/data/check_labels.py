@@ -19,8 +19,8 @@ def label_problems(path: Path, array: np.ndarray, scheme: LabelScheme) -> list[s
     if problems := meaning_problems(path, array, scheme):
         return problems
     labels = as_label_map(array)
-    if not ((labels != 0) & scheme.scored(labels)).any():
-        only = "background and ignored voxels" if labels.any() else "background"
+    if not scheme.foreground(labels).any():
+        only = "background" if scheme.scored(labels).all() else "background and ignored voxels"
         return [f"{path}: holds no structure, only {only}; draw one, or move its image to imagesUn"]
     return []
 

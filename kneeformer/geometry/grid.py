@@ -34,6 +34,8 @@ class Grid:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
+        if not all(0 < mm < math.inf for mm in self.spacing):
+            raise ValueError(f"spacings above 0 mm are needed, not {self.spacing}")
         if not np.abs(self.cosines.T @ self.cosines - np.eye(3)).max() < 1e-5:
             raise ValueError(f"axes of length 1 at right angles are needed, not {self.direction}")
 

@@ -51,5 +51,10 @@ class Preparation(Protocol):
 def prepare_image(
     scan: Scan, labels: np.ndarray | None, configuration: CropConfiguration, scheme: LabelScheme
 ) -> Prepared:
-    """Prepare a whole image at the spacing of the configuration."""
+    """Prepare a whole image at the spacing of the configuration.
+
+    Values of one structure are merged before they are resampled: each alone may cover less of a voxel than
+    the background does.
+    """
+    labels = None if labels is None else scheme.simplified(labels)
     return prepare(scan.image, labels, scan.grid, configuration.preprocessing)

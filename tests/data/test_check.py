@@ -324,6 +324,12 @@ class TestBadCase:
             f"labelsTr/a.nrrd: holds no structure, only {words}; draw one, or move its image to imagesUn"
         ]
 
+    def test_a_value_that_is_mapped_to_background_is_no_structure(self, make_dataset: MakeDataset) -> None:
+        dataset = make_dataset(labels={"background": [0, 3], "femur": 1}, cases=("a",))
+        write_image(dataset.folder / "labelsTr/a.nrrd", np.full((4, 5, 6), 3, np.uint8), GRID)
+        (line,) = problems(dataset)
+        assert line.startswith("labelsTr/a.nrrd: holds no structure, only background; ")
+
     def test_fractions_as_labels(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         smooth = np.where(RAMP < 4, 0.5, RAMP % 3).astype(np.float32)

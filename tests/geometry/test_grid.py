@@ -126,6 +126,14 @@ def test_a_sheared_or_stretched_grid_is_refused(direction: tuple[float, ...]) ->
         Grid((2, 3, 4), (1.0, 1.0, 1.0), direction=direction)
 
 
+@pytest.mark.parametrize(
+    "spacing", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, np.nan), (np.inf, 1.0, 1.0)]
+)
+def test_a_spacing_of_no_length_is_refused(spacing: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="spacings above 0 mm are needed"):
+        Grid((2, 3, 4), spacing)
+
+
 def test_voxel_centres_are_the_indices_in_the_patient() -> None:
     grid = oblique(mirrored=True)
     centres = grid.voxel_centres()
