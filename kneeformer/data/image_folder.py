@@ -9,7 +9,11 @@ from pathlib import Path
 from kneeformer.data.images import FILE_ENDINGS, KSPACE_ENDINGS, READABLE_ENDINGS, file_ending
 
 # Of other image files that people have; a .raw, .zraw or .raw.gz belongs to its .mhd or .nhdr.
-OTHER_FORMATS = (".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".nii.bz2")
+OTHER_FORMATS = (
+    *(".hdr", ".img", ".dcm", ".ima", ".mgz", ".mgh", ".mnc", ".gipl", ".vtk", ".tif", ".tiff", ".npy"),
+    *(".nii.bz2", ".nii.xz", ".nii.zip", ".nrrd.gz", ".mha.gz"),
+)
+_UNFINISHED = (".part", ".partial", ".filepart", ".crdownload")  # of copies and downloads
 _AS_KSPACE = '"file_ending": ".h5"'
 
 
@@ -40,7 +44,7 @@ def image_folder(
     """List the image files of a folder; of one that does not exist, none.
 
     The case of an ending does not matter. Hidden files, ._K01.nrrd of macOS too, folders, and files that are
-    no images disturb nobody.
+    no images disturb nobody, but for folders called as images are, and copies that are not finished.
 
     Args:
         known: endings of files that are taken.
@@ -49,12 +53,13 @@ def image_folder(
     found: dict[str, list[Path]] = defaultdict(list)
     ignored = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.startswith(".") or path.is_dir():
+        called_image = path.name.lower().endswith(known)
+        if path.name.startswith(".") or (path.is_dir() and not called_image):
             continue
         reason = _reason(path, known) or (_no_scan(path, known) if holds_scans else None)
         if reason is not None:
             ignored[path] = reason
-        elif path.name.lower().endswith(known):
+        elif called_image:
             found[composed(path.name[: -len(file_ending(path))])].append(path)
     duplicates = {
         name: f"{folder}: {' and '.join(p.name for p in paths)} are two files of one name, {name}; move one "
@@ -120,6 +125,11 @@ def _reason(path: Path, endings: tuple[str, ...]) -> str | None:
     name = path.name.lower()
     other = next((e for e in OTHER_FORMATS if name.endswith(e)), None)
     known = name.endswith(endings)
+    if known and path.is_dir():
+        return "a folder; put the image that it holds in its place"
+    unfinished = next((e for e in _UNFINISHED if name.endswith(e)), None)
+    if unfinished is not None and name.removesuffix(unfinished).endswith(endings):
+        return f"{unfinished}: a copy or download that is not finished; copy it again"
     if other is not None:
         return f"{other} is not read; convert it to one of {', '.join(FILE_ENDINGS)} or remove it"
     if known and has_unusable_name(Path(path.name)):

@@ -48,9 +48,23 @@ def test_the_first_ending_of_a_folder(put: Callable[..., Path], tmp_path: Path) 
 
 def test_hidden_files_and_folders_disturb_nobody(put: Callable[..., Path]) -> None:
     folder = put("._a.nrrd", ".b.nrrd", ".DS_Store")
-    (folder / "c.nrrd").mkdir()
+    (folder / "c").mkdir()
+    (folder / "d.dcm").mkdir()
     assert not image_folder(folder).files and not image_folder(folder).ignored
     assert not image_folder(folder / "not there").files
+
+
+def test_folders_and_unfinished_copies_that_are_called_as_images_are_told(put: Callable[..., Path]) -> None:
+    """Unpacked on some systems, a.nii.gz becomes a.nii/a.nii."""
+    folder = put("b.nii.gz.part", "c.txt.part", "d.nrrd.gz")
+    (folder / "a.nii").mkdir()
+    found = image_folder(folder)
+    assert not found.files
+    assert [line.removeprefix(f"{folder}/")[:28] for line in lines_of(found.ignored)] == [
+        "a.nii: a folder; put the ima",
+        "b.nii.gz.part: .part: a copy",
+        "d.nrrd.gz: .nrrd.gz is not r",
+    ]
 
 
 def test_two_files_of_one_name_are_told(put: Callable[..., Path]) -> None:
