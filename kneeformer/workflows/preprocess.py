@@ -1,5 +1,6 @@
 """Prepare the cases of a dataset for a plan's configurations: parallel, resumable, whole or not at all."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
-from kneeformer.errors import KneeformerError, named
+from kneeformer.errors import KneeformerError, first_few, named
 from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
@@ -30,6 +31,8 @@ from kneeformer.workflows.prepared import (
     stale_cases,
 )
 from kneeformer.workflows.raw_data import refuse_another_description, refuse_duplicates
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,15 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
         processes,
         lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
     )
-    failed = [f"  {named(job.case.name, o)}" for job, o in zip(jobs, outcomes, strict=True) if o is not None]
+    done = {job.case.name: outcome for job, outcome in zip(jobs, outcomes, strict=True)}
+    failed = [f"  {named(case, o)}" for case, o in done.items() if isinstance(o, Exception)]
+    lost = [f"{case} ({', '.join(o)})" for case, o in done.items() if o and not isinstance(o, Exception)]
+    if lost:
+        _log.warning(
+            "%s: structures are too thin for the spacing of the plan, and background there: %s",
+            name,
+            first_few(lost, 10),
+        )
     if failed:
         raise KneeformerError(
             f"{len(failed)} of {len(jobs)} cases could not be preprocessed; fix them and run the command "
@@ -154,7 +165,8 @@ def _job(case: Case, description: DatasetDescription, configuration: Configurati
     return Job(case, description, registered(configuration.task).prepare, configuration, folder, origin)
 
 
-def _prepare(job: Job) -> None:
+def _prepare(job: Job) -> list[str]:
+    """Prepare a case; return the structures of its label map that are not in the prepared one."""
     description, configuration = job.description, job.configuration
     checked = check_case(job.case, description)
     if checked.problems or checked.images is None or checked.grid is None:
@@ -164,16 +176,20 @@ def _prepare(job: Job) -> None:
         prepared = job.prepare(scan, checked.label, configuration, description.scheme)
     except KneeformerError as fault:
         raise KneeformerError(f"{job.case.label or job.case.images[0]}: {fault}") from fault
+    points = {} if prepared.labels is None else _points(prepared.labels, description.scheme)
     z, y, x = prepared.image.shape[1:]
     record = CaseRecord(
         origin=job.origin,
         shape=(z, y, x),
         spacing=prepared.spacing,
         orientation=prepared.orientation,
-        points={} if prepared.labels is None else _points(prepared.labels, description.scheme),
+        points=points,
     )
     crop = configuration.training.crop
     save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, crop)
+    label, scheme = checked.label, description.scheme
+    gone = [name for name, found in points.items() if not found]
+    return [] if label is None else [name for name in gone if scheme.structure(label, name).any()]
 
 
 def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[Size]]:

@@ -79,6 +79,23 @@ def test_other_voxels_beside_the_same_header_make_a_case_stale(tmp_path: Path, e
     assert files_digest(case) != before
 
 
+def test_structures_that_are_lost_on_the_grid_of_the_plan_are_told(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A layer of one voxel, of which three become one: 3/9 of it, and 6/9 of background."""
+    fine, thick, thin = Grid(SHAPE, (1.0, 1.0, 1 / 3)), np.zeros((2, *SHAPE), np.uint8), "a_00m"
+    thick[0, ..., 4], thick[1, ..., 2:6] = 1, 1
+    for case in LABELLED:
+        write_image(place.raw / "imagesTr" / f"{case}_0000.nrrd", SCAN, fine)
+        write_image(place.raw / "labelsTr" / f"{case}.nrrd", thick[int(case != thin)], fine)
+    dataset, configuration = Dataset.open(place.raw), plan().configuration("3d_vit")
+    cases = dataset.training_cases()
+    preprocess_cases(cases, dataset, configuration, place.prepared, 1, lambda *_: None, True)
+    assert caplog.messages == [
+        "3d_vit: structures are too thin for the spacing of the plan, and background there: a_00m (femur)"
+    ]
+
+
 def test_two_kinds_of_cases_are_not_kept_in_one_folder(place: Place) -> None:
     mixed = plan()
     other = override(mixed, "3d_mae", ["preprocessing.spacing=[2,2,2]"]).configuration("3d_mae")
