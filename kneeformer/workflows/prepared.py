@@ -17,7 +17,7 @@ from kneeformer.errors import KneeformerError, first_few
 from kneeformer.labels import LabelValues
 
 GONE = ""  # digest of raw files that are not there to be compared
-PREPARATION = 1  # to be raised by a change to kneeformer that prepares other arrays by the same settings
+PREPARATION = 2  # to be raised by a change to kneeformer that prepares other arrays by the same settings
 
 
 @dataclass(frozen=True)
