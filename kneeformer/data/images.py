@@ -7,7 +7,7 @@ import numpy as np
 from kneeformer.data.disk import DiskError, in_words
 from kneeformer.data.files import write_bytes
 from kneeformer.data.formats.base import FileFault, Image
-from kneeformer.data.formats.registry import BY_ENDING, ending_of, format_of
+from kneeformer.data.formats.registry import BY_ENDING, FORMATS, ending_of, format_of
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 
@@ -118,8 +118,7 @@ def file_ending(path: Path) -> str:
 
 def written_endings(ending: str) -> tuple[str, ...]:
     """The endings of all files that `write_image` makes of one called `ending`."""
-    beside = BY_ENDING[ending].voxels.get(ending)
-    return (ending,) if beside is None else (ending, beside)
+    return (ending, *(form.voxels[ending] for form in FORMATS if ending in form.voxels))
 
 
 def output_ending(ending: str) -> str:
