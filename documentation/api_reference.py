@@ -84,7 +84,7 @@ def signature(node: Documented) -> str:
 
 
 def wrapped(node: ast.FunctionDef, returns: str) -> str:
-    """Return a long `def` line with an argument a line."""
+    """Return a long `def` line with one argument per line."""
     arguments = re.sub(r", (?=\*?\*?\w+(:|=|$|,))", ",\n    ", ast.unparse(node.args))
     return f"def {node.name}(\n    {arguments},\n){returns}"
 

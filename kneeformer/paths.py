@@ -11,7 +11,7 @@ DATASET_PATTERN = re.compile(r"Dataset(\d{3})_(.+)")
 PLAIN_NAME = r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}"
 PLANS = {"default": "kfPlans", "paper": "paperPlans"}  # planner: name of the plan it writes
 FINAL, BEST, LATEST = "checkpoint_final.pt", "checkpoint_best.pt", "checkpoint_latest.pt"
-PSEUDO_LABELS = "pseudo_labels"  # of a training with a teacher, a folder a round
+PSEUDO_LABELS = "pseudo_labels"  # folder in that of a training with a teacher, with one folder per round
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Names of cases become names of files: which cannot, and which would become one."""
+"""Names of cases become names of files: names that cannot, and names that would clash."""
 
 import unicodedata
 from collections import defaultdict
@@ -26,7 +26,7 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
 
 
 def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[str]:
-    """Names of which several are the same `by` something, each group as one text."""
+    """Groups of names that are equal `by` something, each group as one text."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[by(name)].append(name)
@@ -34,7 +34,7 @@ def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[str]:
 
 
 def _seen(name: str) -> str:
-    """The name as it looks: without invisible characters, kinds of spaces and widths of letters."""
+    """The name as it looks: without invisible characters, and with plain spaces and letters."""
     visible = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
     return " ".join("".join(visible).split())
 

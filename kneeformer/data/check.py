@@ -1,4 +1,4 @@
-"""Check of a dataset before any work: one line a problem, beginning with the file."""
+"""Check of a dataset before any work: one line per problem, beginning with the file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ _SMALLEST_MM, _LARGEST_MM = 2.0, 5000.0  # of a scan's longest side
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A case, opened once: what is wrong with it, and its voxels for those who come next.
+    """A case, opened once: its problems, and its voxels for further use.
 
     Attributes:
         problems: one line each, beginning with the file; empty where the case can be used.
@@ -176,7 +176,7 @@ def _image_problems(path: Path, array: np.ndarray) -> list[str]:
 
 
 def _on_one_grid(channels: list[tuple[Path, Image | None]]) -> list[tuple[Path, Image | None]]:
-    """The channels of a case, all stored as its first one is, where they have the same voxels."""
+    """The channels of a case, all stored like the first one, if they have the same voxels."""
     (_, first), *_ = channels
     if first is None:
         return channels
@@ -196,7 +196,7 @@ def _grid_problems(opened: list[tuple[Path, Image]]) -> list[str]:
 
 
 def _size_problems(path: Path, grid: Grid) -> list[str]:
-    """A line where no part of a body has that size: the spacing is then in another unit."""
+    """A line if no part of a body has that size: the spacing must be in another unit."""
     longest = max(n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True))
     if _SMALLEST_MM <= longest <= _LARGEST_MM:
         return []
@@ -215,5 +215,5 @@ def _stack(images: list[Image | None]) -> np.ndarray | None:
         return arrays[0]
     common = np.result_type(*arrays)
     narrow = common if common.itemsize <= 4 and common != np.uint32 else np.dtype(np.float32)
-    with np.errstate(over="ignore"):  # a problem by then
+    with np.errstate(over="ignore"):  # reported as a problem already
         return np.stack([a.astype(narrow, copy=False) for a in arrays])

@@ -1,4 +1,4 @@
-"""Check of a mask: one line a problem, beginning with the file."""
+"""Check of a mask: one line per problem, beginning with the file."""
 
 import re
 from pathlib import Path
@@ -23,9 +23,9 @@ _MEANING = (
 
 
 def check_input(job: tuple[Case, DatasetDescription, str | None]) -> tuple[list[str], list[str]]:
-    """Problems, and warnings, of the images of a case, of its mask and its other side, where it has them.
+    """Problems and warnings of a case's images, and of its mask and its other side if it has them.
 
-    Here, so that a child process that calls it loads no torch.
+    It is in this module so that a child process that calls it need not load torch.
 
     Args:
         job: a case; what its images must be; `unmarked` of `mask_problems`.
@@ -45,8 +45,8 @@ def mask_problems(file: Path, scan: Path, grid: Grid | None, unmarked: str | Non
     """Open a mask once and list what is wrong with it; as `check_case`, in a child process.
 
     Args:
-        scan, grid: what it belongs to; None where that cannot be read.
-        unmarked: what to say of a mask that marks no bone to keep; None where the bone is found without it.
+        scan, grid: those it belongs to; None if they cannot be read.
+        unmarked: problem to report if the mask marks no bone to keep; None if the bone is found without it.
     """
     if file == scan:
         return [f"{file}: is the scan; give its mask, of the same name, in another folder ({_MEANING})"]
@@ -71,7 +71,7 @@ def mask_problems(file: Path, scan: Path, grid: Grid | None, unmarked: str | Non
 
 
 def _alike(file: Path) -> list[str]:
-    """Image files beside a missing one whose names begin as its own: P2_mask.nrrd, p2.nrrd, P2_0000.nrrd."""
+    """Image files beside a missing one whose names begin alike: P2_mask.nrrd, p2.nrrd, P2_0000.nrrd."""
     name = file.name[: -len(file_ending(file))].casefold()
     pattern = re.compile(rf"{re.escape(name)}(?![^\W_])")
     files = image_folder(file.parent).files
@@ -94,6 +94,6 @@ def _content_problem(mask: np.ndarray, unmarked: str | None) -> str | None:
 
 
 def _others(mask: np.ndarray, most: int = 10) -> str:
-    """The values that a mask should not have; none is an empty text."""
+    """The values that a mask must not have, as text; empty if there are none."""
     values = np.setdiff1d(mask, (0, KEEP, COMPLETE, *FRAGMENTS))
     return ", ".join(f"{v:g}" for v in values[:most]) + (", ..." if len(values) > most else "")

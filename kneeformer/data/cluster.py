@@ -19,8 +19,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ANSWERS_WITHIN_S = 10
-_BACK_WITHIN_S = 60  # a worker, after all were lost
-_ROUNDS = 3  # of work that was lost with workers
+_BACK_WITHIN_S = 60  # for a worker, after all were lost
+_ROUNDS = 3  # attempts at work that was lost with workers
 _current: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 
 
@@ -44,11 +44,11 @@ class Cluster:
 
         Args:
             done: called with the number of items finished so far, after each.
-            ends: true of an exception after which no further item is begun.
+            ends: returns True for an exception after which no further item is begun.
 
         Returns:
             For each item, in order: its result or its exception. `KilledWorker` is that of an item whose
-            workers were lost several times, of which it may be the cause.
+            workers were lost several times, perhaps because of it.
 
         Raises:
             KneeformerError: the scheduler is lost, or all workers are and none comes back.
@@ -67,7 +67,7 @@ class Cluster:
         return [outcomes.get(i, lost) for i in range(len(items))]
 
     def unseen(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
-        """For each worker that does not see them all, those of the paths that are not there."""
+        """For each worker that does not see all paths, those that it does not see."""
         missing = self._client.run(_missing, list(paths))
         return {worker: found for worker, found in missing.items() if found}
 
@@ -113,7 +113,7 @@ class Cluster:
                         raise fault
                     done(len(outcomes))
         finally:
-            with suppress(OSError):  # of a scheduler that is gone
+            with suppress(OSError):  # the scheduler is gone
                 self._client.cancel(futures)  # type: ignore[no-untyped-call]
 
 
@@ -146,11 +146,11 @@ def current_cluster() -> Cluster | None:
 
 
 def require_shared(*paths: Path, output: Path | None = None) -> None:
-    """Find out before the work whether the workers of this block, if any, see the files of this machine.
+    """Check before the work that the workers of this block, if any, see the files of this machine.
 
     Args:
         paths: that they will read.
-        output: folder that they will write to; it is made, and a file that vanishes is written there.
+        output: folder that they will write to; it is made, and a temporary file is written there.
 
     Raises:
         KneeformerError: some do not.

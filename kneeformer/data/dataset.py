@@ -20,7 +20,7 @@ class Case:
         images: one per channel, in order.
         label: the reference segmentation, where there is one.
         side: of the body, if known.
-        other_side: the case of the same person's other side, where it was looked for and is there.
+        other_side: the case of the same person's other side, if it was looked for and exists.
         mask: bone to keep and region to complete, for a task that requires one.
     """
 
@@ -55,7 +55,7 @@ class Dataset:
         return self.folder.name
 
     def training_cases(self) -> list[Case]:
-        """Cases of imagesTr with their labels, by name; of the `dataset` key where dataset.json has one.
+        """Cases of imagesTr with their labels, by name; those of dataset.json's `dataset` key if it has one.
 
         Without `labels` in dataset.json no case has any.
         """
@@ -80,7 +80,7 @@ class Dataset:
         return list_cases(self.folder / "imagesUn", self.description)
 
     def duplicates(self) -> list[str]:
-        """A line for each two files of one image or label, of which only the first by name is read."""
+        """A line for each image or label with two files, of which only the first by name is read."""
         lines = case_folder(self.folder / "imagesUn", self.description).duplicates
         if self.description.dataset is not None:
             return lines
@@ -103,9 +103,9 @@ class CaseFolder:
 
 
 def case_folder(folder: Path, description: DatasetDescription) -> CaseFolder:
-    """The cases in a folder of images named CASE_0000.ending, a file per channel, of whatever format.
+    """The cases in a folder of images named CASE_0000.ending, one file per channel, of any format.
 
-    Of one channel, they may all be named CASE.ending; k-space may be, beside others.
+    With one channel, all may be named CASE.ending instead; k-space files may be, beside others.
 
     Every channel that dataset.json names is listed, whether or not its file exists: the dataset
     check and the readers say which is missing. A folder that does not exist holds no cases.
@@ -157,8 +157,8 @@ def with_labels(cases: list[Case], found: ImageFolder, ending: str) -> list[Case
 
 
 def _numbered(found: ImageFolder, channels: int) -> ImageFolder:
-    """The same files, under CASE_0000 those called CASE that hold all channels: k-space; and of one channel
-    all, where none is called CASE_0000.
+    """The same files by numbered names: k-space called CASE, which holds all channels, under CASE_0000; with
+    one channel, all files if none is called CASE_0000.
     """
     named: dict[str, Path] = {}
     duplicates: dict[str, str] = {}
@@ -188,7 +188,7 @@ def _channel_fault(match: re.Match[str] | None, path: Path, description: Dataset
 
 
 def with_other_sides(cases: list[Case], among: list[Case], description: DatasetDescription) -> list[Case]:
-    """Each case with that of the same person's other side: of several, the first by name."""
+    """Each case with that of the same person's other side: if there are several, the first by name."""
     opposite: dict[Side, Side] = {"left": "right", "right": "left"}
     found: dict[tuple[str, Side | None], Case] = {}
     for case in sorted(among, key=lambda c: c.name):

@@ -1,4 +1,4 @@
-"""dataset.json: what the images and the labels of a dataset mean, and who its cases are of."""
+"""dataset.json: what the images and labels of a dataset mean, and whose cases they are."""
 
 import json
 import re
@@ -35,7 +35,7 @@ _OF_BIDS = re.compile(r"(sub-[^\W_]+)_[a-z]+-[^\W_].*")
 
 
 def _numbers(labels: Any) -> Any:
-    """The values of labels, numbers that are written as text or with a point among them, as whole numbers."""
+    """The values of labels as whole numbers, even if written as text or with a decimal point."""
     return {name: _number(name, v) for name, v in labels.items()} if isinstance(labels, dict) else labels
 
 
@@ -65,7 +65,7 @@ def _numbered(channels: dict[str, str]) -> dict[str, str]:
 
 
 def _composed_keys(by_case: Any) -> Any:
-    """Names of cases as `image_folder` has them."""
+    """Names of cases in composed Unicode, as in `image_folder`."""
     if not isinstance(by_case, dict):
         return by_case
     found = {composed(name): value for name, value in by_case.items()}
@@ -96,7 +96,7 @@ class ListedCase(BaseModel):
 
 
 class DatasetDescription(BaseModel):
-    """dataset.json. Keys that kneeformer does not know are left alone, as nnU-Net leaves them."""
+    """dataset.json. Keys that kneeformer does not know are ignored, as in nnU-Net."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -135,7 +135,7 @@ class DatasetDescription(BaseModel):
         return tuple(self.channel_names[k] for k in sorted(self.channel_names, key=int))
 
     def without_cases(self) -> "DatasetDescription":
-        """The same without what it says of single cases: as small with ten thousand as with ten."""
+        """The same without entries for single cases: its size does not grow with their number."""
         return DatasetDescription(**self.model_dump(exclude={"subjects", "sides", "dataset"}))
 
     def predicted_as(self, file_ending: str) -> "DatasetDescription":
@@ -146,7 +146,7 @@ class DatasetDescription(BaseModel):
         """The person a case belongs to: `subjects` in dataset.json, else the name before a time point.
 
         A time point is a last part such as 00m, 12mo, V01, T2 or visit3: "9031930_36m" -> "9031930". A part
-        that says a side is taken away too: "12_L" and "R_12" are both of "12". A name of BIDS says the
+        that names a side is removed too: "12_L" and "R_12" are both "12". A BIDS name contains the
         subject: "sub-01_ses-M12_T1w" -> "sub-01". Where `subjects` knows another time point of that name, it
         is the same person.
         """
@@ -156,7 +156,7 @@ class DatasetDescription(BaseModel):
         return self._subject_of_name.get(name, name)
 
     def side(self, case: str) -> Side | None:
-        """The side of the body: `sides` in dataset.json, else what the name tells (`side_in_name`)."""
+        """The side of the body: `sides` in dataset.json, else that in the name (`side_in_name`)."""
         return self.sides.get(case) or side_in_name(case)
 
     @cached_property
@@ -201,7 +201,7 @@ def _line(fault: Mapping[str, Any]) -> str:
 
 
 def person_in_name(case: str) -> str:
-    """A name without time points and side; of one of BIDS, as "sub-01_ses-M12_T1w", the subject."""
+    """A name without time points and side; of a BIDS name, such as "sub-01_ses-M12_T1w", the subject."""
     if (match := _OF_BIDS.fullmatch(case)) is not None:
         return match[1]
     name = _without_time_points(case)

@@ -1,4 +1,4 @@
-"""Cases of DICOM series: each series, or for several channels those of a study that are described so."""
+"""Cases of DICOM series: one series each, or with several channels the series of a study."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ from kneeformer.data.segment_names import plain_name
 def series_of_cases(
     series: Sequence[DicomSeries], channels: Sequence[str]
 ) -> tuple[dict[str, tuple[DicomSeries, ...]], dict[Path, str]]:
-    """The series of each case, a channel each, and why others are not used, by one of their files.
+    """The series of each case, one per channel, and why others are not used, by one of their files.
 
-    With one channel, each series is a case. With several, a study is one: of each channel the only series
-    whose SeriesDescription is the name of the channel, capitals and separators aside. All must have one
-    frame of reference, without which their positions say nothing of each other. The case is called after its
-    first series.
+    With one channel, each series is a case. With several, each study is a case: a channel is the only series
+    whose SeriesDescription is the channel's name, ignoring capitals and separators. All must share a frame of
+    reference, without which their positions are unrelated. The case is named after its first series.
     """
     if len(channels) < 2:
         return {name: (one,) for name, one in case_names(series).items()}, {}
@@ -37,7 +36,7 @@ def series_of_cases(
 def _chosen(
     study: Sequence[DicomSeries], channels: Sequence[str]
 ) -> tuple[tuple[DicomSeries, ...], str | None]:
-    """The series of each channel, or why there are none."""
+    """The series of each channel, or the reason why there are none."""
     chosen: list[DicomSeries] = []
     for channel in channels:
         of = [one for one in study if plain_name(one.description) == plain_name(channel)]

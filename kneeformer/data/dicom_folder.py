@@ -1,4 +1,4 @@
-"""Series in a tree of DICOM files, by their headers: those that may be volumes, and why others are not."""
+"""Series in a tree of DICOM files, by their headers: those that may be volumes; why others are not."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ _ELEMENTS = [
     *("ImagePositionPatient", "Laterality", "ImageLaterality", "SeriesDescription", "FrameOfReferenceUID"),
     *("ReferencedSeriesSequence", "SharedFunctionalGroupsSequence"),
 ]
-_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
+_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR file
 _SIDES: dict[str, Side] = {"L": "left", "R": "right"}
 
 
@@ -32,11 +32,11 @@ class DicomSeries:
     Attributes:
         files: in one folder, by name; `read_image` of any of them reads the series.
         patient: PatientID, or a name made of the study's UID where there is none.
-        number: SeriesNumber; 0 where there is none.
+        number: SeriesNumber, or 0.
         begun: StudyDate and StudyTime, to sort by.
-        description: SeriesDescription; "" where there is none.
-        frame_of_reference: its UID; "" where there is none.
-        side: of the body, where the header says it.
+        description: SeriesDescription, or "".
+        frame_of_reference: its UID, or "".
+        side: of the body, if the header names it.
     """
 
     files: tuple[Path, ...]
@@ -69,7 +69,7 @@ class DicomFolder:
 
 
 def dicom_folder(place: Path) -> DicomFolder:
-    """List the series of a tree; of a file, its own. Hidden files and folders are left alone.
+    """List the series of a tree, or that of a file. Hidden files and folders are ignored.
 
     Raises:
         KneeformerError: there are DICOM files, and pydicom is not installed.
@@ -105,9 +105,9 @@ def dicom_folder(place: Path) -> DicomFolder:
 
 
 def case_names(series: Sequence[DicomSeries]) -> dict[str, DicomSeries]:
-    """Each series by the name of a case: PATIENT_sNUMBER, safe in file names, whatever the case of letters.
+    """Each series by the name of a case: PATIENT_sNUMBER, safe in file names, unique in any case of letters.
 
-    Other patients whose names would be the same, and other series of one number, get -2, -3, ...
+    Other patients with the same name, and other series with the same number, get -2, -3, ...
     """
     patients: dict[str, str] = {}
     for one in series:
@@ -120,7 +120,7 @@ def case_names(series: Sequence[DicomSeries]) -> dict[str, DicomSeries]:
 
 
 def subjects(named: Iterable[str]) -> dict[str, str]:
-    """The patient of each case, as in its name."""
+    """The patient of each case, as written in its name."""
     return {case: case.rpartition("_s")[0] for case in named}
 
 
@@ -145,14 +145,14 @@ def _files(place: Path) -> list[Path]:
         )
         found = sorted(p for p in inside if p.is_file() and is_dicom(p))
         if found:
-            pydicom()  # must be there
+            pydicom()  # must be installed
     except FileFault as fault:
         raise KneeformerError(f"{place}: {fault}") from fault
     return found
 
 
 def _reason(headers: Sequence[Any]) -> str | None:
-    """Return why a series can be no volume; None where it may be one."""
+    """Return the reason why a series cannot be a volume; None if it may be one."""
     first = headers[0]
     if not all(h.get("Rows") for h in headers):
         return f"no images (modality {first.get('Modality', 'unknown')}); not used"

@@ -1,4 +1,4 @@
-"""DICOM SEG: label maps that refer to the series they were made of, out and in."""
+"""DICOM SEG: label maps that refer to the series they were made from, written and read."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from kneeformer.data.terminology import codes_of, colour_of
 from kneeformer.errors import KneeformerError
 from kneeformer.labels import LabelScheme
 
-_SERIES_NUMBER = 1000  # of the SEG: this plus that of the scan
+_SERIES_NUMBER = 1000  # number of the SEG: this plus that of the scan
 _LONGEST = 64  # characters of a name in DICOM
 _NEEDED = ("FrameOfReferenceUID", "StudyInstanceUID", "SOPClassUID", "SOPInstanceUID")
-# The standard wants these to be there, empty where they are not known; anonymised files lack them.
+# The standard requires these, empty if unknown; anonymised files lack them.
 _EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
@@ -43,7 +43,7 @@ def reference_problems(scan: Path) -> list[str]:
     try:
         headers = [read_header(file, [*_NEEDED, "NumberOfFrames"]) for file in series_files(scan)]
     except FileFault:
-        return []  # its reader says more
+        return []  # its reader gives a better message
     lacking = [keyword for keyword in _NEEDED if any(keyword not in header for header in headers)]
     problems = [f"{scan}: no {keyword}, which DICOM SEG needs; omit --save_dicom_seg" for keyword in lacking]
     if len(headers) > 1 and any("NumberOfFrames" in header for header in headers):
@@ -54,18 +54,18 @@ def reference_problems(scan: Path) -> list[str]:
 def write_dicom_segmentation(
     path: Path, labels: np.ndarray, scan: Path, scheme: LabelScheme, model: str, version: str
 ) -> None:
-    """Write a label map as binary DICOM SEG with a segment a structure, on the frames of its scan.
+    """Write a label map as binary DICOM SEG with one segment per structure, on the frames of its scan.
 
-    As the standard demands, it carries the patient and the study of the scan, and the UIDs of its frames.
-    Regions that overlap are segments with the voxels of the value that is written for each.
+    As the standard requires, it carries the patient and study of the scan, and the UIDs of its frames.
+    Overlapping regions become segments with the voxels of the value that is written for each.
 
     Args:
         labels: (z, y, x), on the grid of the scan.
         scan: a file of the DICOM series.
-        model, version: of what made it, for the header.
+        model, version: of the model that made it, for the header.
 
     Raises:
-        KneeformerError: the series cannot be read, or highdicom is not there; DiskError: as `written_whole`.
+        KneeformerError: the series cannot be read, or highdicom is missing; DiskError: as `written_whole`.
     """
     hd = require_highdicom()
     try:
@@ -101,7 +101,7 @@ def write_dicom_segmentation(
 
 
 def read_dicom_segmentation(path: Path) -> Segmentation:
-    """Read a DICOM SEG: a layer a segment, from the first slice that holds one to the last.
+    """Read a DICOM SEG: one layer per segment, from the first slice with a segment to the last.
 
     Raises:
         KneeformerError: it cannot be read, holds no frames, or its frames make no even grid.
@@ -125,7 +125,7 @@ def read_dicom_segments(path: Path) -> list[Segment]:
 
 
 def segments_of(header: Any) -> list[Segment]:
-    """Segments of a header, each in a layer of its own; without number 0, the background of a LABELMAP."""
+    """Segments of a header, each in its own layer, except number 0, the background of a LABELMAP."""
     colours = require_highdicom().color.CIELabColor
     found = []
     items = [item for item in header.get("SegmentSequence") or () if item.get("SegmentNumber")]
@@ -139,7 +139,7 @@ def segments_of(header: Any) -> list[Segment]:
 
 
 def _complete(header: Any, planes: Sequence[Plane]) -> None:
-    """Put into a header what highdicom takes of it: the elements it may lack, and the grid of all planes."""
+    """Add to a header what highdicom needs: the elements it may lack, and the grid of all planes."""
     for keyword in _EMPTY:
         if keyword not in header:
             setattr(header, keyword, "")
@@ -166,7 +166,7 @@ def _numbered(labels: np.ndarray, scheme: LabelScheme) -> np.ndarray:
 
 
 def _by_frame(numbers: np.ndarray, planes: Sequence[Plane], header: Any) -> np.ndarray:
-    """Planes in the order of the source's frames: a multi-frame file has its own."""
+    """Planes in the order of the source's frames, which a multi-frame file defines."""
     if "NumberOfFrames" not in header:
         return numbers
     frames = np.zeros((int(header.NumberOfFrames), *numbers.shape[1:]), numbers.dtype)
@@ -176,7 +176,7 @@ def _by_frame(numbers: np.ndarray, planes: Sequence[Plane], header: Any) -> np.n
 
 
 def _description(hd: ModuleType, number: int, name: str, model: str, version: str) -> Any:
-    """A segment's header: name, codes, colour, and what made it."""
+    """A segment's header: name, codes, colour and algorithm."""
     category, kind = (hd.sr.CodedConcept(c.value, c.scheme, c.meaning) for c in codes_of(name))
     network = hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence")
     red, green, blue = (round(255 * share) for share in colour_of(name, number - 1))
@@ -208,7 +208,7 @@ def _segmentation(
     numbers: Sequence[int] | None,
     header: Any,
 ) -> Segmentation:
-    """Frames put on the grid that they span; slices without a frame are empty. Raises FileFault."""
+    """Frames placed on the grid that they span; slices without a frame are empty. Raises FileFault."""
     depths = np.array([plane.depth for plane in planes])
     first = planes[int(depths.argmin())]
     step = _step(depths, header)
@@ -231,7 +231,7 @@ def _segmentation(
 
 
 def _step(depths: np.ndarray, header: Any) -> float:
-    """mm between slices: as the header says, for empty ones may be left out; else the smallest distance."""
+    """mm between slices: from the header, since empty slices may be missing; else the smallest distance."""
     shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0].get("PixelMeasuresSequence") or [{}]
     stated = shared[0].get("SpacingBetweenSlices") or shared[0].get("SliceThickness")
     steps = np.diff(np.unique(np.round(depths, 3)))

@@ -1,4 +1,4 @@
-"""Faults of the disk: said in one sentence and, where possible, before the work."""
+"""Faults of the disk: reported in one sentence and, if possible, before the work."""
 
 import errno
 import shutil
@@ -46,27 +46,27 @@ _IN_WORDS = {
 
 
 class DiskError(WorkStopped):
-    """A file could not be written for a reason that is the disk's: the next one would fare no better."""
+    """A file could not be written because of the disk: the next one would fail too."""
 
 
 def in_words(fault: OSError, path: Path | None = None) -> str:
     """One sentence: the file, what is wrong and what to do.
 
     Args:
-        path: what to call the file; None takes the one that the fault names.
+        path: name for the file; None takes the one that the fault names.
     """
     name = path or fault.filename
     return _reason(fault) if name is None else f"{name}: {_reason(fault)}"
 
 
 def require_writable(*folders: Path, needed_bytes: int = 0) -> None:
-    """Find out before the work whether its results can be written, by writing a file that vanishes.
+    """Check before the work that its results can be written, by writing a temporary file.
 
-    A folder need not be there yet, and is not made.
+    A folder need not exist yet, and is not made.
 
     Raises:
         KneeformerError: folders that cannot be written to, or whose disk has less than `needed_bytes` free:
-            all of them, one a line.
+            all of them, one per line.
     """
     problems = [line for folder in dict.fromkeys(folders) if (line := _problem(folder, needed_bytes))]
     if problems:
@@ -85,7 +85,7 @@ def free_disk_problem(folder: Path, needed_bytes: int) -> str | None:
 
 
 def _size(count: int) -> str:
-    """Bytes for people to read."""
+    """A number of bytes, for people to read."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
@@ -106,7 +106,7 @@ def _reason(fault: OSError) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or where it is not there yet, the nearest one above it that is."""
+    """The folder, or if it does not exist yet, the nearest one above it that does."""
     folder = folder.absolute()
     while True:
         try:

@@ -24,8 +24,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     A reader, or a kill, sees the old file or the new, never half. The block does nothing but the writing.
 
     Raises:
-        DiskError: it could not be written, and the old file is as it was. Libraries in C tell this by a
-            RuntimeError.
+        DiskError: it could not be written, and the old file is as it was. C libraries raise a RuntimeError
+            for this.
     """
     beside = unfinished(path)
     try:
@@ -43,7 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def unfinished(path: Path) -> Path:
-    """A hidden name beside `path` with its ending, another at each call, for a file that is not whole yet."""
+    """A hidden name beside `path` with its ending, another at each call, for an unfinished file."""
     return path.with_name(f".{uuid.uuid4().hex}.unfinished.{path.name}")
 
 
@@ -59,10 +59,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def clear_unfinished(folder: Path, names: Container[str] | None = None) -> None:
-    """Remove what killed commands left half-written in a folder, while nobody else writes there.
+    """Remove unfinished files of killed commands from a folder, while nobody else writes there.
 
     Args:
-        names: of the files that were to be written, where others write in the folder too; None: all.
+        names: of the intended files, if others write in the folder too; None: all.
     """
     for file in folder.glob(".*.unfinished.*"):
         if names is None or file.name.split(".unfinished.", 1)[1] in names:
@@ -78,7 +78,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file in UTF-8, -16 or -32, with or without a byte order mark.
 
     Raises:
-        KneeformerError: missing, unreadable, not JSON (with the line), or with a key that stands twice.
+        KneeformerError: missing, unreadable, not JSON (with the line), or with a repeated key.
     """
     try:
         return json.loads(path.read_bytes(), object_pairs_hook=_distinct)
@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Python's reader keeps the last of two equal keys, without a word."""
+    """An object of JSON without repeated keys. Python's reader silently keeps the last of them."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
@@ -105,7 +105,7 @@ def read_model(path: Path, kind: type[Model], remedy: str) -> Model:
     """Read a JSON file into its checked form.
 
     Args:
-        remedy: what to do where it cannot be had.
+        remedy: what to do if it cannot be read.
 
     Raises:
         KneeformerError: missing, not JSON, or of another form; with the first fault and the remedy.
@@ -137,13 +137,13 @@ def _reach_the_disk(file: Path) -> None:
 
 
 def _why(fault: OSError, beside: Path, path: Path) -> str:
-    """The fault in words; it names another path than `path` where that is at fault, as a folder above."""
+    """The fault in words; it names the path if that is not `path`, such as a folder above it."""
     named = fault.filename
     return in_words(fault, path if named is None or Path(named) == beside else None)
 
 
 def _why_a_library_failed(fault: RuntimeError, beside: Path, path: Path) -> str:
-    """Libraries lose the system's reason; a few bytes more, written to the same place, find it again."""
+    """Libraries lose the system's reason; writing a few more bytes to the same place finds it again."""
     try:
         with beside.open("ab") as handle:
             handle.write(bytes(1 << 16))

@@ -10,17 +10,17 @@ _EXPECTED = "in Hounsfield units air is -1000, fat -100 and bone 200 to 2000"
 
 
 def intensity_warnings(voxels: np.ndarray, channel: str) -> list[str]:
-    """Return warnings about an image's intensities, a line each.
+    """Return warnings about an image's intensities, one line each.
 
     Args:
         voxels: (z, y, x) as its file holds it, finite.
-        channel: its name in dataset.json; one called CT is to be in Hounsfield units.
+        channel: its name in dataset.json; one called CT must be in Hounsfield units.
     """
     return [*outlier_warnings(voxels), *(ct_warnings(voxels) if channel.lower() == "ct" else [])]
 
 
 def ct_warnings(ct: np.ndarray) -> list[str]:
-    """Return warnings about a CT's intensities, a line each: units that are not Hounsfield's, or metal.
+    """Return warnings about a CT's intensities, one line each: units other than Hounsfield's, or metal.
 
     Args:
         ct: (z, y, x) as its file holds it, finite.
@@ -34,7 +34,7 @@ def ct_warnings(ct: np.ndarray) -> list[str]:
 
 
 def hounsfield_fault(ct: np.ndarray) -> str | None:
-    """Return the reason why intensities cannot be Hounsfield units; None where they can.
+    """Return the reason why intensities cannot be Hounsfield units; None if they can.
 
     Args:
         ct: (z, y, x) as its file holds it, finite.
@@ -52,7 +52,7 @@ def hounsfield_fault(ct: np.ndarray) -> str | None:
             f"{seen}, air at 0 or above: {_EXPECTED}; an offset (often 1024) is missing: export it again in "
             f"Hounsfield units"
         )
-    return None  # a crop of muscle and bone reaches below 0 no more than by noise
+    return None  # in a crop of muscle and bone only noise lies below 0
 
 
 def _air_lies_at_0(values: np.ndarray) -> bool:
@@ -60,6 +60,6 @@ def _air_lies_at_0(values: np.ndarray) -> bool:
 
 
 def _soft_tissue_lies_at_1024(values: np.ndarray) -> bool:
-    """Of what would be bone, most is in a narrow range around water plus 1024."""
+    """Most voxels that would be bone are in a narrow range around water plus 1024."""
     dense = values[values > 300]
     return dense.size > 0 and bool(np.mean((dense > 800) & (dense < 1250)) > 0.6)

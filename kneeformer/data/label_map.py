@@ -12,7 +12,7 @@ WHOLE_WITHIN = 1e-3
 
 
 def read_label_map(path: Path) -> Image:
-    """As `read_image`, the array as `as_label_map` gives it."""
+    """As `read_image`, with the array as from `as_label_map`."""
     image = read_image(path)
     return Image(as_label_map(image.array), image.grid)
 
@@ -34,7 +34,7 @@ def as_label_map(array: np.ndarray) -> np.ndarray:
 
 
 def not_whole(array: np.ndarray) -> int:
-    """Count voxels that are no whole number: further than 1e-3 from one, or not finite."""
+    """Number of voxels that are not whole numbers: further than 1e-3 from one, or not finite."""
     if array.dtype.kind != "f":
         return 0
     with np.errstate(invalid="ignore"):

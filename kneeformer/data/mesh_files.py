@@ -7,7 +7,7 @@ import numpy as np
 from kneeformer.data.files import write_bytes
 from kneeformer.geometry.mesh import Mesh
 
-_SPACE = "SPACE=LPS"  # where 3D Slicer looks for the coordinates' meaning, in STL and PLY alike
+_SPACE = "SPACE=LPS"  # 3D Slicer's text for the coordinate system, in STL and PLY
 _HEADER = f"kneeformer {_SPACE}".encode().ljust(80, b" ")
 _STL_FACE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _PLY_FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])

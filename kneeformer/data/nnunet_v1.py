@@ -15,7 +15,7 @@ def refusal(content: Any, folder: Path) -> str | None:
 
     Args:
         content: of dataset.json.
-        folder: of the dataset: what its images are called tells their ending.
+        folder: of the dataset; its images' names give the ending.
     """
     if not isinstance(content, dict):
         return None
@@ -38,7 +38,7 @@ def refusal(content: Any, folder: Path) -> str | None:
 
 
 def _numbers_by_name(labels: Any) -> dict[str, int] | None:
-    """Labels whose names and numbers are exchanged, the right way round; None of all others."""
+    """Labels given as names by number, turned into numbers by name; None for any others."""
     if not isinstance(labels, dict) or not labels:
         return None
     if not all(_is_number(k) and _is_name(v) for k, v in labels.items()):

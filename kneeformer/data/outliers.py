@@ -1,4 +1,4 @@
-"""Intensities far outside the others, padding and reading faults: reported, and excluded from statistics."""
+"""Intensities far from the others, padding and reading faults: reported, and left out of statistics."""
 
 from dataclasses import dataclass
 from math import gcd
@@ -23,7 +23,7 @@ class Limits:
     high: float
 
     def within(self, voxels: np.ndarray) -> np.ndarray | None:
-        """Mask of the voxels that are no outliers, bool of their shape; None if no voxel is an outlier."""
+        """Mask of the voxels that are not outliers, bool of their shape; None if no voxel is one."""
         if self.low <= float(voxels.min()) and float(voxels.max()) <= self.high:
             return None
         with np.errstate(over="ignore"):  # a limit may be beyond what the voxels' type holds
@@ -33,9 +33,8 @@ class Limits:
 def outlier_limits(voxels: np.ndarray) -> Limits:
     """The limits of an image: three times the range of its middle 99 % below that, five times above.
 
-    The lowest and the highest value do not count in the range: where padding has one of them, as around the
-    circular field of view of a CT, it is an outlier however many voxels have it. But 0, the usual
-    background, never is.
+    The lowest and highest value do not count in the range: padding with such a value, as around a CT's
+    circular field of view, is an outlier however many voxels have it. But 0, the usual background, never is.
 
     Args:
         voxels: finite real numbers of any shape.
@@ -64,7 +63,7 @@ def filled_box(image: np.ndarray, labels: np.ndarray | None = None) -> Box:
 
 
 def outlier_warnings(voxels: np.ndarray) -> list[str]:
-    """Return warnings about an image's outliers and other voxels that cannot be intensities, a line each.
+    """Return warnings about an image's outliers and other impossible intensities, one line each.
 
     Args:
         voxels: (z, y, x) as its file holds it, finite.
@@ -74,7 +73,7 @@ def outlier_warnings(voxels: np.ndarray) -> list[str]:
 
 
 def count_text(count: int, voxels: np.ndarray) -> str:
-    """A number of voxels as it is written: "18 voxels (0.07 %)"."""
+    """A number of voxels as text: "18 voxels (0.07 %)"."""
     return f"{count} voxel{'s' if count > 1 else ''} ({100 * count / voxels.size:.2g} %)"
 
 
@@ -137,7 +136,7 @@ def evenly_sampled(voxels: np.ndarray) -> np.ndarray:
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
-    """The percentiles of what lies between the lowest and the highest value; of all where nothing does."""
+    """The percentiles of the values between the lowest and the highest; of all values if there are none."""
     between = values[(values > values.min()) & (values < values.max())]
     low, high = np.percentile(between if between.size else values, _PERCENTILES)
     return float(low), float(high)

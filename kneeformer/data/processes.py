@@ -1,4 +1,4 @@
-"""Work on many items in child processes, or on a cluster; a crash is one item's answer and nobody else's."""
+"""Work on many items in child processes, or on a cluster; a crash affects one item only."""
 
 import faulthandler
 import importlib
@@ -33,7 +33,7 @@ THREAD_VARIABLES = (
 
 
 class WorkerDied(KneeformerError):
-    """The process that worked on one item is gone.
+    """The process that worked on one item has died.
 
     Attributes:
         name: the item.
@@ -50,14 +50,14 @@ class WorkerDied(KneeformerError):
 
 
 def default_processes() -> int:
-    """One a core that this process may use: a job of SLURM is lent fewer than its machine has."""
+    """One per core that this process may use: a SLURM job has fewer than its machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def checking_processes() -> int:
-    """So many check the inputs of a prediction: four, or one a core where there are fewer."""
+    """Number of processes that check the inputs of a prediction: one per core, at most four."""
     return min(default_processes(), 4)
 
 
@@ -77,8 +77,8 @@ def run_each(
 
     Args:
         function: importable by name, or anything cloudpickle can carry.
-        items: arguments, one a call; small, for they travel through a pipe, as the results do.
-        names: what to call each item in messages.
+        items: arguments, one per call; small, because they and the results pass through a pipe.
+        names: names of the items in messages.
         processes: children at a time.
         done: called with the number of items finished so far, after each.
 
@@ -86,7 +86,7 @@ def run_each(
         For each item, in order: its result, the exception that `function` raised, or `WorkerDied`.
 
     Raises:
-        DiskError: `function` raised it: no further item is begun, for it would fare no better.
+        DiskError: `function` raised it: no further item is begun, because it would fail too.
     """
     cluster = current_cluster()
     if cluster is not None:
@@ -115,7 +115,7 @@ def run_each(
                 if done is not None:
                     done(len(outcomes))
         for worker in workers:
-            worker.end(kill=True)  # idle: to let it end by itself takes 0.3 s
+            worker.end(kill=True)  # it is idle; letting it end by itself takes 0.3 s
     except BaseException as fault:
         for worker in workers:
             worker.end(kill=not isinstance(fault, DiskError))
@@ -179,11 +179,11 @@ class _Worker:
         self._executor: Any = None
 
     def start(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-        resource_tracker.ensure_running()  # not below: where it starts, it unblocks interrupts
+        resource_tracker.ensure_running()  # not inside the block: its start unblocks interrupts
         with _interrupts_blocked():
             try:
                 return self._submit(function, item)
-            except BrokenExecutor:  # the child died while it had no item
+            except BrokenExecutor:  # the child died without an item
                 self.end(kill=True)
                 return self._submit(function, item)
 
@@ -219,8 +219,9 @@ _ready: ContextVar[_Worker | None] = ContextVar("ready", default=None)  # of `ch
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """A child that starts here inherits it: Ctrl-C reaches every process of a terminal, and the parent's is
-    the one to act on it. The parent's own interrupt comes at the end of the block.
+    """Block interrupts, also in children that start here; the parent's own comes at the end of the block.
+
+    Ctrl-C reaches every process of a terminal, but only the parent should act on it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -231,12 +232,12 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _begin_child(parent: int) -> None:
     ignore_interrupts()
-    faulthandler.disable()  # a crash is told in one line, by the parent
+    faulthandler.disable()  # the parent reports a crash in one line
     end_with(parent)
 
 
 def end_with(parent: int) -> None:
-    """End this process soon after its parent: a killed command leaves nobody behind that writes files."""
+    """End this process soon after its parent: a killed command leaves no process that writes files."""
 
     def watch() -> None:
         while os.getppid() == parent:

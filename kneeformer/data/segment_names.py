@@ -1,7 +1,7 @@
-"""Names of segments in an NRRD header, as 3D Slicer writes them, against those that a label map should have.
+"""Names of segments in an NRRD header, as 3D Slicer writes them, compared with those of the dataset.
 
-Slicer numbers the segments of a file anew where it saves it: one that is missing in a case leaves its number
-to the next one. The names tell.
+Slicer renumbers the segments when it saves a file: if one is missing in a case, the next one gets its number.
+Only the names tell.
 """
 
 import re
@@ -19,10 +19,10 @@ def segments(path: Path) -> dict[str, int]:
 
 
 def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json") -> list[str]:
-    """A line where a segment has the name of a structure and another value; capitals and separators aside.
+    """A line if a segment has the name of a structure but another value; ignores capitals and separators.
 
     Args:
-        whose: what the scheme is of.
+        whose: owner of the scheme, for the message.
     """
     named, known = segments(path), _values_by_name(scheme)
     if all(value in known.get(plain_name(name), (value,)) for name, value in named.items()):
@@ -35,7 +35,7 @@ def segment_problems(path: Path, scheme: LabelScheme, whose: str = "dataset.json
 
 
 def segment_warnings(path: Path, scheme: LabelScheme) -> list[str]:
-    """A line where segments have names that dataset.json does not have."""
+    """A line if segments have names that are not in dataset.json."""
     known = _values_by_name(scheme)
     strange = {name: value for name, value in segments(path).items() if plain_name(name) not in known}
     if not strange:

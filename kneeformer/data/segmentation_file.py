@@ -33,8 +33,8 @@ class Segment:
 
     Attributes:
         value: in its layer; two segments of two layers can have one value.
-        colour: None where the file gives none.
-        terminology: Slicer's entry, "context~category~type~...~"; None where the file gives none.
+        colour: None if the file has none.
+        terminology: Slicer's entry, "context~category~type~...~"; None if the file has none.
     """
 
     name: str
@@ -64,10 +64,10 @@ class Segmentation:
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """Segments in the header of an NRRD file, in its order; of other files, none.
+    """Segments in the header of an NRRD file, in its order; none for other files.
 
     Files of Slicer before 4.11 give neither value nor layer: each segment is a layer of its own, of ones.
-    Reads the header alone. A file that cannot be read names none: its reader says why.
+    Only the header is read. A file that cannot be read has none: its reader says why.
     """
     found: dict[str, dict[str, str]] = {}
     if not path.name.lower().endswith((".nrrd", ".nhdr")):
@@ -99,7 +99,7 @@ def read_segmentation(path: Path) -> Segmentation:
     """Read an NRRD file with all its layers.
 
     Raises:
-        KneeformerError: the file cannot be read, names no segments, or its voxels are no whole numbers.
+        KneeformerError: the file cannot be read, names no segments, or has voxels that are not whole numbers.
     """
     segments = read_segments(path)
     if not segments:
@@ -149,7 +149,7 @@ def write_segmentation(path: Path, labels: np.ndarray, grid: Grid, segments: Seq
 def write_label_map(path: Path, labels: np.ndarray, grid: Grid, scheme: LabelScheme) -> None:
     """Write a (z, y, x) label map; as NRRD, its header names the structures for 3D Slicer.
 
-    Regions that overlap are segments of one layer: of each the voxels of the value that is written for it.
+    Overlapping regions are segments of one layer, each with the voxels of the value that is written for it.
     """
     if path.name.lower().endswith(".nrrd"):
         segments = [Segment(name, value) for name, value in zip(scheme.names, scheme.painted, strict=True)]

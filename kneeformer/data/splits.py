@@ -17,7 +17,7 @@ Split = dict[str, list[str]]  # {"train": [...], "val": [...]}
 def make_splits(subject_of: Mapping[str, str], seed: int = 12345) -> list[Split]:
     """Cross-validation folds in which no subject is on both sides.
 
-    min(5, subjects) folds; under five subjects that is leave-one-out. Subjects are shuffled with the
+    min(5, subjects) folds; below five subjects this is leave-one-out. Subjects are shuffled with the
     seed and dealt out in turn.
 
     Args:
@@ -45,7 +45,7 @@ def make_splits(subject_of: Mapping[str, str], seed: int = 12345) -> list[Split]
 
 
 def load_or_make_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
-    """The splits stored in `file`, made and stored first where it is missing. A person may edit it.
+    """The splits stored in `file`, which is made first if it is missing. A person may edit it.
 
     Raises:
         KneeformerError: as `read_splits`.
@@ -62,7 +62,7 @@ def read_splits(file: Path, subject_of: Mapping[str, str]) -> list[Split]:
         subject_of: subject of each case there is.
 
     Raises:
-        KneeformerError: the file is missing or of another shape; a fold names a case that does not exist, or
+        KneeformerError: the file is missing or of another form; a fold names a case that does not exist, or
             one twice, leaves a side empty, or has one subject on both sides. Every fault, fold by fold.
     """
     splits: list[Split] = _composed(read_json(file))

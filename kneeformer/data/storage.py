@@ -1,7 +1,7 @@
 """Prepared cases on disk: compressed arrays that are read crop by crop, and a record of each case.
 
-A case is three files: CASE.b2nd (image), labels/CASE.b2nd (where there are any) and CASE.json. What follows a
-name is as long for every case, so that no two names can mean one file. The record is written last: a case
+A case is three files: CASE.b2nd (image), labels/CASE.b2nd (where there are any) and CASE.json. Endings
+are the same for every case, so that two names never mean the same file. The record is written last: a case
 without one was not finished and is made again. It holds the checksums of the arrays.
 """
 
@@ -18,7 +18,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.geometry.aliases import Size, Spacing
 
 POINTS_PER_STRUCTURE = 500
-_CRC32 = b',"crc32":'  # of all before it: a flipped digit leaves a record that can be read
+_CRC32 = b',"crc32":'  # of all before it: a record with a flipped digit can still be parsed
 _PREPARE = "prepare the case again with kf_preprocess"
 
 Points = list[Size]
@@ -32,7 +32,7 @@ class Origin(_Kept):
     """Source of a prepared case.
 
     Attributes:
-        settings: digest of how it is prepared.
+        settings: digest of the settings of its preparation.
         files: digest of the raw files' names, sizes and times.
     """
 
@@ -44,7 +44,7 @@ class CaseRecord(_Kept):
     """Record of a stored case besides its voxels.
 
     Attributes:
-        orientation: where the axes (z, y, x) lead in the patient, as "SPL".
+        orientation: directions of the axes (z, y, x) in the patient, such as "SPL".
         points: up to POINTS_PER_STRUCTURE random (z, y, x) voxels of each structure, to aim crops at.
     """
 
@@ -59,7 +59,7 @@ class Manifest(_Kept):
     """Contents of CASE.json.
 
     Attributes:
-        labels: None where the case has none.
+        labels: None if the case has none.
     """
 
     record: CaseRecord
@@ -100,7 +100,7 @@ def save_case(
     record: CaseRecord,
     crop: tuple[int, ...],
 ) -> None:
-    """Store a case; `crop` (z, y, x) is the shape it will mostly be read in."""
+    """Store a case; `crop` (z, y, x) is the usual shape of the regions that will be read."""
     record_file(folder, name).unlink(missing_ok=True)
     image_record = write_array(image_file(folder, name), image, crop)
     if labels is None:
@@ -112,7 +112,7 @@ def save_case(
 def relabel_case(
     case: StoredCase, folder: Path, labels: np.ndarray, points: dict[str, Points], crop: tuple[int, ...]
 ) -> None:
-    """Store other labels (z, y, x) of a case, and voxels of its structures; the image stays where it is.
+    """Store other labels (z, y, x) of a case, and voxels of its structures; the image is not changed.
 
     `open_case` reads both.
     """
@@ -122,10 +122,10 @@ def relabel_case(
 
 
 def open_case(folder: Path, name: str, relabelled: Path | None = None) -> StoredCase:
-    """Open a stored case, with the labels that `relabel_case` wrote in another folder, where one is given.
+    """Open a stored case, with the labels that `relabel_case` wrote to another folder, if one is given.
 
     Raises:
-        KneeformerError: it is not there as its record says.
+        KneeformerError: its files do not agree with its record.
     """
     home = relabelled or folder
     remedy = f"remove {home} and resume with --c: its images are labelled again" if relabelled else _PREPARE
@@ -142,7 +142,7 @@ def open_case(folder: Path, name: str, relabelled: Path | None = None) -> Stored
 def read_manifest(folder: Path, name: str) -> Manifest:
     """Raises KneeformerError: not prepared, or the record is damaged or of another version of kneeformer.
 
-    Its text is of any case.
+    The message does not name the case.
     """
     try:
         rest, _, crc32 = record_file(folder, name).read_bytes().rpartition(_CRC32)
@@ -158,7 +158,7 @@ def read_manifest(folder: Path, name: str) -> Manifest:
 
 
 def present_manifest(folder: Path, name: str) -> Manifest:
-    """As `read_manifest`, with the case's files there and as long as they were written.
+    """As `read_manifest`; also checks that the case's files exist and have the size that was written.
 
     Raises:
         KneeformerError: also where a file is missing or of another size.
@@ -173,7 +173,7 @@ def present_manifest(folder: Path, name: str) -> Manifest:
 
 
 def verified_manifest(folder: Path, name: str) -> Manifest:
-    """As `present_manifest`, with all that the files hold compared with its checksums.
+    """As `present_manifest`; also compares the content of the files with its checksums.
 
     Raises:
         KneeformerError: also where a file is damaged.
@@ -193,7 +193,7 @@ def _write_manifest(folder: Path, name: str, manifest: Manifest) -> None:
 
 
 def _ending(content: bytes) -> bytes:
-    """The end of a record of this content, after `_CRC32`."""
+    """The end of a record with this content: what follows `_CRC32`."""
     return b"%d}\n" % zlib.crc32(content)
 
 
@@ -206,7 +206,7 @@ def _arrays(folder: Path, name: str, manifest: Manifest) -> list[tuple[Path, Arr
 
 
 def structure_points(labels: np.ndarray, structures: dict[str, np.ndarray], seed: int) -> dict[str, Points]:
-    """Draw random voxels, as (z, y, x), of each structure's mask; structures without a voxel have none."""
+    """Draw random voxels, as (z, y, x), of each structure's mask; structures without voxels have none."""
     rng = np.random.default_rng(seed)
     found: dict[str, Points] = {}
     for name, mask in structures.items():

@@ -1,6 +1,6 @@
 """One compressed array in a file, read region by region; what is read is compared with its checksums.
 
-blosc2 decompresses damaged bytes into other values without a word, so the writer keeps a CRC-32 of each
+blosc2 silently decompresses damaged bytes into wrong values, so the writer keeps a CRC-32 of each
 chunk. A reader compares it before it decompresses the chunk for the first time: no damage is ever read, and
 only what is read is checked. ZFS, HDF5 and Zarr detect damage in this way.
 """
@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict
 from kneeformer.data.files import stamp, written_whole
 from kneeformer.errors import KneeformerError
 
-_BLOCK_BYTES = 256 * 1024  # decompressed at once; fits a core's second-level cache
+_BLOCK_BYTES = 256 * 1024  # decompressed together; fits a core's second-level cache
 
 
 class ArrayRecord(BaseModel):
-    """Contents of a file as they were written, by which damage is found.
+    """Facts about a file as it was written, by which damage is found.
 
     Attributes:
         size: bytes of the file.
-        chunks, blocks: shape of what has a checksum, and of what is decompressed at once.
-        crc32: of each chunk as it is stored, the last axis of the array running fastest.
+        chunks, blocks: shape of the parts with a checksum each, and of those decompressed together.
+        crc32: checksum of each chunk as stored, the last axis of the array running fastest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,14 +49,14 @@ class StoredArray:
 
     def __init__(self, file: Path, record: ArrayRecord, remedy: str) -> None:
         """Open a file. Raises KneeformerError: it is missing, or not as its record says."""
-        import blosc2  # 0.2 s: predictions of raw files read none
+        import blosc2  # takes 0.2 s, and predictions of raw files do not need it
 
         self.file, self.record, self.remedy = file, record, remedy
         try:
             self._opened = stamp(file)
             self._array: Any = blosc2.open(str(file), mode="r")
             size, found = file.stat().st_size, _layout(self._array)
-        except Exception as fault:  # blosc2 raises anything where the header is damaged
+        except Exception as fault:  # blosc2 may raise anything if the header is damaged
             raise self._unreadable(str(fault)) from fault
         if size != record.size or found != record.model_dump(include=set(found)):
             raise self._unreadable("damaged")
@@ -64,11 +64,11 @@ class StoredArray:
         self._unchecked = set(range(len(record.crc32)))
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a region, of steps of 1.
+        """Read a region, with steps of 1.
 
         Raises:
-            KneeformerError: it cannot be read, is damaged, or was written anew since it was opened: blosc2
-                would read what is there now.
+            KneeformerError: it cannot be read, is damaged, or was replaced after it was opened: blosc2 would
+                read the new content.
         """
         import blosc2
 
@@ -107,7 +107,7 @@ def write_array(file: Path, array: np.ndarray, crop: tuple[int, ...]) -> ArrayRe
     """Write (channels, z, y, x) or (z, y, x), whole or not at all.
 
     Args:
-        crop: shape (z, y, x) in which it will mostly be read.
+        crop: usual shape (z, y, x) of the regions that will be read.
     """
     import blosc2
 
@@ -126,7 +126,7 @@ def write_array(file: Path, array: np.ndarray, crop: tuple[int, ...]) -> ArrayRe
 
 
 def _layout(array: Any) -> dict[str, Any]:
-    """Facts of an array that give decompressed chunks their places and values."""
+    """Facts of an array that decide the places and values of decompressed chunks."""
     return {
         "shape": tuple(array.shape),
         "dtype": str(array.dtype),

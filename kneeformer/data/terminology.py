@@ -31,7 +31,7 @@ class Code:
 
 _ANATOMY, _TISSUE = Code("123037004", "Anatomical Structure"), Code("85756007", "Tissue")
 
-# The first pattern that a name holds decides; an adjective, as in "patellar tendon", is no bone.
+# The first pattern that a name contains decides; an adjective, as in "patellar tendon", is not a bone.
 _KINDS: tuple[tuple[str, Code, Code, Colour], ...] = (
     ("cartilage", _TISSUE, Code("309312004", "Cartilage"), (0.435, 0.722, 0.824)),
     ("menisc", _TISSUE, Code("74135004", "Meniscus"), (0.698, 0.831, 0.949)),
@@ -46,7 +46,7 @@ _KINDS: tuple[tuple[str, Code, Code, Colour], ...] = (
 
 
 def codes_of(name: str) -> tuple[Code, Code]:
-    """Category and type of a structure by its name; of others, tissue.
+    """Category and type of a structure by its name; unknown names are tissue.
 
     Codes and words are those of DICOM's context groups, as in Slicer's "DICOM master list".
     """
@@ -54,7 +54,7 @@ def codes_of(name: str) -> tuple[Code, Code]:
 
 
 def colour_of(name: str, number: int) -> Colour:
-    """The colour of a structure by its name; of others one by their number."""
+    """The colour of a structure by its name; unknown names get one by their number."""
     return next((colour for *_, colour in _kinds(name)), _OTHERS[number % len(_OTHERS)])
 
 

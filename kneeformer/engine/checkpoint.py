@@ -54,7 +54,7 @@ def load_weights(path: Path) -> Weights:
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """A digest of weights: equal for equal numbers, wherever they lie in memory or in files."""
+    """A digest of weights: equal for equal numbers, whatever their layout in memory or in files."""
     found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -65,7 +65,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 def load_network(build: Callable[[], nn.Module], path: Path) -> nn.Module:
     """The network that `build` makes, with the weights of a checkpoint; on the CPU.
 
-    They are compared before the network takes any memory.
+    Names and shapes are compared before the network takes any memory.
 
     Raises:
         KneeformerError: as `load_checkpoint`; or the weights are another network's, or not finite.
@@ -82,7 +82,7 @@ def restore(network: nn.Module, weights: Weights, path: Path) -> None:
     """Give a network weights of the same names and shapes.
 
     Args:
-        path: of the checkpoint that they are from, for errors.
+        path: of their checkpoint, for errors.
 
     Raises:
         KneeformerError: they are another network's, or not finite where a new network's are.
@@ -138,7 +138,7 @@ def _damaged_entry(path: Path) -> str | None:
 
 
 def _weights(content: Any) -> Weights | None:
-    """Plain tensors by name, without what wrappers put before the names; None where it is not that."""
+    """Plain tensors by name, without the prefixes of wrappers; None if the content is anything else."""
     if not isinstance(content, dict) or not content:
         return None
     if not all(isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items()):
@@ -170,7 +170,7 @@ def _refuse_another(network: nn.Module, weights: Weights, path: Path) -> None:
 
 
 def _said(tensor: Tensor | None) -> str:
-    """Describe what must be the same in file and network; floats of any precision are alike."""
+    """Describe what must be equal in file and network; all floating-point types count as one."""
     if tensor is None:
         return "missing"
     kind = "" if tensor.is_floating_point() else f" {tensor.dtype}".replace("torch.", "")

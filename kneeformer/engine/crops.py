@@ -38,13 +38,13 @@ class CropBatches(Dataset[Batch]):
     The last `foreground_share` of a batch is centred on a random voxel of a random structure of its case,
     the rest anywhere. Voxels outside the volume repeat its border and are labelled IGNORE_INDEX.
 
-    A volume that fits into the crop lies anywhere in it, so that tokens do not cut it in one way only.
+    A volume that fits into the crop lies anywhere in it, so that tokens cut it at varying places.
 
     Attributes:
         cases: stored cases, each as folder / name.
         scheme: None reads no labels: everything inside a volume is 0.
         items: numbers of those in the whole batch that are drawn, by default all.
-        labels: folder of other labels than the cases' own, by default none.
+        labels: folder of labels to use instead of the cases' own; by default none.
         token: voxels of a token. Volumes no longer than the crop, or by less than a token, have at least so
             many places in it, for which up to half a token may be cut off.
     """
@@ -87,7 +87,7 @@ class CropBatches(Dataset[Batch]):
         }
 
     def _item(self, step: int, item: int) -> Crop:
-        rng = np.random.default_rng([self.seed, step, 1 + item])  # the same whichever rank draws it
+        rng = np.random.default_rng([self.seed, step, 1 + item])  # the same in every rank
         size = self.settings.batch_size
         first_aimed = round(size * (1 - self.settings.foreground_share))
         case = self._open[self.cases[rng.integers(len(self.cases))]]
@@ -100,7 +100,7 @@ class CropBatches(Dataset[Batch]):
         return Crop(*self.augmentation.apply(draw, image, labels, rng, IGNORE_INDEX), to_patient)
 
     def _centre(self, rng: np.random.Generator, case: StoredCase, aimed: bool) -> Size:
-        """Centre voxel of a crop: near a wanted voxel along axes that it does not see whole, else any."""
+        """Centre voxel of a crop: near a wanted voxel along axes longer than the crop, else anywhere."""
         shape, crop = case.record.shape, self.settings.crop
         structures = [points for points in case.record.points.values() if points]
         if aimed and structures:
@@ -132,12 +132,12 @@ def crop_batches(
     training: bool,
     labels: Path | None = None,
 ) -> CropBatches:
-    """The crops of a configuration: augmented and without end to learn from, else its few to validate on.
+    """The crops of a configuration: augmented and endless for training, or the few for validation.
 
-    Of a batch to learn from, each rank draws its share.
+    Each rank draws its share of a training batch.
 
     Args:
-        labels: as of CropBatches.
+        labels: as in CropBatches.
     """
     settings, grid = configuration.training, configuration.preprocessing
     changes = configuration.augmentation if training else UNCHANGED

@@ -1,4 +1,4 @@
-"""Errors of a training that diverged: a loss, gradient or weight that is no number, and its cause."""
+"""Errors of a training that diverged: a loss, gradient or weight that is not finite, and its cause."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ def divergence(
 
 
 def refuse_broken_weights(folder: Path, network: nn.Module, step: int) -> None:
-    """Raises KneeformerError: weights are NaN or infinite after a step, which no checkpoint is to hold."""
+    """Raises KneeformerError: weights are NaN or infinite after a step; no checkpoint may hold them."""
     if broken := _broken_weights(network):
         raise KneeformerError(
             f"{folder}: weights are not numbers after step {step} ({broken[0]}); "

@@ -54,7 +54,7 @@ def read_log(file: Path) -> list[Line]:
 
 
 def note(folder: Path, text: str, name: str = TEXT) -> None:
-    """Append a line to training.log of a folder, or to another log, after date and time. Raises DiskError."""
+    """Append a line with date and time to a folder's training.log, or to another log. Raises DiskError."""
     file = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -46,8 +46,8 @@ def train(
 ) -> State:
     """Train to the end, leaving checkpoints, logs and picture in the run's folder.
 
-    An interrupt waits for the end of a step and is raised then; a resumed training
-    ends as one that was never interrupted. A kill costs the steps since the latest checkpoint.
+    An interrupt is raised at the end of a step; a resumed training ends exactly as one that was never
+    interrupted. A kill costs the steps since the latest checkpoint.
 
     Raises:
         KneeformerError: loss, gradient or weights are no longer numbers; memory ran out; or there is nothing
@@ -107,13 +107,13 @@ class _Training:
         return self.state
 
     def _epoch(self, interrupted: Callable[[], bool]) -> bool:
-        """The steps that the epoch still has; False where an interrupt left some undone."""
+        """Take the remaining steps of the epoch; False if an interrupt left some undone."""
         while True:
             self._report(self._step())
             if self._over():
                 break
             if self.state.step % self.settings.steps_per_epoch == 0:
-                break  # it is kept once it is validated, or a resumed training would not validate it
+                break  # it is saved after validation, or a resumed training would not validate it
             if interrupted():
                 return False
             if time.monotonic() - self.kept >= self.training_run.keep_seconds:
@@ -137,7 +137,7 @@ class _Training:
         ranks.tell(None)
 
     def _step(self) -> list[TakenStep]:
-        """Take a step, which all ranks take by this one's clock; return those whose losses are known now."""
+        """Take a step, in all ranks by this one's clock; return the steps whose losses are known now."""
         share = self._share()
         ranks.tell(share)
         return self.learner.take_step(share)
@@ -174,7 +174,7 @@ class _Training:
         self._teach(network)
 
     def _teach(self, average: nn.Module) -> None:
-        """Have images labelled where that is due, and go on with their labels."""
+        """Have images labelled if that is due, and continue with their labels."""
         run, teacher = self.training_run, self.training_run.teacher
         number = 0 if teacher is None else rounds_due(teacher.rounds, self._share())
         if teacher is None or number <= self.state.teacher_round:
@@ -191,7 +191,7 @@ class _Training:
         self.learner.learn_from_round(number)
 
     def _keep(self) -> None:
-        """Write the checkpoint that a resumed training begins with, and a picture now and then."""
+        """Write the checkpoint from which a training is resumed, and now and then a picture."""
         self._report(self.learner.finish())
         refuse_broken_weights(self.training_run.folder, self.network, self.state.step)
         self._save(LATEST)
@@ -207,7 +207,7 @@ class _Training:
             self.drawn = time.monotonic()
 
     def _share(self) -> float:
-        """Share of the training that is done, from 0 to 1: of its time or of its steps, whichever is more."""
+        """Share of the training that is done, from 0 to 1: by time or by steps, whichever is larger."""
         run, shares = self.training_run, [0.0]
         if run.minutes is not None:
             shares.append((time.monotonic() - self.started) / (60 * run.minutes))

@@ -1,4 +1,4 @@
-"""Losses of steps as numbers, on a GPU without waiting for it."""
+"""Losses of steps as numbers, read from a GPU without waiting for it."""
 
 import math
 from collections import deque
@@ -14,7 +14,7 @@ from kneeformer.engine.divergence import divergence
 
 @dataclass(frozen=True)
 class TakenStep:
-    """A step that was taken: its number, from 1, its loss and its learning rate."""
+    """A finished step: its number, from 1, its loss and its learning rate."""
 
     number: int
     loss: float
@@ -33,13 +33,13 @@ class _Unread:
 
 
 class LossReader:
-    """Reads the loss of a step while the device computes a later one, and stops where it is not a number.
+    """Reads the loss of a step while the device computes a later one, and stops at one that is not finite.
 
-    To read a number from a GPU is to wait until it has computed everything that it was given; it is idle
-    until it is given more. One step behind, there is always more.
+    Reading a number from a GPU waits for all the work that it was given, and leaves it idle until it is given
+    more. Reading one step behind keeps it busy.
 
     Attributes:
-        behind: steps that may be unread; 0 reads each at once.
+        behind: number of steps that may be unread; 0 reads each at once.
     """
 
     def __init__(self, folder: Path, network: nn.Module, behind: int) -> None:
@@ -50,7 +50,7 @@ class LossReader:
         """Take the loss and the gradient's norm of a step before its update.
 
         Returns:
-            () float32: 1 where one of them is not a number, so that no update may be made; else 0.
+            () float32: 1 if one of them is not finite, so that the update must be skipped; else 0.
         """
         found = torch.stack([loss.detach().float(), norm.float()])
         there = found.to("cpu", non_blocking=found.is_cuda)
@@ -59,7 +59,7 @@ class LossReader:
         return (~found.isfinite()).any().float()
 
     def read(self, behind: int = 0) -> list[TakenStep]:
-        """Steps not read before, but for so many of the last.
+        """Steps not read before, without the last few that may stay unread.
 
         Raises:
             KneeformerError: the loss or the gradient of one is not a number.

@@ -1,6 +1,6 @@
-"""Losses of dense outputs. Voxels labelled IGNORE_INDEX take no part in any of them.
+"""Losses of dense outputs. Voxels labelled IGNORE_INDEX are left out of all of them.
 
-Of a batch that several ranks share, each has the loss of the whole: sums over voxels are `pooled`.
+When several ranks share a batch, each has the loss of the whole batch: sums over voxels are `pooled`.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def soft_dice(probabilities: Tensor, targets: Tensor, counted: Tensor) -> Tensor
 
 
 def region_targets(labels: Tensor, scheme: LabelScheme) -> Tensor:
-    """(batch, z, y, x) label values -> (batch, structures, z, y, x) boolean, one channel a structure."""
+    """(batch, z, y, x) label values -> (batch, structures, z, y, x) boolean, one channel per structure."""
     masks = [torch.stack([labels == value for value in values]).any(0) for values in scheme.values]
     return torch.stack(masks, 1)
 

@@ -15,8 +15,8 @@ from kneeformer.geometry.aliases import Size
 from kneeformer.networks.ranks import pooled
 from kneeformer.networks.ssim import ssim
 
-_SAMPLE = 20_000  # voxels of a channel that its range is taken from
-_AIR = 0.1  # part of the range, from the dark end
+_SAMPLE = 20_000  # voxels of a channel from which its range is estimated
+_AIR = 0.1  # darkest part of the range
 _TISSUE = 0.05  # part of a token's voxels that must be brighter than air
 _FLAT = 0.01  # part of the crop's variance that is added to a token's
 
@@ -38,9 +38,9 @@ def hidden_voxels(batch: Batch) -> Tensor:
 class MaskedVoxelObjective:
     """Error of the hidden voxels; scored by their SSIM, their PSNR logged beside it.
 
-    The target "normalised" divides the squared error of a token by the variance of its voxels: that is the
-    error of voxels normalised token by token (He et al. 2022), of a network that has to find the token's
-    mean and contrast as well, so that its output is an image. "intensity" is the plain squared error.
+    The target "normalised" divides the squared error of a token by the variance of its voxels: the error
+    of voxels normalised token by token (He et al. 2022), except that the network must find the token's mean
+    and contrast too, so that its output is an image. "intensity" is the plain squared error.
     """
 
     def __init__(self, normalised: bool, with_ssim: bool) -> None:
@@ -83,7 +83,7 @@ def psnr(image: Tensor, predicted: Tensor, within: Tensor) -> list[float]:
     """Peak signal-to-noise ratio in dB of each image of a batch, over the voxels within.
 
     The peak is the range of the image between its 0.5 and 99.5 percentiles, so that a single bright voxel
-    does not raise it. Images without a voxel within are left out.
+    does not raise it. Images without such voxels are left out.
 
     Args:
         image, predicted: (batch, channels, z, y, x).
@@ -126,7 +126,7 @@ def by_token(volume: Tensor, grid: Size) -> Tensor:
 
 
 def spread(tokens: Tensor, image: Tensor) -> Tensor:
-    """Values of tokens, (batch, [channels,] z, y, x), given to each of their voxels: of the image's size."""
+    """Values of tokens, (batch, [channels,] z, y, x), repeated for each of their voxels."""
     values = tokens if tokens.ndim == 5 else tokens.unsqueeze(1)
     for axis in (2, 3, 4):
         values = values.repeat_interleave(image.shape[axis] // values.shape[axis], axis)
@@ -134,7 +134,7 @@ def spread(tokens: Tensor, image: Tensor) -> Tensor:
 
 
 def mean(values: list[float]) -> float:
-    """Return the mean, 0 of no values."""
+    """Return the mean; 0 if there are no values."""
     return sum(values) / len(values) if values else 0.0
 
 

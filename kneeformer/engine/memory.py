@@ -46,7 +46,7 @@ def refuse_too_large(
 
 
 def training_state_gb(network: nn.Module, values: int) -> float:
-    """Memory in GiB of a network, of its gradients and moments, and of so many float32 values beside it."""
+    """Memory in GiB of a network, of its gradients and moments, and of additional float32 values."""
     kept = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return float(kept + 12 * learnt + 4 * values) / 2**30

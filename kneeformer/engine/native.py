@@ -19,8 +19,8 @@ def to_label_map(
 
     Args:
         logits: (outputs, z, y, x) on the network's grid.
-        shape: of the box of the native grid that the logits cover.
-        thick_axis: not interpolated along; the nearest slice is taken.
+        shape: size of the box of the native grid that the logits cover.
+        thick_axis: axis along which the nearest slice is taken, without interpolation.
 
     Returns:
         (z, y, x) uint8, or the first of uint16 and uint32 that holds every label.

@@ -13,7 +13,7 @@ from kneeformer.config import TrainingSettings
 def make_optimiser(
     network: nn.Module, settings: TrainingSettings, pretrained: Collection[str] = ()
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), or Adam whose decay is part of the gradient; no vector is decayed.
+    """AdamW (Loshchilov & Hutter 2019), or Adam with the decay in the gradient; vectors are not decayed.
 
     Args:
         pretrained: names of parameters that are fine-tuned; their groups say so under "pretrained".
@@ -42,7 +42,7 @@ def restore_moments(optimiser: torch.optim.Optimizer, saved: Any) -> None:
     """Give an optimiser the moments of a saved `state_dict`. Rates and decays stay those of the plan.
 
     Raises:
-        ValueError: there are none, or of other parameters.
+        ValueError: it has none, or those of other parameters.
     """
     if not isinstance(saved, dict):
         raise ValueError("holds no optimiser, as checkpoint_latest.pt does")
@@ -67,11 +67,10 @@ def _are_moments_of(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
 def set_rates(optimiser: torch.optim.Optimizer, settings: TrainingSettings, step: int, share: float) -> float:
     """Set the learning rates of a step, and return that of new parameters.
 
-    What does not learn yet is left out of the backward pass. A network that is pre-trained as a whole waits
-    for nothing.
+    Frozen parameters are left out of the backward pass. A network that is entirely pre-trained is not frozen.
 
     Args:
-        step, share: as of `learning_rate`.
+        step, share: as in `learning_rate`.
     """
     waits = not all(group["pretrained"] for group in optimiser.param_groups)
     frozen = waits and is_frozen(settings, step, share)
@@ -87,11 +86,11 @@ def set_rates(optimiser: torch.optim.Optimizer, settings: TrainingSettings, step
 def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
     """Linear warm-up over the first steps, then a cosine that reaches zero when the training ends.
 
-    The warm-up takes `warmup_steps`, but no more than a tenth of the training: short ones have no time.
+    The warm-up takes `warmup_steps`, but no more than a tenth of the training.
 
     Args:
         step: counted from 0.
-        share: part of the training that is over, 0 to 1, by steps or by the clock.
+        share: finished part of the training, 0 to 1, by steps or by the clock.
     """
     warmup = _at_most_a_tenth(settings.warmup_steps, step, share)
     return _rate(settings.learning_rate, warmup, step, share)
@@ -107,7 +106,7 @@ def fine_tuning_rate(settings: TrainingSettings, step: int, share: float, waits:
     """As `learning_rate`, of pre-trained parameters: zero at first, then a warm-up to a rate of their own.
 
     Args:
-        waits: for new parameters beside them; where there are none, they begin with their warm-up.
+        waits: True if there are new parameters to wait for; otherwise the warm-up begins at once.
     """
     tuning = settings.fine_tuning
     if tuning is None:
@@ -118,7 +117,7 @@ def fine_tuning_rate(settings: TrainingSettings, step: int, share: float, waits:
 
 
 def _at_most_a_tenth(steps: int, step: int, share: float) -> float:
-    """Limit steps to a tenth of the training, whose length follows from `share` after the first step."""
+    """Limit steps to a tenth of the training; its length follows from `share` after the first step."""
     return min(steps, 0.1 * step / share) if step > 0 and share > 0 else steps
 
 

@@ -1,4 +1,4 @@
-"""A network over a whole volume: at once where it fits, else through overlapping windows."""
+"""A network applied to a whole volume: at once if it fits, otherwise in overlapping windows."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ class VolumePredictor:
         """(channels, z, y, x) float32 -> (outputs, z, y, x) float32 on the CPU.
 
         Args:
-            orientation: where the axes (z, y, x) lead in the patient, as "SPL".
+            orientation: directions of the axes (z, y, x) in the patient, such as "SPL".
             spacing: mm along them.
         """
         token = self.configuration.network.token
@@ -63,7 +63,7 @@ class VolumePredictor:
     def _forward(
         self, image: Tensor, orientation: str, spacing: Spacing, centre_mm: Sequence[float]
     ) -> Tensor:
-        """Mean logits over mirrorings and networks, of an image at that position in its volume."""
+        """Mean logits over mirrorings and networks, of an image at a position in its volume."""
         image = image[None].to(self.device)
         mirrorings = list(subsets(array_axes(orientation, self.configuration.inference.mirror_axes)))
         total: Tensor | None = None
@@ -99,7 +99,7 @@ def window_places(size: Size, window: Size, overlap: float) -> Iterator[tuple[sl
 
 @lru_cache(maxsize=4)
 def gaussian_window(window: Size) -> Tensor:
-    """(z, y, x) float32 weights, 1 in the middle, with a deviation of an eighth of each side; never zero."""
+    """(z, y, x) float32 weights, 1 in the middle, of standard deviation 1/8 of each side; never zero."""
     profiles = [
         torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in window
     ]

@@ -31,7 +31,7 @@ def estimate_step(
     """Cost of a step by the formulas of `kneeformer.planning.step_cost`.
 
     Args:
-        budget: whose speed counts; its memory does not.
+        budget: only its speed is used, not its memory.
         outputs: classes or regions that are predicted.
     """
     training, settings = configuration.training, configuration.network
@@ -57,8 +57,8 @@ def measure_step(
     """Run one real training step on random voxels: its seconds and its peak memory.
 
     The memory is this process's on a CPU, the device allocator's on a GPU. A step on a few tokens goes
-    before it and takes what only first steps take. On a CPU it is run on one core, and the
-    others are taken to share its seconds: threads that wait for each other count what else a machine does.
+    before it, to pay what only first steps cost. On a CPU it runs on one core, and the seconds are divided by
+    the number of cores: the time of several threads would depend on what else the machine does.
     """
     settings = configuration.training
     network = to_device(network, device).train()
@@ -100,9 +100,9 @@ def _seconds(device: torch.device) -> float:
 
 
 class PeakMemory:
-    """The most memory held while a block runs: CUDA's by its allocator, else by looking often.
+    """The most memory held while a block runs: from CUDA's allocator, otherwise sampled often.
 
-    On a CPU the process's; on Apple's MPS the driver's for it, which is not all counted as the process's.
+    On a CPU it is the process's; on Apple's MPS the driver's, part of which is not counted as the process's.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from kneeformer.paths import PSEUDO_LABELS
 
 @dataclass(frozen=True)
 class Labelling:
-    """Figures of pseudo-labels for the log, and the fault for which none are used."""
+    """Figures of pseudo-labels for the log, and the fault if none are used."""
 
     figures: dict[str, float] = field(default_factory=dict)
     fault: str | None = None
@@ -24,28 +24,28 @@ class Teacher(Protocol):
     """Labels images for a training, which then learns from these labels as well.
 
     Attributes:
-        rounds: parts of the training after which it labels, ascending.
+        rounds: shares of the training after which it labels, ascending.
     """
 
     @property
     def rounds(self) -> Sequence[float]: ...
 
     def label(self, average: nn.Module, folder: Path) -> Labelling:
-        """Label images into a folder, anew; it is there once all are. The same network gives the same labels.
+        """Label images into a new folder, which appears when all are labelled. Same network, same labels.
 
         Args:
             average: the averaged network, in evaluation mode.
         """
 
     def batches(self, folder: Path) -> Dataset[Batch]:
-        """Batches to learn from, by the number of the step, with the labels in the folder."""
+        """Training batches with the labels in the folder, by the number of the step."""
 
 
 def rounds_due(rounds: Sequence[float], share: float) -> int:
-    """Count the rounds of labelling that belong to a training of which this share is done."""
+    """Number of rounds of labelling that are due when this share of the training is done."""
     return sum(share >= due for due in rounds) if share < 1 else 0
 
 
 def round_folder(training: Path, number: int) -> Path:
-    """Folder of the labels of a round, from 1, in that of the training."""
+    """Folder of the labels of a round, counted from 1, in the training's folder."""
     return training / PSEUDO_LABELS / f"round_{number}"

@@ -1,4 +1,4 @@
-"""A training in TensorBoard: what its log holds, step by step and epoch by epoch."""
+"""A training in TensorBoard: the same values as in its log, per step and per epoch."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training: what is learnt, from what, how long, and where its files go."""
+"""A training: its network, objective, batches, length and folder."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -44,8 +44,8 @@ class TrainingRun:
         ends_by_epochs: end after `settings.epochs`, if the clock has not ended it before.
         workers: processes that prepare batches; 0 prepares them in this one.
         pretrained: names of pre-trained parameters; they follow `settings.fine_tuning`.
-        teacher: labels images without labels now and then, and has the batches from then on.
-        keep_seconds: write the latest checkpoint that often within an epoch, too.
+        teacher: labels images without labels now and then; batches come from it afterwards.
+        keep_seconds: also write the latest checkpoint at this interval within an epoch.
     """
 
     network: nn.Module

@@ -29,7 +29,7 @@ class State:
 
 
 class TrainingState:
-    """The network of a training, all that changes with it, and files of them.
+    """The network of a training and all that changes with it, with their checkpoints.
 
     Attributes:
         average: of the network's weights; None where the plan averages nothing.
@@ -51,7 +51,7 @@ class TrainingState:
         self.progress.step = step
 
     def save(self, file: Path, resumable: bool) -> None:
-        """Write what predicts; to resume from it, the optimiser and the weights themselves as well."""
+        """Write the weights that predict; to resume from it, the optimiser and the learnt weights too."""
         content: dict[str, Any] = {
             "network": self.predictor.state_dict(),
             "state": dict(vars(self.progress)),
@@ -73,7 +73,7 @@ class TrainingState:
             ) from fault
 
     def _restore_weights(self, file: Path, device: torch.device) -> Checkpoint:
-        """All but the progress; returns what the file holds."""
+        """Restore all but the progress; returns the content of the file."""
         checkpoint = load_checkpoint(file, device)
         restore(self.network, checkpoint.get("unaveraged") or checkpoint["network"], file)
         if self.average is not None:

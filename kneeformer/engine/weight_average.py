@@ -11,12 +11,12 @@ LONGEST_WINDOW = 1000  # steps
 class WeightAverage:
     """A copy of a network whose weights are averages (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
 
-    The window grows with the training (Karras et al. 2024): the random weights that it began with are soon
+    The window grows with the training (Karras et al. 2024): the random weights at its start are soon
     forgotten, and the length of the training need not be known.
 
     Attributes:
-        network: with the averages; in evaluation mode, never learning.
-        share: of the steps so far that are averaged over, up to 1000 of them.
+        network: has the averages as weights; in evaluation mode.
+        share: window of the average as a share of the steps so far, up to 1000 steps.
     """
 
     def __init__(self, network: nn.Module, share: float) -> None:

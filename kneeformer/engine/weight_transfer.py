@@ -15,7 +15,7 @@ class Transfer:
 
     Attributes:
         unused: in the checkpoint, but not in the network or of another shape there.
-        new: in the network, but not in the checkpoint or not fitting: these start from random initialisation.
+        new: in the network, but not in the checkpoint or of another shape there; randomly initialised.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Transfer:
 def transfer(source: dict[str, Tensor], network: nn.Module, name: str) -> Transfer:
     """Copy the tensors of a checkpoint's network into another network.
 
-    The first convolution, over an image of other channels, takes the mean of the old ones, spread so that the
-    same image in every channel gives the same output. Other tensors of another shape are not loaded.
+    If the number of image channels differs, the first convolution takes the mean over the old ones, scaled so
+    that the same image in every channel gives the same output. Other tensors of another shape are not loaded.
 
     Args:
-        name: of the checkpoint, for the error.
+        name: name of the checkpoint, for the error.
 
     Raises:
         KneeformerError: nothing fits, or what does is NaN or infinite.

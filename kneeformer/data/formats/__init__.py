@@ -1,1 +1,1 @@
-"""Image files: one module a format, and one registry of them by file ending."""
+"""Image files: one module per format, and one registry of them by file ending."""

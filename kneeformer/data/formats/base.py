@@ -13,9 +13,9 @@ import numpy as np
 from kneeformer.geometry.grid import Grid
 from kneeformer.geometry.orientation import turn
 
-_LONGEST_HEADER = 1 << 16  # bytes, of one whose voxels lie elsewhere
+_LONGEST_HEADER = 1 << 16  # bytes, of a header whose voxels are in another file
 
-# Fact of an image whose file does not tell how the patient lay.
+# Fact of an image whose file does not give the orientation of the patient.
 ORIENTATION_UNKNOWN = {"orientation": "unknown"}
 
 
@@ -24,12 +24,12 @@ class Image:
     """One volume. `array` has axes (z, y, x); of k-space it is complex, (coils, slices, rows, columns).
 
     K-space has exact zeros where nothing was measured, and the grid is that of the image to be reconstructed,
-    the middle of what the rows (readout) and columns (phase encoding) show. That of a 3D scan has an axis
-    more, (coils, 1, partitions, rows, columns): its one slab is phase-encoded along the partitions too.
+    the middle of what the rows (readout) and columns (phase encoding) show. A 3D scan has one
+    more axis, (coils, 1, partitions, rows, columns): its one slab is phase-encoded along the partitions too.
 
     Attributes:
-        facts: of the file, for CASE.json.
-        description: one line that its header shall hold, in ASCII; not read.
+        facts: facts about the file, for CASE.json.
+        description: one line of ASCII to write into the header; not read.
     """
 
     array: np.ndarray
@@ -40,11 +40,11 @@ class Image:
     def reoriented_to(self, grid: Grid) -> "Image":
         """The same image, its axes in the order and direction of a grid that has the same voxels.
 
-        No voxel changes. Of other voxels, the image as it is: `Grid.mismatch` says how they differ.
+        No voxel changes. If the voxels differ, the image is returned as it is: `Grid.mismatch` tells how.
         """
         orientation = grid.orientation()
         if self.grid.orientation() == orientation:
-            return self  # without a copy: k-space is large
+            return self  # no copy: k-space is large
         turned = self.grid.turned(orientation)
         if turned.mismatch(grid) is not None:
             return self
@@ -53,7 +53,7 @@ class Image:
 
 
 def nothing_beside(_: Path) -> Path | None:
-    """Of a format whose headers and voxels lie in one file."""
+    """`Format.beside` of a format with header and voxels in one file."""
     return None
 
 
@@ -62,16 +62,16 @@ class Format:
     """A file format.
 
     Attributes:
-        endings: of its files, lower case, with the dot; none of a format that is recognised by its content.
+        endings: those of its files, lower case, with the dot; none for a format recognised by its content.
         read: the image of a file that exists and is not empty. Checks every number of the header and every
-            checksum of the format before it hands voxels out. Raises FileFault.
-        encode: the files of an image that shall be called `name`, as (name, content), in the order in which
-            they must appear: the last one makes the image visible and carries `name`.
+            checksum of the format before it returns voxels. Raises FileFault.
+        encode: the files of an image to be called `name`, as (name, content), in the order in which they must
+            appear: the last one makes the image visible and has that `name`.
         holds_kspace: a file holds raw data of all channels; it is read, and never written.
-        recognises: tells a file by its content, whatever its name; None where the ending tells.
-        beside: the file that holds the voxels of a header, whether or not it exists; None where they lie
-            behind the header, or it does not tell. Reads no voxels.
-        voxels: of each ending of headers alone, that of the file of voxels which `encode` puts beside them.
+        recognises: recognises a file by its content, whatever its name; None if the ending is enough.
+        beside: the file that holds the voxels of a header, whether or not it exists; None if they
+            follow the header, or it does not name one. Reads no voxels.
+        voxels: for each ending of a separate header, that of the file of voxels which `encode` adds.
     """
 
     endings: tuple[str, ...]
@@ -93,7 +93,7 @@ def damaged(reason: object) -> FileFault:
 
 
 def header_fault(field: str, value: object, rule: str) -> FileFault:
-    """A header field whose value cannot be right; `rule` says what would be."""
+    """The fault of a header field with an impossible value; `rule` says what it must be."""
     return FileFault(f"its header says {field} = {value}, but {rule}; correct the header or export it again")
 
 
@@ -138,13 +138,13 @@ def require_volume(size: tuple[int, ...]) -> None:
 
 
 def require_printable(line: str) -> None:
-    """Refuse control characters in a header: one flipped bit makes a line end of a minus."""
+    """Refuse control characters in a header: one flipped bit turns a minus into a line end."""
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line.removesuffix("\r")):
         raise damaged(f"damaged header: control characters in {line[:40]!r}")
 
 
 def voxel_name(name: str, ending: str) -> str:
-    """The file of voxels beside a header called `name`. Raises FileFault: a header cannot hold that."""
+    """The file of voxels beside a header called `name`. Raises FileFault: a header cannot hold that name."""
     stem, _, kind = name.rpartition(".")
     if re.search(r"[\r\n%]|^\s|^LIST", stem):
         raise FileFault(
@@ -154,7 +154,7 @@ def voxel_name(name: str, ending: str) -> str:
 
 
 def voxel_file(path: Path, field: str, name: str) -> Path:
-    """The file beside a header in which its voxels lie, or in a folder below. Raises FileFault."""
+    """The file with the voxels of a header, beside it or in a folder below. Raises FileFault."""
     if re.match(r"LIST(\s|$)", name) or "%" in name:
         raise FileFault(f"its voxels lie in several files ({field} {name}); write them into one")
     if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -19,17 +19,17 @@ from kneeformer.data.formats.dicom_planes import (
 from kneeformer.data.formats.grid import grid_of_steps
 from kneeformer.geometry.grid import Grid
 
-Stored = Callable[[Path], np.ndarray]  # of a file, (frames, rows, columns), as stored
+Stored = Callable[[Path], np.ndarray]  # (frames, rows, columns) of a file, as stored
 
-_ONE_PLACE_MM = 0.01  # planes nearer to each other lie at one place
-_UNEVEN = 0.05  # of the distance between slices: what rounding of positions may move one
-_ASIDE = 0.25  # of a voxel, within the plane
+_ONE_PLACE_MM = 0.01  # planes closer than this are at the same place
+_UNEVEN = 0.05  # part of the slice distance by which rounding of positions may move a slice
+_ASIDE = 0.25  # part of a voxel, within the plane
 
 _FIELD = "ImageOrientationPatient, ImagePositionPatient"
 
 
 def _read(path: Path) -> Image:
-    """The volume of the series that a file belongs to: its files in the same folder."""
+    """The volume of a file's series, from all its files in the same folder."""
     stored = cache(stored_values)
     planes, copies = _planes(path, stored)
     if copies:
@@ -40,7 +40,7 @@ def _read(path: Path) -> Image:
 def series_planes(path: Path) -> list[Plane]:
     """The planes of the series that a file belongs to, along their normal, without copies of slices.
 
-    Only slices at one depth, which may be copies, are decompressed.
+    Only slices at equal depth, which may be copies, are decompressed.
 
     Raises:
         FileFault: they do not make one volume.
@@ -105,7 +105,7 @@ def _without_copies(planes: Sequence[Plane], stored: Stored) -> list[Plane]:
 
 
 def _require_even(planes: Sequence[Plane]) -> None:
-    """Raises FileFault: slices are missing, or lie unevenly."""
+    """Raises FileFault: slices are missing, or unevenly spaced."""
     steps = np.diff([plane.depth for plane in planes])
     usual = float(np.median(steps))
     for (before, after), step in zip(pairwise(planes), steps, strict=True):
@@ -126,7 +126,7 @@ def _require_even(planes: Sequence[Plane]) -> None:
 
 
 def _grid(planes: Sequence[Plane]) -> Grid:
-    """Spacing between slices is that of their positions. Raises FileFault: sheared, as by a tilted gantry."""
+    """Slice spacing follows from the positions. Raises FileFault: sheared, e.g. by a tilted gantry."""
     first, last = planes[0], planes[-1]
     (along_row, along_column), (rows, columns) = first.axes, first.spacing
     step = (last.position - first.position) / (len(planes) - 1)

@@ -15,7 +15,7 @@ from kneeformer.data.formats.base import FileFault, damaged, finite, positive
 
 PIP = "pip install 'kneeformer[dicom]'"
 
-_HIGH_THROUGHPUT = "1.2.840.10008.1.2.4.20"  # JPEG 2000 of that kind, which GDCM does not read
+_HIGH_THROUGHPUT = "1.2.840.10008.1.2.4.20"  # High-Throughput JPEG 2000, which GDCM does not read
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plane:
     """One frame.
 
     Attributes:
-        file, frame: that hold it; frames are numbered from 0.
+        file, frame: those that hold it; frames are numbered from 0.
         size: (rows, columns).
         position: (3,) LPS mm of the first voxel's centre: ImagePositionPatient.
         axes: (2, 3) unit vectors along a row and along a column: ImageOrientationPatient.
@@ -73,7 +73,7 @@ def read_header(file: Path, keywords: list[str] | None = None) -> Any:
     """The data set of a file without its voxels. Raises FileFault.
 
     Args:
-        keywords: of the elements to read; None reads all.
+        keywords: elements to read; None reads all.
     """
     with _lenient(file) as library:
         header = library.dcmread(file, stop_before_pixels=True, specific_tags=keywords)
@@ -180,7 +180,7 @@ def _require_decoder(library: ModuleType, file: Path, syntax: Any) -> None:
 
 @contextmanager
 def _lenient(file: Path) -> Iterator[ModuleType]:
-    """pydicom, its remarks on files of other programs silenced. Raises FileFault: unreadable."""
+    """Silence pydicom's remarks on files of other programs. Raises FileFault: unreadable."""
     library = pydicom()
     log = logging.getLogger("pydicom")
     level = log.level
@@ -195,7 +195,7 @@ def _lenient(file: Path) -> Iterator[ModuleType]:
         if fault.errno is not None:
             raise
         raise damaged(f"{file.name}: {fault}") from fault
-    except Exception as fault:  # parsers and decoders raise whatever a damaged byte leads them to
+    except Exception as fault:  # parsers and decoders may raise anything on damaged bytes
         raise damaged(f"{file.name}: {' '.join(str(fault).split())[:200]}") from fault
     finally:
         log.setLevel(level)

@@ -2,7 +2,7 @@
 
 `kspace` is (slices, coils, rows, columns), or (slices, rows, columns) of one coil; rows are the readout,
 columns the phase encoding. An ISMRMRD header in `ismrmrd_header` tells what was measured and how large it is;
-a file without one is read too, by rules that are logged. Nothing tells how the patient lay.
+a file without one is read too, by rules that are logged. The patient's orientation is unknown.
 """
 
 import logging
@@ -48,7 +48,7 @@ def _shape_of_reconstruction(file: Any) -> tuple[int, int] | None:
 
 
 def _clear_padding(kspace: np.ndarray, header: Header) -> None:
-    """Set to zero what the header says was not measured: padding of the columns on either side."""
+    """Set to zero what the header says was not measured: padding of the columns on both sides."""
     encoded = int(number(header, "encodedSpace/matrixSize/y", int))
     limits = "encodingLimits/kspace_encoding_step_1"
     left = encoded // 2 - int(number(header, f"{limits}/center", int))
@@ -59,7 +59,7 @@ def _clear_padding(kspace: np.ndarray, header: Header) -> None:
 
 
 def _grid(kspace: np.ndarray, wanted: tuple[int, int] | None, spacing: Spacing) -> Grid:
-    """The grid of the reconstruction: as wanted, or a square of what there is where there is less."""
+    """The grid of the reconstruction: of the wanted size, or a square of what there is if that is less."""
     slices, rows, columns = kspace.shape[1:]
     height, width = wanted or (min(rows, columns),) * 2
     if not (0 < height <= rows and 0 < width <= columns):

@@ -1,4 +1,4 @@
-"""From the numbers of a header to a grid in patient space; a sheared grid has no place here."""
+"""From the numbers of a header to a grid in patient space; sheared grids are refused."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ from kneeformer.data.formats.base import FileFault, damaged, header_fault
 from kneeformer.geometry.grid import Grid
 
 # The cosine between two axes that should be at right angles. Above the first, the grid is sheared; up to the
-# second it is the rounding of a writer (float32 has 1e-7) and kept as it is; between them it is straightened.
+# second it is the rounding of a writer (1e-7 in float32) and kept as it is; between them it is straightened.
 SHEARED, ROUNDING = 1e-3, 1e-6
 
 # Lengths other than millimetres that headers use.
@@ -24,7 +24,7 @@ def grid_of_steps(size: tuple[int, ...], steps: np.ndarray, origin: np.ndarray, 
         size: voxels along (x, y, z).
         steps: (3, 3) mm, LPS; column i is one step along axis i of (x, y, z).
         origin: (3,) mm, LPS, of the first voxel's centre.
-        field: of the header, for faults.
+        field: name of the header field, for faults.
 
     Raises:
         FileFault: a step of length zero, axes in a plane, or sheared.
@@ -64,7 +64,7 @@ def grid(
 
 
 def millimetres(path: Path, field: str, unit: str) -> float:
-    """Return the length of a `unit` in mm; logs a line where it is not 1. Raises FileFault: unknown unit."""
+    """Return the length of a `unit` in mm; logs a line if it is not 1. Raises FileFault: unknown unit."""
     try:
         scale = UNITS_MM[unit.strip().lower()]
     except KeyError as fault:

@@ -1,4 +1,4 @@
-"""Raw k-space in HDF5 files, whose layouts are told apart by what a file holds; read, never written."""
+"""Raw k-space in HDF5 files, whose layouts are recognised by their content; read, never written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def _h5py() -> ModuleType:
 
 
 def _reader(file: Any) -> Callable[[Path], Image]:
-    """Choose what reads the layout of an opened file. Raises FileFault: none that is known."""
+    """Choose the reader for the layout of an opened file. Raises FileFault: unknown layout."""
     if hasattr(kspace := file.get("kspace"), "dtype"):  # a group has none
         if kspace.dtype.kind != "c" or len(kspace.shape) not in (3, 4, 5) or 0 in kspace.shape:
             shape = " x ".join(map(str, kspace.shape))

@@ -1,7 +1,7 @@
 """Raw Cartesian k-space in the format of ISMRMRD (Inati et al. 2017).
 
-A group of the file holds the XML header in `xml` and, in `data`, a table of readouts: of each a head, which
-tells where in k-space it lies and how the patient lay, and the samples of all coils.
+A group of the file holds the XML header in `xml` and, in `data`, a table of readouts. Each has a head,
+with its place in k-space and the orientation of the patient, and the samples of all coils.
 """
 
 import logging
@@ -22,7 +22,7 @@ from kneeformer.data.formats.ismrmrd_header import (
     trajectory,
 )
 
-# Flags of a readout, numbered from 1 as the format has them.
+# Flags of a readout, numbered from 1 as in the format.
 _NO_IMAGING = {
     "noise": 19,
     "navigator": 23,
@@ -36,16 +36,16 @@ _NO_IMAGING = {
 }
 _CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSED = 20, 21, 22
 _OTHER_IMAGES = ("contrast", "phase", "repetition", "set")
-_AT_ONCE = 1024  # readouts that are read
+_AT_ONCE = 1024  # readouts read together
 
 
 def read_ismrmrd(group: Any, path: Path) -> Image:
-    """The k-space of a group of an opened file; each readout lies where its encoding steps say.
+    """The k-space of a group of an opened file; each readout is placed by its encoding steps.
 
-    What measured no image is left out, and what was measured several times is averaged.
+    Readouts that do not measure the image are left out; repeated ones are averaged.
 
     Raises:
-        FileFault: not Cartesian, several images in one file, or a head that cannot be right.
+        FileFault: not Cartesian, several images in one file, or a head with impossible values.
     """
     header = parse_header(bytes(np.ravel(group["xml"][()])[0]))
     if (found := trajectory(header)) != "cartesian":
@@ -66,7 +66,7 @@ def read_ismrmrd(group: Any, path: Path) -> Image:
 def _imaging(heads: np.ndarray, header: Header, path: Path) -> np.ndarray:
     """Numbers of the readouts that measured the image, of the first encoding. Raises FileFault: none.
 
-    Embedded calibration is lines of the image between those of its undersampling.
+    Embedded calibration lines belong to the image: they lie between its undersampled lines.
     """
     left_out = {kind: _flag(heads, number) for kind, number in _NO_IMAGING.items()}
     if calibration_mode(header) != "embedded":
@@ -99,7 +99,7 @@ def _placed(
     """(coils, slices, rows, columns) complex64, or (coils, 1, partitions, rows, columns) of a 3D scan.
 
     Args:
-        samples: of every readout of the file, of which `imaging` are those of `heads`.
+        samples: those of every readout of the file; `imaging` numbers those of `heads`.
         slices: their numbers, in the order of the array.
     """
     depth, rows, columns = matrix(header, "encodedSpace")
@@ -121,7 +121,7 @@ def _placed(
 
 
 def _steps(heads: np.ndarray, header: Header, axis: int, size: int) -> np.ndarray:
-    """Place of each readout on an axis of `size`: the header tells which step is the zero frequency."""
+    """Place of each readout on an axis of `size`: the header says which step is the zero frequency."""
     name = f"kspace_encoding_step_{axis}"
     centre = int(number(header, f"encodingLimits/{name}/center", int, size // 2))
     steps = heads["idx"][f"kspace_encode_step_{axis}"].astype(int) + size // 2 - centre
@@ -134,7 +134,7 @@ def _steps(heads: np.ndarray, header: Header, axis: int, size: int) -> np.ndarra
 
 
 def _each(samples: Any, imaging: np.ndarray) -> Iterator[np.ndarray]:
-    """The samples of some readouts, read in order and not all at once."""
+    """The samples of some readouts, read in order, a part at a time."""
     for first in range(0, len(samples), _AT_ONCE):
         wanted = imaging[(imaging >= first) & (imaging < first + _AT_ONCE)] - first
         if len(wanted):
@@ -144,7 +144,7 @@ def _each(samples: Any, imaging: np.ndarray) -> Iterator[np.ndarray]:
 def _line(head: np.void, stored: np.ndarray, rows: int) -> tuple[int, np.ndarray]:
     """A readout as (coils, n) complex samples and the row of the first. Raises FileFault: it does not fit.
 
-    The first and last samples that its head discards are cut off, then a reversed line is turned round. One
+    The first and last samples that its head discards are cut off, then a reversed line is flipped. One
     that fills the matrix begins at row 0, a shorter one has its centre in the middle.
     """
     count, before, after = (int(head[name]) for name in ("number_of_samples", "discard_pre", "discard_post"))

@@ -7,17 +7,17 @@ from kneeformer.data.formats.grid import grid
 from kneeformer.data.formats.ismrmrd_header import Header, encoded_spacing, image_shape, matrix
 from kneeformer.geometry.grid import Grid
 
-_DIRECTIONS = ("phase_dir", "read_dir", "slice_dir")  # of columns, rows and slices: x, y and z of an index
-_UNEVEN = 0.05  # of the distance between slices
+_DIRECTIONS = ("phase_dir", "read_dir", "slice_dir")  # of columns, rows, slices: x, y, z of an index
+_UNEVEN = 0.05  # part of the distance between slices
 
 
 def is_oriented(heads: np.ndarray) -> bool:
-    """Tell heads that say how the patient lay from those that do not, whose directions are zeros."""
+    """True if heads give the patient's orientation; otherwise their directions are zeros."""
     return all(heads[0][name].any() for name in _DIRECTIONS)
 
 
 def slices_in_order(heads: np.ndarray) -> np.ndarray:
-    """Numbers of the slices, along the direction of slices where readouts tell it."""
+    """Numbers of the slices, along the direction of slices if readouts give it."""
     numbers, first = np.unique(heads["idx"]["slice"], return_index=True)
     along = heads["position"][first] @ heads[0]["slice_dir"]
     return np.asarray(numbers[np.argsort(along, kind="stable")])
@@ -30,8 +30,8 @@ def image_grid(heads: np.ndarray, slices: np.ndarray, header: Header) -> Grid:
     view is the voxel n // 2, where a centred Fourier transform has it.
 
     Args:
-        heads: of readouts, positions and directions in mm, LPS.
-        slices: as `slices_in_order` gives them.
+        heads: heads of readouts, with positions in mm and directions, LPS.
+        slices: as from `slices_in_order`.
 
     Raises:
         FileFault: slices of several directions or at uneven distances, or directions not at right angles.
@@ -55,7 +55,7 @@ def image_grid(heads: np.ndarray, slices: np.ndarray, header: Header) -> Grid:
 
 
 def _distance(centres: np.ndarray, direction: np.ndarray, otherwise: float) -> float:
-    """Millimetres between neighbouring slices, or `otherwise` where they do not tell it."""
+    """Millimetres between neighbouring slices, or `otherwise` if the positions do not give it."""
     gaps = np.diff(centres, axis=0)
     if not gaps.any():
         return otherwise

@@ -22,13 +22,13 @@ def parse_header(content: bytes) -> Header:
 
 
 def number(header: Header, field: str, kind: type = float, otherwise: float | None = None) -> float:
-    """A number of the first encoding, or `otherwise` where the header has no such field.
+    """A number of the first encoding, or `otherwise` if the header has no such field.
 
     Args:
-        field: as "encodedSpace/matrixSize/x".
+        field: such as "encodedSpace/matrixSize/x".
 
     Raises:
-        FileFault: it is not there and has to be, or is no number.
+        FileFault: it is required and missing, or is not a number.
     """
     element = header.find(".//" + "/".join(f"{{*}}{part}" for part in field.split("/")))
     if element is None and otherwise is not None:
@@ -75,12 +75,12 @@ def image_shape(header: Header) -> Size:
 
 
 def trajectory(header: Header) -> str:
-    """The trajectory through k-space, in lower case: "cartesian" where the header does not say."""
+    """The trajectory through k-space, in lower case: "cartesian" if the header does not say."""
     return _word(header, "trajectory", "cartesian")
 
 
 def calibration_mode(header: Header) -> str:
-    """The way in which coils are calibrated, in lower case: "embedded", ...; "" where it does not say."""
+    """The mode of coil calibration, in lower case: "embedded", ...; "" if the header does not say."""
     return _word(header, "parallelImaging/{*}calibrationMode", "")
 
 

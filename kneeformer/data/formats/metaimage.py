@@ -1,4 +1,4 @@
-"""MetaImage: lines of `key = value`, and voxels behind them (.mha) or in a file beside (.mhd)."""
+"""MetaImage: lines of `key = value`, followed by the voxels (.mha), or with a file of voxels (.mhd)."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 WRITTEN = {code: name for name, code in TYPES.items() if name not in {"MET_LONG", "MET_ULONG"}}
-VOXELS = ".zraw"  # of a .mhd
+VOXELS = ".zraw"  # file of voxels of a .mhd
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 Header = dict[str, str]
@@ -90,7 +90,7 @@ def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
 
 
 def _parse(content: bytes) -> tuple[Header, bytes]:
-    """The header by its keys, and what is behind it; ElementDataFile is the last key."""
+    """The header by its keys, and the bytes that follow; ElementDataFile is the last key."""
     end = re.search(rb"^ElementDataFile[ \t]*=[^\n]*(\n|\Z)", content, re.MULTILINE)
     if end is None:
         raise damaged("no MetaImage, or cut short: its header has no line ElementDataFile")
@@ -159,7 +159,7 @@ def _voxels(header: Header, stored: bytes, count: int, dtype: np.dtype) -> bytes
 
 
 def _present(header: Header, *keys: str) -> str:
-    """The first of the keys that the header has, or the first of all."""
+    """The first key that the header has, or the first of all."""
     return next((key for key in keys if key in header), keys[0])
 
 
@@ -191,7 +191,7 @@ def _text(numbers: tuple[float, ...] | list[float]) -> str:
 
 
 def beside(path: Path) -> Path | None:
-    """As `Format.beside`, of a .mhd."""
+    """As `Format.beside`, for a .mhd."""
     return named_beside(path, b"ElementDataFile[ \t]*=") if path.name.lower().endswith(".mhd") else None
 
 

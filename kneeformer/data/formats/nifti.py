@@ -63,13 +63,13 @@ Header = dict[str, Any]
 
 
 def read(path: Path) -> Image:
-    """As `Format.read`. The place is that of the sform where its code is above 0, else of the qform."""
+    """As `Format.read`. The position is that of the sform if its code is above 0, else of the qform."""
     (image,) = _read(path, several=False)
     return image
 
 
 def read_channels(path: Path) -> list[Image]:
-    """As `read`, of a file whose fourth dimension, if there is one, counts channels.
+    """As `read`, for a file whose fourth dimension, if there is one, is that of channels.
 
     Raises:
         FileFault: as `read`.
@@ -95,7 +95,7 @@ def _read(path: Path, several: bool) -> list[Image]:
 
 
 def encode(name: str, image: Image) -> list[tuple[str, bytes]]:
-    """As `Format.encode`: NIfTI-1 with its place as sform and as qform."""
+    """As `Format.encode`: NIfTI-1 with its position as sform and as qform."""
     array, grid = image.array, image.grid
     ras = TO_LPS[:, None] * grid.cosines
     flip = 1.0 if np.linalg.det(ras) > 0 else -1.0
@@ -175,7 +175,7 @@ def _dtype(header: Header, order: str) -> np.dtype:
 
 
 def _start(header: Header) -> int:
-    """Offset of the voxels in bytes: behind the header and the four bytes that announce extensions."""
+    """Offset of the voxels in bytes: after the header and the four bytes that announce extensions."""
     least, start = int(header["sizeof_hdr"]) + 4, float(header["vox_offset"])
     if not (math.isfinite(start) and start >= least and start == int(start)):
         raise header_fault("vox_offset", f"{start:g}", f"it must be a whole number from {least} on")
@@ -235,7 +235,7 @@ def _by_qform(header: Header, size: tuple[int, ...], spacing: np.ndarray, unit: 
 
 
 def _quaternion(turn: np.ndarray) -> np.ndarray:
-    """b, c, d of a proper rotation; a is what is left, and not negative."""
+    """b, c, d of a proper rotation; a follows from them and is not negative."""
     symmetric = turn + turn.T - np.trace(turn) * np.eye(3)
     beside = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
     # The rotation's quaternion (b, c, d, a) is the eigenvector of the largest eigenvalue of this matrix.

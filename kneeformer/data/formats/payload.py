@@ -1,4 +1,4 @@
-"""The voxels of a file as bytes: unpacked, and verified against size and checksum before they are used."""
+"""The voxels of a file as bytes: unpacked, with size and checksum verified before they are used."""
 
 import bz2
 import sys
@@ -50,7 +50,7 @@ def gunzip_start(packed: bytes, size: int) -> bytes:
 def decimal_numbers(text: bytes, dtype: np.dtype, count: int) -> bytes:
     """Voxels written as `count` decimal numbers, as bytes of `dtype`. Raises FileFault.
 
-    White space must follow the last number too: without it nobody can tell whether digits are missing.
+    White space must follow the last number too: without it digits could be missing.
     """
     if text and not text[-1:].isspace():
         raise damaged(
@@ -67,7 +67,7 @@ def decimal_numbers(text: bytes, dtype: np.dtype, count: int) -> bytes:
 
 
 def gzip(content: bytes, dtype: np.dtype) -> bytes:
-    """Compress the bytes of voxels of a type, a header before them or not, as one gzip member."""
+    """Compress voxels of a type, with or without a header before them, as one gzip member."""
     return _pack(content, dtype, GZIP)
 
 
@@ -77,10 +77,10 @@ def deflate(content: bytes, dtype: np.dtype) -> bytes:
 
 
 def _pack(content: bytes, dtype: np.dtype, wbits: int) -> bytes:
-    """Compress, by run-length matching alone where voxels are one byte or floats.
+    """Compress, by run-length matching alone if voxels are one byte or floats.
 
-    Label maps become half as large by it, and floats, in which little repeats, are faster. The two bytes of
-    an int16 background are no run.
+    It makes label maps half as large, and floats, in which little repeats, faster. The two bytes of an int16
+    background are no run.
     """
     by_runs = dtype.itemsize == 1 or dtype.kind == "f"
     strategy = zlib.Z_RLE if by_runs else zlib.Z_DEFAULT_STRATEGY
@@ -89,7 +89,7 @@ def _pack(content: bytes, dtype: np.dtype, wbits: int) -> bytes:
 
 
 def _unpack(unpacker: Callable[[], Any], packed: bytes, size: int) -> bytes:
-    """Unpack streams until the bytes end; no more than one byte above `size` is ever made."""
+    """Unpack streams until the bytes end, but never more than `size` + 1 bytes."""
     parts: list[bytes] = []
     missing = size
     while missing >= 0:

@@ -14,12 +14,12 @@ BY_ENDING = {ending: form for form in FORMATS for ending in form.endings}  # lon
 
 
 def ending_of(path: Path) -> str | None:
-    """The known ending that a file's name carries, in any case of its letters; None where it carries none."""
+    """The known ending that a file's name carries, in any case of letters; None if there is none."""
     return next((ending for ending in BY_ENDING if path.name.lower().endswith(ending)), None)
 
 
 def format_of(path: Path) -> Format | None:
-    """The format of a file, by its ending or, where that is none that is known, by its content."""
+    """The format of a file, by its ending, or by its content if the ending is unknown."""
     if (ending := ending_of(path)) is not None:
         return BY_ENDING[ending]
     return next((form for form in FORMATS if form.recognises and form.recognises(path)), None)

@@ -1,7 +1,7 @@
 """Raw k-space of 3D scans in the HDF5 layout of SKM-TEA (Desai et al. 2021).
 
-`kspace` is (x, ky, kz, echoes, coils), complex: the readout is transformed already, two axes are encoded.
-Voxel sizes and orientation are in files of the dataset's own, beside it.
+`kspace` is (x, ky, kz, echoes, coils), complex: the readout is already transformed, two axes are encoded.
+Voxel sizes and orientation are in separate files of the dataset.
 """
 
 import logging
