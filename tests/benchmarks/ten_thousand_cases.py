@@ -141,7 +141,8 @@ def measure_size(count: int, scratch: Path, interval_s: float) -> dict[str, Cost
         costs = {}
         for what, command in commands(root).items():
             if what == _PREDICTED:  # the label maps stand for predictions
-                shutil.copytree(root / "raw" / NAME / "labelsTr", root / "predicted", dirs_exist_ok=True)
+                for label in (root / "raw" / NAME / "labelsTr").iterdir():
+                    shutil.copyfile(label, root / "predicted" / label.name)
             costs[what] = cost = measure(command, root, interval_s)
             print(f"{count:7} {what:26}{cost.seconds:9.1f} s {cost.everything:7.0f} MiB", flush=True)
         return costs
