@@ -1,6 +1,6 @@
 """Details of the label study: scores of each structure, and of pseudo-labels in each round."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,12 +39,18 @@ def _interval(seeds: Iterable[ScoreTable], structure: str, metric: str) -> tuple
     return seeds_and_subjects_interval(np.stack([by_subject(table, metric) for table in alone]))
 
 
-def pseudo_labels_csv(trainings: Mapping[Group, Sequence[Path]], prepared: Path, scheme: LabelScheme) -> str:
+def pseudo_labels_csv(
+    trainings: Mapping[Group, Sequence[Path]],
+    prepared: Path,
+    scheme: LabelScheme,
+    person: Callable[[str], str],
+) -> str:
     """Dice of pseudo-labels, over trusted voxels, with the labels that the study hides.
 
     Args:
         trainings: folders of trainings, one per seed.
         prepared: folder of the prepared cases.
+        person: of a case, by its name; intervals are over persons.
     """
     return csv_text(
         ["labels", "arm", "repetition", "round", "structure", "images", "dice", "low", "high"],
@@ -53,17 +59,21 @@ def pseudo_labels_csv(trainings: Mapping[Group, Sequence[Path]], prepared: Path,
             for (labels, arm), seeds in trainings.items()
             for number, training in enumerate(seeds, 1)
             for folder in sorted((training / PSEUDO_LABELS).glob("round_*"))
-            for structure, scores in _of_round(folder, prepared, scheme)
+            for structure, scores in _of_round(folder, prepared, scheme, person)
         ),
     )
 
 
-def _of_round(folder: Path, prepared: Path, scheme: LabelScheme) -> Iterator[tuple[str, list[float]]]:
+def _of_round(
+    folder: Path, prepared: Path, scheme: LabelScheme, person: Callable[[str], str]
+) -> Iterator[tuple[str, list[float]]]:
     """For each structure the number of images with known labels, and mean and interval of their Dice."""
     names = sorted(file.stem for file in folder.glob(record_file(folder, "*").name))
-    dices = [found for name in names if (found := _of_image(folder, prepared, name, scheme))]
+    dices = {name: found for name in names if (found := _of_image(folder, prepared, name, scheme))}
+    persons = [person(name) for name in dices]
     for structure in scheme.names if dices else ():
-        yield structure, [len(dices), *mean_interval(found[structure] for found in dices)]
+        values = [found[structure] for found in dices.values()]
+        yield structure, [len(values), *mean_interval(values, persons)]
 
 
 def _of_image(folder: Path, prepared: Path, name: str, scheme: LabelScheme) -> dict[str, float]:
@@ -71,7 +81,7 @@ def _of_image(folder: Path, prepared: Path, name: str, scheme: LabelScheme) -> d
     true, pseudo = open_case(prepared, name).labels, open_case(prepared, name, relabelled=folder).labels
     if true is None or pseudo is None:
         return {}
-    found = pseudo[...]
-    trusted = found >= 0
-    pair = true[...][trusted], found[trusted]
+    truth, found = true[...], pseudo[...]
+    trusted = (found >= 0) & scheme.scored(truth)
+    pair = truth[trusted], found[trusted]
     return {s: dice(count(*(scheme.structure(labels, s) for labels in pair))) for s in scheme.names}

@@ -119,6 +119,7 @@ def run_label_study(
             {key: [t.folder for t in runs] for key, runs in planned.trainings.items()},
             folders.preprocessed / study.dataset / prepared,
             plan.dataset.scheme,
+            Dataset.open(folders.raw / study.dataset).description.subject,
         ),
     )
     draw(scores, home / "curves.png")

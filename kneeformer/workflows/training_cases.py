@@ -88,7 +88,10 @@ def learning_cases(
     training = StoredCases(cases, others, {name: whose(name) for name in names})
     if not training.cases:
         raise KneeformerError(f"{folders.raw / request.dataset}: no cases to learn from")
-    return training, StoredCases([stored / n for n in split["val"]] or training.cases)
+    if not split["val"]:
+        return training, StoredCases(training.cases, whose=training.whose)
+    validation = [stored / name for name in split["val"]]
+    return training, StoredCases(validation, whose={name: whose(name) for name in split["val"]})
 
 
 def _unlabelled(folders: Folders, request: Request, split: Split, labelled: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from kneeformer.engine.masked_voxels import (
 from kneeformer.geometry.aliases import Size
 from kneeformer.networks.blocks import Expand
 from kneeformer.networks.ssim import ssim
+from kneeformer.tasks.masked_pretraining.review import error_table
 
 LAYOUTS = [((2, 3, 4), (3, 5, 1)), ((4, 1, 2), (1, 2, 3)), ((3, 2, 2), (2, 4, 4))]  # grid, voxels of a token
 
@@ -338,3 +339,11 @@ def test_validation_of_nothing_that_counts_scores_nothing() -> None:
     with torch.no_grad():
         found = MaskedVoxelObjective(True, True).validate(Given(batch["image"].clone()), [batch])
     assert (found.loss, found.scores, found.figures) == (0, {"SSIM": 0}, {"PSNR": 0})
+
+
+def test_intervals_are_over_persons_and_not_over_their_scans() -> None:
+    scores = {name: {"network": {"psnr": psnr, "ssim": 0.5}} for name, psnr in (("a_L", 20.0), ("a_R", 22.0))}
+    head, line = error_table(scores, {"a_L": "a", "a_R": "a"}).splitlines()
+    assert head == "hidden voxels of 2 cases: mean" and "PSNR 21.00 dB   SSIM 0.500" in line
+    head, line = error_table(scores, {}).splitlines()
+    assert head.endswith("mean (95 % CI)") and "21.00 dB (20.00 to 22.00)" in line

@@ -49,6 +49,23 @@ def test_pseudo_labels_are_scored_where_they_are_trusted_and_the_labels_known(tm
     stored(prepared, "unknown", None)
     for name in ("known", "unknown"):
         relabel_case(open_case(prepared, name), training / "pseudo_labels" / "round_2", pseudo, {}, SHAPE)
-    _, line = pseudo_labels_csv({(5, "C"): [training], (5, "A"): [tmp_path]}, prepared, SCHEME).splitlines()
+    trainings = {(5, "C"): [training], (5, "A"): [tmp_path]}
+    _, line = pseudo_labels_csv(trainings, prepared, SCHEME, str).splitlines()
     assert line.split(",")[:6] == ["5", "C", "1", "2", "femur", "1"]
     assert line.split(",")[6] == "0.571429"
+
+
+def test_intervals_of_pseudo_labels_are_over_persons_and_ignored_voxels_do_not_count(tmp_path: Path) -> None:
+    prepared, folder = tmp_path / "prepared", tmp_path / "training" / "pseudo_labels" / "round_1"
+    scheme = LabelScheme.from_json({"background": 0, "femur": 1, "ignore": 2})
+    true, pseudo = np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.int16)
+    true[..., :2], true[..., 2:4] = (
+        1,
+        2,
+    )  # of 20 predicted voxels 8 are true and 8 are ignored: 2 x 8 / (8 + 12)
+    for name in ("a_L", "a_R"):
+        stored(prepared, name, true)
+        relabel_case(open_case(prepared, name), folder, pseudo, {}, SHAPE)
+    for person, interval in ((lambda name: name[0], ("", "")), (str, ("0.8", "0.8"))):
+        _, line = pseudo_labels_csv({(5, "C"): [folder.parents[1]]}, prepared, scheme, person).splitlines()
+        assert (*line.split(",")[5:7], *line.split(",")[7:9]) == ("2", "0.8", *interval)

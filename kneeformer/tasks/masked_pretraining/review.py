@@ -1,5 +1,6 @@
 """Review of masked pre-training: masked-voxel errors, also of untrained baselines, and pictures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +32,19 @@ class Review:
         network: in evaluation mode on its device.
         training: stored cases (folder / name) for the mean image.
         validation: stored cases to fill in.
+        persons: of validation cases, by name; a case without has its own.
         output: folder for masked_voxel_error.json and the first PICTURES of CASE.png.
     """
 
     network: nn.Module
     training: list[Path]
     validation: list[Path]
+    persons: Mapping[str, str]
     configuration: CropConfiguration
     output: Path
 
     def run(self) -> str:
-        """Write the files, and return a table of means with 95 % intervals over the cases."""
+        """Write the files, and return a table of means with 95 % intervals over persons."""
         self.output.mkdir(parents=True, exist_ok=True)
         mean_image = torch.stack(
             [self._middle(open_case(c.parent, c.name)) for c in self.training[:TEMPLATES]]
@@ -51,7 +54,7 @@ class Review:
             for number, case in enumerate(self.validation[:CASES])
         }
         write_json(self.output / "masked_voxel_error.json", scores)
-        return _table(scores)
+        return error_table(scores, self.persons)
 
     def _score(self, case: Path, mean_image: Tensor, number: int) -> Scores:
         batch = self._batch(case, number)
@@ -115,15 +118,17 @@ class Review:
         return torch.from_numpy(np.stack(channels))[None]
 
 
-def _table(scores: dict[str, Scores]) -> str:
-    cases = [case for case in scores.values() if case]
-    if not cases:
+def error_table(scores: Mapping[str, Scores], persons: Mapping[str, str]) -> str:
+    """Lines of means over cases, with 95 % intervals over persons where there are several."""
+    found = {name: case for name, case in scores.items() if case}
+    if not found:
         return "the validation crops hold nothing but air"
-    several = len(cases) > 1
+    cases, whose = list(found.values()), [persons.get(name, name) for name in found]
+    several = len(set(whose)) > 1
     line = "  {:<21} PSNR {:5.2f} dB" + " ({:.2f} to {:.2f})" * several
     line += "   SSIM {:.3f}" + " ({:.3f} to {:.3f})" * several
     lines = [f"hidden voxels of {len(cases)} cases: mean{' (95 % CI)' * several}"]
     for method in cases[0]:
-        means = [mean_interval(case[method][m] for case in cases) for m in ("psnr", "ssim")]
+        means = [mean_interval((case[method][m] for case in cases), whose) for m in ("psnr", "ssim")]
         lines.append(line.format(method, *(value for mean in means for value in mean[: 1 + 2 * several])))
     return "\n".join(lines)

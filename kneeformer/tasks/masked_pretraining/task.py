@@ -93,7 +93,8 @@ class MaskedPretraining(CropTask):
         configuration: CropConfiguration,
         output: Path,
     ) -> str:
-        return Review(network, training.cases, validation.cases, configuration, output).run()
+        persons = {name: whose.person for name, whose in validation.whose.items()}
+        return Review(network, training.cases, validation.cases, persons, configuration, output).run()
 
 
 def _masking(configuration: CropConfiguration) -> MaskingSettings:
