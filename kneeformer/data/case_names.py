@@ -25,6 +25,11 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
     return lines
 
 
+def names_alike(names: Iterable[str]) -> list[str]:
+    """Names that differ in case, spaces or invisible characters alone, each group as one text."""
+    return _alike(sorted(set(names)), lambda name: _seen(name).casefold())
+
+
 def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[str]:
     """Groups of names that are equal `by` something, each group as one text."""
     groups: dict[str, list[str]] = defaultdict(list)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneeformer.data.case_names import case_name_faults
+from kneeformer.data.case_names import case_name_faults, names_alike
 from kneeformer.data.check_labels import label_problems, not_finite
 from kneeformer.data.dataset import Case, Dataset, case_folder, list_cases
 from kneeformer.data.description import DatasetDescription
@@ -70,8 +70,8 @@ def check_layout(dataset: Dataset) -> list[str]:
 
 
 def layout_warnings(dataset: Dataset) -> list[str]:
-    """A line for each entry of `subjects` or `sides` in dataset.json that names no case, and for each test
-    case of a subject that a network learns from.
+    """A line for each entry of `subjects` or `sides` in dataset.json that names no case, for subjects whose
+    names look the same, and for each test case of a subject that a network learns from.
     """
     description, training = dataset.description, dataset.training_cases()
     tests = list_cases(dataset.folder / "imagesTs", description)
@@ -84,6 +84,11 @@ def layout_warnings(dataset: Dataset) -> list[str]:
             f"{file}: {key}: there is no case {name!r}; correct the name or remove it"
             for key, names in said.items()
             for name in sorted(names - cases)
+        ),
+        *(
+            f"{file}: the subjects {group} count as several people; if they are one, give their cases one "
+            f"name in subjects"
+            for group in names_alike(map(description.subject, cases))
         ),
         *(
             f"{c.images[0]}: its subject is in imagesTr too, so its scores will be too good"

@@ -88,6 +88,15 @@ class TestLayout:
             f"be too good"
         ]
 
+    def test_subjects_that_look_the_same_are_warned_of(self, make_dataset: MakeDataset) -> None:
+        """One of them would train and the other validate."""
+        dataset = make_dataset(cases=("P1_V1", "p1_V2", "c", "d"), subjects={"c": "Q 2", "d": "Q  2 "})
+        advice = "count as several people; if they are one, give their cases one name in subjects"
+        assert layout_warnings(dataset) == [
+            f"{dataset.folder}/dataset.json: the subjects 'P1' and 'p1' {advice}",
+            f"{dataset.folder}/dataset.json: the subjects 'Q  2 ' and 'Q 2' {advice}",
+        ]
+
     def test_image_without_label(self, make_dataset: MakeDataset) -> None:
         dataset = make_dataset()
         (dataset.folder / "labelsTr/b.nrrd").unlink()

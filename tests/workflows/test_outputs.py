@@ -11,7 +11,7 @@ from kneeformer.errors import KneeformerError
 from kneeformer.paths import refuse_in_raw
 from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.inputs import Inputs
-from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers, shared_outputs
+from kneeformer.workflows.outputs import output_files, refuse_outputs, remove_leftovers, shared_outputs
 
 BONES, KNEES = predictive("completion").outputs, predictive("segmentation").outputs
 
@@ -77,6 +77,8 @@ class TestInputs:
         (tmp_path / "P1_0000.mhd").write_text("ElementDataFile = P1.zraw\n")
         (tmp_path / "P1.zraw").write_text("the user's")
         case = Case("P1", (tmp_path / "P1_0000.mhd",))
+        assert output_files("P1", ("*", ".png"), ".mhd") == ["P1.mhd", "P1.zraw", "P1.png"]
+        assert output_files("P1", ("_femur.stl",), "") == ["P1_femur.stl"]
         with pytest.raises(KneeformerError, match=r"P1\.zraw: would be overwritten, and is an input"):
             refuse_outputs(Inputs([case], [tmp_path], []), [case], tmp_path, KNEES, ".mhd")
 
