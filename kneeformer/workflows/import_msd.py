@@ -1,9 +1,10 @@
 """Import of a folder of the Medical Segmentation Decathlon as a dataset."""
 
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from kneeformer.data.disk import in_words
 from kneeformer.data.files import read_model
@@ -12,6 +13,7 @@ from kneeformer.data.formats.nifti import read_channels
 from kneeformer.data.image_folder import composed
 from kneeformer.data.images import file_ending, read_image, write_image
 from kneeformer.errors import KneeformerError
+from kneeformer.labels import LabelValues
 from kneeformer.progress import Progress
 from kneeformer.workflows.new_dataset import write_description, written_dataset
 
@@ -23,15 +25,28 @@ class _Case(BaseModel):
     label: str
 
 
+def _names_by_value(labels: Any) -> Any:
+    """Labels of either way of writing, {"1": "femur"} or {"femur": 1}, as the first."""
+    if not isinstance(labels, dict) or any(str(key).isdigit() for key in labels):
+        return labels
+    plain = all(isinstance(value, str | int) for value in labels.values())
+    return {value: name for name, value in labels.items()} if plain else labels
+
+
+def _image(test: Any) -> Any:
+    """The file of a test case, which is its name or an object as those of training are."""
+    return test.get("image") if isinstance(test, dict) else test
+
+
 class _Description(BaseModel):
-    """dataset.json of the Decathlon."""
+    """dataset.json of the Decathlon, and of datasets that are written alike."""
 
     model_config = ConfigDict(extra="ignore")
 
     modality: dict[str, str] = Field(min_length=1)
-    labels: dict[str, str] = Field(min_length=2)
+    labels: Annotated[dict[int, str], BeforeValidator(_names_by_value), Field(min_length=2)]
     training: list[_Case] = Field(min_length=1)
-    test: list[Any] = []
+    test: list[Annotated[str, BeforeValidator(_image)]] = []
 
 
 def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
@@ -54,7 +69,7 @@ def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
         _Description,
         "give a folder of the Medical Segmentation Decathlon, as Task04_Hippocampus",
     )
-    tests = [name for name in description.test if isinstance(name, str)]
+    tests = description.test
     total = len(description.training) + len(tests)
     with written_dataset(folder) as beside:
         for done, case in enumerate(description.training):
@@ -66,10 +81,17 @@ def import_msd(source: Path, folder: Path, watch: Progress) -> tuple[int, int]:
             watch("Importing", done, total)
             _write_channels(source / image, beside / "imagesTs", len(description.modality))
         watch("Importing", total, total)
-        labels = {name: int(value) for value, name in description.labels.items() if value.isdigit()}
-        labels = {"background" if value == 0 else name: value for name, value in labels.items()}
-        write_description(beside, description.modality, dict(labels), len(description.training), _ENDING)
+        labels = _labels(description.labels)
+        write_description(beside, description.modality, labels, len(description.training), _ENDING)
     return len(description.training), len(tests)
+
+
+def _labels(names: dict[int, str]) -> LabelValues:
+    """Labels by name: 0 is background, and values of one name are one structure."""
+    values = defaultdict[str, list[int]](list)
+    for value, name in sorted(names.items()):
+        values["background" if value == 0 else name].append(value)
+    return {name: of if len(of) > 1 else of[0] for name, of in values.items()}
 
 
 def _write_channels(file: Path, folder: Path, channels: int) -> str:

@@ -54,7 +54,7 @@ def write_description(
         labels: with or without background; empty where there are no label maps.
         about: `subjects` and `sides` by case.
     """
-    named = {"background": 0, **{n: v for n, v in labels.items() if n != "background"}}
+    named = {"background": 0, **labels}
     content: dict[str, Any] = {
         "channel_names": channels,
         "labels": named if labels else {},

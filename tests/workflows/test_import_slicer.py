@@ -283,6 +283,31 @@ def test_a_decathlon_folder(channels: int, tmp_path: Path) -> None:
         assert image.grid.spacing == pytest.approx((3.0, 0.6, 0.5))
 
 
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ({"background": "0", "femur": "1", "tibia": 2}, {"background": 0, "femur": 1, "tibia": 2}),
+        ({"0": "air", "1": "bone", "2": "bone"}, {"background": 0, "bone": [1, 2]}),
+        ({"0": "background", "1": "femur", "2": "background"}, {"background": [0, 2], "femur": 1}),
+    ],
+)
+def test_labels_and_test_cases_of_a_decathlon_that_are_written_otherwise(
+    labels: dict[str, str | int], read: dict[str, int | list[int]], tmp_path: Path
+) -> None:
+    decathlon(tmp_path / "Task04_X", 1)
+    file, target = tmp_path / "Task04_X" / "dataset.json", tmp_path / "raw" / "Dataset004_X"
+    tests = [{"image": "./imagesTs/k_2.nii.gz"}]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"labels": labels, "test": tests}))
+    assert import_msd(tmp_path / "Task04_X", target, lambda *_: None) == (1, 1)
+    dataset = Dataset.open(target)
+    assert dataset.description.labels == read
+    (case,) = dataset.training_cases()
+    assert check_case(case, dataset.description).problems == []
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"test": [7]}))
+    with pytest.raises(KneeformerError, match=r"test\.0"):
+        import_msd(tmp_path / "Task04_X", tmp_path / "raw" / "Dataset005_X", lambda *_: None)
+
+
 def test_images_of_one_name_in_several_folders_are_refused(tmp_path: Path) -> None:
     decathlon(tmp_path / "Task04_X", 1)
     file = tmp_path / "Task04_X" / "dataset.json"
