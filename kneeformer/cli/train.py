@@ -142,26 +142,27 @@ def _request(arguments: argparse.Namespace) -> "tuple[Folders, Request]":
 
 def _train(arguments: argparse.Namespace) -> None:
     from kneeformer.networks import ranks
-    from kneeformer.workflows.contradictions import refuse_contradictions
 
     folders, request = _request(arguments)
     if ranks.started():
         work_as_rank(request.device, lambda device: _lead(folders, replace(request, device=device)))
-        return
-    refuse_contradictions(folders, request)
-    if request.num_gpus == 1:
+    elif request.num_gpus == 1:
         _lead(folders, request)
     else:
+        from kneeformer.workflows.contradictions import refuse_contradictions
         from kneeformer.workflows.torchrun import run_ranks
 
+        refuse_contradictions(folders, request)
         ranks.device_of(request.device, request.num_gpus)
         sys.exit(run_ranks("kneeformer.cli.train", sys.argv[1:], request.num_gpus))
 
 
 def _lead(folders: "Folders", request: "Request") -> None:
     from kneeformer.reporting.score_tables import terminal_table
+    from kneeformer.workflows.contradictions import refuse_contradictions
     from kneeformer.workflows.train import train_fold
 
+    refuse_contradictions(folders, request)
     with closing(TrainingBar()) as bar:
         outcome = train_fold(folders, request, bar, Bars())
     if outcome.review:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from prepared import MAE, NAME, OTHER, VIT, Place, plan
 
+from kneeformer.cli import train as cli_train
 from kneeformer.data.files import read_json, write_json, write_text
 from kneeformer.errors import KneeformerError
 from kneeformer.metrics.overlap import DICE
@@ -142,6 +143,19 @@ def test_all_that_was_made_otherwise_is_in_one_list(folders: Folders) -> None:
 def test_going_on_and_starting_anew_together_is_refused(folders: Folders) -> None:
     with pytest.raises(KneeformerError, match="--c and --overwrite exclude each other"):
         refuse_contradictions(folders, replace(VIT, resume=True, overwrite=True))
+
+
+def test_flags_that_contradict_each_other_are_refused_under_torchrun_too(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"kf_{name}", str(getattr(folders, name)))
+    monkeypatch.setattr("kneeformer.networks.ranks.started", lambda: True)
+    monkeypatch.setattr(cli_train, "work_as_rank", lambda device, lead: lead("cpu"))
+    monkeypatch.setattr(cli_train, "run", lambda command, *_: command())
+    monkeypatch.setattr("sys.argv", ["kf_train", NAME, "3d_vit", "0", "--c", "--overwrite"])
+    with pytest.raises(KneeformerError, match="--c and --overwrite exclude each other"):
+        cli_train.main()
 
 
 def test_random_initialisation_and_weights_together_is_refused(folders: Folders) -> None:
