@@ -9,6 +9,7 @@ r is learnt from the people with both sides among the bones, and shrunk towards 
 a few more people.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -68,10 +69,10 @@ class BothSides(nn.Module):
             if not len(scores):  # the others are all the same
                 continue
             apart = gram[one, one] + gram[other, other] - 2 * gram[one, other] - along.sum()
-            scaled = torch.tensor(scales[one] / scales[other]).log() / log_scale
-            differences.append(torch.stack([scores.mean(), apart / residual, scaled.double() ** 2]))
+            scaled = gram.new_tensor(math.log(scales[one] / scales[other]) / log_scale)
+            differences.append(torch.stack([scores.mean(), apart / residual, scaled**2]))
         if differences:
-            total = _PEOPLE * 2 * (1 - torch.tensor(_USUAL)) + torch.stack(differences).sum(0).cpu()
+            total = _PEOPLE * 2 * (1 - gram.new_tensor(_USUAL)) + torch.stack(differences).sum(0)
             learnt = 1 - total / (_PEOPLE + len(differences)) / 2
             for buffer, value in zip((self.scores, self.residual, self.log_scale), learnt, strict=True):
                 buffer.copy_(value.clamp(0, 0.999))

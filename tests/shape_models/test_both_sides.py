@@ -1,8 +1,11 @@
 """What one side tells of the other: correlations by hand, and what they make of a prior."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.both_sides import BothSides
@@ -51,6 +54,24 @@ def test_a_pair_without_others_that_differ_tells_nothing(others: list[float]) ->
     bones = [plane(1), plane(2), *(plane(shift) for shift in others)]
     _, sides = learnt(bones, whose("aL", "aR", *(f"{name}L" for name in "bc"[: len(others)])))
     assert sides.pairs == 0 and torch.isfinite(sides.scores)
+
+
+class OnTheDevice(TorchFunctionMode):
+    """Raises AssertionError: a tensor is made on the CPU, whatever device the others are on."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        assert function is not torch.tensor or "device" in (named or {})
+        return function(*arguments, **(named or {}))
+
+
+def test_a_pair_is_learnt_from_on_the_device_of_the_bones() -> None:
+    gram, of = torch.eye(4, dtype=torch.float64), whose("bL", "cL", "aL", "aR")
+    sides = BothSides()
+    with OnTheDevice():
+        sides.learn(gram, of, [1.0, 1.0, 1.1, 1.0], 1, 1.0, 0.2)
+    assert sides.pairs == 1
 
 
 def test_a_pair_counts_beside_four_people() -> None:
