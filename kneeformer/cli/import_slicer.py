@@ -10,7 +10,7 @@ from kneeformer.cli.options import command_parser
 def main() -> None:
     parser = command_parser("kf_import_slicer", __doc__)
     add_import(parser, "folder of volumes and of their segmentations (.seg.nrrd)")
-    parser.add_argument("--channel", default="MRI", help="name of the channel, as PD or CT (default: MRI)")
+    parser.add_argument("--channel", default="MRI", help="name of the channel, e.g. PD or CT (default: MRI)")
     arguments = parser.parse_args()
     run(lambda: _import(arguments), resume_with("nothing of the dataset"))
 

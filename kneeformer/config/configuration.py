@@ -164,5 +164,5 @@ class CropConfiguration(Configuration):
     def _loss_is_of_voxels(self) -> "CropConfiguration":
         if self.training.loss in ("l1_ssim", "dssim", "points"):
             other = "reconstruction" if self.training.loss == "l1_ssim" else "registration"
-            raise ValueError(f"training.loss {self.training.loss!r} is of {other}, not of {self.task}")
+            raise ValueError(f"training.loss {self.training.loss!r} is for {other}, not for {self.task}")
         return self

@@ -75,7 +75,7 @@ class DatasetSettings(Settings):
         if empty := [name for name, values in self.labels.items() if values == []]:
             raise ValueError(f"labels: {', '.join(empty)} names no value")
         if negative := sorted(v for v in declared if v < 0):
-            raise ValueError(f"labels must not be negative, and there are {negative}")
+            raise ValueError(f"labels must not be negative: {negative}")
         return self
 
 

@@ -18,7 +18,7 @@ def case_name_faults(names: Iterable[str]) -> list[str]:
         if n.casefold() in _TAKEN
     ]
     lines += [
-        f"{group} are one name on disks that ignore upper and lower case; rename the files of one of them"
+        f"{group} are the same name on disks that ignore capitals; rename the files of one of them"
         for group in _alike(distinct, str.casefold)
     ]
     lines += [f"{group} look the same; rename the files of one of them" for group in _alike(distinct, _seen)]

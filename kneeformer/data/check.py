@@ -114,7 +114,7 @@ def check_case(case: Case, description: DatasetDescription) -> CheckedCase:
             warnings += [] if faults else [f"{path}: {w}" for w in intensity_warnings(image.array, channel)]
         elif image is not None and is_3d(image.array) and description.phase_encoding_axes == (2,):
             problems.append(
-                f"{path}: a 3D scan, phase-encoded along slices and columns, and dataset.json says "
+                f"{path}: a 3D scan, phase-encoded along slices and columns, but dataset.json says "
                 f'"phase_encoding_axes": [2]; correct or remove that'
             )
     label, grid = None, None if channels[0][1] is None else channels[0][1].grid

@@ -176,7 +176,7 @@ def read_description(folder: Path) -> DatasetDescription:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as fault:
         raise KneeformerError(
-            f"{file}: holds half a character, {fault.object[fault.start]!a}; fix it"
+            f"{file}: contains half of a character pair, {fault.object[fault.start]!a}; fix it"
         ) from fault
     if (older := nnunet_v1.refusal(content, folder)) is not None:
         raise KneeformerError(f"{file}: {older}")

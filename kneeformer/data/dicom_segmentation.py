@@ -197,7 +197,7 @@ def _segments_of_frames(header: Any, frames: int) -> list[int] | None:
         return None
     found = [holder(header, n, "SegmentIdentificationSequence") for n in range(frames)]
     if any("ReferencedSegmentNumber" not in item for item in found):
-        raise FileFault("its frames do not tell their segments; export it again")
+        raise FileFault("its frames do not name their segments; export it again")
     return [int(item.ReferencedSegmentNumber) for item in found]
 
 

@@ -111,7 +111,7 @@ def read_segmentation(path: Path) -> Segmentation:
     except OSError as fault:
         raise KneeformerError(in_words(fault, path)) from fault
     if not_whole(layers):
-        raise KneeformerError(f"{path}: its voxels are no whole numbers; save it as binary label map")
+        raise KneeformerError(f"{path}: its voxels are not whole numbers; save it as a binary label map")
     return Segmentation(tuple(segments), as_label_map(layers), grid)
 
 

@@ -123,7 +123,7 @@ def _load(path: Path, device: torch.device | str) -> Any:
         ) from fault
     if damaged:
         raise KneeformerError(
-            f"{path}: damaged, {damaged} in it is not what was written (its checksum is another); copy the "
+            f"{path}: damaged, {damaged} in it is not what was written (its checksum differs); copy the "
             f"file again, or train it again"
         )
     return content

@@ -22,7 +22,7 @@ _THICK = 2.0  # times coarser than both other axes: the slices of a two-dimensio
 def checked_orientation(text: str) -> str:
     """The orientation that a text names. Raises ValueError: the text is no orientation."""
     if sorted(patient_axes(text)) != [0, 1, 2]:
-        raise ValueError(f"{text!r} is no orientation: it takes a letter each of R L, A P and I S, as SPL")
+        raise ValueError(f"{text!r} is not an orientation: it has one letter each of RL, AP and IS, as SPL")
     return text
 
 

@@ -38,7 +38,7 @@ def draw_mask(kind: str, acquired: np.ndarray, acceleration: float, seed: Sequen
     axes = 2 if kind == "poisson_disc" else 1
     if acquired.ndim != axes:
         raise KneeformerError(
-            f"mask {kind!r} is of {axes} phase-encoding axes, and these data have {acquired.ndim}"
+            f"mask {kind!r} is for {axes} phase-encoding axes, but these data have {acquired.ndim}"
         )
     if kind == "poisson_disc":
         return poisson_disc(acquired, acceleration, np.random.default_rng(seed))

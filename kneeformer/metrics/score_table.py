@@ -70,8 +70,8 @@ class ScoreTable:
             if apart := {part for part, _ in found} ^ {part for part, _ in columns[first]}:
                 kinds = ", ".join(sorted({part.structure for part in apart}))
                 raise KneeformerError(
-                    f"case {case} has other scores than case {first}: {kinds} are not of both; compare "
-                    f"them in folders of their own"
+                    f"case {case} has other scores than case {first}: {kinds} are not in both; compare "
+                    f"them in separate folders"
                 )
             if sorted(found) != sorted(set(columns[first])):
                 raise ValueError(f"case {case} has other scores than case {first}, or one twice")

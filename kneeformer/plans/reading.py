@@ -183,9 +183,7 @@ def _resolve(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -
             f"configurations.{seen[-1]}.inherits_from: {name!r:.80} is none of {', '.join(configurations)}"
         )
     if name in seen:
-        raise KneeformerError(
-            f"configurations.{name}.inherits_from goes round in a circle: {' > '.join(seen)}"
-        )
+        raise KneeformerError(f"configurations.{name}.inherits_from is circular: {' > '.join(seen)}")
     own: dict[str, Any] = configurations[name]
     parent = own.get("inherits_from")
     if parent is None:

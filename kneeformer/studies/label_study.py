@@ -153,7 +153,7 @@ def _pretraining(
     stage = _pretraining_stage(folders, wanted)
     if stage is None:
         raise KneeformerError(
-            f"{study.plans} has no configuration that learns without labels, as 3d_mae does; choose arms "
+            f"{study.plans} has no configuration that learns without labels, such as 3d_mae; choose arms "
             f"without it: --arms A B C"
         )
     if study.minutes is not None and not (study.pretraining_minutes or study.minutes) < study.minutes:

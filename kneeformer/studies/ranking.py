@@ -105,7 +105,7 @@ def _conclusion(best: Ranked, others: Sequence[Ranked], leading: LeadingScore) -
     return [
         basis,
         f"{best.configuration} is not significantly better than {', '.join(equal)}: the interval of the "
-        f"difference includes 0. Of these, take what is cheapest to run.",
+        f"difference includes 0. Of these, take the one that is cheapest to run.",
     ]
 
 

@@ -68,8 +68,8 @@ def refuse_mixed_outputs(predictors: Sequence[Predictor]) -> None:
         ):
             if found != known:
                 raise KneeformerError(
-                    f"{other.plans_name} and {first.plans_name} cannot be averaged: their {what} are others, "
-                    f"or in another order; choose among configurations of one of them, with -p"
+                    f"{other.plans_name} and {first.plans_name} cannot be averaged: their {what} differ, "
+                    f"or are in another order; choose among configurations of one of them, with -p"
                 )
 
 

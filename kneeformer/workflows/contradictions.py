@@ -16,7 +16,7 @@ def refuse_contradictions(folders: Folders, request: Request) -> None:
     """
     if request.resume and request.overwrite:
         raise KneeformerError(
-            "--c and --overwrite exclude each other: the first goes on with a stopped training, the second "
+            "--c and --overwrite exclude each other: the first resumes a stopped training, the second "
             "starts a new one; omit one"
         )
     if request.no_pretraining and request.pretrained_weights:

@@ -136,8 +136,8 @@ def warn_of_another_plan(folder: Path, plan: Plan, name: str) -> None:
     trained, planned = read_fold_plan(folder).configuration(name), plan.configuration(name)
     if trained.compatibility_key() != planned.compatibility_key():
         logging.getLogger(__name__).warning(
-            "%s: trained on other input, or with another network, than %s has for %s by now; move it away to "
-            "train it anew",
+            "%s: trained on other input, or with another network, than %s now has for %s; move it away to "
+            "train it again",
             folder,
             plan.plans_name,
             name,
@@ -243,6 +243,6 @@ def _refuse_another_start(folder: Path, request: Request, begun: Run) -> None:
     }
     if ignored := [flag for flag, is_ignored in flags.items() if is_ignored]:
         raise KneeformerError(
-            f"{folder}: began with {file or 'random weights'}, with which --c goes on: omit "
+            f"{folder}: began with {file or 'random weights'}, with which --c continues: omit "
             f"{' and '.join(ignored)}, or restart with --overwrite"
         )

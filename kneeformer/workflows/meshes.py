@@ -209,7 +209,7 @@ def meaning_of(path: Path, labels: np.ndarray) -> LabelScheme:
         KneeformerError: it is no label map.
     """
     if labels.dtype.kind == "f":
-        raise KneeformerError(f"{path}: its voxels are no whole numbers; export label values")
+        raise KneeformerError(f"{path}: its voxels are not whole numbers; export label values")
     values = segments(path) or {f"label_{value}": value for value in np.unique(labels).tolist() if value}
     if len(values) > _MOST:
         raise KneeformerError(

@@ -89,7 +89,7 @@ def read_archive(path: Path) -> tuple[Manifest, dict[str, bytes]]:
         raise KneeformerError(f"{path}: not installed: {reason}") from reason
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as fault:
         raise KneeformerError(
-            f"{path}: not installed: no whole model file ({fault}); get it again"
+            f"{path}: not installed: not a complete model file ({fault}); get it again"
         ) from fault
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):

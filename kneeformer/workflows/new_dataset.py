@@ -23,7 +23,7 @@ def new_dataset_folder(folders: Folders, number: int, name: str) -> Path:
         raise KneeformerError(f"-d {number} --name {name}: give a number of 1 to 999, and a plain name")
     taken = sorted(folders.raw.glob(f"Dataset{number:03d}_*"))
     if taken:
-        raise KneeformerError(f"{taken[0]}: there is a dataset {number} already; give another number with -d")
+        raise KneeformerError(f"{taken[0]}: dataset {number} exists already; give another number with -d")
     return folders.raw / f"Dataset{number:03d}_{name}"
 
 

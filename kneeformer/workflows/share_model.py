@@ -119,7 +119,7 @@ def install_model(file: Path, results: Path, source: str | None = None) -> Path:
     )
     for folder in (target, *others):
         if folder.exists():
-            raise KneeformerError(f"{folder}: there is such a model already; remove it first")
+            raise KneeformerError(f"{folder}: this model exists already; remove it first")
     plans = _plans(file, manifest, contents)
     made = not target.parent.exists()
     beside = unfinished(target)
@@ -186,7 +186,7 @@ def _plan(place: str, contents: dict[str, bytes]) -> Plan:
     try:
         content = json.loads(contents[f"{place}/{PLAN}"])
     except (ValueError, RecursionError) as fault:
-        raise KneeformerError(f"{place}/{PLAN} is no JSON ({fault})") from fault
+        raise KneeformerError(f"{place}/{PLAN} is not JSON ({fault})") from fault
     plan, configuration = parse_plan(content, f"{place}/{PLAN}"), place.partition("/")[0]
     if list(plan.configurations) != [configuration]:
         raise KneeformerError(f"{place}/{PLAN} is not of {configuration}")
@@ -201,7 +201,7 @@ def _install_weights(file: Path, place: str, content: bytes, plan: Plan, checkpo
         save_checkpoint(checkpoint, {"network": load(content)})
     except (SafetensorError, ValueError, KeyError) as fault:
         raise KneeformerError(
-            f"{file}: not installed: {place}/{WEIGHTS} is no safetensors file ({fault})"
+            f"{file}: not installed: {place}/{WEIGHTS} is not a safetensors file ({fault})"
         ) from fault
     build = partial(predictive(configuration.task).network, plan.dataset, configuration)
     try:
@@ -229,7 +229,7 @@ def _model_card(own: _TrainedFolds, others: Sequence[_TrainedFolds]) -> str:
         "",
         f"Task: {configuration.task}. Channels: {', '.join(dataset.channel_names)}. Labels: {structures}.",
         f"Folds: {', '.join(path.name for path in folds)}.",
-        *(f"With it goes {o.configuration}, which finds the bone where a mask marks none." for o in others),
+        *(f"Included: {o.configuration}, which finds the bone where a mask marks none." for o in others),
         "",
         "## Validation",
         "",

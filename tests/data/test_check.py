@@ -57,7 +57,7 @@ class TestLayout:
         names = ("K01", "k01", "../b", "Summary", "K01_seg", "K02.json")
         entry = {"images": ["imagesTr/a_0000.nrrd"], "label": "labelsTr/a.nrrd"}
         lines = check_layout(make_dataset(dataset=dict.fromkeys(names, entry)))
-        assert [re.split(r":| are one name", line.split(": ", 1)[1])[0] for line in lines] == [
+        assert [re.split(r":| are the same name", line.split(": ", 1)[1])[0] for line in lines] == [
             "a case cannot be called '../b'",
             "a case cannot be called 'Summary'",
             "'K01' and 'k01'",

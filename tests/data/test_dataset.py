@@ -192,7 +192,7 @@ class TestDescription:
 
     def test_half_a_character(self, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").write_text(json.dumps({**PLAIN, "name": "\ud800"}))
-        with pytest.raises(KneeformerError, match=r"holds half a character, '.ud800'; fix it"):
+        with pytest.raises(KneeformerError, match=r"contains half of a character pair, '.ud800'; fix it"):
             Dataset.open(tmp_path)
 
     def test_a_folder_in_its_place(self, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_copies_of_slices_are_read_once_and_said(tmp_path: Path, caplog: pytest.
     image = read_image(save(tmp_path / "series", data))
     np.testing.assert_array_equal(image.array, scan())
     assert image.grid.mismatch(OBLIQUE) is None
-    assert caplog.messages[0].endswith("1 slices are there twice; read once")
+    assert caplog.messages[0].endswith("1 slices occur twice and are read once")
 
 
 def test_stored_as_enhanced_multiframe(tmp_path: Path) -> None:

@@ -167,5 +167,5 @@ def test_a_segmentation_belongs_to_its_series(series: Path, tmp_path: Path) -> N
 
 
 def test_a_scan_is_no_segmentation(tmp_path: Path) -> None:
-    with pytest.raises(KneeformerError, match="do not tell their segments"):
+    with pytest.raises(KneeformerError, match="do not name their segments"):
         read_dicom_segmentation(save(tmp_path, slices(scan())))

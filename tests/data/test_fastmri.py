@@ -105,7 +105,7 @@ def test_a_file_of_the_test_split_keeps_its_unmeasured_columns_at_zero(tmp_path:
         (lambda p: write(p, abs(samples())), "`kspace` is float32 of 3 x 2 x 32 x 18"),
         (lambda p: write(p, samples() * np.nan), "NaN or infinite"),
         (lambda p: write(p, samples() * 0), "all zero"),
-        (lambda p: write(p, samples(), "<x>"), "is no XML"),
+        (lambda p: write(p, samples(), "<x>"), "is not XML"),
         (lambda p: write(p, samples(), "<!DOCTYPE a [<!ENTITY b 'c'>]><a/>"), "XML entities"),
         (lambda p: write(p, samples(), header().replace("160", "wide")), "'wide' for encodedSpace"),
         (lambda p: write(p, samples(), "<a/>"), "nothing for encodedSpace/matrixSize/y"),

@@ -229,7 +229,7 @@ def test_a_file_that_does_not_tell_how_the_patient_lay_is_said_not_to(
         ({}, header(z=4), "3 slabs"),
         ({}, "<a/>", "says nothing for encodedSpace/matrixSize/z"),
         ({}, header(thick=0), "field of view of 32 x 15 x 0 mm"),
-        ({}, "<x>", "no XML"),
+        ({}, "<x>", "not XML"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_a_sentence(

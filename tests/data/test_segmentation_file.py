@@ -103,7 +103,7 @@ def test_a_file_without_segments_or_with_fractions_is_refused(tmp_path: Path, ob
     write_segmentation(tmp_path / "half.nrrd", labels() / 2, oblique, [Segment("femur", 1)])
     with pytest.raises(KneeformerError, match="names no segments"):
         read_segmentation(tmp_path / "none.nrrd")
-    with pytest.raises(KneeformerError, match="no whole numbers"):
+    with pytest.raises(KneeformerError, match="not whole numbers"):
         read_segmentation(tmp_path / "half.nrrd")
 
 

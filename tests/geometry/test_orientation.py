@@ -31,7 +31,7 @@ def test_channels_are_not_turned() -> None:
 
 @pytest.mark.parametrize("text", ["SPP", "SP", "XPL", "spl", "", "SPLR"])
 def test_no_orientation(text: str) -> None:
-    with pytest.raises(ValueError, match="a letter each of R L, A P and I S"):
+    with pytest.raises(ValueError, match="one letter each of RL, AP and IS"):
         checked_orientation(text)
 
 

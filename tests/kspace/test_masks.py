@@ -33,7 +33,7 @@ def test_a_centre_that_takes_all_is_refused_by_name() -> None:
         draw_mask("spiral", np.ones(8, bool), 4, [1])
     with pytest.raises(KneeformerError, match="1 or more"):
         draw_mask("random", np.ones(8, bool), 0.5, [1])
-    with pytest.raises(KneeformerError, match="of 2 phase-encoding axes, and these data have 1"):
+    with pytest.raises(KneeformerError, match="for 2 phase-encoding axes, but these data have 1"):
         draw_mask("poisson_disc", np.ones(8, bool), 4, [1])
 
 

@@ -45,7 +45,7 @@ def test_refusals() -> None:
         ScoreTable((), {})
     with pytest.raises(ValueError, match="a2 has no subject"):
         table(CASES, {"a1": "a"})
-    with pytest.raises(KneeformerError, match="b has other scores than case a: femur, tibia are not of both"):
+    with pytest.raises(KneeformerError, match="b has other scores than case a: femur, tibia are not in both"):
         table({"a": {"femur": {DICE: 1.0}}, "b": {"tibia": {DICE: 1.0}}})
     twice = [*rows_of("a", Part("femur"), {DICE: 1.0})] * 2
     with pytest.raises(ValueError, match="or one twice"):

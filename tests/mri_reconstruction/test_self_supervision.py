@@ -240,5 +240,5 @@ def test_an_undersampled_file_is_no_truth_of_a_plan_that_learns_from_truths() ->
     by_itself = supervised.model_copy(update={"self_supervision": SelfSupervisionSettings()})
     assert prepare_truth(scan, None, by_itself, scheme).image.shape == (1, 2, 32, 64)
     # columns 0 to 60, of which every fourth and six more of 28 to 35
-    with pytest.raises(KneeformerError, match=r"undersampled 2\.8x itself, and the plan is of fully sampled"):
+    with pytest.raises(KneeformerError, match=r"2\.8x itself, but the plan is for fully sampled"):
         prepare_truth(scan, None, supervised, scheme)

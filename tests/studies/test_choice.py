@@ -171,7 +171,7 @@ def test_structures_in_another_order_are_not_averaged(
             save_checkpoint(swapped[name] / fold / "checkpoint_final.pt", {"network": network.state_dict()})
     members = [Predictor.from_model_folder(model, (0,), device="cpu") for model in swapped.values()]
     assert members[0].plan.dataset == members[1].plan.dataset
-    message = "their structures are others, or in another order"
+    message = "their structures differ, or are in another order"
     with pytest.raises(KneeformerError, match=message):
         ChosenPredictor.of(members, {})
     with pytest.raises(KneeformerError, match=message):

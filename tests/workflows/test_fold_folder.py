@@ -69,7 +69,7 @@ def test_a_training_does_not_go_on_from_another_start(
     tmp_path: Path, start: dict[str, Any], flag: str
 ) -> None:
     begun(tmp_path)
-    said = f"began with /elsewhere/weights.pt, with which --c goes on: omit {flag}, or restart"
+    said = f"began with /elsewhere/weights.pt, with which --c continues: omit {flag}, or restart"
     with pytest.raises(KneeformerError, match=re.escape(said)):
         read_begun(tmp_path, Request("Dataset001_Knee", "3d_vit", 0, resume=True, **start))
     same = {"pretrained_weights": Path("/elsewhere/weights.pt")}
@@ -124,7 +124,7 @@ def test_a_previous_stage_of_another_network_or_input_is_told(
     """What fits of its weights is loaded, and may be of images on another spacing."""
     write_run(tmp_path, plan().with_only("3d_mae"), REQUEST, torch.device("cpu"), None)
     warn_of_another_plan(tmp_path, override(plan(), "3d_mae", [edited]), "3d_mae")
-    said = "trained on other input, or with another network, than kfPlans has for 3d_mae by now"
+    said = "trained on other input, or with another network, than kfPlans now has for 3d_mae"
     assert [said in message for message in caplog.messages] == [True] * told
 
 

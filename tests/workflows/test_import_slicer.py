@@ -241,7 +241,7 @@ def test_shared_voxels_go_to_the_later_structure_and_are_told() -> None:
 def test_a_number_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Dataset007_Hip").mkdir()
     folders = Folders(tmp_path, tmp_path, tmp_path)
-    with pytest.raises(KneeformerError, match="there is a dataset 7 already"):
+    with pytest.raises(KneeformerError, match="dataset 7 exists already"):
         new_dataset_folder(folders, 7, "Knee")
     with pytest.raises(KneeformerError, match="plain name"):
         new_dataset_folder(folders, 8, "../Knee")

@@ -43,7 +43,7 @@ def test_an_installed_model_predicts_identical_labels(shared: tuple[Path, Path],
         )
     assert not (installed / "source.json").exists()
     assert "femur (1)" in (installed / "MODEL_CARD.md").read_text()
-    with pytest.raises(KneeformerError, match="there is such a model already"):
+    with pytest.raises(KneeformerError, match="this model exists already"):
         install_model(file, tmp_path / "another user" / "results")
 
 
@@ -122,7 +122,7 @@ def test_a_second_model_that_is_there_already_is_kept(tmp_path: Path) -> None:
     export_model(model, tmp_path / "model.kfm")
     there = tmp_path / "there" / NAME / "kfPlans__3d_segmentation"
     there.mkdir(parents=True)
-    with pytest.raises(KneeformerError, match="kfPlans__3d_segmentation: there is such a model already"):
+    with pytest.raises(KneeformerError, match="kfPlans__3d_segmentation: this model exists already"):
         install_model(tmp_path / "model.kfm", tmp_path / "there")
     assert list(there.parent.iterdir()) == [there]
 
@@ -229,7 +229,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     ),
     "a pickle called safetensors": (
         with_entry("3d_vit/fold_0/weights.safetensors", pickle.dumps(Exploit())),
-        "no safetensors file",
+        "not a safetensors file",
     ),
     "code beside it": (with_entry("setup.py", b"import os"), "belongs to no model"),
     "a dataset elsewhere": (with_manifest(dataset="../Dataset001_Knee"), "names a place that is no model's"),
@@ -309,7 +309,7 @@ def test_links_bombs_and_doubles_are_refused(
 def test_cut_short(share: float, shared: tuple[Path, Path], tmp_path: Path) -> None:
     content = shared[1].read_bytes()
     (tmp_path / "hostile.kfm").write_bytes(content[: int(share * len(content))])
-    refused(tmp_path, "no whole model file")
+    refused(tmp_path, "not a complete model file")
 
 
 def test_a_changed_byte(shared: tuple[Path, Path], tmp_path: Path) -> None:

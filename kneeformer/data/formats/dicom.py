@@ -33,7 +33,7 @@ def _read(path: Path) -> Image:
     stored = cache(stored_values)
     planes, copies = _planes(path, stored)
     if copies:
-        logging.getLogger(__name__).warning("%s: %d slices are there twice; read once", path, copies)
+        logging.getLogger(__name__).warning("%s: %d slices occur twice and are read once", path, copies)
     return Image(_values(planes, [stored(plane.file)[plane.frame] for plane in planes]), _grid(planes))
 
 

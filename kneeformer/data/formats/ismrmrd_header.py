@@ -18,7 +18,7 @@ def parse_header(content: bytes) -> Header:
     try:
         return ElementTree.fromstring(content)
     except ElementTree.ParseError as fault:
-        raise damaged(f"its ISMRMRD header is no XML: {fault}") from fault
+        raise damaged(f"its ISMRMRD header is not XML: {fault}") from fault
 
 
 def number(header: Header, field: str, kind: type = float, otherwise: float | None = None) -> float:

@@ -93,7 +93,7 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
     """The header by its keys, and the bytes that follow; ElementDataFile is the last key."""
     end = re.search(rb"^ElementDataFile[ \t]*=[^\n]*(\n|\Z)", content, re.MULTILINE)
     if end is None:
-        raise damaged("no MetaImage, or cut short: its header has no line ElementDataFile")
+        raise damaged("not MetaImage, or cut short: its header has no line ElementDataFile")
     header: Header = {}
     for line in content[: end.end()].decode("utf-8", "surrogateescape").split("\n"):
         if not line.strip():
@@ -101,7 +101,7 @@ def _parse(content: bytes) -> tuple[Header, bytes]:
         require_printable(line)
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or key in header:
-            raise damaged(f"damaged header: {line[:40]!r} is no 'key = value', or occurs twice")
+            raise damaged(f"damaged header: {line[:40]!r} is not 'key = value', or occurs twice")
         header[key] = value
     if lacking := [key for key in ("NDims", "DimSize", "ElementType") if key not in header]:
         raise damaged(f"its header lacks {', '.join(lacking)}")

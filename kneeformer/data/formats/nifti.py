@@ -145,7 +145,7 @@ def _parse(start: bytes) -> tuple[Header, str]:
                     "magic", header["magic"], f"NIfTI-{version} in one file has {MAGIC[version]!r}"
                 )
             return header, order
-    raise damaged("no NIfTI file: it begins with no NIfTI-1 or NIfTI-2 header")
+    raise damaged("not a NIfTI file: it begins with no NIfTI-1 or NIfTI-2 header")
 
 
 def _size(header: Header) -> Size:

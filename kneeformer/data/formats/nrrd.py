@@ -165,7 +165,7 @@ def encode(name: str, image: Image, pairs: Sequence[str] = ()) -> list[tuple[str
 def _split(content: bytes) -> tuple[list[str], bool, bytes]:
     """Lines of the header, whether an empty line ends it, and what is behind that."""
     if not content.startswith(b"NRRD"):
-        raise damaged("no NRRD file: it does not begin with NRRD")
+        raise damaged("not an NRRD file: it does not begin with NRRD")
     end = re.search(rb"\r?\n\r?\n", content)
     head, behind = (content[: end.start()], content[end.end() :]) if end else (content, b"")
     return [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")], end is not None, behind
@@ -181,7 +181,7 @@ def _parse(lines: list[str]) -> Header:
         name, colon, value = line.partition(":")
         field = FIELDS.get(name.strip().lower().replace(" ", ""))
         if not colon or field is None:
-            raise damaged(f"damaged header: {line[:40]!r} is no field of NRRD")
+            raise damaged(f"damaged header: {line[:40]!r} is not a field of NRRD")
         fields.append(f"{field}: {_without_gaps(value)}")
     try:
         header: Header = dict(nrrd.read_header(fields))

@@ -96,13 +96,13 @@ def prepare_truth(
     found = f"undersampled {apparent_acceleration(mask):.1f}x itself"
     if mask.ndim == 2:
         raise KneeformerError(
-            f"a 3D scan, {found}: a network would learn its aliases, and self-supervision is of slices "
-            f"alone; remove it, or use tv, which needs no training"
+            f"a 3D scan, {found}: a network would learn its aliases, and self-supervision is for slices "
+            f"only; remove it, or use tv, which needs no training"
         )
     if configuration.self_supervision is None:
         raise KneeformerError(
-            f"{found}, and the plan is of fully sampled scans: a network would learn its aliases; plan again "
-            f"with kf_plan, for self-supervision, or remove it"
+            f"{found}, but the plan is for fully sampled scans: a network would learn its aliases; plan "
+            f"again with kf_plan, for self-supervision, or remove it"
         )
     return prepared
 
@@ -140,7 +140,7 @@ def encoded_along(kspace: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return across_readout(kspace[:, 0] if is_3d(kspace) else to_kspace(kspace, (1,)), axes)
     if is_3d(kspace):
         raise KneeformerError(
-            "a 3D scan, phase-encoded along two axes, and the plan is of slices; make a dataset of 3D scans "
+            "a 3D scan, phase-encoded along two axes, but the plan is for slices; make a dataset of 3D scans "
             "and plan it"
         )
     return kspace

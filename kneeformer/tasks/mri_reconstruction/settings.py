@@ -99,14 +99,14 @@ class ReconstructionConfiguration(Configuration):
             raise ValueError("has `network` and `cascades`, `network` and `masking`, or `solver`")
         if (self.sampling.kind == "poisson_disc") != (len(self.preprocessing.phase_encoding_axes) == 2):
             raise ValueError(
-                'sampling.kind "poisson_disc" is of phase_encoding_axes [0, 2], all others of [2]'
+                'sampling.kind "poisson_disc" is for phase_encoding_axes [0, 2], all others for [2]'
             )
         return self
 
     @model_validator(mode="after")
     def _columns_are_split(self) -> "ReconstructionConfiguration":
         if self.self_supervision is not None and self.preprocessing.phase_encoding_axes != (2,):
-            raise ValueError("self_supervision splits columns, and is of phase_encoding_axes [2] alone")
+            raise ValueError("self_supervision splits columns: it is for phase_encoding_axes [2] only")
         return self
 
     @model_validator(mode="after")

@@ -176,7 +176,7 @@ class Reconstruction(PredictiveTask[ReconstructionConfiguration]):
         axes, shape = configuration.preprocessing.encoded, scan.grid.shape
         if -2 in axes and not is_3d(scan.image):
             raise KneeformerError(
-                "a stack of slices, and the plan is for 3D scans; plan a dataset of slices separately"
+                "a stack of slices, but the plan is for 3D scans; plan a dataset of slices separately"
             )
         prepared = prepare_kspace(scan, None, configuration, dataset.scheme)
         volume, complex_image = (
