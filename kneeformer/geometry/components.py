@@ -9,8 +9,23 @@ _NOISE = 0.01  # share of a structure below which a component is noise of the an
 
 def without_small_components(mask: np.ndarray) -> np.ndarray:
     """A (z, y, x) bool mask without components that are too small to be fragments of a fracture."""
+    return small_components_apart(mask)[0]
+
+
+def small_components_apart(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mask as `without_small_components` gives it, and (n,) numbers of voxels of the small components."""
     components, sizes = _components(mask)
-    return np.asarray((sizes >= _SMALL * sizes.max())[components]) if np.count_nonzero(sizes) > 1 else mask
+    small = sizes < _SMALL * sizes.max()
+    small[0] = False  # the background
+    return (mask & ~small[components] if small.any() else mask), sizes[small]
+
+
+def components_reaching(mask: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """A (z, y, x) bool mask, of it the components that share a face, an edge or a corner with `where`."""
+    components, sizes = _components(mask | where)
+    reached = np.zeros(len(sizes), bool)
+    reached[components[where]] = True
+    return np.asarray(mask & reached[components])
 
 
 def largest_components(mask: np.ndarray, number: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from kneeformer.shape_models.calibration import Calibration
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.pose import Pose, sample, warp
 from kneeformer.shape_models.priors import MeanShape, OtherSide, Pca
-from kneeformer.shape_models.registration import CT, DISTANCE, Carry, Fit, Registration
+from kneeformer.shape_models.registration import CT, DISTANCE, Carry, Fit, Registration, read_bone
 from kneeformer.shape_models.settings import PriorSettings, RegistrationSettings
 from kneeformer.sides import Whose
 
@@ -39,7 +39,7 @@ class Completed:
     def at(self, points: Tensor, spacing: Spacing) -> tuple[Tensor, Tensor, Tensor | None]:
         """CT, signed distance and deviation in mm at (points, 3) mm, all in the bone's own frame."""
         there, scale = self.fit.pose(points), self.fit.pose.scale
-        seen = sample(self.image, there, spacing)
+        seen = read_bone(self.image, there, spacing)
         spread = (
             None if self.deviation_mm is None else sample(self.deviation_mm[None], there, spacing)[0] / scale
         )

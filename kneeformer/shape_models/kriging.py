@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_ROUNDING = 1e-5  # of a sum of float32 covariances
 _AT_ONCE = 512  # queries: their covariances with the supports stay in the cache
 
 
@@ -30,13 +31,14 @@ class Regression:
     Args:
         values: (supports,) observed values, with independent errors.
         supports: voxels of the observations.
-        noise: variance of the errors.
+        noise: variance of the errors; at least that of rounding in float32 is assumed, or the covariances of
+            nearly identical bones would not be positive definite.
     """
 
     def __init__(self, values: Tensor, supports: Tensor, covariance: Covariance, noise: float) -> None:
         self.supports, self.covariance = supports, covariance
         among = covariance.between(supports, supports).double()
-        among.diagonal().add_(noise)
+        among.diagonal().add_(max(noise, _ROUNDING * float(among.diagonal().mean())))
         factor = torch.linalg.cholesky(among)
         self.weights = torch.cholesky_solve(values[:, None].double(), factor)[:, 0].to(values)
         self.factor = factor.to(values)

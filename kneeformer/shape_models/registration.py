@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from kneeformer.geometry.aliases import Size, Spacing
+from kneeformer.networks.positions import points_from_middle
 from kneeformer.shape_models.gradient_descent import descend
 from kneeformer.shape_models.least_squares import Family, LeastSquares, Solution, Surface
 from kneeformer.shape_models.locnet import LocNet, as_pose, matrices
-from kneeformer.shape_models.pose import Pose, sample, warp
+from kneeformer.shape_models.pose import Pose, sample
 from kneeformer.shape_models.rotations import ALIKE, angle_between, promising
 from kneeformer.shape_models.settings import RegistrationSettings
 
@@ -184,7 +185,8 @@ class Registration(nn.Module):
 
     def registered(self, image: Tensor, pose: Pose) -> Tensor:
         """A bone (2, z, y, x) in the prototype's frame, with distances in mm there."""
-        seen = warp(image, pose, self.grid, self.spacing)
+        points = pose.inverse()(points_from_middle(self.grid, self.spacing, image.device))
+        seen = read_bone(image, points, self.spacing).reshape(2, *self.grid)
         seen[DISTANCE] *= pose.scale
         return seen
 
@@ -219,6 +221,19 @@ class Registration(nn.Module):
         seen = sample(self.prototype[[DISTANCE]], pose(surface.points[near]), self.spacing)[0]
         away = (seen - pose.scale * surface.distance[near]).abs()
         return Fit(pose, float(away.median()), float((away < self.settings.robust_mm).float().mean()))
+
+
+def read_bone(image: Tensor, points: Tensor, spacing: Spacing) -> Tensor:
+    """(2, points) of a bone's (2, z, y, x) at (points, 3) mm; beyond its grid no CT, and distances grow.
+
+    Where a bone leaves its grid it ends there, and does not go on as wide as its last voxels.
+    """
+    seen = sample(image, points, spacing)
+    half = (points.new_tensor(image.shape[1:]) - 1) / 2 * points.new_tensor(spacing)
+    beyond = (points.abs() - half).clamp(min=0).norm(dim=1)
+    seen[CT] *= (1 - beyond / min(spacing)).clamp(min=0)
+    seen[DISTANCE] += beyond
+    return seen
 
 
 def _apart(solutions: list[Solution]) -> list[Solution]:

@@ -22,6 +22,7 @@ class Scan:
         mask: (z, y, x) on the same grid: bone to keep, region to complete; None without one.
         side: of the body, if known from the name or dataset.json.
         bone_found_by: name of the configuration that found the bone to keep; None if it was marked.
+        doubts: warnings about the bone that was found.
         other_side: scan of the same person's other side, with a label map of the dataset as its mask.
         facts: about earlier processing, for CASE.json.
         fully_sampled: (1, y, x) magnitudes of the middle slice from all samples, if k-space was undersampled
@@ -33,6 +34,7 @@ class Scan:
     mask: np.ndarray | None = None
     side: Side | None = None
     bone_found_by: str | None = None
+    doubts: tuple[str, ...] = ()
     other_side: "Scan | None" = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     fully_sampled: np.ndarray | None = None

@@ -19,6 +19,7 @@ class PreparedCase(Protocol):
         labels: (z, y, x), or None.
         orientation: where the axes (z, y, x) lead in the patient, such as "SPL".
         spacing: mm between voxels along (z, y, x).
+        warnings: what may be wrong with it.
     """
 
     @property
@@ -32,6 +33,9 @@ class PreparedCase(Protocol):
 
     @property
     def spacing(self) -> Spacing: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
 
 
 class Preparation(Protocol):

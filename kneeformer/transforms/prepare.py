@@ -40,6 +40,11 @@ class Prepared:
     file_orientation: str
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """None: it is checked as it is read."""
+        return ()
+
+    @property
     def orientation(self) -> str:
         return self.grid.orientation()
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from kneeformer.engine.checkpoint import digest, load_weights
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.components import components_reaching
 from kneeformer.labels import KEEP
 from kneeformer.paths import FINAL
 from kneeformer.tasks.cases import Outputs, Scan
 
+_NOISE = 0.02  # of the bone: less found elsewhere is no other bone
 _LEAST = 0.05  # of the bone lies outside the region; less is the rim of a hidden bone
 
 Segment = Callable[[Scan], Outputs]
@@ -54,6 +56,8 @@ class BoneFinder:
     def with_bone(self, scan: Scan) -> Scan:
         """The scan with bone to keep in its mask; where none is marked, bone is found outside the region.
 
+        Bone that does not reach the region is another one, such as that of the other leg, and is left out.
+
         Raises:
             KneeformerError: the mask marks no bone, and the segmentation is not trained or finds hardly any.
         """
@@ -62,7 +66,8 @@ class BoneFinder:
             return scan
         if (refusal := self.refusal()) is not None:
             raise KneeformerError(refusal)
-        found = self._segment(replace(scan, mask=None)).volumes[""] > 0
+        everything = self._segment(replace(scan, mask=None)).volumes[""] > 0
+        found = components_reaching(everything, scan.mask > 0)
         kept = found & (scan.mask == 0)
         if kept.sum() <= _LEAST * found.sum():
             raise KneeformerError(
@@ -70,7 +75,18 @@ class BoneFinder:
                 f"draw the region smaller, or mark the bone to keep with {KEEP}"
             )
         mask = np.where(kept, KEEP, scan.mask).astype(np.uint8)
-        return replace(scan, mask=mask, bone_found_by=self.name)
+        elsewhere = np.count_nonzero(everything & ~found) * scan.grid.voxel_mm3 / 1000
+        doubts = self._doubts(elsewhere, np.count_nonzero(found) * scan.grid.voxel_mm3 / 1000)
+        return replace(scan, mask=mask, bone_found_by=self.name, doubts=doubts)
+
+    def _doubts(self, elsewhere_ml: float, found_ml: float) -> tuple[str, ...]:
+        if elsewhere_ml < _NOISE * found_ml:
+            return ()
+        return (
+            f"{self.name} finds {elsewhere_ml:.1f} ml of bone that do not reach the region to complete, "
+            f"beside {found_ml:.1f} ml that do: they are left out, as of the other leg; if they belong to "
+            f"this bone, mark it with {KEEP}",
+        )
 
     @cached_property
     def _segment(self) -> Segment:

@@ -1,6 +1,5 @@
 """Prepare the cases of a dataset for a plan's configurations: parallel, resumable, whole or not at all."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from kneeformer.data.description import DatasetDescription
 from kneeformer.data.disk import require_writable
 from kneeformer.data.processes import run_each
 from kneeformer.data.storage import CaseRecord, Origin, save_case, structure_points
-from kneeformer.errors import KneeformerError, first_few, named
+from kneeformer.errors import KneeformerError, named
 from kneeformer.geometry.aliases import Size
 from kneeformer.labels import LabelScheme
 from kneeformer.paths import Folders
@@ -23,6 +22,7 @@ from kneeformer.progress import Progress
 from kneeformer.tasks.cases import Scan
 from kneeformer.tasks.preparation import Preparation
 from kneeformer.tasks.registry import registered, task_named
+from kneeformer.workflows.fingerprint import log_warnings
 from kneeformer.workflows.folder_lock import one_at_a_time
 from kneeformer.workflows.prepared import (
     Wanted,
@@ -31,8 +31,6 @@ from kneeformer.workflows.prepared import (
     stale_cases,
 )
 from kneeformer.workflows.raw_data import refuse_another_description, refuse_duplicates
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,15 +138,9 @@ def _run(jobs: list[Job], name: str, processes: int, watch: Progress) -> None:
         processes,
         lambda done: watch(f"Preprocessing {name}", done, len(jobs)),
     )
+    log_warnings([line for lines in outcomes if not isinstance(lines, Exception) for line in lines])
     done = {job.case.name: outcome for job, outcome in zip(jobs, outcomes, strict=True)}
     failed = [f"  {named(case, o)}" for case, o in done.items() if isinstance(o, Exception)]
-    lost = [f"{case} ({', '.join(o)})" for case, o in done.items() if o and not isinstance(o, Exception)]
-    if lost:
-        _log.warning(
-            "%s: structures are too thin for the spacing of the plan, and background there: %s",
-            name,
-            first_few(lost, 10),
-        )
     if failed:
         raise KneeformerError(
             f"{len(failed)} of {len(jobs)} cases could not be preprocessed; fix them and run the command "
@@ -166,16 +158,17 @@ def _job(case: Case, description: DatasetDescription, configuration: Configurati
 
 
 def _prepare(job: Job) -> list[str]:
-    """Prepare a case; return the structures of its label map that are not in the prepared one."""
+    """Prepare a case; return warnings, each beginning with its file."""
     description, configuration = job.description, job.configuration
     checked = check_case(job.case, description)
     if checked.problems or checked.images is None or checked.grid is None:
         raise KneeformerError("; ".join(checked.problems))
+    file = job.case.label or job.case.images[0]
     try:
         scan = Scan(checked.images, checked.grid, side=job.case.side)
         prepared = job.prepare(scan, checked.label, configuration, description.scheme)
     except KneeformerError as fault:
-        raise KneeformerError(f"{job.case.label or job.case.images[0]}: {fault}") from fault
+        raise KneeformerError(f"{file}: {fault}") from fault
     points = {} if prepared.labels is None else _points(prepared.labels, description.scheme)
     z, y, x = prepared.image.shape[1:]
     record = CaseRecord(
@@ -187,9 +180,15 @@ def _prepare(job: Job) -> list[str]:
     )
     crop = configuration.training.crop
     save_case(job.folder, job.case.name, prepared.image, prepared.labels, record, crop)
-    label, scheme = checked.label, description.scheme
+    warnings = [*prepared.warnings, *_lost(points, checked.label, description.scheme)]
+    return [f"{file}: {warning}" for warning in warnings]
+
+
+def _lost(points: dict[str, list[Size]], label: np.ndarray | None, scheme: LabelScheme) -> list[str]:
+    """A warning about the structures of a label map that are not in the prepared one, where they are."""
     gone = [name for name, found in points.items() if not found]
-    return [] if label is None else [name for name in gone if scheme.structure(label, name).any()]
+    lost = [] if label is None else [name for name in gone if scheme.structure(label, name).any()]
+    return [f"too thin for the spacing of the plan, and background there: {', '.join(lost)}"] if lost else []
 
 
 def _points(labels: np.ndarray, scheme: LabelScheme) -> dict[str, list[Size]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kneeformer.shape_models.least_squares import Family
 from kneeformer.shape_models.pose import Pose, rotation_matrix, warp
-from kneeformer.shape_models.registration import Carry, Registration
+from kneeformer.shape_models.registration import Carry, Registration, read_bone
 from kneeformer.shape_models.settings import RegistrationSettings
 
 KNOWN = FINE.everywhere
@@ -204,3 +204,17 @@ def test_a_stretched_bone_is_found_where_the_registration_is_affine() -> None:
         assert torch.linalg.det(pose.stretch) == pytest.approx(1, abs=1e-6)
         assert torch.allclose(pose.stretch, torch.eye(3, dtype=torch.float64), atol=1e-9) != affine
     assert apart[True] < 0.3 and apart[False] > 2 * apart[True]
+
+
+def test_a_bone_ends_where_its_grid_does() -> None:
+    """A ball of 20 mm on a grid that reaches 16 mm: at its border 4 mm inside the ball, 8 mm on 4 outside."""
+    frame = Frame((9, 9, 9), (4.0, 4.0, 4.0))
+    ball = frame.ball(20)
+    points = torch.tensor([[12.0, 0, 0], [16, 0, 0], [0, 18, 0], [0, 0, -24], [24, 0, 0]])
+    ct, distance = read_bone(ball, points, frame.spacing)
+    assert distance.tolist() == pytest.approx([-8, -4, -2, 4, 4], abs=1e-4)
+    assert ct.tolist() == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-4)
+    smaller = Registration(frame.grid, frame.spacing, RegistrationSettings()).registered(
+        ball, Pose(torch.eye(3).double(), torch.zeros(3).double(), 0.75)
+    )
+    assert smaller[1, 4, 4, [0, 4, 8]].tolist() == pytest.approx([1, -15, 1], abs=1e-3)  # a ball of 15 mm

@@ -57,6 +57,7 @@ class ThresholdConfiguration(Configuration):
 
 class Prepared:
     orientation, spacing = "SPL", (1.0, 1.0, 1.0)
+    warnings = ()
 
     def __init__(self, image: np.ndarray, labels: np.ndarray | None) -> None:
         self.image, self.labels = image.astype(np.float32) / 100, labels

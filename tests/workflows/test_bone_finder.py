@@ -57,6 +57,23 @@ def test_a_region_over_the_whole_bone_is_told(folder: Path) -> None:
         BoneFinder(folder, lambda: threshold).with_bone(scan(hidden))
 
 
+def test_the_other_leg_is_left_out_and_told(folder: Path) -> None:
+    """30 voxels of a ml at the region, 10 elsewhere."""
+    ct = np.zeros((1, 12, 10), np.int16)
+    ct[0, :3], ct[0, 7] = 900, 900
+    region = np.zeros(ct.shape, np.uint8)
+    region[0, 1:4, 8:] = 2
+    grid = Grid((1, 12, 10), (10.0, 10.0, 10.0))
+    finder = BoneFinder(folder, lambda: threshold)
+    found = finder.with_bone(Scan(ct[None], grid, region, "left"))
+    assert found.mask is not None and np.array_equal(
+        found.mask == 1, (ct > 0) & (region == 0) & (np.arange(12)[:, None] < 3)
+    )
+    (doubt,) = found.doubts
+    assert doubt.startswith("3d_segmentation finds 10.0 ml of bone that do not reach the region to complete")
+    assert "beside 30.0 ml that do" in doubt and "mark it with 1" in doubt
+
+
 def test_untrained_it_says_what_to_do(folder: Path) -> None:
     finder = BoneFinder(folder, lambda: threshold)
     assert finder.refusal() is None

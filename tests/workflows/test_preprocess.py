@@ -10,12 +10,14 @@ from prepared import LABELLED, NAME, SHAPE, SPLITS, VIT, Place, plan
 
 from kneeformer.data.dataset import Case, Dataset
 from kneeformer.data.disk import DiskError
-from kneeformer.data.files import unfinished
+from kneeformer.data.files import unfinished, write_json
 from kneeformer.data.images import write_image
 from kneeformer.data.storage import image_file, labels_file, open_case, record_file
 from kneeformer.errors import KneeformerError
 from kneeformer.geometry.grid import Grid
 from kneeformer.plans import override
+from kneeformer.shape_models.settings import RegistrationSettings
+from kneeformer.tasks.bone_completion.settings import BoneConfiguration, BoneGridSettings
 from kneeformer.workflows.prepared import files_digest
 from kneeformer.workflows.preprocess import preprocess_cases, preprocess_dataset
 
@@ -91,9 +93,9 @@ def test_structures_that_are_lost_on_the_grid_of_the_plan_are_told(
     dataset, configuration = Dataset.open(place.raw), plan().configuration("3d_vit")
     cases = dataset.training_cases()
     preprocess_cases(cases, dataset, configuration, place.prepared, 1, lambda *_: None, True)
-    assert caplog.messages == [
-        "3d_vit: structures are too thin for the spacing of the plan, and background there: a_00m (femur)"
-    ]
+    (warning,) = caplog.messages
+    assert warning.endswith("a_00m.nrrd: too thin for the spacing of the plan, and background there: femur")
+    assert warning.startswith("1 warnings:")
 
 
 def test_two_kinds_of_cases_are_not_kept_in_one_folder(place: Place) -> None:
@@ -131,3 +133,24 @@ def test_a_fault_of_the_disk_ends_the_work_at_once(place: Place) -> None:
     image_file(place.prepared, LABELLED[0]).mkdir()  # a folder in the way of the first file
     with pytest.raises(DiskError, match=rf"{LABELLED[0]}\.b2nd: a folder, where a file belongs"):
         preprocess_dataset(place.folders, plan(), ["3d_vit"], 1, lambda *_: None)
+
+
+def test_what_is_missing_of_a_prepared_bone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A rod from -20 to 20 mm of its middle, on a grid that reaches 17.5 mm: 6 slices of 41 are outside."""
+    rod = np.zeros((60, 20, 20), np.uint8)
+    rod[10:51, 8:13, 8:13] = 1
+    raw, grid = tmp_path / "Dataset002_Rod", Grid((60, 20, 20), (1.0, 1.0, 1.0))
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "rod": 1}, "task": "completion"}
+    write_json(raw / "dataset.json", {**about, "file_ending": ".nrrd"})
+    write_image(raw / "imagesTr" / "a_0000.nrrd", 900 * rod.astype(np.int16), grid)
+    write_image(raw / "labelsTr" / "a.nrrd", rod, grid)
+    dataset = Dataset.open(raw)
+    bones = BoneConfiguration(
+        task="registration",
+        preprocessing=BoneGridSettings(folder="bones", spacing=(1.0, 1.0, 1.0), grid=(36, 20, 20)),
+        registration=RegistrationSettings(),
+        training=plan().configuration("3d_vit").training,
+    )
+    made = preprocess_cases(dataset.training_cases(), dataset, bones, tmp_path, 1, lambda *_: None, True)
+    assert made == 1
+    assert f"{raw / 'labelsTr' / 'a.nrrd'}: 14.6% of the bone, up to 2 mm, lie outside" in caplog.text

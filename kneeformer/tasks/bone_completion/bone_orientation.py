@@ -6,8 +6,10 @@ bone in any orientation.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import DISTANCE, Registration
 from kneeformer.shape_models.rotations import angle_between
 from kneeformer.sides import Side
-from kneeformer.tasks.bone_completion.isolation import Bone, Outline
+from kneeformer.tasks.bone_completion.isolation import LEAST_OUTSIDE, Bone, Outline
 from kneeformer.tasks.bone_completion.settings import BoneGridSettings
 
 _USUAL = math.radians(30)  # registration corrects smaller rotations
@@ -49,10 +51,25 @@ class Found:
         It is resampled only once, from the scan. Resampling `bone` again would make the completion depend on
         the bone's orientation in the scan, by up to 0.2 mm.
         """
-        to_patient = self.bone.to_patient @ pose.inverse().matrix().numpy()
-        carried = self.outline.on(settings.grid, settings.spacing, to_patient)
+        carried = self.outline.on(settings.grid, settings.spacing, self._to_patient(pose))
         carried.image[DISTANCE] *= pose.scale
         return carried
+
+    def outside_prototype(self, poses: Sequence[Pose], settings: BoneGridSettings) -> list[str]:
+        """A warning where a part of the bone to keep lies outside the prototype's grid in any pose."""
+        share, mm = max(
+            self.outline.outside(settings.grid, settings.spacing, self._to_patient(pose)) for pose in poses
+        )
+        if share < LEAST_OUTSIDE:
+            return []
+        return [
+            f"{share:.1%} of the bone to keep, up to {mm:.0f} mm, lie outside the grid of the training bones "
+            f"and are not used: keep this bone alone, and of it what training bones have"
+        ]
+
+    def _to_patient(self, pose: Pose) -> np.ndarray:
+        """(4, 4) float64: mm (z, y, x) of the prototype's frame to patient coordinates (x, y, z)."""
+        return np.asarray(self.bone.to_patient @ pose.inverse().matrix().numpy())
 
 
 def oriented_bone(
@@ -91,7 +108,7 @@ def oriented_bone(
     to_patient = usual_frame.copy()
     if not usual:
         to_patient[:3, :3] = usual_frame[:3, :3] @ turns[chosen].T.numpy()
-    bone = outline.on(settings.grid, settings.spacing, to_patient)
+    bone = outline.on(settings.grid, settings.spacing, outline.fitted(to_patient, settings))
     if not bone.visible().any():
         raise KneeformerError(
             f"no surface of {called} is visible: it fills the scan, ends only at the region and at the "

@@ -4,15 +4,16 @@ Beside its CT, a bone is stored as signed distances to its surface, negative ins
 between voxels to a fraction of one, and the difference of two bones in millimetres.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
 
 from kneeformer.errors import KneeformerError
+from kneeformer.geometry.affine import transformed
 from kneeformer.geometry.aliases import Size, Spacing
 from kneeformer.geometry.boxes import Box, bounding_box, grown, slices
-from kneeformer.geometry.components import without_small_components
+from kneeformer.geometry.components import small_components_apart
 from kneeformer.geometry.grid import Grid, points_from_middle
 from kneeformer.geometry.long_axis import straightening
 from kneeformer.labels import COMPLETE, KEEP, LabelScheme
@@ -22,6 +23,9 @@ from kneeformer.tasks.cases import Scan
 
 _MARGIN_MM = 15.0  # around the bone, within which distances are measured voxel by voxel
 _ROUNDING_MM, _FAR_MM = 0.01, 1e4
+LEAST_OUTSIDE = 0.0005  # share of a bone outside a grid that is warned of
+_EDGE_MM = 6.0  # between a bone and the border of its grid: registration reads so far from a surface
+_NOISE_MM3 = 200.0  # volume of all small components: less is a segmentation's noise
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Bone:
         known: (z, y, x) bool, where no hidden surface can be nearer than the distance.
         to_patient: (4, 4) float64, from mm (z, y, x) from the grid's middle to patient coordinates (x, y, z).
         spacing: mm along (z, y, x).
+        warnings: about parts of the bone that are missing here.
     """
 
     image: np.ndarray
     known: np.ndarray
     to_patient: np.ndarray
     spacing: Spacing
+    warnings: tuple[str, ...] = ()
 
     @property
     def labels(self) -> None:
@@ -67,6 +73,7 @@ class Outline:
         hidden: distance in mm to the hidden part.
         real: 1.0 where the nearest surface is bone and not a cut by the mask, else 0.0.
         intensity: CT in [0, 1].
+        small_mm3: (n,) volumes of the small components.
     """
 
     grid: Grid
@@ -76,11 +83,12 @@ class Outline:
     hidden: np.ndarray
     real: np.ndarray
     intensity: np.ndarray
+    small_mm3: np.ndarray
 
     @classmethod
     def of(cls, ct: np.ndarray, mask: np.ndarray, grid: Grid, settings: BoneGridSettings) -> "Outline":
         """Measure a bone; arguments and errors as `isolate`."""
-        bone = without_small_components(mask == KEEP)
+        bone, small = small_components_apart(mask == KEEP)
         if not bone.any():
             raise KneeformerError("the mask keeps no bone: 1 marks bone to keep, and no voxel of it does")
         box = _box(bone | (mask == COMPLETE), grid)
@@ -88,12 +96,42 @@ class Outline:
         distance = signed_distance(bone[cut], grid.spacing)
         hidden = _depth(_seen(mask[cut], box, grid.shape), grid.spacing)
         real = (np.abs(distance) < hidden - _ROUNDING_MM).astype(np.float32)
-        return cls(grid, box, bone, distance, hidden, real, _intensity(ct[cut], grid, settings))
+        intensity = _intensity(ct[cut], grid, settings)
+        return cls(grid, box, bone, distance, hidden, real, intensity, small * grid.voxel_mm3)
 
     def frame(self, settings: BoneGridSettings, side: Side | None) -> np.ndarray:
         """(4, 4) float64, as `frame`, mirrored if the plan mirrors bones of this side."""
         mirrored = settings.mirrored_axis if settings.mirrors(side) else None
         return frame(self.bone, self.grid, mirrored, settings.straightened)
+
+    def doubts(self) -> list[str]:
+        """A warning if the small components together are too large for noise."""
+        total = float(self.small_mm3.sum())
+        if total < _NOISE_MM3:
+            return []
+        return [
+            f"{total / 1000:.1f} ml of the bone are left out, pieces smaller than 2 % of the largest "
+            f"({len(self.small_mm3)}): join them to it or remove them; mark displaced ones as fragments"
+        ]
+
+    def fitted(self, to_patient: np.ndarray, settings: BoneGridSettings) -> np.ndarray:
+        """A frame as of `frame`, moved along its axes by the least that keeps the bone on the plan's grid.
+
+        One end may be much farther from the centroid than the other, above all if the heavier one is hidden.
+        """
+        voxels = transformed(np.argwhere(self.bone), np.linalg.inv(to_patient) @ self.grid.to_patient())
+        half = (np.array(settings.grid) - 1) / 2 * settings.spacing - _EDGE_MM
+        least, most = np.sort([voxels.max(0) - half, voxels.min(0) + half], axis=0)
+        moved = np.array(to_patient)
+        moved[:3, 3] += to_patient[:3, :3] @ np.clip(0, least, most)
+        return moved
+
+    def outside(self, size: Size, spacing: Spacing, to_patient: np.ndarray) -> tuple[float, float]:
+        """Share of the bone outside a grid, given as in `on`, and by how many mm at most it leaves that."""
+        to_grid = np.linalg.inv(to_patient) @ self.grid.to_patient()
+        half = (np.array(size) - 1) / 2 * spacing
+        beyond = (np.abs(transformed(np.argwhere(self.bone), to_grid)) - half).max(1)
+        return float((beyond > 0).mean()), max(0.0, float(beyond.max()))
 
     def on(self, size: Size, spacing: Spacing, to_patient: np.ndarray) -> Bone:
         """Resample the bone onto a grid with the frame `to_patient`, as in `Bone`."""
@@ -129,8 +167,18 @@ def isolate(
     """
     outline = Outline.of(ct, mask, grid, settings)
     axis = settings.mirrored_axis if mirrored else None
-    to_patient = frame(outline.bone, grid, axis, settings.straightened)
-    return outline.on(settings.grid, settings.spacing, to_patient)
+    to_patient = outline.fitted(frame(outline.bone, grid, axis, settings.straightened), settings)
+    where = settings.grid, settings.spacing, to_patient
+    return replace(outline.on(*where), warnings=(*outline.doubts(), *_cut_off(*outline.outside(*where))))
+
+
+def _cut_off(share: float, mm: float) -> list[str]:
+    if share < LEAST_OUTSIDE:
+        return []
+    return [
+        f"{share:.1%} of the bone, up to {mm:.0f} mm, lie outside the plan's grid of bones and are cut off: "
+        f"plan again with kf_plan_and_preprocess, or enlarge preprocessing.grid in the plan"
+    ]
 
 
 def frame(

@@ -16,6 +16,7 @@ from kneeformer.planning.fingerprint import Fingerprint
 from kneeformer.progress import Progress
 from kneeformer.shape_models.groupwise import fit_prototype
 from kneeformer.shape_models.locnet import LocNet
+from kneeformer.shape_models.pose import Pose
 from kneeformer.shape_models.registration import Fit, Registration, first_guess
 from kneeformer.shape_models.settings import LocNetSettings
 from kneeformer.tasks.bone_completion.batches import Posed, bone_batches, pose_of, stored_bone
@@ -24,6 +25,7 @@ from kneeformer.tasks.bone_completion.bone_task import BoneTask
 from kneeformer.tasks.bone_completion.planning import bone_configuration, stepwise
 from kneeformer.tasks.bone_completion.registration_objectives import PoseObjective, SimilarityObjective
 from kneeformer.tasks.bone_completion.registration_review import review_registration
+from kneeformer.tasks.bone_completion.same_bones import same_bones
 from kneeformer.tasks.bone_completion.settings import (
     BoneConfiguration,
     BoneGridSettings,
@@ -88,7 +90,8 @@ class BoneRegistration(BoneTask):
         if registration.prototype.requires_grad:
             registration.prototype.data.copy_(torch.stack(bones).mean(0))
         else:
-            fit_prototype(registration, bones, partial(watch, "Estimating the prototype"))
+            poses = fit_prototype(registration, bones, partial(watch, "Estimating the prototype"))
+            _warn_of_same(registration, training, bones, poses)
             _warn_of_rotated(registration, training.cases, bones)
             _warn_of_sides(registration, training, bones, configuration.preprocessing)
 
@@ -119,6 +122,22 @@ class BoneRegistration(BoneTask):
         output: Path,
     ) -> str:
         return review_registration(_stage(network).registration, validation.cases, output)
+
+
+def _warn_of_same(
+    registration: Registration, training: StoredCases, bones: list[Tensor], poses: list[Pose]
+) -> None:
+    names = [case.name for case in training.cases]
+    people = [training.whose[name].person if name in training.whose else name for name in names]
+    seen = torch.stack([registration.registered(b, p) for b, p in zip(bones, poses, strict=True)])
+    for one, other, mm in same_bones(seen, registration.prototype, people):
+        _log.warning(
+            "%s and %s: one bone, within %.2f mm, under the names of two people, which makes the model too "
+            "sure; remove one, or name both as one subject in `subjects` of dataset.json",
+            names[one],
+            names[other],
+            mm,
+        )
 
 
 def _warn_of_rotated(registration: Registration, cases: list[Path], bones: list[Tensor]) -> None:

@@ -215,7 +215,10 @@ class BoneCompletion(BoneTask, PredictiveTask[BoneConfiguration]):
             "fragments": [fragment.facts for fragment in placed],
             "warnings": [
                 *ct_warnings(scan.image[0]),
+                *scan.doubts,
+                *outline.doubts(),
                 *found.doubts,
+                *found.outside_prototype([fit.pose for fit in fits], settings),
                 *doubts(facts),
                 *doubts_of_other_side(sides),
                 *doubted,

@@ -41,6 +41,7 @@ class PreparedKSpace:
     orientation: str
     spacing: Spacing
     labels: None = None
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_kspace(
