@@ -103,11 +103,11 @@ def _not_predicted(
             )
         return cases
     made = {case.name: done[case.name].stat() for case in there}
-    kept = [
-        case
+    kept = {
+        case.name
         for case in there
         if made[case.name].st_mtime >= since and _is_newer(made[case.name], inputs.files(case))
-    ]
+    }
     if kept:
         _log.info("%s: %d of %d cases are predicted already and kept", output, len(kept), len(cases))
     if outdated := len(there) - len(kept):
@@ -117,7 +117,7 @@ def _not_predicted(
             output,
             outdated,
         )
-    return [case for case in cases if case not in kept]
+    return [case for case in cases if case.name not in kept]
 
 
 def _is_newer(made: os.stat_result, paths: list[Path]) -> bool:
