@@ -19,6 +19,7 @@ _RIGHT = (
     *("droit", "droite", "destra", "destro", "dx", "derecha", "derecho", "dcha", "direita", "direito"),
 )
 _SIDES: dict[str, Side] = {**dict.fromkeys(_LEFT, "left"), **dict.fromkeys(_RIGHT, "right")}
+_NO_SIDES_AT_FIRST = ("Li", "Re")
 _BONES = "ankle|femur|fibula|hip|humerus|knee|patella|radius|tibia|ulna"
 _GROWN_TOGETHER = re.compile(rf"(left|right|l|r)({_BONES})|({_BONES})(left|right)", re.IGNORECASE)
 
@@ -52,10 +53,9 @@ def side_in_name(name: str) -> Side | None:
 
     A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
     their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
-    A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
-    their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
     "femurL"; or grown together with the name of a bone: "lfemur", "KNEELEFT". A letter before digits is no
-    side: "L3" is a vertebra, "R2star" a map.
+    side: "L3" is a vertebra, "R2star" a map. "Li_Wei" begins with a
+    surname, "Re_12" with a prefix.
 
     In doubt, a name has a side. A side that is none merges two subjects or forgoes one augmentation, which
     costs little. A side that is missed lets one person both train and validate, or mirrors left structures
@@ -86,13 +86,15 @@ def _words(name: str) -> list[_Word]:
     for separators, joined in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = [w for w in _WORD_ENDS.split(joined) if w]
         for i, (word, after) in enumerate(pairwise([*words, ""])):
-            found.append(_word("" if i else separators, word, after[:1].isdigit()))
+            numbered = len(word) <= 2 and after[:1].isdigit()
+            no_side = numbered or (not found and word in _NO_SIDES_AT_FIRST)
+            found.append(_word("" if i else separators, word, no_side))
     return found
 
 
-def _word(separators: str, text: str, numbered: bool) -> _Word:
-    """A word and its side; `numbered` where digits follow it at once."""
+def _word(separators: str, text: str, no_side: bool) -> _Word:
+    """A word and its side."""
     if (both := _GROWN_TOGETHER.fullmatch(text)) is not None:
         return _Word(separators, _SIDES[(both[1] or both[4]).lower()], both[2] or both[3])
-    side = None if numbered and len(text) <= 2 else _SIDES.get(text.lower())
+    side = None if no_side else _SIDES.get(text.lower())
     return _Word(separators, side, "" if side else text)

@@ -57,6 +57,7 @@ def test_a_side(name: str, side: Side, rest: str) -> None:
     "name",
     [
         *("patella", "lateral", "tibial_lateral", "medial", "meniscus_medial", "cartilage", "ligament"),
+        *("Li_Wei", "Re_12", "Li12"),
         *("leftover", "bright", "upright", "cleft", "kneel", "Hippocampus", "Lara_12", "Richard", "hallux"),
         *("ACL", "PCL", "MCL", "LCL", "ACLR", "LM", "MM", "LPS", "RAS", "ALL", "RGB", "FLAIR"),
         *("L3", "L5_S1", "R2star", "R1rho", "LT4", "T1", "T2w", "3rd", "XRay", "control_1", "12", "", "_12_"),
