@@ -54,8 +54,7 @@ def side_in_name(name: str) -> Side | None:
     A side is a word (left, L, LT, LK, left knee, links, li, gauche, sinistra, sx, izquierda, esquerda, and
     their opposites) between separators, a change of case or digits: "12 left", "12.L", "12L", "LFemur",
     "femurL"; or grown together with the name of a bone: "lfemur", "KNEELEFT". A letter before digits is no
-    side: "L3" is a vertebra, "R2star" a map. "Li_Wei" begins with a
-    surname, "Re_12" with a prefix.
+    side: "L3" is a vertebra, "R2star" a map. "Li_Wei" begins with a surname, "Re_12" with a prefix.
 
     In doubt, a name has a side. A side that is none merges two subjects or forgoes one augmentation, which
     costs little. A side that is missed lets one person both train and validate, or mirrors left structures
@@ -82,7 +81,7 @@ def without_side(name: str) -> str:
 
 def _words(name: str) -> list[_Word]:
     pieces = re.split(r"([\W_]+)", unicodedata.normalize("NFC", name))
-    found = []
+    found: list[_Word] = []
     for separators, joined in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = [w for w in _WORD_ENDS.split(joined) if w]
         for i, (word, after) in enumerate(pairwise([*words, ""])):
