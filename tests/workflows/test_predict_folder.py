@@ -97,6 +97,24 @@ def test_each_fault_costs_its_own_case(
     assert predicted == {case: (output / f"{case}.nrrd").stat().st_mtime_ns for case in predicted}
 
 
+def test_earlier_predictions_that_remain_are_told(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output, grid = tmp_path / "out", Grid(SHAPE, (1, 1, 1))
+    for name in ("a good", "b array", "of another folder"):
+        write_image(output / f"{name}.nrrd", np.zeros(SHAPE, np.uint8), grid)
+    predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
+    predict_folder(predictor, Sources(inputs), output, lambda *_: None)
+    assert caplog.messages == [
+        f"{output}: files of another model, not of these scans: of another folder.nrrd; remove them, or give "
+        f"another folder with -o",
+        f"{output}: earlier predictions of cases that could not be predicted now: b array.nrrd; remove them",
+    ]
+    caplog.clear()
+    predict_folder(predictor, Sources(inputs / "a good_0000.nrrd"), output, lambda *_: None)
+    assert caplog.messages == []  # one scan after the other may be predicted into a folder
+
+
 class TestKeptPredictions:
     """--continue_prediction: what is kept is newer than its scan, and of this model and these settings."""
 
