@@ -317,7 +317,7 @@ def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from inner_models(argument)
 
 
-@pytest.mark.parametrize(("name", "model"), models("plan", Plan))
+@pytest.mark.parametrize(("name", "model"), [*models("plan", Plan)])
 def test_every_field_of_the_plan_is_documented(name: str, model: type[BaseModel]) -> None:
     titles = sections(page("documentation/reference/plan.md"))
     of_bones = issubclass(model, (BoneConfiguration, BoneGridSettings))
