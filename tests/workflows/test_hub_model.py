@@ -88,7 +88,9 @@ def test_a_model_is_installed_and_its_commit_is_kept(shared: tuple[Path, Path], 
 
 
 def test_a_file_that_is_no_model_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KneeformerError, match=f"knee/one@{COMMIT}:knee.kfm: not installed: not a complete model"):
+    with pytest.raises(
+        KneeformerError, match=f"knee/one@{COMMIT}:knee.kfm: not installed: not a complete model"
+    ):
         install_from_hub(HubName("knee/one"), tmp_path)
     assert not list(tmp_path.iterdir())
 
