@@ -98,7 +98,7 @@ def test_a_bone_on_its_prototype_is_like_it_and_one_pushed_away_is_not() -> None
     stage, known = Stage(), torch.ones(1, *GRID, dtype=torch.bool)
     aside = Pose(Pose.identity().rotation, torch.tensor([0.0, 0.0, 30.0], dtype=torch.float64), 1.0)
     losses = [
-        float(SimilarityObjective().loss(stage, {"image": image[None], "known": known}))
+        float(SimilarityObjective().loss(stage, {"image": image[None], "known": known}).detach())
         for image in (ellipsoid(), warp(ellipsoid(), aside, GRID, SPACING))
     ]
     assert losses[0] == pytest.approx(0, abs=1e-4) and losses[1] > 0.05
