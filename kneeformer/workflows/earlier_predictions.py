@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kneeformer.data.dataset import Case
 from kneeformer.errors import first_few
+from kneeformer.workflows.outputs import output_files
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +32,15 @@ def warn_of_kept(earlier: Mapping[Path, int], output: Path) -> None:
         )
 
 
-def warn_of_others(output: Path, ending: str, files_of_cases: set[str]) -> None:
+def warn_of_others(cases: Sequence[Case], output: Path, outputs: Sequence[str], ending: str) -> None:
     """Warn of files of none of the cases, in a folder into which another model has predicted.
 
     Args:
-        files_of_cases: names of all files that may be written of the cases.
+        outputs: suffixes of all files that may be written of a case.
     """
-    others = sorted(
-        file.name for file in output.glob(f"*{ending}") if file.name not in files_of_cases and file.is_file()
-    )
+    known = {file for case in cases for file in output_files(case.name, outputs, ending)}
+    known |= {file.name for case in cases for file in case.files}  # the folder may hold the scans too
+    others = sorted(file.name for file in output.glob(f"*{ending}") if file.name not in known)
     if others:
         _log.warning(
             "%s: files of another model, not of these scans: %s; remove them, or give another folder with -o",

@@ -1,7 +1,6 @@
 """Prediction of a folder, case by case: one that fails does not stop the next."""
 
 import logging
-import math
 import os
 import traceback
 from contextlib import suppress
@@ -21,7 +20,7 @@ from kneeformer.tasks.registry import predictive
 from kneeformer.workflows.earlier_predictions import earlier_predictions, warn_of_kept, warn_of_others
 from kneeformer.workflows.inputs import Inputs, Sources, gather_inputs, input_problems
 from kneeformer.workflows.meshes import MeshFiles
-from kneeformer.workflows.outputs import output_files, refuse_outputs, remove_leftovers
+from kneeformer.workflows.outputs import refuse_outputs, remove_leftovers
 from kneeformer.workflows.predict import NO_EXTRAS, Extras, Predictor
 from kneeformer.workflows.predicted_by import PREDICTED_BY, predicted_since, record
 from kneeformer.workflows.series_table import write_series_table
@@ -74,13 +73,11 @@ def predict_folder(
     remove_leftovers(cases, output, outputs, ending)
     require_shared(*sources.given, output=output)
     unmarked = None if predictor.finder is None else predictor.finder.refusal()
-    another_model = predicted_since(output, made_by) in (None, math.inf)
-    record(output, made_by)
+    another_model = record(output, made_by)
     earlier = earlier_predictions(cases, output, ending)
     with keeping_warnings(output):
         if another_model:
-            names = {file for case in inputs.cases for file in output_files(case.name, outputs, ending)}
-            warn_of_others(output, ending, names)
+            warn_of_others(inputs.cases, output, outputs, ending)
         problems = input_problems(cases, dataset, unmarked, sources.other_sides, watch)
         if extras.dicom_seg:
             problems = [[*p, *reference_problems(c.images[0])] for c, p in zip(cases, problems, strict=True)]

@@ -26,7 +26,13 @@ def predicted_since(folder: Path, made_by: Mapping[str, Any]) -> float | None:
         return None
 
 
-def record(folder: Path, made_by: Mapping[str, Any]) -> None:
-    """Record what predicts into a folder from now on; an equal record keeps its time."""
-    if predicted_since(folder, made_by) in (None, math.inf):
+def record(folder: Path, made_by: Mapping[str, Any]) -> bool:
+    """Record what predicts into a folder from now on; an equal record keeps its time.
+
+    Returns:
+        True if the former record names another model or other settings.
+    """
+    before = predicted_since(folder, made_by)
+    if before in (None, math.inf):
         write_json(folder / PREDICTED_BY, made_by)
+    return before == math.inf

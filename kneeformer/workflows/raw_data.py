@@ -94,9 +94,7 @@ def dataset_splits(folders: Folders, dataset: str) -> list[Split]:
     Raises:
         KneeformerError: it is missing, or anything in it is wrong: every fault, fold by fold.
     """
-    whose = whose_cases(folders, dataset)
-    file = folders.preprocessed / dataset / "splits_final.json"
-    return read_splits(file, {case: whose(case).person for case in _labelled(folders, dataset)})
+    return _splits_of(folders, dataset, _labelled(folders, dataset))
 
 
 def cases_in_no_fold(folders: Folders, dataset: str) -> list[str]:
@@ -106,8 +104,15 @@ def cases_in_no_fold(folders: Folders, dataset: str) -> list[str]:
     """
     if not (folders.preprocessed / dataset / "splits_final.json").is_file():
         return []
-    used = fold_cases(dataset_splits(folders, dataset), "fold_all")["train"]
-    return sorted(set(_labelled(folders, dataset)) - set(used))
+    labelled = _labelled(folders, dataset)
+    used = fold_cases(_splits_of(folders, dataset, labelled), "fold_all")["train"]
+    return sorted(set(labelled) - set(used))
+
+
+def _splits_of(folders: Folders, dataset: str, labelled: Iterable[str]) -> list[Split]:
+    whose = whose_cases(folders, dataset)
+    file = folders.preprocessed / dataset / "splits_final.json"
+    return read_splits(file, {case: whose(case).person for case in labelled})
 
 
 def _labelled(folders: Folders, name: str) -> Iterable[str]:

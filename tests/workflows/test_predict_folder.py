@@ -103,6 +103,7 @@ def test_earlier_predictions_that_remain_are_told(
     output, grid = tmp_path / "out", Grid(SHAPE, (1, 1, 1))
     for name in ("a good", "b array", "of another folder"):
         write_image(output / f"{name}.nrrd", np.zeros(SHAPE, np.uint8), grid)
+    (output / PREDICTED_BY).write_text("{}")
     predictor = Predictor(plan(), plan().configuration("3d_vit"), (ByFirstVoxel(),))
     predict_folder(predictor, Sources(inputs), output, lambda *_: None)
     assert caplog.messages == [
@@ -113,6 +114,9 @@ def test_earlier_predictions_that_remain_are_told(
     caplog.clear()
     predict_folder(predictor, Sources(inputs / "a good_0000.nrrd"), output, lambda *_: None)
     assert caplog.messages == []  # one scan after the other may be predicted into a folder
+    (inputs / PREDICTED_BY).write_text("{}")
+    predict_folder(predictor, Sources(inputs), inputs, lambda *_: None)
+    assert caplog.messages == []  # nor are the scans themselves another model's files
 
 
 class TestKeptPredictions:
